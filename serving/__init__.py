@@ -1,0 +1,1 @@
+"""The online side: server, client and version layout; imports no training."""

@@ -1,0 +1,101 @@
+"""The exported models' contract as data: names, inputs and outputs.
+
+The pipeline builds its exports from this table, the client fills requests from
+it, and tests hold every SavedModel against it. Shape letters: B rows of a
+batch, L history, K retrieved candidates, C candidates to rank, E excluded
+items, N recommended items, D embedding width. Every letter is free at
+request time except K, N and D, which are fixed when the model is exported.
+"""
+
+from dataclasses import dataclass
+
+SERVING_DEFAULT = "serving_default"
+WITH_EXCLUSIONS = "with_exclusions"
+QUERY_EMBEDDING = "query_embedding"
+CANDIDATE_EMBEDDING = "candidate_embedding"
+SIMILAR_ITEMS = "similar_items"
+SCORE = "score"
+
+RETRIEVAL = "retrieval"
+RETRIEVAL_EXACT = "retrieval_exact"
+RANKING = "ranking"
+RECOMMENDER = "recommender"
+ONDEVICE = "ondevice"
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One named tensor of a signature.
+
+    Attributes:
+        dtype: "string", "float32" or "int64".
+        shape: One letter a dimension, as in the module's list.
+    """
+
+    dtype: str
+    shape: str
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Inputs and outputs of one signature.
+
+    Attributes:
+        inputs: By name; those every caller must send.
+        outputs: By name.
+        takes_features: Whether the configured user and context features
+            (`query`) or item features (`candidate`) are inputs as well.
+    """
+
+    inputs: dict[str, Tensor]
+    outputs: dict[str, Tensor]
+    takes_features: str = ""
+
+
+_QUERY = {"user_id": Tensor("string", "B"), "history": Tensor("string", "BL")}
+_EXCLUDED = {"excluded_ids": Tensor("string", "BE")}
+_RETRIEVED = {
+    "candidate_ids": Tensor("string", "BK"),
+    "scores": Tensor("float32", "BK"),
+}
+_CANDIDATES = {"candidate_ids": Tensor("string", "BC")}
+
+_RETRIEVAL_SIGNATURES = {
+    SERVING_DEFAULT: Signature(_QUERY, _RETRIEVED, "query"),
+    WITH_EXCLUSIONS: Signature(_QUERY | _EXCLUDED, _RETRIEVED, "query"),
+    QUERY_EMBEDDING: Signature(
+        _QUERY, {"embedding": Tensor("float32", "BD")}, "query"
+    ),
+    CANDIDATE_EMBEDDING: Signature(
+        {"item_id": Tensor("string", "B")},
+        {"embedding": Tensor("float32", "BD")},
+        "candidate",
+    ),
+    SIMILAR_ITEMS: Signature({"item_id": Tensor("string", "B")}, _RETRIEVED),
+}
+
+SIGNATURES: dict[str, dict[str, Signature]] = {
+    RETRIEVAL: _RETRIEVAL_SIGNATURES,
+    RETRIEVAL_EXACT: _RETRIEVAL_SIGNATURES,
+    RANKING: {
+        SERVING_DEFAULT: Signature(
+            _QUERY | _CANDIDATES,
+            _CANDIDATES | {"scores": Tensor("float32", "BC")},
+            "query",
+        ),
+        # `predicted_rating` float32[BC] joins the outputs when ratings exist.
+        SCORE: Signature(
+            _QUERY | _CANDIDATES, {"scores": Tensor("float32", "BC")}, "query"
+        ),
+    },
+    RECOMMENDER: {
+        SERVING_DEFAULT: Signature(
+            _QUERY | _EXCLUDED,
+            {
+                "item_ids": Tensor("string", "BN"),
+                "scores": Tensor("float32", "BN"),
+            },
+            "query",
+        ),
+    },
+}
