@@ -4,7 +4,7 @@ Each class checks itself when it is made and raises one `ConfigError` that
 lists every broken rule; `pipeline.config` adds the file and section.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -56,3 +56,165 @@ class FeatureSpec:
     width: int = 1
     mean: float = 0.0
     std: float = 1.0
+
+
+@dataclass(frozen=True)
+class RetrievalConfig:
+    """The two-tower model and its training.
+
+    Attributes:
+        encoder: What turns the history into a query: "bow" a decayed mean,
+            "cnn" dilated convolutions, "rnn" a GRU, "attention" causal
+            self-attention.
+        embedding_dim: Width of both towers, before one bias dimension.
+        history_length: Most recent items read; older ones are ignored.
+        num_layers: Encoder depth ("bow" has none).
+        num_heads: Attention heads; for "bow" the number of decay rates.
+        dropout: Share of activations dropped in training.
+        item_id: Whether known items have an embedding of their own. False
+            makes the towers feature-based.
+        item_features: Item columns used; ["*"] takes all that the source
+            declares.
+        user_id: Whether known users have an embedding of their own.
+        user_features: User columns used; ["*"] takes all.
+        context_features: Request columns used; ["*"] takes all.
+        id_dropout: Share of items and users treated as unknown in a training
+            step, so that features learn to answer for unseen ones.
+        loss: "full" softmax over the whole catalogue, "in_batch" over the
+            batch's own targets with logQ, "auto" takes full up to
+            `full_softmax_below` items.
+        full_softmax_below: Catalogue size up to which "auto" takes "full".
+        num_in_batch_negatives: Targets of the batch kept as negatives of
+            every query; 0 keeps all.
+        num_uniform_negatives: Items drawn uniformly from the catalogue and
+            added to the in-batch negatives (mixed negative sampling).
+        num_hard_negatives: Negatives kept a query, those with the highest
+            logits; 0 keeps all.
+        remove_accidental_hits: Whether a negative that is the query's own
+            target is masked.
+        logq: Whether logits are corrected for how often an item is sampled.
+        temperature: Logits are divided by it.
+        label_smoothing: Probability spread over the whole catalogue, "full"
+            only.
+        batch_positions: Targets in a training step, about.
+        learning_rate: Peak of the schedule.
+        warmup_share: Share of all steps with a rising learning rate; it falls
+            to a tenth as a cosine afterwards.
+        weight_decay: AdamW decay of every matrix.
+        clip_norm: Largest global gradient norm.
+        averaging: Momentum of the averaged weights that are kept; 0 keeps
+            the last ones.
+        epochs: Passes over the targets at most.
+        patience: Validations without a better NDCG@10 before training stops.
+        validation_users: Users drawn for validation, 0 for all.
+        recency_half_life: Share of the train part's duration after which a
+            target counts half, 0 for equal weights. Temporal splits only.
+        refit: Whether the final model also trains on the validation part.
+        ranking_holdout: Share of the train targets the base model does not
+            train on; the ranking model learns from lists made there.
+    """
+
+    encoder: Literal["bow", "cnn", "rnn", "attention"] = "attention"
+    embedding_dim: int = 64
+    history_length: int = 100
+    num_layers: int = 2
+    num_heads: int = 2
+    dropout: float = 0.3
+    item_id: bool = True
+    item_features: tuple[str, ...] = ("*",)
+    user_id: bool = False
+    user_features: tuple[str, ...] = ("*",)
+    context_features: tuple[str, ...] = ("*",)
+    id_dropout: float = 0.05
+    loss: Literal["auto", "full", "in_batch"] = "auto"
+    full_softmax_below: int = 20_000
+    num_in_batch_negatives: int = 0
+    num_uniform_negatives: int = 256
+    num_hard_negatives: int = 0
+    remove_accidental_hits: bool = True
+    logq: bool = True
+    temperature: float = 1.0
+    label_smoothing: float = 0.0
+    batch_positions: int = 2048
+    learning_rate: float = 0.003
+    warmup_share: float = 0.05
+    weight_decay: float = 0.01
+    clip_norm: float = 5.0
+    averaging: float = 0.99
+    epochs: int = 20
+    patience: int = 3
+    validation_users: int = 5000
+    recency_half_life: float = 0.0
+    refit: bool = True
+    ranking_holdout: float = 0.1
+
+    def __post_init__(self) -> None:
+        counts = (
+            "embedding_dim",
+            "history_length",
+            "num_heads",
+            "batch_positions",
+            "epochs",
+            "patience",
+        )
+        naturals = (
+            "num_layers",
+            "full_softmax_below",
+            "num_in_batch_negatives",
+            "num_uniform_negatives",
+            "num_hard_negatives",
+            "validation_users",
+        )
+        shares = (
+            "dropout",
+            "id_dropout",
+            "label_smoothing",
+            "warmup_share",
+            "averaging",
+            "ranking_holdout",
+        )
+        positives = ("temperature", "learning_rate", "clip_norm")
+        check(
+            *_rules(self, counts, lambda value: value >= 1, "at least 1"),
+            *_rules(self, naturals, lambda value: value >= 0, "at least 0"),
+            *_rules(
+                self,
+                shares,
+                lambda value: 0 <= value < 1,
+                "at least 0 and below 1",
+            ),
+            *_rules(self, positives, lambda value: value > 0, "above 0"),
+            *_rules(
+                self,
+                ("weight_decay", "recency_half_life"),
+                lambda value: value >= 0,
+                "at least 0",
+            ),
+            (
+                self.num_heads < 1 or self.embedding_dim % self.num_heads == 0,
+                "`embedding_dim` must be a multiple of `num_heads`. Received: "
+                f"{self.embedding_dim} and {self.num_heads}.",
+            ),
+            (
+                self.item_id or bool(self.item_features),
+                "`item_features` must name a column where `item_id` is false, "
+                "or items cannot be told apart. Received: [].",
+            ),
+        )
+
+
+def _rules(
+    options: object,
+    names: Iterable[str],
+    holds: Callable[[float], bool],
+    permitted: str,
+) -> list[tuple[bool, str]]:
+    """One rule for each of several numbers."""
+    return [
+        (
+            holds(getattr(options, name)),
+            f"`{name}` must be {permitted}. Received: "
+            f"{getattr(options, name)}.",
+        )
+        for name in names
+    ]
