@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ def stage(
         inputs: What the step depends on, compared by `is_current`.
         **facts: Further plain values to keep in the manifest.
     """
+    start = time.monotonic()
     directory.parent.mkdir(parents=True, exist_ok=True)
     staging = directory.with_name(f".staging-{directory.name}")
     if staging.exists():
@@ -60,7 +62,12 @@ def stage(
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
-    write_json(staging / MANIFEST, {"inputs": _plain(inputs), **facts})
+    made = {
+        # Steps that follow depend on this file, and so on this very run.
+        "made_at": time.time_ns(),
+        "seconds": round(time.monotonic() - start, 1),
+    }
+    write_json(staging / MANIFEST, {"inputs": _plain(inputs), **made, **facts})
     replace(staging, directory)
 
 
@@ -72,7 +79,7 @@ def replace(staging: Path, directory: Path) -> None:
     if directory.exists():
         os.rename(directory, retired)
     os.rename(staging, directory)
-    _sync_path(directory.parent)
+    sync_path(directory.parent)
     shutil.rmtree(retired, ignore_errors=True)
 
 
@@ -80,8 +87,8 @@ def sync(directory: Path) -> None:
     """Flushes every file and folder below `directory` to disk."""
     for folder, _, names in os.walk(directory):
         for name in names:
-            _sync_path(Path(folder) / name)
-        _sync_path(Path(folder))
+            sync_path(Path(folder) / name)
+        sync_path(Path(folder))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -89,7 +96,7 @@ def write_json(path: Path, value: Any) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     temporary.write_text(text + "\n", encoding="utf-8")
-    _sync_path(temporary)
+    sync_path(temporary)
     os.replace(temporary, path)
 
 
@@ -157,7 +164,8 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value, sort_keys=True, default=str))
 
 
-def _sync_path(path: Path) -> None:
+def sync_path(path: Path) -> None:
+    """Flushes one file or folder to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,0 +1,88 @@
+# CONFIG: a TOML file, see pipeline/configs.  SET: overrides, section.key=value
+# with spaces between.  FORCE=1: rerun steps that are up to date.
+CONFIG ?= pipeline/configs/sample.toml
+SET ?=
+FORCE ?=
+PYTHON ?= python3
+VENV ?= .venv
+PORT ?= 8500
+REST_PORT ?= 8501
+TARGET ?= 127.0.0.1:$(PORT)
+
+RUN := $(VENV)/bin/python
+OPTIONS = --config $(CONFIG) $(foreach pair,$(SET),--set '$(pair)')
+STEP = $(RUN) -m pipeline $(OPTIONS)
+FORCED = $(if $(FORCE),--force)
+SERVING := artifacts/serving
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev demo prepare train-retrieval index train-ranking \
+	export evaluate publish rollback retrain serve recommend lint typecheck \
+	test clean
+
+help: ## show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / \
+		{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.requirements ## install what running needs into .venv
+setup-dev: $(VENV)/.requirements-dev
+
+# The stamps hold the files' digests: a changed pin installs again, a fresh
+# checkout with new file dates does not.
+$(VENV)/.requirements: requirements.txt
+	@test -x $(RUN) || { echo "setup: creating $(VENV)"; \
+		$(PYTHON) -m venv $(VENV); }
+	@sha256sum --check --status $@ 2>/dev/null || { \
+		echo "setup: installing requirements.txt (about a minute)"; \
+		$(RUN) -m pip install --quiet --disable-pip-version-check \
+			-r requirements.txt && sha256sum requirements.txt > $@; }
+	@touch $@
+
+$(VENV)/.requirements-dev: requirements-dev.txt $(VENV)/.requirements
+	@sha256sum --check --status $@ 2>/dev/null || { \
+		echo "setup: installing requirements-dev.txt"; \
+		$(RUN) -m pip install --quiet --disable-pip-version-check \
+			-r requirements-dev.txt && sha256sum requirements-dev.txt > $@; }
+	@touch $@
+
+demo: setup ## everything end to end on the embedded sample, about 4 minutes
+	$(RUN) -m pipeline --config pipeline/configs/sample.toml demo $(FORCED)
+
+prepare: setup ## read the source, split it by time, encode it
+	$(STEP) $@ $(FORCED)
+train-retrieval: setup ## train the two-tower model
+	$(STEP) $@ $(FORCED)
+index: setup ## embed the catalogue and build its index
+	$(STEP) $@ $(FORCED)
+train-ranking: setup ## train the model that rescores what was retrieved
+	$(STEP) $@ $(FORCED)
+export: setup ## write the SavedModels
+	$(STEP) $@ $(FORCED)
+evaluate: setup ## measure the exported models against baselines
+	$(STEP) $@ $(FORCED)
+publish: setup ## release the bundle if the gate accepts it
+	$(STEP) $@ $(FORCED)
+retrain: setup ## all steps in order; unchanged ones are skipped
+	$(STEP) $@ $(FORCED)
+rollback: setup ## return to the release before the live one
+	$(STEP) $@
+
+serve: setup ## serve what is published: gRPC on PORT, REST on REST_PORT
+	$(RUN) -m serving.server --port=$(PORT) --rest_api_port=$(REST_PORT) \
+		--model_config_file=$(SERVING)/models.config \
+		--model_config_file_poll_wait_seconds=1
+recommend: setup ## ask a running server: USER=<id> or HISTORY=<id,id>
+	$(STEP) $@ --target $(TARGET) \
+		$(if $(filter command line,$(origin USER)),--user '$(USER)') \
+		$(if $(HISTORY),--history '$(HISTORY)')
+
+lint: setup-dev ## ruff: format and rules
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+typecheck: setup-dev ## mypy
+	$(RUN) -m mypy
+test: setup-dev ## the test suite; data sets are looked for in DATA_DIR
+	$(RUN) -m pytest
+
+clean: ## remove what runs wrote, published versions included
+	rm -rf artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,124 @@
+"""The command line of the offline side: `python -m pipeline STEP`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from models.config import ConfigError
+from pipeline import config as configuration
+from pipeline import console, publish
+from pipeline.config import Config
+from pipeline.publish import GateRejected
+from pipeline.schema import DataError
+from pipeline.steps import Run
+from serving.errors import ServingError
+
+_STEPS = {
+    "prepare": "read the source, split it by time, encode it",
+    "train-retrieval": "train the two-tower model",
+    "index": "embed the catalogue and build its index",
+    "train-ranking": "train the model that rescores what was retrieved",
+    "export": "write the SavedModels",
+    "evaluate": "measure the exported models against baselines",
+    "publish": "release the bundle if the gate accepts it",
+    "retrain": "all of the above, in order",
+}
+_DEFAULT_CONFIG = "pipeline/configs/sample.toml"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; the exit status is 0, or 1 with a clear message."""
+    options = _parser().parse_args(arguments)
+    try:
+        config = configuration.load(options.config, options.set)
+        console.quiet_native_logs(config.run_directory / "native.log")
+        options.handler(config, options)
+    except ConfigError as error:
+        for problem in error.problems:
+            _complain("config", problem)
+    except GateRejected as error:
+        for reason in error.reasons:
+            _complain("rejected", reason)
+    except DataError as error:
+        _complain("data", str(error))
+    except ServingError as error:
+        _complain("serving", str(error))
+    except KeyboardInterrupt:
+        _complain("interrupted", "Finished steps are kept; run it again.")
+    else:
+        return 0
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m pipeline")
+    parser.add_argument("--config", default=_DEFAULT_CONFIG, metavar="FILE")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="override one option; repeat for more",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in _STEPS.items():
+        command = commands.add_parser(name, help=text)
+        command.add_argument("--force", action="store_true")
+        command.set_defaults(handler=_step)
+    back = commands.add_parser("rollback", help="return to the last release")
+    back.set_defaults(handler=_rollback)
+    show = commands.add_parser("recommend", help="ask a running server")
+    show.add_argument("--user", default="")
+    show.add_argument("--history", default="", help="item ids, commas between")
+    show.add_argument("--target", default="127.0.0.1:8500")
+    show.set_defaults(handler=_recommend)
+    demo = commands.add_parser("demo", help="everything, end to end")
+    demo.add_argument("--force", action="store_true")
+    demo.set_defaults(handler=_demo)
+    return parser
+
+
+def _step(config: Config, options: argparse.Namespace) -> None:
+    run = Run(config, options.force, console.progress)
+    name = "publish" if options.command == "retrain" else options.command
+    getattr(run, name.replace("-", "_"))()
+    if name == "prepare":
+        print(console.summary(run.prepared()))
+    if name in ("evaluate", "publish"):
+        print(console.evaluation(run.evaluation))
+
+
+def _rollback(config: Config, options: argparse.Namespace) -> None:
+    before, after = publish.rollback(config)
+    print(f"rollback: version {after} is live again, {before} is not")
+
+
+def _recommend(config: Config, options: argparse.Namespace) -> None:
+    from pipeline import showcase
+
+    history = [item for item in options.history.split(",") if item]
+    run = Run(config, progress=console.progress)
+    print(
+        showcase.recommend(
+            run.prepared(), options.target, options.user, history
+        )
+    )
+
+
+def _demo(config: Config, options: argparse.Namespace) -> None:
+    from pipeline import showcase
+
+    run = Run(config, options.force, console.progress)
+    run.publish()
+    print(showcase.demo(run, console.progress))
+    print(console.evaluation(run.evaluation))
+    print(console.next_commands(Path(options.config)))
+
+
+def _complain(kind: str, message: str) -> None:
+    print(f"{kind}: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,209 @@
+"""Builds the nearest-neighbour index and tunes it to a recall floor.
+
+Enters: a trained retrieval model. Leaves, in the step's directory:
+`embeddings.npy` `[num_items + 2, embedding_dim]`, `index.json` (what was
+chosen and the whole recall/latency frontier) and, for ScaNN, `searcher.npz`.
+
+Exact search is the truth that recall is measured against, and the choice for
+small catalogues: one matrix product beats a tree there.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from models import index as search
+from pipeline import batches, manifest, train_retrieval
+from pipeline.config import Config, IndexConfig
+from pipeline.prepare import Prepared
+from pipeline.schema import VALIDATION, DataError
+
+EMBEDDINGS = "embeddings.npy"
+REPORT = "index.json"
+SEARCHER = "searcher.npz"
+# Below this ScaNN cannot train its codebooks.
+_SCANN_MINIMUM = 1_000
+
+
+def run(
+    config: Config, prepared: Prepared, retrieval: Path, directory: Path
+) -> dict[str, Any]:
+    """Embeds the catalogue, builds, tunes and saves the index.
+
+    Args:
+        config: The `index` section decides.
+        prepared: The prepared tables.
+        retrieval: Directory of the train-retrieval step.
+        directory: Where to write.
+
+    Returns:
+        The report, as saved in `index.json`.
+
+    Raises:
+        DataError: If ScaNN is asked for on too small a catalogue.
+    """
+    model = train_retrieval.load(config, prepared, retrieval)
+    embeddings = model.candidate_embeddings()
+    np.save(directory / EMBEDDINGS, embeddings)
+    queries = _queries(config, prepared, model)
+    report, searcher = build(embeddings, queries, config.index)
+    if searcher is not None:
+        np.savez(directory / SEARCHER, *searcher)
+    manifest.write_json(directory / REPORT, report)
+    return report
+
+
+def load(
+    config: Config, directory: Path
+) -> search.ExactIndex | search.ScannIndex:
+    """The index a step directory holds."""
+    report = json.loads((directory / REPORT).read_text(encoding="utf-8"))
+    embeddings = np.load(directory / EMBEDDINGS)
+    if report["kind"] == "exact":
+        return search.ExactIndex(embeddings, config.index.num_candidates)
+    with np.load(directory / SEARCHER) as saved:
+        searcher = [saved[name] for name in saved.files]
+    chosen = report["chosen"]
+    return search.ScannIndex(
+        embeddings,
+        config.index.num_candidates,
+        searcher,
+        chosen["num_leaves_to_search"],
+        chosen["num_reordering_candidates"],
+    )
+
+
+def build(
+    embeddings: np.ndarray, queries: np.ndarray, config: IndexConfig
+) -> tuple[dict[str, Any], list[np.ndarray] | None]:
+    """Chooses an index by the config and measures it.
+
+    Args:
+        embeddings: `[num_items + 2, embedding_dim]`.
+        queries: `[num_queries, embedding_dim]` to measure recall with.
+        config: Kind, list length and recall floor.
+
+    Returns:
+        The report, and the tensors of the ScaNN searcher if one was built.
+
+    Raises:
+        DataError: If ScaNN is asked for on too small a catalogue.
+    """
+    num_items = len(embeddings) - search.FIRST_ITEM
+    exact = search.ExactIndex(embeddings, config.num_candidates)
+    truth = _answers(exact, queries)
+    k = exact.k
+    report: dict[str, Any] = {
+        "kind": "exact",
+        "num_items": num_items,
+        "num_candidates": k,
+        f"recall@{k}": 1.0,
+        "latency_ms": _latency_ms(exact, queries),
+    }
+    if config.kind == "exact" or (
+        config.kind == "auto" and num_items < config.exact_below
+    ):
+        report["frontier"] = []
+        return report, None
+    if num_items < _SCANN_MINIMUM:
+        raise DataError(
+            f"A ScaNN index needs at least {_SCANN_MINIMUM} items. Received: "
+            f"{num_items} (from [index] kind = {config.kind!r}). Set it to "
+            "'exact', which is faster at this size."
+        )
+    num_leaves = int(np.sqrt(num_items))
+    searcher = search.build_searcher(
+        embeddings[search.FIRST_ITEM :], config.num_candidates, num_leaves
+    )
+    frontier = []
+    for leaves, reordering in _settings(num_leaves, k):
+        index = search.ScannIndex(
+            embeddings, config.num_candidates, searcher, leaves, reordering
+        )
+        answers = _answers(index, queries)
+        recall = np.mean(
+            [
+                len(set(a) & set(b)) / k
+                for a, b in zip(answers, truth, strict=True)
+            ]
+        )
+        frontier.append(
+            {
+                "num_leaves_to_search": leaves,
+                "num_reordering_candidates": reordering,
+                f"recall@{k}": round(float(recall), 4),
+                "latency_ms": _latency_ms(index, queries),
+            }
+        )
+        # The settings go from cheap to thorough; recall decides, not the
+        # clock, so that the same data always give the same index.
+        if recall >= config.recall_floor:
+            break
+    best = max(frontier, key=lambda point: point[f"recall@{k}"])
+    report |= {
+        "kind": "scann",
+        "num_leaves": num_leaves,
+        "chosen": best,
+        "exact_latency_ms": report["latency_ms"],
+        f"recall@{k}": best[f"recall@{k}"],
+        "latency_ms": best["latency_ms"],
+        "meets_recall_floor": best[f"recall@{k}"] >= config.recall_floor,
+        "frontier": frontier,
+    }
+    return report, searcher
+
+
+def _settings(num_leaves: int, k: int) -> list[tuple[int, int]]:
+    shares = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
+    leaves = [max(1, round(share * num_leaves)) for share in shares]
+    return [
+        (n, m * k) for n, m in zip(leaves, (2, 3, 4, 5, 6, 8, 8), strict=True)
+    ]
+
+
+def _answers(
+    index: search.ExactIndex | search.ScannIndex, queries: np.ndarray
+) -> np.ndarray:
+    seen = np.zeros((1, 1), np.int32)
+    call = tf.function(index.__call__)
+    return np.concatenate(
+        [call(query[None], seen)[1].numpy() for query in queries]
+    )
+
+
+def _latency_ms(
+    index: search.ExactIndex | search.ScannIndex, queries: np.ndarray
+) -> float:
+    """Median of single queries, milliseconds."""
+    seen = np.zeros((1, 1), np.int32)
+    call = tf.function(index.__call__)
+    durations = []
+    for query in queries[:200]:
+        start = time.perf_counter()
+        call(query[None], seen)[1].numpy()
+        durations.append(time.perf_counter() - start)
+    return round(1e3 * float(np.median(durations)), 3)
+
+
+def _queries(config: Config, prepared: Prepared, model: Any) -> np.ndarray:
+    """Embeddings of real queries, as they stand before validation."""
+    sequences = prepared.sequences()
+    generator = np.random.default_rng(train_retrieval.seed(config, "index"))
+    num_users = len(sequences.user_ids)
+    rows = np.sort(
+        generator.permutation(num_users)[: config.index.num_tuning_queries]
+    )
+    stops = batches.part_stops(sequences, VALIDATION)[rows]
+    history = batches.histories(
+        sequences, rows, stops, config.retrieval.history_length
+    )
+    known = np.where(rows + 2 < prepared.users.num_known, rows + 2, 1)
+    return model.query_tower(
+        history,
+        known.astype(np.int32),
+        batches.user_features(prepared.users, rows),
+    ).numpy()

@@ -1,0 +1,235 @@
+"""The gate, the release of a version, and the way back.
+
+A release copies the evaluated bundle to `.staging-<version>` beside each
+model's versions, syncs it, renames it to the integer and, when all models
+stand, replaces `models.config`, the one pointer that servers poll. A process
+killed at any moment leaves the old pointer and complete versions only. Nothing
+live is overwritten or deleted. Rollback replaces the pointer alone.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline import export, manifest
+from pipeline.config import Config, PublishConfig
+from serving import versions
+
+POINTER = "models.config"
+GATE = "gate.json"
+
+
+class GateRejected(Exception):
+    """The staged bundle must not be published.
+
+    Attributes:
+        reasons: One sentence each.
+    """
+
+    def __init__(self, reasons: list[str]) -> None:
+        self.reasons = reasons
+        super().__init__("\n".join(reasons))
+
+
+def gate(evaluation: dict[str, Any], config: PublishConfig) -> list[str]:
+    """Reasons against publishing, none when the bundle is accepted.
+
+    Args:
+        evaluation: What the evaluate step wrote.
+        config: The metric and the rows that must be beaten.
+    """
+    metric = config.metric
+    rows = {
+        row["model"]: row for row in evaluation["rows"] if row["slice"] == "all"
+    }
+    ours = rows["two_stage"].get(metric)
+    if ours is None:
+        return [
+            f"`publish.metric` must be a column of the evaluation. Received: "
+            f"{metric!r}. Choose one of {', '.join(rows['two_stage'])}."
+        ]
+    reasons = []
+    for name in config.must_beat:
+        if name not in rows:
+            reasons.append(
+                f"`publish.must_beat` names {name!r}, which was not "
+                f"evaluated. Evaluated: {', '.join(rows)}."
+            )
+        elif not ours > rows[name][metric]:
+            reasons.append(
+                f"two_stage must exceed {name} in {metric}: {ours:.4f} is "
+                f"not above {rows[name][metric]:.4f}."
+            )
+    for difference in evaluation.get("differences", ()):
+        if (
+            difference["against"] == "live"
+            and difference["metric"] == metric
+            and difference["high"] < 0
+        ):
+            reasons.append(
+                f"two_stage must not be worse than the live version beyond "
+                f"noise: {metric} differs by {difference['difference']:+.4f} "
+                f"(95 % interval {difference['low']:+.4f} to "
+                f"{difference['high']:+.4f})."
+            )
+    return reasons
+
+
+def run(config: Config, exports: Path, evaluation: Path) -> tuple[int, bool]:
+    """Publishes an evaluated bundle if the gate accepts it.
+
+    Args:
+        config: Names the serving directory and the gate's rules.
+        exports: Directory of the export step.
+        evaluation: The evaluation.json made from exactly those exports.
+
+    Returns:
+        The live version, and whether it is new: a bundle that is live
+        already is left as it is.
+
+    Raises:
+        GateRejected: If a rule of the gate is broken.
+    """
+    results = json.loads(evaluation.read_text(encoding="utf-8"))
+    bundle_id = read_bundle_id(exports / export.MODELS[0])
+    reasons = gate(results, config.publish)
+    if results["bundle_id"] != bundle_id:
+        reasons.append(
+            "The evaluation must be of the staged bundle. Received: "
+            f"{results['bundle_id']}, staged is {bundle_id}. Run evaluate "
+            "again."
+        )
+    manifest.write_json(
+        evaluation.parent / GATE,
+        {
+            "bundle_id": bundle_id,
+            "accepted": not reasons,
+            "reasons": reasons,
+        },
+    )
+    if reasons:
+        raise GateRejected(reasons)
+    serving = config.serving_directory
+    with _lock(serving):
+        history = releases(serving)
+        if history:
+            live = serving / export.MODELS[0] / str(history[0])
+            if read_bundle_id(live) == bundle_id:
+                return history[0], False
+        version = 1 + max(
+            (
+                number
+                for name in export.MODELS
+                for number in versions.list_versions(serving / name)
+            ),
+            default=0,
+        )
+        for name in export.MODELS:
+            _place(exports / name, serving / name, version)
+        history = [version, *history]
+        if config.publish.keep_versions:
+            history = history[: config.publish.keep_versions]
+        _point(serving, history)
+        if config.publish.keep_versions:
+            _prune(serving, history)
+    return version, True
+
+
+def rollback(config: Config) -> tuple[int, int]:
+    """Points back to the release before the live one.
+
+    Returns:
+        The version that was live and the one that is now.
+
+    Raises:
+        GateRejected: If there is no earlier release.
+    """
+    serving = config.serving_directory
+    with _lock(serving):
+        history = releases(serving)
+        if len(history) < 2:
+            live = f"version {history[0]} is live" if history else "none"
+            raise GateRejected(
+                [
+                    "A rollback needs an earlier release. Received: "
+                    f"{live} (from {serving / POINTER}). Publish a version "
+                    "first: make retrain."
+                ]
+            )
+        _point(serving, history[1:])
+        return history[0], history[1]
+
+
+def releases(serving: Path) -> list[int]:
+    """Live version first, then those a rollback would return to."""
+    try:
+        text = (serving / POINTER).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    for line in text.splitlines():
+        if line.startswith(_HISTORY):
+            return [int(word) for word in line[len(_HISTORY) :].split()]
+    return []
+
+
+def live_directory(config: Config) -> Path | None:
+    """A view of the live bundle: `<model>` to its live version, or None."""
+    history = releases(config.serving_directory)
+    return None if not history else config.serving_directory
+
+
+def read_bundle_id(model: Path) -> str:
+    """The bundle id inside an exported or published model."""
+    path = model / export.EXTRA / manifest.MANIFEST
+    return json.loads(path.read_text(encoding="utf-8"))["bundle_id"]
+
+
+# A comment line of the pointer file: the order of releases is part of the one
+# thing that is replaced atomically. Servers skip it.
+_HISTORY = "# releases, live first: "
+
+
+def _point(serving: Path, history: list[int]) -> None:
+    versions.write_models_config(
+        serving / POINTER,
+        {
+            name: (str((serving / name).resolve()), [history[0]])
+            for name in export.MODELS
+        },
+        comment=_HISTORY + " ".join(map(str, history)),
+    )
+
+
+def _place(source: Path, model: Path, version: int) -> None:
+    """Copies one model to its version directory, complete or not at all."""
+    model.mkdir(parents=True, exist_ok=True)
+    staging = model / f".staging-{version}"
+    shutil.rmtree(staging, ignore_errors=True)
+    shutil.copytree(source, staging)
+    path = staging / export.EXTRA / manifest.MANIFEST
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    manifest.write_json(path, facts | {"version": version})
+    manifest.sync(staging)
+    os.rename(staging, model / str(version))
+    manifest.sync_path(model)
+
+
+def _prune(serving: Path, kept: list[int]) -> None:
+    for name in export.MODELS:
+        for number in versions.list_versions(serving / name):
+            if number not in kept:
+                shutil.rmtree(serving / name / str(number))
+
+
+@contextlib.contextmanager
+def _lock(serving: Path) -> Iterator[None]:
+    """Two releases at once would take the same version number."""
+    serving.mkdir(parents=True, exist_ok=True)
+    with (serving / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,300 @@
+"""Names, options and errors of the data side; no heavy imports.
+
+A source turns whatever it reads into the canonical tables:
+
+    interactions(user_id, item_id, timestamp, rating?, weight?, context...)
+    items(item_id, title?, features...)    users(user_id, features...)
+
+Ids are strings, `timestamp` is int64 seconds since the epoch, UTC, `rating`
+and `weight` are float32, numeric features float64, multi-valued features lists
+of strings, all other features strings. `title` is text that is displayed;
+declared as a feature it is encoded too.
+"""
+
+import datetime
+from dataclasses import dataclass, field
+from typing import Literal
+
+from models.config import FeatureKind, check
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+PARTS = ("train", "validation", "test")
+
+# Columns with a meaning of their own in the interactions table.
+RESERVED = ("user_id", "item_id", "timestamp", "rating", "weight", "part")
+
+KINDS: tuple[FeatureKind, ...] = (
+    "categorical",
+    "multi_categorical",
+    "numeric",
+    "text",
+)
+
+
+class DataError(ValueError):
+    """Input that cannot be turned into prepared tables."""
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """Where the interaction log and the catalogue come from.
+
+    Attributes:
+        kind: "synthetic" generates the embedded sample, "movielens" reads an
+            official MovieLens archive or folder, "tabular" your own files.
+        path: File, folder, glob or fsspec address of the interactions. For
+            movielens an archive or its folder; empty fetches `release` from
+            its official address. Unused by synthetic.
+        release: MovieLens release that is fetched when `path` is empty.
+        items_path: Table of the items, tabular only; empty for none.
+        users_path: Table of the users, tabular only; empty for none.
+        format: Of the tabular files; "auto" goes by the file name.
+        delimiter: Column separator of text files; empty goes by the format.
+        separator: Between the values of a multi_categorical cell.
+        encoding: Of text files.
+        user_id: Column of the user id.
+        item_id: Column of the item id, in interactions and items.
+        timestamp: Column of the time; empty takes the order of the rows.
+        time_unit: Of numeric timestamps; "auto" goes by their size.
+        rating: Column of an explicit rating; empty for none.
+        weight: Column of an interaction weight; empty for none.
+        event: Column of the type of an implicit event; empty for none.
+        event_weights: Weight of each event type; with it, types that are not
+            listed are left out and counted.
+        title: Items column to display; empty for none.
+        item_features: Kind of each items column to encode.
+        user_features: Kind of each users column to encode.
+        context_features: Kind of each interactions column that describes the
+            moment of a request, "categorical" or "numeric".
+        max_bad_share: Share of the rows of a file, 0 to 1, that may be
+            unusable and set aside before the run stops.
+        num_users: Users of the synthetic sample.
+        num_items: Items of the synthetic sample.
+        interactions_per_user: Their mean number in the synthetic sample.
+        planted: "all" plants tastes, their drift, sequels and popularity,
+            "none" draws every item uniformly (a negative control).
+        order_strength: Share, 0 to 1, of synthetic choices that follow from
+            the previous item (sequels, neighbours) instead of from taste.
+    """
+
+    kind: Literal["synthetic", "movielens", "tabular"] = "synthetic"
+    path: str = ""
+    release: str = "100k"
+    items_path: str = ""
+    users_path: str = ""
+    format: Literal["auto", "csv", "tsv", "jsonl", "parquet"] = "auto"
+    delimiter: str = ""
+    separator: str = "|"
+    encoding: str = "utf-8"
+    user_id: str = "user_id"
+    item_id: str = "item_id"
+    timestamp: str = "timestamp"
+    time_unit: Literal["auto", "s", "ms", "us", "ns"] = "auto"
+    rating: str = ""
+    weight: str = ""
+    event: str = ""
+    event_weights: dict[str, float] = field(default_factory=dict)
+    title: str = ""
+    item_features: dict[str, str] = field(default_factory=dict)
+    user_features: dict[str, str] = field(default_factory=dict)
+    context_features: dict[str, str] = field(default_factory=dict)
+    max_bad_share: float = 0.0
+    num_users: int = 2_000
+    num_items: int = 800
+    interactions_per_user: int = 28
+    planted: Literal["all", "none"] = "all"
+    order_strength: float = 0.45
+
+    def __post_init__(self) -> None:
+        kinds = [
+            (
+                kind in permitted,
+                f"`{section}.{column}` must be one of {permitted}. Received: "
+                f"{kind!r}.",
+            )
+            for section, features, permitted in (
+                ("item_features", self.item_features, KINDS),
+                ("user_features", self.user_features, KINDS),
+                (
+                    "context_features",
+                    self.context_features,
+                    ("categorical", "numeric"),
+                ),
+            )
+            for column, kind in features.items()
+        ]
+        check(
+            *kinds,
+            (
+                self.kind != "tabular" or bool(self.path),
+                "`path` must name the interactions of a tabular source. "
+                "Received: ''. Set source.path.",
+            ),
+            (
+                bool(self.user_id) and bool(self.item_id),
+                "`user_id` and `item_id` must name columns. Received: "
+                f"{self.user_id!r} and {self.item_id!r}.",
+            ),
+            (
+                not self.event_weights or bool(self.event),
+                "`event_weights` needs `event`, the column of the event "
+                "type. Received: ''.",
+            ),
+            (
+                len(self.delimiter) <= 1,
+                "`delimiter` must be one character or empty. Received: "
+                f"{self.delimiter!r}.",
+            ),
+            (
+                bool(self.separator),
+                "`separator` must not be empty. Received: ''.",
+            ),
+            (
+                0.0 <= self.max_bad_share <= 1.0,
+                "`max_bad_share` must be between 0 and 1. Received: "
+                f"{self.max_bad_share}.",
+            ),
+            (
+                self.num_users >= 10 and self.num_items >= 20,
+                "`num_users` must be at least 10 and `num_items` at least "
+                f"20. Received: {self.num_users} and {self.num_items}.",
+            ),
+            (
+                self.interactions_per_user >= 3,
+                "`interactions_per_user` must be at least 3. Received: "
+                f"{self.interactions_per_user}.",
+            ),
+            (
+                2 * self.interactions_per_user <= self.num_items,
+                "`num_items` must be at least twice `interactions_per_user`,"
+                " since a user takes an item once. Received: "
+                f"{self.num_items} and {self.interactions_per_user}.",
+            ),
+            (
+                0.0 <= self.order_strength <= 1.0,
+                "`order_strength` must be between 0 and 1. Received: "
+                f"{self.order_strength}.",
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """Filters, split and engine of the prepared tables.
+
+    Attributes:
+        split: "temporal" cuts the whole log at two moments,
+            "leave_last_out" takes each user's last interaction for test and
+            the one before for validation, "random" draws interactions and
+            only reproduces tutorials: the future leaks into histories.
+        validation_share: Of the interactions, temporal and random.
+        test_share: Of the interactions, temporal and random.
+        min_rating: Interactions rated lower are left out; 0 keeps all.
+        min_weight: Interactions of a lower weight are left out; 0 keeps all.
+        min_user_interactions: Users with fewer are left out.
+        min_item_interactions: Items with fewer are left out. Both minima are
+            applied until nothing changes.
+        repeated: Of the interactions of a user with the same item, "keep"
+            all, or only the "first" or the "last".
+        start_date: ISO date; earlier interactions are left out.
+        end_date: ISO date; interactions on it or later are left out.
+        user_share: Share of the users, above 0 and at most 1, to sample.
+        max_vocabulary: Values a feature keeps, the most frequent ones.
+        max_values: Values a multi_categorical cell keeps.
+        max_tokens: Words a text keeps.
+        row_group_size: Interactions a row group of sequences.parquet holds
+            at most, except where one user alone has more.
+        engine: "duckdb" on one machine, "spark" on a cluster.
+        memory_limit: Of DuckDB, beyond which it spills to disk.
+        num_threads: Of DuckDB; 0 takes all cores.
+        spark_master: Master URL, spark only.
+    """
+
+    split: Literal["temporal", "leave_last_out", "random"] = "temporal"
+    validation_share: float = 0.1
+    test_share: float = 0.1
+    min_rating: float = 0.0
+    min_weight: float = 0.0
+    min_user_interactions: int = 1
+    min_item_interactions: int = 1
+    repeated: Literal["keep", "first", "last"] = "keep"
+    start_date: str = ""
+    end_date: str = ""
+    user_share: float = 1.0
+    max_vocabulary: int = 50_000
+    max_values: int = 10
+    max_tokens: int = 12
+    row_group_size: int = 131_072
+    engine: Literal["duckdb", "spark"] = "duckdb"
+    memory_limit: str = "2GB"
+    num_threads: int = 0
+    spark_master: str = "local[*]"
+
+    def __post_init__(self) -> None:
+        positive = [
+            (
+                getattr(self, name) >= 1,
+                f"`{name}` must be at least 1. Received: "
+                f"{getattr(self, name)}.",
+            )
+            for name in (
+                "min_user_interactions",
+                "min_item_interactions",
+                "max_vocabulary",
+                "max_values",
+                "max_tokens",
+                "row_group_size",
+            )
+        ]
+        dates = [
+            (
+                not getattr(self, name)
+                or epoch_seconds(getattr(self, name)) is not None,
+                f"`{name}` must be an ISO date such as 2020-01-31. Received: "
+                f"{getattr(self, name)!r}.",
+            )
+            for name in ("start_date", "end_date")
+        ]
+        check(
+            *positive,
+            *dates,
+            (
+                self.validation_share > 0
+                and self.test_share > 0
+                and self.validation_share + self.test_share < 1,
+                "`validation_share` and `test_share` must be above 0 and "
+                "together below 1. Received: "
+                f"{self.validation_share} and {self.test_share}.",
+            ),
+            (
+                0.0 < self.user_share <= 1.0,
+                "`user_share` must be above 0 and at most 1. Received: "
+                f"{self.user_share}.",
+            ),
+            (
+                self.num_threads >= 0,
+                f"`num_threads` must not be negative. Received: "
+                f"{self.num_threads}.",
+            ),
+        )
+
+
+def epoch_seconds(date: str) -> int | None:
+    """Seconds since the epoch of an ISO date or time, UTC where unnamed.
+
+    Returns:
+        None where `date` is not ISO.
+    """
+    try:
+        moment = datetime.datetime.fromisoformat(date.replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.timezone.utc)
+    return int(moment.timestamp() // 1)
+
+
+def iso(timestamp: int) -> str:
+    """Writes seconds since the epoch the way people read them, UTC."""
+    moment = datetime.datetime.fromtimestamp(timestamp, datetime.timezone.utc)
+    return moment.strftime("%Y-%m-%d %H:%M:%S")

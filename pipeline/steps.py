@@ -1,0 +1,238 @@
+"""The steps of a run, in order, each skipped when nothing it needs changed.
+
+`prepare → train-retrieval → index → train-ranking → export → evaluate →
+publish`. Each function brings its step up to date and returns the step's
+directory; a step asks the ones before it first, so any can be called alone.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipeline import config as configuration
+from pipeline import manifest
+from pipeline.config import Config
+
+logger = logging.getLogger(__name__)
+
+EVALUATION = "evaluation.json"
+Progress = Callable[[str], None]
+
+
+class Run:
+    """One config's run directory and the steps in it.
+
+    Args:
+        config: The run's options.
+        force: Whether steps run even when they are up to date.
+        progress: Receives one line at every start, end and skip of a step.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        force: bool = False,
+        progress: Progress = logger.info,
+    ) -> None:
+        self.config = config
+        self._force = force
+        self._progress = progress
+        self._current: dict[str, Path] = {}
+        self._prepared: Any = None
+
+    @property
+    def evaluation(self) -> Path:
+        """Where the evaluation of this run is read from."""
+        return self.config.run_directory / EVALUATION
+
+    def prepare(self) -> Path:
+        """Interactions and catalogue to prepared tables."""
+        from pipeline import prepare, sources
+
+        inputs = self._sections("source", "prepare") | {
+            "files": {
+                str(path): manifest.file_digest(path)
+                for path in sources.files(self.config.source)
+            },
+        }
+        return self._step(
+            "prepare",
+            "pipeline.prepare",
+            inputs,
+            lambda directory: prepare.run(self.config, directory),
+        )
+
+    def train_retrieval(self) -> Path:
+        """Trains the two-tower model."""
+        prepared = self.prepare()
+
+        def work(directory: Path) -> None:
+            from pipeline import train_retrieval
+
+            train_retrieval.run(self.config, self._load(), directory)
+
+        return self._step(
+            "train-retrieval",
+            "pipeline.train_retrieval",
+            self._sections("retrieval") | _after(prepared),
+            work,
+        )
+
+    def index(self) -> Path:
+        """Embeds the catalogue and builds its index."""
+        retrieval = self.train_retrieval()
+
+        def work(directory: Path) -> None:
+            from pipeline import index
+
+            report = index.run(self.config, self._load(), retrieval, directory)
+            k = report["num_candidates"]
+            self._progress(
+                f"  {report['kind']} index of {report['num_items']} items: "
+                f"recall@{k} {report[f'recall@{k}']:.3f}, "
+                f"{report['latency_ms']:.2f} ms a query"
+            )
+
+        return self._step(
+            "index",
+            "pipeline.index",
+            self._sections("index") | _after(retrieval),
+            work,
+        )
+
+    def train_ranking(self) -> Path:
+        """Trains the model that rescores what the index returns."""
+        retrieval, index = self.train_retrieval(), self.index()
+
+        def work(directory: Path) -> None:
+            from pipeline import train_ranking
+
+            train_ranking.run(
+                self.config, self._load(), retrieval, index, directory
+            )
+
+        return self._step(
+            "train-ranking",
+            "pipeline.train_ranking",
+            self._sections("ranking") | _after(retrieval, index),
+            work,
+        )
+
+    def export(self) -> Path:
+        """Writes the SavedModels that ship."""
+        before = {
+            "train-retrieval": self.train_retrieval(),
+            "index": self.index(),
+            "train-ranking": self.train_ranking(),
+        }
+
+        def work(directory: Path) -> None:
+            from pipeline import export
+
+            bundle_id = export.run(self.config, self._load(), before, directory)
+            self._progress(f"  bundle {bundle_id}: {', '.join(export.MODELS)}")
+
+        return self._step(
+            "export", "pipeline.export", _after(*before.values()), work
+        )
+
+    def evaluate(self) -> Path:
+        """Measures the exported models; writes evaluation.json."""
+        from pipeline import publish
+
+        exports, index = self.export(), self.index()
+        live = publish.releases(self.config.serving_directory)[:1]
+
+        def work(directory: Path) -> None:
+            from pipeline import evaluate
+
+            evaluate.run(self.config, self._load(), exports, index, directory)
+
+        directory = self._step(
+            "evaluate",
+            "pipeline.evaluate",
+            self._sections("evaluate") | {"live": live} | _after(exports),
+            work,
+        )
+        # The one file people and scripts read stands at a short path.
+        _copy(directory / EVALUATION, self.evaluation)
+        return directory
+
+    def publish(self) -> int:
+        """Publishes the bundle if the gate accepts it; the live version.
+
+        Raises:
+            GateRejected: If a rule of the gate is broken.
+        """
+        from pipeline import publish
+
+        exports = self.export()
+        self.evaluate()
+        version, is_new = publish.run(self.config, exports, self.evaluation)
+        self._progress(
+            f"publish: accepted, version {version} is live"
+            if is_new
+            else f"publish: up to date, version {version} is this bundle"
+        )
+        return version
+
+    def prepared(self) -> Any:
+        """The prepared tables, brought up to date."""
+        self.prepare()
+        return self._load()
+
+    def _load(self) -> Any:
+        from pipeline import prepare
+
+        if self._prepared is None:
+            self._prepared = prepare.load(self._current["prepare"])
+        return self._prepared
+
+    def _step(
+        self,
+        name: str,
+        module: str,
+        inputs: dict[str, Any],
+        work: Callable[[Path], None],
+    ) -> Path:
+        if name in self._current:
+            return self._current[name]
+        directory = self.config.run_directory / name
+        inputs = inputs | {
+            "seed": self.config.seed,
+            "code": manifest.code_digest(module),
+        }
+        if not self._force and manifest.is_current(directory, inputs):
+            self._progress(f"{name}: up to date, skipped (FORCE=1 reruns it)")
+        else:
+            self._progress(f"{name}: running")
+            with manifest.stage(directory, inputs) as staging:
+                work(staging)
+            made = manifest.read(directory) or {}
+            self._progress(f"{name}: done in {made['seconds']:.1f} s")
+        self._current[name] = directory
+        return directory
+
+    def _sections(self, *names: str) -> dict[str, Any]:
+        return {
+            name: configuration.section_values(getattr(self.config, name))
+            for name in names
+        }
+
+
+def _after(*steps: Path) -> dict[str, Any]:
+    return {
+        "after": {
+            step.name: manifest.file_digest(step / manifest.MANIFEST)
+            for step in steps
+        }
+    }
+
+
+def _copy(source: Path, target: Path) -> None:
+    temporary = target.with_name(f".{target.name}.tmp")
+    temporary.write_bytes(source.read_bytes())
+    manifest.sync_path(temporary)
+    os.replace(temporary, target)

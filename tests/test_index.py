@@ -1,0 +1,139 @@
+"""Exact and ScaNN search against NumPy; saving; lists that stay full."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models import index as search
+from pipeline import index
+from pipeline.config import IndexConfig
+from pipeline.schema import DataError
+
+NUM_ITEMS, DIM, K = 4_000, 16, 20
+
+
+@pytest.fixture(scope="module")
+def embeddings() -> np.ndarray:
+    generator = np.random.default_rng(7)
+    centres = generator.normal(size=(40, DIM))
+    rows = centres[generator.integers(0, 40, NUM_ITEMS + 2)]
+    noise = generator.normal(size=(NUM_ITEMS + 2, DIM))
+    return (rows + 0.5 * noise).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def queries(embeddings: np.ndarray) -> np.ndarray:
+    generator = np.random.default_rng(8)
+    picked = embeddings[generator.integers(2, NUM_ITEMS, 60)]
+    noise = generator.normal(size=picked.shape)
+    return (picked + 0.3 * noise).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def scann(embeddings: np.ndarray, queries: np.ndarray) -> search.ScannIndex:
+    report, searcher = index.build(
+        embeddings, queries, IndexConfig(kind="scann", num_candidates=K)
+    )
+    assert report["meets_recall_floor"]
+    assert searcher is not None
+    chosen = report["chosen"]
+    return search.ScannIndex(
+        embeddings,
+        K,
+        searcher,
+        chosen["num_leaves_to_search"],
+        chosen["num_reordering_candidates"],
+    )
+
+
+def _oracle(
+    embeddings: np.ndarray, query: np.ndarray, seen: np.ndarray, k: int
+) -> list[int]:
+    scores = embeddings @ query
+    scores[:2] = -np.inf
+    scores[seen] = -np.inf
+    order = np.argsort(-scores, kind="stable")[:k]
+    return [int(item) for item in order if np.isfinite(scores[item])]
+
+
+def test_exact_search_equals_numpy(
+    embeddings: np.ndarray, queries: np.ndarray
+) -> None:
+    generator = np.random.default_rng(1)
+    seen = generator.integers(0, NUM_ITEMS, (len(queries), 30)).astype(np.int32)
+    scores, found = search.ExactIndex(embeddings, K)(queries, seen)
+    for row, query in enumerate(queries):
+        assert list(found[row].numpy()) == _oracle(
+            embeddings, query, seen[row], K
+        )
+    assert np.all(np.diff(scores.numpy(), axis=1) <= 0)
+
+
+def test_a_list_the_catalogue_cannot_fill_ends_in_padding(
+    embeddings: np.ndarray, queries: np.ndarray
+) -> None:
+    exact = search.ExactIndex(embeddings[:8], K)
+    scores, found = exact(queries[:1], np.array([[3, 4, 4, 0]], np.int32))
+    assert found.shape == (1, 6)
+    assert list(found[0, 4:].numpy()) == [0, 0]
+    assert sorted(found[0, :4].numpy()) == [2, 5, 6, 7]
+    assert np.all(scores[0, 4:].numpy() == search.MASKED_SCORE)
+
+
+def test_scann_meets_the_floor_and_never_returns_seen_items(
+    scann: search.ScannIndex, embeddings: np.ndarray, queries: np.ndarray
+) -> None:
+    recalls = []
+    for query in queries:
+        # The items it would return first: the worst case for a full list.
+        seen = np.array([_oracle(embeddings, query, np.array([0]), K)])
+        found = scann(query[None], seen.astype(np.int32))[1].numpy()[0]
+        assert not set(found) & set(seen[0])
+        assert len(set(found)) == K
+        truth = _oracle(embeddings, query, seen[0], K)
+        recalls.append(len(set(found) & set(truth)) / K)
+    assert np.mean(recalls) > 0.8
+
+
+def test_scann_fills_the_list_when_nearly_everything_is_excluded(
+    scann: search.ScannIndex, embeddings: np.ndarray, queries: np.ndarray
+) -> None:
+    seen = np.arange(2, NUM_ITEMS + 2 - K, dtype=np.int32)[None]
+    found = scann(queries[:1], seen)[1].numpy()[0]
+    assert sorted(found) == list(range(NUM_ITEMS + 2 - K, NUM_ITEMS + 2))
+
+
+def test_a_saved_scann_index_answers_the_same(
+    scann: search.ScannIndex, queries: np.ndarray, tmp_path: Path
+) -> None:
+    call = tf.function(
+        scann.__call__,
+        input_signature=[
+            tf.TensorSpec([None, DIM], tf.float32),
+            tf.TensorSpec([None, None], tf.int32),
+        ],
+    )
+    seen = np.zeros((1, 1), np.int32)
+    expected = [call(query[None], seen)[1].numpy() for query in queries]
+    scann.call = call
+    tf.saved_model.save(scann, str(tmp_path))
+    loaded = tf.saved_model.load(str(tmp_path))
+    for query, answer in zip(queries, expected, strict=True):
+        assert np.array_equal(loaded.call(query[None], seen)[1], answer)
+
+
+def test_small_catalogues_are_searched_exactly(
+    embeddings: np.ndarray, queries: np.ndarray
+) -> None:
+    report, searcher = index.build(embeddings, queries, IndexConfig())
+    assert report["kind"] == "exact"
+    assert searcher is None
+
+
+def test_scann_refuses_a_catalogue_it_cannot_train_on(
+    embeddings: np.ndarray, queries: np.ndarray
+) -> None:
+    with pytest.raises(DataError, match="at least 1000 items. Received: 98"):
+        index.build(embeddings[:100], queries, IndexConfig(kind="scann"))
