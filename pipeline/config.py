@@ -267,39 +267,46 @@ def _build(
             )
     found = len(problems)
     arguments = {}
+    is_complete = True
     for item in dataclasses.fields(kind):
         name = item.name
         inner = f"{section}.{name}" if section else name
-        if name in values:
-            hint = hints[name]
-            if dataclasses.is_dataclass(hint):
-                arguments[name] = _build(
-                    typing.cast(type, hint),
-                    values[name],
-                    inner,
-                    origin,
-                    problems,
+        if name not in values:
+            if (
+                item.default is dataclasses.MISSING
+                and item.default_factory is dataclasses.MISSING
+            ):
+                problems.append(f"`{name}` is required {where}.")
+                is_complete = False
+        elif dataclasses.is_dataclass(hints[name]):
+            made = _build(
+                typing.cast(type, hints[name]),
+                values[name],
+                inner,
+                origin,
+                problems,
+            )
+            if made is not None:
+                arguments[name] = made
+        else:
+            try:
+                arguments[name] = _convert(values[name], hints[name])
+            except TypeError as error:
+                problems.append(
+                    f"`{name}` must be {error}. Received: "
+                    f"{values[name]!r} {where}."
                 )
-            else:
-                try:
-                    arguments[name] = _convert(values[name], hint)
-                except TypeError as error:
-                    problems.append(
-                        f"`{name}` must be {error}. Received: "
-                        f"{values[name]!r} {where}."
-                    )
-        elif (
-            item.default is dataclasses.MISSING
-            and item.default_factory is dataclasses.MISSING
-        ):
-            problems.append(f"`{name}` is required {where}.")
-    if len(problems) > found:
+                is_complete &= item.default is not dataclasses.MISSING
+    if not is_complete:
         return None
+    # Where a value was refused its default stands in, so that the rules of
+    # the other values are checked in the same pass.
+    made = None
     try:
-        return kind(**arguments)
+        made = kind(**arguments)
     except ConfigError as error:
         problems.extend(f"{problem} {where}" for problem in error.problems)
-        return None
+    return made if len(problems) == found else None
 
 
 def _convert(value: Any, hint: Any) -> Any:

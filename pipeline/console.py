@@ -1,13 +1,16 @@
 """What people read on the terminal: progress, tables, next steps."""
 
+import json
 import os
 import sys
 import time
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
+
+from pipeline.prepare import Prepared
 
 _START = time.monotonic()
 
@@ -49,3 +52,43 @@ def text(*tables: Table) -> str:
         for table in tables:
             console.print(table)
     return capture.get()
+
+
+def summary(prepared: Prepared) -> str:
+    """The data summary of the prepare step."""
+    table = Table(title="data", show_header=False)
+    for name, value in _flat(prepared.summary):
+        table.add_row(name, value)
+    return text(table)
+
+
+def evaluation(path: Path) -> str:
+    """The evaluation table, read from evaluation.json."""
+    from pipeline import report
+
+    return report.table(json.loads(path.read_text(encoding="utf-8")))
+
+
+def next_commands(config: Path) -> str:
+    """What to try after the demo."""
+    return "\n".join(
+        [
+            "Next:",
+            "  make serve                             # in one terminal",
+            "  make recommend HISTORY=<item>,<item>   # in another",
+            "  make retrain CONFIG=pipeline/configs/movielens-100k.toml",
+        ]
+    )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows = []
+    for name, value in values.items():
+        label = f"{prefix}{name}"
+        if isinstance(value, dict):
+            rows += _flat(value, f"{label} ")
+        elif isinstance(value, float):
+            rows.append((label, f"{value:.4g}"))
+        else:
+            rows.append((label, str(value)))
+    return rows
