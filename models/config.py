@@ -203,6 +203,105 @@ class RetrievalConfig:
         )
 
 
+RANKING_FEATURES = (
+    "retrieval",
+    "cooccurrence",
+    "popularity",
+    "attention",
+    "items",
+    "query",
+)
+
+
+@dataclass(frozen=True)
+class RankingConfig:
+    """The model that rescores retrieved candidates, and its training.
+
+    Attributes:
+        features: Groups of inputs; leave one out to see what it is worth.
+            "retrieval" score and rank, "cooccurrence" of candidate and recent
+            history, "popularity" with its trend and age, "attention" over the
+            history, "items" numeric columns and the vectors' products,
+            "query" history length, user and context columns.
+        list_size: Candidates in a training list, the target among them.
+        num_random_negatives: Of them drawn from the whole catalogue.
+        num_neighbours: Neighbours an item keeps in a co-occurrence table.
+        history_length: Most recent items that co-occurrence looks at.
+        num_cross_layers: Depth of the feature cross (DCN-v2).
+        hidden_units: Widths of the dense layers beside the cross.
+        dropout: Share of activations dropped in training.
+        learning_rate: Of Adam.
+        weight_decay: AdamW decay of every matrix.
+        batch_size: Lists in a training step.
+        epochs: Passes over the lists at most.
+        patience: Validations without a better NDCG@10 before training stops.
+        max_lists: Training lists at most, the latest ones; 0 for all.
+        rating_weight: Weight of the rating head's squared error beside the
+            listwise loss; 0 leaves the head out. Without ratings it is unused.
+    """
+
+    features: tuple[str, ...] = RANKING_FEATURES
+    list_size: int = 100
+    num_random_negatives: int = 20
+    num_neighbours: int = 200
+    history_length: int = 50
+    num_cross_layers: int = 2
+    hidden_units: tuple[int, ...] = (64, 32)
+    dropout: float = 0.1
+    learning_rate: float = 0.003
+    weight_decay: float = 0.01
+    batch_size: int = 128
+    epochs: int = 20
+    patience: int = 3
+    max_lists: int = 100_000
+    rating_weight: float = 0.1
+
+    def __post_init__(self) -> None:
+        counts = (
+            "num_neighbours",
+            "history_length",
+            "batch_size",
+            "epochs",
+            "patience",
+        )
+        naturals = ("num_random_negatives", "num_cross_layers", "max_lists")
+        unknown = sorted(set(self.features) - set(RANKING_FEATURES))
+        check(
+            *_rules(self, counts, lambda value: value >= 1, "at least 1"),
+            *_rules(self, naturals, lambda value: value >= 0, "at least 0"),
+            *_rules(
+                self, ("learning_rate",), lambda value: value > 0, "above 0"
+            ),
+            *_rules(
+                self,
+                ("weight_decay", "rating_weight"),
+                lambda value: value >= 0,
+                "at least 0",
+            ),
+            (
+                0 <= self.dropout < 1,
+                "`dropout` must be at least 0 and below 1. Received: "
+                f"{self.dropout}.",
+            ),
+            (
+                not unknown,
+                f"`features` must be among {', '.join(RANKING_FEATURES)}. "
+                f"Received: {', '.join(unknown)}.",
+            ),
+            (
+                self.list_size >= 2 + self.num_random_negatives,
+                "`list_size` must leave room for the target and a retrieved "
+                "candidate beside `num_random_negatives`. Received: "
+                f"{self.list_size} and {self.num_random_negatives}.",
+            ),
+            (
+                all(width >= 1 for width in self.hidden_units),
+                "`hidden_units` must be at least 1. Received: "
+                f"{list(self.hidden_units)}.",
+            ),
+        )
+
+
 def _rules(
     options: object,
     names: Iterable[str],

@@ -1,0 +1,253 @@
+"""Ranking metrics over recommended lists: exact, vectorised, pure NumPy.
+
+What enters: lists of item indices, best first, and for each list the set of
+items that would have been right. What leaves: one value a list, so that means,
+intervals and paired differences are taken over the same queries.
+
+Two rules keep a broken model from looking good. Ties inside a list never
+favour a hit: among equal scores the hits count as last. Ties at the end of a
+list are cut at random, so a model that scores everything alike finds about
+K of N items, not all of them.
+
+Shape letters: B lists, K positions, N scored items.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_PADDING = 0
+_BOOTSTRAP_BLOCK = 64
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Rows of item indices of different lengths.
+
+    Attributes:
+        offsets: int64 `[B + 1]`; row b is `items[offsets[b]:offsets[b + 1]]`.
+        items: int32 `[total]`.
+    """
+
+    offsets: np.ndarray
+    items: np.ndarray
+
+    @classmethod
+    def of(cls, rows: list[list[int]]) -> Ragged:
+        """Builds from nested lists; for tests and small inputs."""
+        lengths = [len(row) for row in rows]
+        flat = [item for row in rows for item in row]
+        return cls(
+            np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            np.array(flat, np.int32),
+        )
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Items a row, int64 `[B]`."""
+        return np.diff(self.offsets)
+
+    @property
+    def row_of_item(self) -> np.ndarray:
+        """Row of every item, int64 `[total]`."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+    def take(self, rows: np.ndarray) -> Ragged:
+        """The given rows, in the given order."""
+        lengths = self.lengths[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+        source = np.repeat(self.offsets[rows], lengths) + within
+        return Ragged(offsets, self.items[source])
+
+    def last(self, width: int) -> np.ndarray:
+        """The last `width` items a row, int32 `[B, width]`, 0 on the left."""
+        padded = np.zeros((len(self), width), np.int32)
+        from_end = self.offsets[1:][self.row_of_item] - np.arange(
+            len(self.items)
+        )
+        keep = from_end <= width
+        padded[self.row_of_item[keep], width - from_end[keep]] = self.items[
+            keep
+        ]
+        return padded
+
+
+def top_k(
+    scores: np.ndarray, k: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Picks the best k items of every row; ties are cut at random.
+
+    Args:
+        scores: `[B, N]`; -inf and NaN mark what must not be recommended.
+        k: Length of the lists.
+        seed: Of the order in which ties are cut.
+
+    Returns:
+        Scores and item indices `[B, k]`, descending; where fewer than k items
+        may be recommended the rest is index 0 with score -inf.
+    """
+    num_items = scores.shape[1]
+    order = np.random.default_rng(seed).permutation(num_items)
+    shuffled = np.nan_to_num(scores[:, order], nan=-np.inf, posinf=np.inf)
+    k_found = min(k, num_items)
+    if k_found < num_items:
+        best = np.argpartition(-shuffled, k_found - 1, axis=1)[:, :k_found]
+    else:
+        best = np.broadcast_to(np.arange(num_items), shuffled.shape)
+    found = np.take_along_axis(shuffled, best, axis=1)
+    ranked = np.argsort(-found, axis=1, kind="stable")
+    found = np.take_along_axis(found, ranked, axis=1)
+    items = order[np.take_along_axis(best, ranked, axis=1)]
+    items = np.where(np.isneginf(found), _PADDING, items)
+    missing = ((0, 0), (0, k - k_found))
+    return (
+        np.pad(found, missing, constant_values=-np.inf),
+        np.pad(items, missing, constant_values=_PADDING).astype(np.int32),
+    )
+
+
+def find_hits(
+    recommended: np.ndarray,
+    relevant: Ragged,
+    scores: np.ndarray | None = None,
+) -> np.ndarray:
+    """Marks the recommended items that are relevant.
+
+    An item repeated in a list counts where it stands first; padding never
+    counts.
+
+    Args:
+        recommended: Item indices `[B, K]`, best first, 0 where empty.
+        relevant: Distinct relevant items, B rows.
+        scores: Scores of `recommended` `[B, K]`. When given, hits among equal
+            neighbouring scores are moved behind the misses.
+
+    Returns:
+        bool `[B, K]`.
+    """
+    width = 1 + max(
+        int(recommended.max(initial=0)), int(relevant.items.max(initial=0))
+    )
+    rows = np.arange(len(recommended), dtype=np.int64)[:, None]
+    keys = rows * width + recommended
+    known = np.sort(
+        relevant.row_of_item * width + relevant.items.astype(np.int64)
+    )
+    if not len(known):
+        return np.zeros(recommended.shape, bool)
+    place = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+    hits = (known[place] == keys) & (recommended > _PADDING)
+    first = np.zeros(keys.size, bool)
+    first[np.unique(keys.ravel(), return_index=True)[1]] = True
+    hits &= first.reshape(keys.shape)
+    if scores is None:
+        return hits
+    differs = scores[:, 1:] != scores[:, :-1]
+    group = np.concatenate(
+        [np.zeros((len(hits), 1), np.int64), np.cumsum(differs, axis=1)],
+        axis=1,
+    )
+    order = np.argsort(2 * group + hits, axis=1, kind="stable")
+    return np.take_along_axis(hits, order, axis=1)
+
+
+def recall_at_k(
+    hits: np.ndarray, num_relevant: np.ndarray, k: int
+) -> np.ndarray:
+    """Share of the relevant items found in the first k places, `[B]`."""
+    return hits[:, :k].sum(axis=1) / np.maximum(num_relevant, 1)
+
+
+def ndcg_at_k(hits: np.ndarray, num_relevant: np.ndarray, k: int) -> np.ndarray:
+    """Discounted gain over the best possible for as many items, `[B]`."""
+    discounts = 1.0 / np.log2(np.arange(k) + 2.0)
+    found = hits[:, :k]
+    gain = found @ discounts[: found.shape[1]]
+    ideal = np.concatenate([[1.0], np.cumsum(discounts)])
+    best = np.clip(num_relevant, 0, k)
+    ideal[0] = 1.0  # No relevant item: gain is 0, whatever it is divided by.
+    return gain / ideal[best]
+
+
+def mrr(hits: np.ndarray) -> np.ndarray:
+    """One over the place of the first hit, 0 without one, `[B]`."""
+    first = hits.argmax(axis=1)
+    return np.where(hits.any(axis=1), 1.0 / (first + 1.0), 0.0)
+
+
+def summarise(
+    hits: np.ndarray, num_relevant: np.ndarray, cutoffs: tuple[int, ...]
+) -> dict[str, np.ndarray]:
+    """Every metric of every list.
+
+    Returns:
+        `recall@k` and `ndcg@k` for each cut-off and `mrr`, each `[B]`.
+    """
+    values = {"mrr": mrr(hits)}
+    for k in cutoffs:
+        values[f"recall@{k}"] = recall_at_k(hits, num_relevant, k)
+        values[f"ndcg@{k}"] = ndcg_at_k(hits, num_relevant, k)
+    return values
+
+
+def bootstrap_means(
+    values: np.ndarray, num_samples: int, seed: int
+) -> np.ndarray:
+    """Means of resampled values, `[num_samples]`."""
+    random = np.random.default_rng(seed)
+    means = [np.empty(0)]
+    for start in range(0, num_samples, _BOOTSTRAP_BLOCK):
+        size = (min(_BOOTSTRAP_BLOCK, num_samples - start), len(values))
+        means.append(values[random.integers(len(values), size=size)].mean(1))
+    return np.concatenate(means)
+
+
+def interval(
+    values: np.ndarray, num_samples: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """95 % bootstrap interval of the mean; the mean twice without samples."""
+    if not num_samples or not len(values):
+        mean = float(values.mean()) if len(values) else 0.0
+        return mean, mean
+    low, high = np.percentile(
+        bootstrap_means(values, num_samples, seed), [2.5, 97.5]
+    )
+    return float(low), float(high)
+
+
+def paired_difference(
+    values: np.ndarray,
+    reference: np.ndarray,
+    num_samples: int = 1000,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Mean of `values - reference` over the same queries, with its interval.
+
+    Returns:
+        `difference`, `low` and `high` (95 %), `p_value` (two-sided, share of
+        resamples on the other side of zero) and `ratio` of the means (0 when
+        the reference scores nothing).
+    """
+    differences = values - reference
+    low, high = interval(differences, num_samples, seed)
+    means = bootstrap_means(differences, num_samples, seed)
+    tail = (
+        min(float((means <= 0).mean()), float((means >= 0).mean()))
+        if len(means)
+        else 0.5
+    )
+    base = float(reference.mean()) if len(reference) else 0.0
+    return {
+        "difference": float(differences.mean()) if len(differences) else 0.0,
+        "low": low,
+        "high": high,
+        "p_value": min(1.0, 2 * max(tail, 1 / max(num_samples, 1))),
+        "ratio": float(values.mean()) / base if base else 0.0,
+    }

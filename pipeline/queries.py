@@ -1,0 +1,164 @@
+"""Who is asked in an evaluation, with which history, and what was right.
+
+The same queries are put to every model, so that figures can be compared and
+paired. Rules: a query sees only interactions in front of its targets; targets
+are distinct; a target that is already in the history cannot be found where
+seen items are excluded, so it is no target there. Targets outside the
+catalogue stay in the count: no model finds them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline import batches
+from pipeline.metrics import Ragged
+from pipeline.prepare import Prepared
+from pipeline.schema import PARTS
+
+_UNKNOWN = 1
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Questions with their answers, Q of them.
+
+    Attributes:
+        rows: Sequences row of each query's user, int64 `[Q]`.
+        events: First event to find: its request context, int64 `[Q]`.
+        histories: What the user did before, oldest first.
+        relevant: Distinct items of the catalogue to find.
+        num_relevant: All distinct targets, those outside the catalogue too,
+            int64 `[Q]`.
+    """
+
+    rows: np.ndarray
+    events: np.ndarray
+    histories: Ragged
+    relevant: Ragged
+    num_relevant: np.ndarray
+
+    def __len__(self) -> int:
+        """Number of queries."""
+        return len(self.rows)
+
+    def take(self, chosen: np.ndarray) -> "Queries":
+        """The queries at the given positions."""
+        return Queries(
+            self.rows[chosen],
+            self.events[chosen],
+            self.histories.take(chosen),
+            self.relevant.take(chosen),
+            self.num_relevant[chosen],
+        )
+
+
+def make(
+    prepared: Prepared,
+    part: str,
+    protocol: str = "split",
+    seen: str = "excluded",
+    num_users: int = 0,
+    seed: int = 0,
+) -> Queries:
+    """Makes the queries of a part.
+
+    Args:
+        prepared: The prepared tables.
+        part: "validation" or "test"; its interactions are the targets.
+        protocol: "split" asks once a user, with everything before the part
+            as history; "rolling" before each interaction of the part.
+        seen: "excluded" drops targets that are in the history.
+        num_users: Users drawn, 0 for all.
+        seed: Of the draw.
+    """
+    sequences = prepared.sequences()
+    code = PARTS.index(part)
+    users = batches.users_of(sequences)
+    targets = np.flatnonzero(sequences.parts == code)
+    if num_users:
+        asked = np.unique(users[targets])
+        if len(asked) > num_users:
+            rng = np.random.default_rng(seed)
+            asked = rng.choice(asked, num_users, replace=False)
+        targets = targets[np.isin(users[targets], asked)]
+    if protocol == "rolling":
+        rows, events = users[targets], targets
+        group = np.arange(len(targets))
+        stops = batches.stops(sequences, prepared.split)[targets]
+        histories = _between(
+            sequences.item_indices, sequences.offsets[rows], stops
+        )
+    else:
+        rows, first, group = np.unique(
+            users[targets], return_index=True, return_inverse=True
+        )
+        events = targets[first]
+        before = sequences.parts < code
+        counts = np.bincount(users[before], minlength=len(sequences.offsets))
+        offsets = np.concatenate([[0], np.cumsum(counts[:-1])])
+        histories = Ragged(
+            offsets.astype(np.int64), sequences.item_indices[before]
+        ).take(rows)
+    relevant, num_relevant = _targets(
+        group,
+        sequences.item_indices[targets],
+        histories if seen == "excluded" else None,
+        len(rows),
+    )
+    queries = Queries(
+        rows.astype(np.int64), events, histories, relevant, num_relevant
+    )
+    return queries.take(np.flatnonzero(num_relevant > 0))
+
+
+def untied(queries: Queries, prepared: Prepared) -> np.ndarray:
+    """Whether the first target is later than the last of the history.
+
+    Many logs hold several interactions of a user in one second, whose order
+    is unknown. bool `[Q]`.
+    """
+    sequences = prepared.sequences()
+    before = np.maximum(queries.events - 1, 0)
+    times = sequences.timestamps
+    return (times[before] < times[queries.events]) | (
+        queries.events == sequences.offsets[queries.rows]
+    )
+
+
+def _between(
+    items: np.ndarray, starts: np.ndarray, stops: np.ndarray
+) -> Ragged:
+    """Rows `items[start:stop]`."""
+    lengths = np.maximum(stops - starts, 0)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    index = np.arange(offsets[-1]) - np.repeat(offsets[:-1] - starts, lengths)
+    return Ragged(offsets, items[index])
+
+
+def _targets(
+    group: np.ndarray,
+    items: np.ndarray,
+    seen: Ragged | None,
+    num_groups: int,
+) -> tuple[Ragged, np.ndarray]:
+    """Distinct targets of each query, and how many there are in all.
+
+    Items outside the catalogue share one index; each of their interactions
+    counts as a target of its own.
+    """
+    known = items > _UNKNOWN
+    unknown = np.bincount(group[~known], minlength=num_groups)
+    width = np.int64(1) + max(
+        int(items.max(initial=0)),
+        int(seen.items.max(initial=0)) if seen is not None else 0,
+    )
+    keys = np.unique(group[known].astype(np.int64) * width + items[known])
+    if seen is not None:
+        keys = np.setdiff1d(
+            keys, seen.row_of_item * width + seen.items, assume_unique=False
+        )
+    counts = np.bincount(keys // width, minlength=num_groups)
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    relevant = Ragged(offsets, (keys % width).astype(np.int32))
+    return relevant, counts + unknown
