@@ -1,0 +1,116 @@
+"""Rows that cannot be used: counted, shown, kept in a file, limited.
+
+On disk: `quarantine.jsonl`, one object a row with its reason, file, line and
+values as read; absent when every row was usable.
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.schema import DataError
+
+# Rows of one kind written out; the rest are counted.
+KEPT = 10_000
+
+
+class Quarantine:
+    """Sets unusable rows aside.
+
+    Args:
+        path: File the rows are written to.
+        max_bad_share: Share of the rows of a file that may be unusable.
+    """
+
+    def __init__(self, path: Path, max_bad_share: float) -> None:
+        self.path = path
+        self.max_bad_share = max_bad_share
+        self.counts: Counter[str] = Counter()
+        self.first: dict[str, str] = {}
+        self._rows: Counter[str] = Counter()
+        self._bad: Counter[str] = Counter()
+
+    def seen(self, rows: int, file: str) -> None:
+        """Counts the rows of a file, usable or not."""
+        self._rows[file] += rows
+
+    def add(
+        self, reason: str, batch: Any, wrong: np.ndarray, bad: np.ndarray
+    ) -> np.ndarray:
+        """Sets aside the rows of a batch that break a rule.
+
+        Args:
+            reason: The rule, as a sentence about the row.
+            batch: Rows as read: `columns`, `lines` and `file`.
+            wrong: Rows that break it, bool `[num_rows]`.
+            bad: Rows set aside already, which are not counted again.
+
+        Returns:
+            The rows set aside now, bool `[num_rows]`.
+        """
+        new = wrong & ~bad
+        if new.any():
+            rows = np.flatnonzero(new)
+            for row in rows[: max(0, KEPT - self.counts[reason])]:
+                values = {
+                    name: column[int(row)].as_py()
+                    for name, column in batch.columns.items()
+                }
+                self._write(reason, batch.file, int(batch.lines[row]), values)
+            self.counts[reason] += len(rows) - min(
+                len(rows), max(0, KEPT - self.counts[reason])
+            )
+            self._bad[batch.file] += len(rows)
+        return new
+
+    def add_line(self, reason: str, file: str, line: int, text: str) -> None:
+        """Sets aside one line that could not be split into columns."""
+        self._write(reason, file, line, {"text": text})
+        self._bad[file] += 1
+        self._rows[file] += 1
+
+    def _write(
+        self, reason: str, file: str, line: int, values: dict[str, Any]
+    ) -> None:
+        self.counts[reason] += 1
+        if reason not in self.first:
+            shown = ", ".join(f"{k}={v!r}" for k, v in values.items())
+            self.first[reason] = f"{file} line {line}: {shown}"[:300]
+        if self.counts[reason] <= KEPT:
+            with self.path.open("a", encoding="utf-8") as file_object:
+                entry = {
+                    "reason": reason,
+                    "file": file,
+                    "line": line,
+                    "values": values,
+                }
+                file_object.write(json.dumps(entry, default=str) + "\n")
+
+    def lines(self) -> list[str]:
+        """Says what was set aside, one kind a line."""
+        return [
+            f"{count:,} rows set aside because {reason}; the first: "
+            f"{self.first[reason]}"
+            for reason, count in self.counts.most_common()
+        ]
+
+    def check(self) -> None:
+        """Stops where too large a share of a file is unusable.
+
+        Raises:
+            DataError: If a file has more unusable rows than permitted.
+        """
+        for file, bad in self._bad.items():
+            share = bad / max(self._rows[file], 1)
+            if share > self.max_bad_share:
+                kinds = "\n  ".join(self.lines())
+                raise DataError(
+                    f"At most {self.max_bad_share:.2%} of the rows of a file "
+                    f"may be unusable. Received: {bad:,} of "
+                    f"{self._rows[file]:,} ({share:.2%}) in {file}:\n"
+                    f"  {kinds}\nCorrect them, or set source.max_bad_share "
+                    "to leave them out."
+                )

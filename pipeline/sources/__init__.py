@@ -1,0 +1,30 @@
+"""Readers of interaction logs: each writes the canonical tables as Parquet.
+
+`read` is the seam: a source takes its part of the config and an empty
+directory, writes canonical Parquet there, and returns where it is and what
+its columns mean. Nothing downstream knows which source it was.
+"""
+
+from pathlib import Path
+
+from pipeline.schema import SourceConfig
+from pipeline.sources import movielens, synthetic, tabular
+from pipeline.sources.canonical import Tables
+
+
+def read(source: SourceConfig, seed: int, directory: Path) -> Tables:
+    """Writes the canonical tables of the configured source.
+
+    Args:
+        source: What to read.
+        seed: Of the synthetic source; the others draw nothing.
+        directory: Existing and empty; receives Parquet files.
+
+    Raises:
+        DataError: If the source is missing, corrupt or empty.
+    """
+    if source.kind == "movielens":
+        return movielens.read(source, directory)
+    if source.kind == "tabular":
+        return tabular.read(source, directory)
+    return synthetic.read(source, seed, directory)

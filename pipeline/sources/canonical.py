@@ -1,0 +1,307 @@
+"""The canonical tables on disk and the checks every row passes on its way.
+
+Enters: Arrow batches of raw columns, with the line each row came from.
+Leaves: one Parquet file a table with the columns `schema` names. A row that
+breaks a rule is set aside with its reason (`pipeline.quarantine`), never
+dropped unseen.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.quarantine import Quarantine
+from pipeline.schema import DataError
+
+ROW_GROUP = 262_144
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What a source wrote.
+
+    Attributes:
+        interactions: Parquet of the interactions.
+        items: Parquet of the items, None where there is no such table.
+        users: Parquet of the users, None where there is no such table.
+        item_features: Kind of each items column to encode.
+        user_features: Kind of each users column to encode.
+        context_features: Kind of each interactions column to encode.
+        has_rating: Whether interactions carry `rating`.
+        has_weight: Whether interactions carry `weight`.
+        notes: What a person should know, in plain words.
+        facts: Figures for the summary.
+    """
+
+    interactions: Path
+    items: Path | None = None
+    users: Path | None = None
+    item_features: dict[str, str] = field(default_factory=dict)
+    user_features: dict[str, str] = field(default_factory=dict)
+    context_features: dict[str, str] = field(default_factory=dict)
+    has_rating: bool = False
+    has_weight: bool = False
+    notes: tuple[str, ...] = ()
+    facts: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some rows as read.
+
+    Attributes:
+        columns: Raw columns by their name in the source.
+        lines: Line of each row in its file, 1 for the first, `[num_rows]`.
+        file: Name to show for the file.
+    """
+
+    columns: Mapping[str, pa.Array]
+    lines: np.ndarray
+    file: str
+
+
+def as_text(array: pa.Array) -> pa.Array:
+    """Text without surrounding blanks; numbers as written; empty as null."""
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if pa.types.is_floating(array.type):
+        # An integer column with gaps arrives as floats: 7.0 means "7".
+        whole = pc.equal(pc.floor(array), array)
+        if pc.all(whole).as_py() is not False and array.null_count < len(array):
+            array = pc.cast(array, pa.int64())
+    text = pc.utf8_trim_whitespace(pc.cast(array, pa.string()))
+    return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
+
+
+def as_number(array: pa.Array) -> tuple[pa.Array, np.ndarray]:
+    """Numbers, and a mask of the values that are there but are none.
+
+    Returns:
+        float64 `[num_rows]`, null where absent or no number; bool
+        `[num_rows]`.
+    """
+    if not (
+        pa.types.is_integer(array.type)
+        or pa.types.is_floating(array.type)
+        or pa.types.is_boolean(array.type)
+        or pa.types.is_decimal(array.type)
+    ):
+        array = as_text(array)
+    try:
+        numbers = pc.cast(array, pa.float64(), safe=False)
+        finite = pc.is_finite(numbers)
+    except pa.ArrowInvalid:
+        parsed = [_number(value) for value in array.to_pylist()]
+        numbers = pa.array(parsed, pa.float64())
+        finite = pc.is_finite(numbers)
+    bad = pc.and_(pc.is_valid(array), pc.invert(pc.fill_null(finite, False)))
+    return (
+        pc.if_else(bad, pa.scalar(None, pa.float64()), numbers),
+        bad.to_numpy(zero_copy_only=False),
+    )
+
+
+def _number(value: str | None) -> float | None:
+    try:
+        return None if value is None else float(value)
+    except ValueError:
+        return None
+
+
+def as_values(array: pa.Array, separator: str) -> pa.Array:
+    """Lists of texts: split cells, or lists as they are; empty as null."""
+    if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
+        lists = pc.cast(array, pa.list_(pa.string()))
+    else:
+        lists = pc.split_pattern(as_text(array), separator)
+    return lists
+
+
+def write_interactions(
+    batches: Iterator[Batch],
+    path: Path,
+    columns: Mapping[str, str],
+    context: Mapping[str, str],
+    quarantine: Quarantine,
+) -> int:
+    """Writes the interactions, ids and times checked.
+
+    Args:
+        batches: Raw rows in the order of the log.
+        path: Parquet file to write.
+        columns: Source column of "user_id", "item_id", "timestamp", "rating"
+            and "weight"; the last three may be missing. Without "timestamp"
+            the position in the log takes its place.
+        context: Kind of each context column.
+        quarantine: Receives the rows that break a rule.
+
+    Returns:
+        Rows written.
+    """
+    schema = pa.schema(
+        [
+            ("user_id", pa.string()),
+            ("item_id", pa.string()),
+            ("timestamp", pa.int64()),
+        ]
+        + [
+            (name, pa.float32())
+            for name in ("rating", "weight")
+            if name in columns
+        ]
+        + [
+            (
+                name,
+                pa.float64() if kind == "numeric" else pa.string(),
+            )
+            for name, kind in context.items()
+        ]
+    )
+    position = 0
+    written = 0
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for batch in batches:
+            rows = len(batch.lines)
+            arrays: dict[str, pa.Array] = {}
+            bad = np.zeros(rows, bool)
+            for name in ("user_id", "item_id"):
+                arrays[name] = as_text(batch.columns[columns[name]])
+                missing = pc.is_null(arrays[name]).to_numpy(
+                    zero_copy_only=False
+                )
+                bad |= quarantine.add(f"`{name}` is empty", batch, missing, bad)
+            if "timestamp" in columns:
+                numbers, wrong = as_number(batch.columns[columns["timestamp"]])
+                wrong |= numbers.is_null().to_numpy(zero_copy_only=False)
+                bad |= quarantine.add(
+                    "`timestamp` is not a number", batch, wrong, bad
+                )
+                seconds = np.floor(
+                    np.nan_to_num(numbers.to_numpy(zero_copy_only=False))
+                ).astype(np.int64)
+                bad |= quarantine.add(
+                    "`timestamp` is negative", batch, seconds < 0, bad
+                )
+                arrays["timestamp"] = pa.array(seconds)
+            else:
+                arrays["timestamp"] = pa.array(
+                    np.arange(position, position + rows)
+                )
+            for name in ("rating", "weight"):
+                if name in columns:
+                    numbers, wrong = as_number(batch.columns[columns[name]])
+                    wrong |= numbers.is_null().to_numpy(zero_copy_only=False)
+                    bad |= quarantine.add(
+                        f"`{name}` is not a number", batch, wrong, bad
+                    )
+                    arrays[name] = pc.cast(numbers, pa.float32())
+            for name, kind in context.items():
+                arrays[name] = _feature(batch, name, kind, "|", quarantine, bad)
+            position += rows
+            quarantine.seen(rows, batch.file)
+            table = pa.table(arrays, schema=schema)
+            if bad.any():
+                table = table.filter(pa.array(~bad))
+            written += table.num_rows
+            writer.write_table(table, row_group_size=ROW_GROUP)
+    return written
+
+
+def _feature(
+    batch: Batch,
+    name: str,
+    kind: str,
+    separator: str,
+    quarantine: Quarantine,
+    bad: np.ndarray,
+) -> pa.Array:
+    array = batch.columns[name]
+    if kind == "numeric":
+        numbers, wrong = as_number(array)
+        bad |= quarantine.add(f"`{name}` is not a number", batch, wrong, bad)
+        return numbers
+    if kind == "multi_categorical":
+        return as_values(array, separator)
+    return as_text(array)
+
+
+def write_rows(
+    batches: Iterator[Batch],
+    path: Path,
+    id_column: str,
+    id_name: str,
+    features: Mapping[str, str],
+    title: str,
+    separator: str,
+    quarantine: Quarantine,
+) -> int:
+    """Writes the items or users table, ids present and unique.
+
+    Args:
+        batches: Raw rows.
+        path: Parquet file to write.
+        id_column: Source column of the id.
+        id_name: "item_id" or "user_id".
+        features: Kind of each column to encode.
+        title: Column to display, empty for none.
+        separator: Between the values of a multi_categorical cell.
+        quarantine: Receives the rows that break a rule.
+
+    Returns:
+        Rows written.
+
+    Raises:
+        DataError: If a feature column bears a reserved name.
+    """
+    if id_name in features:
+        raise DataError(
+            f"`{id_name}` is an id and cannot be a feature column too. "
+            "Received: it among the features (from [source]). Remove it "
+            "there; the models learn from ids by themselves."
+        )
+    types = {
+        "numeric": pa.float64(),
+        "multi_categorical": pa.list_(pa.string()),
+    }
+    schema = pa.schema(
+        [(id_name, pa.string())]
+        + ([("title_shown", pa.string())] if title else [])
+        + [
+            (name, types.get(kind, pa.string()))
+            for name, kind in features.items()
+        ]
+    )
+    known: set[str] = set()
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for batch in batches:
+            bad = np.zeros(len(batch.lines), bool)
+            ids = as_text(batch.columns[id_column])
+            bad |= quarantine.add(
+                f"`{id_name}` is empty",
+                batch,
+                pc.is_null(ids).to_numpy(zero_copy_only=False),
+                bad,
+            )
+            repeated = np.zeros(len(batch.lines), bool)
+            for row, value in enumerate(ids.to_pylist()):
+                repeated[row] = value in known
+                known.add(value)
+            bad |= quarantine.add(
+                f"`{id_name}` was there before", batch, repeated, bad
+            )
+            arrays = {id_name: ids}
+            if title:
+                arrays["title_shown"] = as_text(batch.columns[title])
+            for name, kind in features.items():
+                arrays[name] = _feature(
+                    batch, name, kind, separator, quarantine, bad
+                )
+            quarantine.seen(len(batch.lines), batch.file)
+            table = pa.table(arrays, schema=schema)
+            writer.write_table(table.filter(pa.array(~bad)))
+    return len(known)

@@ -1,0 +1,222 @@
+"""MovieLens in its official layouts, as the archive or its folder.
+
+| release | files | separators |
+|---|---|---|
+| 100k | u.data, u.item, u.user | tab, `|`, `|`; latin-1 |
+| 1m | ratings.dat, movies.dat, users.dat | `::`; latin-1 |
+| 10m | ratings.dat, movies.dat | `::`; utf-8 |
+| 20m, 25m, 32m, latest, latest-small | ratings.csv, movies.csv | csv; utf-8 |
+
+Features: `genres`, `year` and `title` of the items; `age`, `gender` and
+`occupation` of the users where the release has them.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.quarantine import Quarantine
+from pipeline.schema import DataError, SourceConfig
+from pipeline.sources import canonical, files
+from pipeline.sources.canonical import Batch, Tables
+
+GENRES_100K = (
+    "unknown|Action|Adventure|Animation|Children's|Comedy|Crime|Documentary|"
+    "Drama|Fantasy|Film-Noir|Horror|Musical|Mystery|Romance|Sci-Fi|Thriller|"
+    "War|Western"
+).split("|")
+ADDRESS = "https://files.grouplens.org/datasets/movielens/"
+# Published by GroupLens beside each archive.
+CHECKSUMS = {"100k": "0e33842e24a9c977be4e0107933c0723"}
+
+
+@dataclass(frozen=True)
+class _Layout:
+    ratings: str
+    items: str
+    users: str
+    delimiter: str
+    encoding: str
+
+
+_LAYOUTS = (
+    _Layout("u.data", "u.item", "u.user", "\t", "latin-1"),
+    _Layout("ratings.dat", "movies.dat", "users.dat", "::", "latin-1"),
+    _Layout("ratings.dat", "movies.dat", "", "::", "utf-8"),
+    _Layout("ratings.csv", "movies.csv", "", ",", "utf-8"),
+)
+
+
+def read(source: SourceConfig, directory: Path) -> Tables:
+    """Writes the canonical tables of a MovieLens release.
+
+    Args:
+        source: `path` names the archive or its folder.
+        directory: Existing; receives Parquet files.
+
+    Raises:
+        DataError: If nothing is at `path`, or it has no MovieLens layout.
+    """
+    if not source.path:
+        raise DataError(
+            "`path` must name a MovieLens archive or folder. Received: '' "
+            "(from [source]). Download one from "
+            f"{ADDRESS} and set source.path."
+        )
+    quarantine = Quarantine(
+        directory / "quarantine.jsonl", source.max_bad_share
+    )
+    with files.open_folder(source.path) as folder:
+        layout = _layout(folder, source.path)
+        ratings = folder.lines(
+            layout.ratings,
+            ("user_id", "item_id", "rating", "timestamp"),
+            layout.delimiter,
+            layout.encoding,
+            quarantine,
+            header=layout.delimiter == ",",
+        )
+        interactions = directory / "interactions.parquet"
+        canonical.write_interactions(
+            ratings,
+            interactions,
+            {
+                name: name
+                for name in ("user_id", "item_id", "timestamp", "rating")
+            },
+            {},
+            quarantine,
+        )
+        item_features = {
+            "genres": "multi_categorical",
+            "year": "numeric",
+            "title": "text",
+        }
+        items = directory / "items.parquet"
+        canonical.write_rows(
+            _items(folder, layout, quarantine),
+            items,
+            "item_id",
+            "item_id",
+            item_features,
+            "title",
+            "|",
+            quarantine,
+        )
+        users = None
+        user_features: dict[str, str] = {}
+        if layout.users:
+            user_features = {
+                "age": "numeric",
+                "gender": "categorical",
+                "occupation": "categorical",
+            }
+            names = ("user_id", "age", "gender", "occupation", "zip")
+            if layout.delimiter == "::":
+                names = ("user_id", "gender", "age", "occupation", "zip")
+            users = directory / "users.parquet"
+            canonical.write_rows(
+                folder.lines(
+                    layout.users,
+                    names,
+                    "|" if layout.delimiter == "\t" else layout.delimiter,
+                    layout.encoding,
+                    quarantine,
+                ),
+                users,
+                "user_id",
+                "user_id",
+                user_features,
+                "",
+                "|",
+                quarantine,
+            )
+    quarantine.check()
+    return Tables(
+        interactions=interactions,
+        items=items,
+        users=users,
+        item_features=item_features,
+        user_features=user_features,
+        has_rating=True,
+        notes=tuple(quarantine.lines()),
+    )
+
+
+def _layout(folder: files.Folder, path: str) -> _Layout:
+    for layout in _LAYOUTS:
+        if folder.has(layout.ratings) and (
+            not layout.users or folder.has(layout.users)
+        ):
+            if not folder.has(layout.items):
+                raise DataError(
+                    f"A MovieLens release with {layout.ratings} has "
+                    f"{layout.items} beside it. Received: {path} without it "
+                    "(from [source]). Extract the whole archive."
+                )
+            return layout
+    raise DataError(
+        "A MovieLens release has u.data, ratings.dat or ratings.csv. "
+        f"Received: {path} with {folder.names()[:8]} (from [source]). Set "
+        "source.path to an official archive or its folder, or source.kind "
+        "to 'tabular' for files of another layout."
+    )
+
+
+def _items(
+    folder: files.Folder, layout: _Layout, quarantine: Quarantine
+) -> Iterator[Batch]:
+    names: tuple[str, ...] = ("item_id", "title", "genres")
+    if layout.delimiter == "\t":
+        names = ("item_id", "title", "date", "video", "url", *GENRES_100K)
+    for batch in folder.lines(
+        layout.items,
+        names,
+        "|" if layout.delimiter == "\t" else layout.delimiter,
+        layout.encoding,
+        quarantine,
+        header=layout.delimiter == ",",
+    ):
+        titles = [
+            (title or "").strip()
+            for title in batch.columns["title"].to_pylist()
+        ]
+        if "genres" in batch.columns:
+            genres = [
+                None if value in (None, "(no genres listed)") else value
+                for value in batch.columns["genres"].to_pylist()
+            ]
+        else:
+            flags = np.array(
+                [batch.columns[name].to_pylist() for name in GENRES_100K]
+            )
+            genres = [
+                "|".join(
+                    genre
+                    for genre, flag in zip(GENRES_100K, row, strict=True)
+                    if flag == "1" and genre != "unknown"
+                )
+                for row in flags.T
+            ]
+        years = [_year(title) for title in titles]
+        yield Batch(
+            {
+                "item_id": batch.columns["item_id"],
+                "title": pa.array(titles, pa.string()),
+                "genres": pa.array(genres, pa.string()),
+                "year": pa.array(years, pa.float64()),
+            },
+            batch.lines,
+            batch.file,
+        )
+
+
+def _year(title: str) -> float | None:
+    # "Seven (a.k.a. Se7en) (1995)": the last one counts; "(1987-1991)" and
+    # "(2011 )" occur in the later releases.
+    years = re.findall(r"\((\d{4})(?:[-–]\d{0,4})?\s*\)", title)
+    return float(years[-1]) if years else None
