@@ -1,0 +1,157 @@
+"""Losses as functions of logits: retrieval, ranking and distillation.
+
+Each returns one value a row, so that the caller weighs and averages. Retrieval
+wants the target above all other items; the softmax over sampled negatives
+estimates the one over the catalogue, and logQ takes out how often an item is
+drawn (https://research.google/pubs/pub48840/).
+
+Shape letters: P queries, K candidates, N catalogue rows, C list length.
+"""
+
+import tensorflow as tf
+from tensorflow_recommenders.layers import loss as tfrs_loss
+
+# Far below any logit, yet sums of several stay finite in float32.
+MASKED_LOGIT = -1e30
+
+
+def full_softmax(
+    logits: tf.Tensor, targets: tf.Tensor, label_smoothing: float = 0.0
+) -> tf.Tensor:
+    """Cross-entropy over the whole catalogue.
+
+    Args:
+        logits: `[P, N]`.
+        targets: int `[P]` columns.
+        label_smoothing: Share of the probability spread over all columns.
+
+    Returns:
+        `[P]`.
+    """
+    loss = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+    if label_smoothing == 0.0:
+        return loss
+    uniform = tf.reduce_logsumexp(logits, axis=1) - tf.reduce_mean(logits, 1)
+    return (1 - label_smoothing) * loss + label_smoothing * uniform
+
+
+def sampled_softmax(
+    positive_logits: tf.Tensor,
+    negative_logits: tf.Tensor,
+    targets: tf.Tensor,
+    negatives: tf.Tensor,
+    target_probabilities: tf.Tensor | None = None,
+    negative_probabilities: tf.Tensor | None = None,
+    remove_accidental_hits: bool = True,
+    num_hard_negatives: int = 0,
+) -> tf.Tensor:
+    """Cross-entropy of each target against negatives shared by all queries.
+
+    With the batch's own targets as negatives this is the in-batch softmax; the
+    mask of accidental hits then also takes each query's own target out.
+
+    Args:
+        positive_logits: `[P]`.
+        negative_logits: `[P, K]`.
+        targets: int `[P]` item indices, never strings: comparing those is 16
+            times slower.
+        negatives: int `[K]` item indices, repeats allowed.
+        target_probabilities: `[P]` chance of each target to be drawn as a
+            negative, a probability and not a count; None skips logQ.
+        negative_probabilities: `[K]`, the same of the negatives.
+        remove_accidental_hits: Whether negatives equal to the row's target
+            are masked.
+        num_hard_negatives: Keeps the negatives with the highest logits; 0
+            keeps all.
+
+    Returns:
+        `[P]`.
+    """
+    if target_probabilities is not None and negative_probabilities is not None:
+        positive_logits -= _log(target_probabilities)
+        negative_logits -= _log(negative_probabilities)
+    if remove_accidental_hits:
+        hits = targets[:, tf.newaxis] == negatives[tf.newaxis, :]
+        negative_logits = tf.where(hits, MASKED_LOGIT, negative_logits)
+    logits = tf.concat([positive_logits[:, tf.newaxis], negative_logits], 1)
+    if num_hard_negatives == 0:
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(
+            tf.zeros_like(targets), logits
+        )
+    labels = tf.one_hot(tf.zeros_like(targets), tf.shape(logits)[1])
+    logits, labels = tfrs_loss.HardNegativeMining(num_hard_negatives)(
+        logits, labels
+    )
+    return tf.nn.softmax_cross_entropy_with_logits(labels, logits)
+
+
+def mixture_probabilities(
+    probabilities: tf.Tensor,
+    num_in_batch: int | tf.Tensor,
+    num_uniform: int,
+    num_items: int,
+) -> tf.Tensor:
+    """Chance of an item to be a given slot of mixed negatives.
+
+    Args:
+        probabilities: Share of the item among the training targets.
+        num_in_batch: Slots filled with targets of the batch.
+        num_uniform: Slots filled uniformly from the catalogue.
+        num_items: Catalogue size.
+
+    Returns:
+        As `probabilities`.
+    """
+    in_batch = tf.cast(num_in_batch, tf.float32)
+    total = in_batch + float(num_uniform)
+    uniform = float(num_uniform) / float(num_items)
+    return (in_batch * probabilities + uniform) / total
+
+
+def listwise_softmax(
+    logits: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor
+) -> tf.Tensor:
+    """Cross-entropy of each list against its labels.
+
+    Args:
+        logits: `[B, C]`.
+        labels: float `[B, C]`, relevance 0 or above, scaled to sum to 1 a
+            list.
+        mask: bool `[B, C]`, false where the list has no candidate.
+
+    Returns:
+        `[B]`; 0 for a list without a relevant candidate.
+    """
+    logits = tf.where(mask, logits, MASKED_LOGIT)
+    labels = tf.where(mask, labels, 0.0)
+    labels = tf.math.divide_no_nan(
+        labels, tf.reduce_sum(labels, axis=1, keepdims=True)
+    )
+    return tf.nn.softmax_cross_entropy_with_logits(labels, logits)
+
+
+def distillation(
+    student_logits: tf.Tensor,
+    teacher_logits: tf.Tensor,
+    temperature: float = 1.0,
+) -> tf.Tensor:
+    """Kullback-Leibler divergence from the teacher to the student.
+
+    Args:
+        student_logits: `[B, C]`.
+        teacher_logits: `[B, C]`, not trained by this loss.
+        temperature: Both are divided by it; the result is multiplied by its
+            square, which keeps gradients of one size.
+
+    Returns:
+        `[B]`, 0 where both agree.
+    """
+    teacher = tf.nn.log_softmax(tf.stop_gradient(teacher_logits) / temperature)
+    student = tf.nn.log_softmax(student_logits / temperature)
+    divergence = tf.reduce_sum(tf.exp(teacher) * (teacher - student), axis=-1)
+    return divergence * temperature**2
+
+
+def _log(probabilities: tf.Tensor) -> tf.Tensor:
+    """Logarithm that stays finite at 0 and is exact for any real share."""
+    return tf.math.log(tf.maximum(probabilities, 1e-30))

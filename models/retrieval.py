@@ -1,0 +1,258 @@
+"""Retrieval: from the whole catalogue, the few hundred worth ranking.
+
+One pass over a batch of histories trains every target in it: the query tower
+gives a state a position, each target meets the state that had read only what
+came before it, and a softmax sets it against all other items or a sample.
+
+Shape letters: B histories, L positions, P targets, D width of both towers,
+N + 2 rows of the catalogue.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from models import losses
+from models.config import FeatureSpec, RetrievalConfig
+from models.towers import (
+    FIRST_ITEM,
+    PADDING,
+    CandidateInputs,
+    CandidateTower,
+    QueryTower,
+)
+
+
+class RetrievalModel(tfrs.Model):
+    """Two towers and how they learn.
+
+    A training batch is a dictionary:
+        history: int32 `[B, L]`, 0 pads on the left.
+        user_index: int32 `[B]`; user_features: columns `[B, ...]`.
+        row: int32 `[P]`, the history a target belongs to.
+        state: int32 `[P]`, how many positions of it were read before.
+        target: int32 `[P]`; weight: float32 `[P]`.
+        context: columns `[P, ...]` of the targets' requests.
+
+    Args:
+        config: Loss and regularisation.
+        candidate_tower: Scored side.
+        query_tower: Asking side; shares the candidate tower.
+        counts: Training targets by item index `[N + 2]`, for logQ.
+    """
+
+    def __init__(
+        self,
+        config: RetrievalConfig,
+        candidate_tower: CandidateTower,
+        query_tower: QueryTower,
+        counts: np.ndarray,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.config = config
+        self.candidate_tower = candidate_tower
+        self.query_tower = query_tower
+        self.num_items = len(counts) - FIRST_ITEM
+        self.is_full = config.loss == "full" or (
+            config.loss == "auto"
+            and self.num_items <= config.full_softmax_below
+        )
+        self.loss_mean = tf.keras.metrics.Mean(name="loss")
+        self._probabilities = tf.constant(
+            counts / max(counts.sum(), 1), tf.float32
+        )
+
+    @property
+    def dimension(self) -> int:
+        """Width D of query and candidate vectors."""
+        return self.candidate_tower.width + 1
+
+    @property
+    def metrics(self) -> list[tf.keras.metrics.Metric]:
+        """What Keras resets at the start of an epoch."""
+        return [self.loss_mean]
+
+    def train_step(self, inputs: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+        """One step; reports the epoch's mean loss, not the last batch's."""
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(inputs, training=True)
+        weights = self.trainable_weights
+        gradients = tape.gradient(loss, weights)
+        self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
+        self.loss_mean.update_state(loss)
+        return {"loss": self.loss_mean.result()}
+
+    @tf.function(reduce_retracing=True)
+    def query_embeddings(
+        self,
+        history: tf.Tensor,
+        user_index: tf.Tensor,
+        user_features: Mapping[str, tf.Tensor],
+        context: Mapping[str, tf.Tensor],
+    ) -> tf.Tensor:
+        """The query tower on tensors, compiled: `[B, D]`."""
+        return self.query_tower(history, user_index, user_features, context)
+
+    def compute_loss(
+        self, inputs: Mapping[str, Any], training: bool = False
+    ) -> tf.Tensor:
+        """Mean cross-entropy of the batch's targets, a scalar."""
+        history, targets = inputs["history"], inputs["target"]
+        if self.is_full:
+            items = tf.range(self.num_items + FIRST_ITEM)
+            places, slots = history, targets
+        else:
+            uniform = tf.random.uniform(
+                [self.config.num_uniform_negatives],
+                FIRST_ITEM,
+                self.num_items + FIRST_ITEM,
+                tf.int32,
+            )
+            drawn = self._drawn(targets)
+            used = [tf.reshape(history, [-1]), targets, drawn, uniform]
+            items, where = tf.unique(tf.concat(used, axis=0))
+            places, slots, drawn, uniform = tf.split(
+                where, [tf.size(ids) for ids in used]
+            )
+            places = tf.reshape(places, tf.shape(history))
+        # Each item once a step, also so that a hidden id is hidden everywhere.
+        vectors = self.candidate_tower(items, training=training)
+        embedded = tf.gather(vectors, places)
+        queries = self._queries(inputs, embedded, training)
+        if self.is_full:
+            logits = tf.matmul(queries, vectors[FIRST_ITEM:], transpose_b=True)
+            loss = losses.full_softmax(
+                logits, targets - FIRST_ITEM, self.config.label_smoothing
+            )
+        else:
+            negatives = tf.concat([drawn, uniform], axis=0)
+            loss = self._sampled(
+                queries, vectors, items, slots, negatives, tf.size(drawn)
+            )
+        weights = inputs["weight"]
+        return tf.math.divide_no_nan(
+            tf.reduce_sum(loss * weights), tf.reduce_sum(weights)
+        )
+
+    def candidate_embeddings(self, block: int = 8192) -> np.ndarray:
+        """Vectors of the whole catalogue `[N + 2, D]`, row 0 all zeros."""
+        rows = np.arange(self.num_items + FIRST_ITEM, dtype=np.int32)
+        blocks = [
+            self.candidate_tower(rows[start : start + block]).numpy()
+            for start in range(0, len(rows), block)
+        ]
+        return np.concatenate(blocks)
+
+    def _queries(
+        self, inputs: Mapping[str, Any], embedded: tf.Tensor, training: bool
+    ) -> tf.Tensor:
+        """Query vectors of the targets `[P, D]`."""
+        states = self.query_tower.states(
+            embedded, inputs["history"] != PADDING, training=training
+        )
+        row = inputs["row"]
+        return self.query_tower.combine(
+            tf.gather_nd(states, tf.stack([row, inputs["state"]], axis=1)),
+            tf.gather(inputs["user_index"], row),
+            {
+                name: tf.gather(values, row)
+                for name, values in inputs["user_features"].items()
+            },
+            inputs["context"],
+            training=training,
+        )
+
+    def _drawn(self, targets: tf.Tensor) -> tf.Tensor:
+        """The batch's targets that serve as negatives."""
+        count = self.config.num_in_batch_negatives
+        if not count:
+            return targets
+        return tf.random.shuffle(targets)[:count]
+
+    def _sampled(
+        self,
+        queries: tf.Tensor,
+        vectors: tf.Tensor,
+        items: tf.Tensor,
+        slots: tf.Tensor,
+        negatives: tf.Tensor,
+        num_in_batch: tf.Tensor,
+    ) -> tf.Tensor:
+        """Sampled softmax `[P]` over places in `vectors`."""
+        chance = None
+        if self.config.logq:
+            chance = losses.mixture_probabilities(
+                tf.gather(self._probabilities, items),
+                num_in_batch,
+                self.config.num_uniform_negatives,
+                self.num_items,
+            )
+        positive = tf.reduce_sum(queries * tf.gather(vectors, slots), axis=1)
+        negative = tf.matmul(
+            queries, tf.gather(vectors, negatives), transpose_b=True
+        )
+        return losses.sampled_softmax(
+            positive,
+            negative,
+            slots,
+            negatives,
+            None if chance is None else tf.gather(chance, slots),
+            None if chance is None else tf.gather(chance, negatives),
+            self.config.remove_accidental_hits,
+            self.config.num_hard_negatives,
+        )
+
+
+def build(
+    config: RetrievalConfig,
+    items: CandidateInputs,
+    user_specs: tuple[FeatureSpec, ...],
+    context_specs: tuple[FeatureSpec, ...],
+    num_known_users: int,
+) -> RetrievalModel:
+    """Makes a model with all its weights, ready to train or to load into.
+
+    Args:
+        config: Options.
+        items: The catalogue with its training counts.
+        user_specs: Columns of the users table.
+        context_specs: Columns of a request.
+        num_known_users: First user index without an id embedding.
+    """
+    candidate_tower = CandidateTower(config, items, name="candidate_tower")
+    query_tower = QueryTower(
+        config,
+        candidate_tower,
+        user_specs,
+        context_specs,
+        num_known_users,
+        name="query_tower",
+    )
+    model = RetrievalModel(
+        config, candidate_tower, query_tower, items.counts, name="retrieval"
+    )
+    # Keras makes some weights at the first call; one request makes them all.
+    query_tower(
+        tf.zeros([1, 1], tf.int32),
+        tf.ones([1], tf.int32),
+        _blank(user_specs),
+        _blank(context_specs),
+    )
+    model.built = True
+    return model
+
+
+def _blank(specs: tuple[FeatureSpec, ...]) -> dict[str, tf.Tensor]:
+    """One row in which every feature is missing."""
+    return {
+        spec.name: tf.zeros([1], tf.float32)
+        if spec.kind == "numeric"
+        else tf.zeros([1, spec.width], tf.int32)
+        if spec.kind in {"multi_categorical", "text"}
+        else tf.zeros([1], tf.int32)
+        for spec in specs
+    }

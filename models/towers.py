@@ -1,0 +1,323 @@
+"""The two sides of retrieval: who asks and what is scored.
+
+`CandidateTower` turns an item index (or explicit features) into a vector,
+`QueryTower` a history with user and request features. The score is their dot
+product and nothing else: item bias and temperature are folded into the
+vectors, so any nearest-neighbour index can serve them. Towers take integers
+and numbers; strings are looked up before them.
+
+Shape letters: B batch, L history positions, W width inside, D = W + 1 width
+outside, N + 2 rows of the catalogue.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from models import history as encoders
+from models.config import FeatureSpec, RetrievalConfig
+
+PADDING, UNKNOWN, FIRST_ITEM = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class CandidateInputs:
+    """What the candidate tower knows about the catalogue.
+
+    Attributes:
+        features: Encoded columns `[N + 2, ...]` by name.
+        specs: Their kinds and sizes.
+        num_known: First index without an id embedding of its own.
+        counts: Training targets by item index `[N + 2]`.
+    """
+
+    features: Mapping[str, np.ndarray]
+    specs: tuple[FeatureSpec, ...]
+    num_known: int
+    counts: np.ndarray
+
+
+class FeatureEncoder(tf.keras.layers.Layer):
+    """Sum of what each feature says, one vector a row.
+
+    Args:
+        specs: Columns read; others in the input are ignored, missing ones
+            count as unknown.
+        width: Of the output.
+    """
+
+    def __init__(
+        self, specs: tuple[FeatureSpec, ...], width: int, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.specs = specs
+        self.width = width
+        self.tables = {}
+        for spec in specs:
+            if spec.kind != "numeric":
+                self.tables[spec.name] = self.add_weight(
+                    name=f"{spec.name}_table",
+                    shape=[spec.size, width],
+                    initializer=tf.keras.initializers.RandomNormal(
+                        stddev=0.3 * width**-0.5
+                    ),
+                )
+        self.numeric = [spec.name for spec in specs if spec.kind == "numeric"]
+        if self.numeric:
+            self.inner = tf.keras.layers.Dense(width, activation="gelu")
+            self.outer = tf.keras.layers.Dense(width)
+
+    def call(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor | float:
+        """Maps columns `[...]` or `[..., values]` to `[..., W]`.
+
+        Returns 0 where no column is given.
+        """
+        total: tf.Tensor | float = 0.0
+        for spec in self.specs:
+            if spec.name not in features or spec.kind == "numeric":
+                continue
+            values = features[spec.name]
+            rows = tf.gather(self.tables[spec.name], values)
+            there = tf.cast(values != PADDING, tf.float32)[..., tf.newaxis]
+            rows *= there
+            if spec.kind != "categorical":
+                # The mean: a row with many values must not outweigh others.
+                count = tf.maximum(tf.reduce_sum(there, axis=-2), 1.0)
+                rows = tf.reduce_sum(rows, axis=-2) / count
+            total += rows
+        present = [name for name in self.numeric if name in features]
+        if present:
+            like = tf.cast(features[present[0]], tf.float32)
+            columns = [
+                tf.cast(features[name], tf.float32)
+                if name in features
+                else tf.zeros_like(like)
+                for name in self.numeric
+            ]
+            total += self.outer(self.inner(tf.stack(columns, axis=-1)))
+        return total
+
+
+class CandidateTower(tf.keras.Model):
+    """Item index to vector; the encoded feature table travels inside.
+
+    An index of `num_known` or above has no id embedding: it is answered from
+    its features and the embedding of the unknown item, as training prepared
+    by hiding the id of some items at random. Index 0 is a vector of zeros.
+
+    Args:
+        config: Width, whether ids and which features are used.
+        inputs: The catalogue.
+    """
+
+    def __init__(
+        self, config: RetrievalConfig, inputs: CandidateInputs, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.width = config.embedding_dim
+        self.item_id = config.item_id
+        self.id_dropout = config.id_dropout
+        self.num_known = inputs.num_known
+        self.num_rows = len(inputs.counts)
+        specs = select(inputs.specs, config.item_features)
+        self.encoder = FeatureEncoder(specs, self.width, name="features")
+        self.table = {
+            spec.name: tf.Variable(
+                inputs.features[spec.name],
+                trainable=False,
+                name=f"{spec.name}_values",
+            )
+            for spec in specs
+        }
+        # Starting at the log of the popularity saves the epochs in which
+        # training does little but find it.
+        share = np.maximum(inputs.counts[: self.num_known], 0.5)
+        start = np.log(share / share.mean())
+        start[:FIRST_ITEM] = start.min()
+        self.bias = self.add_weight(
+            name="bias",
+            shape=[self.num_known],
+            initializer=tf.keras.initializers.Constant(start),
+        )
+        if self.item_id:
+            self.ids = self.add_weight(
+                name="ids",
+                shape=[self.num_known, self.width],
+                initializer=tf.keras.initializers.RandomNormal(
+                    stddev=self.width**-0.5
+                ),
+            )
+
+    def call(self, indices: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Maps item indices `[...]` to `[..., D]`."""
+        features = {
+            name: tf.gather(values, indices)
+            for name, values in self.table.items()
+        }
+        return self.embed(indices, features, training=training)
+
+    def embed(
+        self,
+        indices: tf.Tensor,
+        features: Mapping[str, tf.Tensor],
+        training: bool = False,
+    ) -> tf.Tensor:
+        """Vector of items described by explicit encoded features.
+
+        Args:
+            indices: `[...]`; 1 where the item is not in the catalogue.
+            features: Encoded columns `[...]` or `[..., values]`.
+            training: Whether some ids are hidden.
+
+        Returns:
+            `[..., D]`.
+        """
+        hidden = indices >= self.num_known
+        if training and self.id_dropout:
+            chance = tf.random.uniform(tf.shape(indices))
+            hidden |= chance < self.id_dropout
+        rows = tf.where(hidden, UNKNOWN, indices)
+        vector = self.encoder(features)
+        if self.item_id:
+            vector += tf.gather(self.ids, rows)
+        bias = tf.gather(self.bias, rows)[..., tf.newaxis]
+        there = tf.cast(indices != PADDING, tf.float32)[..., tf.newaxis]
+        return tf.concat([vector, bias], axis=-1) * there
+
+
+class QueryTower(tf.keras.Model):
+    """History, user and request to the vector that scores candidates.
+
+    Args:
+        config: Encoder and features.
+        candidate_tower: Shared, so that a history item and a candidate are
+            one vector.
+        user_specs: Columns of the users table.
+        context_specs: Columns of a request.
+        num_known_users: First user index without an id embedding.
+    """
+
+    def __init__(
+        self,
+        config: RetrievalConfig,
+        candidate_tower: CandidateTower,
+        user_specs: tuple[FeatureSpec, ...],
+        context_specs: tuple[FeatureSpec, ...],
+        num_known_users: int,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.width = config.embedding_dim
+        self.temperature = config.temperature
+        self.user_id = config.user_id
+        self.id_dropout = config.id_dropout
+        self.num_known_users = num_known_users
+        self.candidate_tower = candidate_tower
+        self.dropout = tf.keras.layers.Dropout(config.dropout)
+        self.encoder = encoders.make(config)
+        self.norm = tf.keras.layers.LayerNormalization(epsilon=1e-6)
+        self.users = FeatureEncoder(
+            select(user_specs, config.user_features), self.width, name="users"
+        )
+        self.context = FeatureEncoder(
+            select(context_specs, config.context_features),
+            self.width,
+            name="context",
+        )
+        normal = tf.keras.initializers.RandomNormal(stddev=self.width**-0.5)
+        self.start = self.add_weight(
+            name="start", shape=[self.width], initializer=normal
+        )
+        if self.user_id:
+            self.ids = self.add_weight(
+                name="user_ids",
+                shape=[num_known_users, self.width],
+                initializer=normal,
+            )
+
+    def call(
+        self,
+        history: tf.Tensor,
+        user_index: tf.Tensor | None = None,
+        user_features: Mapping[str, tf.Tensor] | None = None,
+        context: Mapping[str, tf.Tensor] | None = None,
+        training: bool = False,
+    ) -> tf.Tensor:
+        """Query vectors for requests; whatever is None counts as unknown.
+
+        Args:
+            history: int `[B, L]`, most recent last, 0 pads on the left.
+            user_index: int `[B]`.
+            user_features: Encoded columns `[B]` or `[B, values]`.
+            context: Encoded columns `[B]` or `[B, values]`.
+            training: Whether dropout acts.
+
+        Returns:
+            `[B, D]`.
+        """
+        embedded = self.candidate_tower(history, training=training)
+        states = self.states(embedded, history != PADDING, training=training)
+        return self.combine(
+            states[:, -1], user_index, user_features, context, training
+        )
+
+    def states(
+        self, embedded: tf.Tensor, mask: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
+        """States before the first item and after each.
+
+        Args:
+            embedded: Candidate vectors of the history `[B, L, D]`.
+            mask: bool `[B, L]`, false at padding.
+            training: Whether dropout acts.
+
+        Returns:
+            `[B, L + 1, W]`: the state at `t` has read the positions below
+            `t`; where all of them are padding it is the learned start.
+        """
+        # Unit entries, whatever the width, before the first norm.
+        items = embedded[..., : self.width] * self.width**0.5
+        items = self.dropout(items, training=training)
+        encoded = self.encoder(items, mask, training=training)
+        start = self.start * self.width**0.5
+        encoded = tf.where(mask[..., tf.newaxis], encoded, start)
+        first = tf.broadcast_to(start, [tf.shape(mask)[0], 1, self.width])
+        return tf.concat([first, encoded], axis=1)
+
+    def combine(
+        self,
+        states: tf.Tensor,
+        user_index: tf.Tensor | None = None,
+        user_features: Mapping[str, tf.Tensor] | None = None,
+        context: Mapping[str, tf.Tensor] | None = None,
+        training: bool = False,
+    ) -> tf.Tensor:
+        """Adds who asks and when to states `[..., W]`: `[..., D]`."""
+        total = states
+        total += self.users(user_features or {})
+        total += self.context(context or {})
+        if self.user_id:
+            if user_index is None:
+                user_index = tf.fill(tf.shape(states)[:-1], UNKNOWN)
+            hidden = user_index >= self.num_known_users
+            if training and self.id_dropout:
+                chance = tf.random.uniform(tf.shape(user_index))
+                hidden |= chance < self.id_dropout
+            rows = tf.where(hidden, UNKNOWN, user_index)
+            total += tf.gather(self.ids, rows)
+        query = self.norm(total)
+        # The one meets the candidate's bias.
+        one = tf.ones_like(query[..., :1])
+        return tf.concat([query, one], axis=-1) / self.temperature
+
+
+def select(
+    specs: tuple[FeatureSpec, ...], names: tuple[str, ...]
+) -> tuple[FeatureSpec, ...]:
+    """The features that a config names; `["*"]` is all of them."""
+    if names == ("*",):
+        return specs
+    return tuple(spec for spec in specs if spec.name in names)

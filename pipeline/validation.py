@@ -1,0 +1,143 @@
+"""Validation of retrieval while it trains: exact, over the whole catalogue.
+
+Kept out of Keras metrics, which see only a batch and slow training down
+several times. Each user is asked once, with the history in front of the
+validation part; items of that history are never recommended, unless the split
+is random, where recommending them is part of the (tutorial) protocol.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from models.retrieval import RetrievalModel
+from models.towers import FIRST_ITEM
+from pipeline import batches
+from pipeline.prepare import Prepared
+from pipeline.schema import VALIDATION
+from pipeline.sequences import Sequences
+
+_BLOCK = 512
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Users asked in validation.
+
+    Attributes:
+        histories: int32 `[Q, L]`.
+        user_index: int32 `[Q]`.
+        user_features: Encoded columns `[Q, ...]`.
+        context: Encoded columns `[Q]` of each first target.
+        seen: Item indices not to recommend, one array a user.
+        targets: Item indices to find, one array a user.
+    """
+
+    histories: np.ndarray
+    user_index: np.ndarray
+    user_features: dict[str, np.ndarray]
+    context: dict[str, np.ndarray]
+    seen: list[np.ndarray]
+    targets: list[np.ndarray]
+
+    @property
+    def count(self) -> int:
+        """Users asked, Q."""
+        return len(self.user_index)
+
+
+def make(
+    sequences: Sequences,
+    prepared: Prepared,
+    history_length: int,
+    num_users: int,
+    rng: np.random.Generator,
+    part: int = VALIDATION,
+) -> Questions:
+    """Draws at most `num_users` (0 for all) users with events in `part`."""
+    events = batches.keep(sequences, sequences.parts <= part)
+    if prepared.split == "random":
+        # Parts mix in time: put the history in front.
+        users = batches.users_of(events)
+        events = batches.reorder(events, np.lexsort([events.parts, users]))
+    ends = batches.part_stops(events, part)
+    rows = np.flatnonzero(ends < events.offsets[1:])
+    if num_users and len(rows) > num_users:
+        rows = np.sort(rng.choice(rows, num_users, replace=False))
+    ends = ends[rows]
+    stops = events.offsets[rows + 1]
+    hide = prepared.split != "random"
+    return Questions(
+        batches.histories(events, rows, ends, history_length),
+        (rows + batches.FIRST_USER).astype(np.int32),
+        batches.user_features(prepared.users, rows),
+        {
+            spec.name: events.context[spec.name][ends]
+            for spec in prepared.context_specs
+        },
+        [
+            events.item_indices[start:end] if hide else np.zeros(0, np.int32)
+            for start, end in zip(events.offsets[rows], ends, strict=True)
+        ],
+        [
+            np.unique(events.item_indices[end:stop])
+            for end, stop in zip(ends, stops, strict=True)
+        ],
+    )
+
+
+def queries(model: RetrievalModel, questions: Questions) -> np.ndarray:
+    """Query vectors `[Q, D]`."""
+
+    blocks = []
+    for start in range(0, questions.count, _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        blocks.append(
+            model.query_embeddings(
+                tf.constant(questions.histories[rows]),
+                tf.constant(questions.user_index[rows]),
+                {
+                    name: tf.constant(values[rows])
+                    for name, values in questions.user_features.items()
+                },
+                {
+                    name: tf.constant(values[rows])
+                    for name, values in questions.context.items()
+                },
+            ).numpy()
+        )
+    return np.concatenate(blocks)
+
+
+def measure(
+    model: RetrievalModel, questions: Questions, ks: tuple[int, ...] = (10, 100)
+) -> dict[str, float]:
+    """NDCG and recall at each cut-off, averaged over users."""
+    candidates = model.candidate_embeddings()
+    asked = queries(model, questions)
+    depth = min(max(ks), len(candidates) - FIRST_ITEM)
+    totals = {f"{name}@{k}": 0.0 for k in ks for name in ("ndcg", "recall")}
+    discounts = 1 / np.log2(np.arange(2, max(ks) + 2))
+    for start in range(0, questions.count, _BLOCK):
+        scores = asked[start : start + _BLOCK] @ candidates.T
+        scores[:, :FIRST_ITEM] = -np.inf
+        for row, seen in enumerate(questions.seen[start : start + _BLOCK]):
+            scores[row, seen] = -np.inf
+        top = np.argpartition(-scores, depth - 1, axis=1)[:, :depth]
+        order = np.argsort(-np.take_along_axis(scores, top, 1), axis=1)
+        top = np.take_along_axis(top, order, 1)
+        for row, targets in enumerate(
+            questions.targets[start : start + _BLOCK]
+        ):
+            hits = np.isin(top[row], targets)
+            for k in ks:
+                found = hits[:k]
+                most = min(k, len(targets))
+                gain = (found * discounts[: len(found)]).sum()
+                totals[f"ndcg@{k}"] += gain / discounts[:most].sum()
+                totals[f"recall@{k}"] += found.sum() / len(targets)
+    return {
+        name: round(float(total / max(questions.count, 1)), 5)
+        for name, total in totals.items()
+    }
