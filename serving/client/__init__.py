@@ -1,0 +1,35 @@
+"""The client that applications install: light, typed, honest about failures.
+
+Needs `grpcio`, `protobuf` and `numpy` (requirements-client.txt) and never
+TensorFlow. `python -m serving.client --help` is the same from a shell.
+"""
+
+from serving.client.aio import AsyncRecommenderClient
+from serving.client.channel import Tls
+from serving.client.query import (
+    BOTH_UNAVAILABLE,
+    RANKING_UNAVAILABLE,
+    RETRIEVAL_UNAVAILABLE,
+    Items,
+    Query,
+    Recommendations,
+    VersionStatus,
+)
+from serving.client.retry import Retry
+from serving.client.sync import RecommenderClient
+from serving.errors import ServingError
+
+__all__ = [
+    "BOTH_UNAVAILABLE",
+    "RANKING_UNAVAILABLE",
+    "RETRIEVAL_UNAVAILABLE",
+    "AsyncRecommenderClient",
+    "Items",
+    "Query",
+    "Recommendations",
+    "RecommenderClient",
+    "Retry",
+    "ServingError",
+    "Tls",
+    "VersionStatus",
+]

@@ -1,0 +1,159 @@
+"""Where the models are and how to reach them: targets, TLS, options, paths.
+
+A target is any gRPC address: `host:port`, `dns:///service:8500` (a headless
+service: calls are spread over its addresses), `unix:/path`. Targets come as
+one string for all models, as a list of replicas, or as a mapping from model
+name to either, where "*" stands for the models not named.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from serving.errors import ServingError
+from serving.wire import serving_pb2
+
+Targets = str | Sequence[str] | Mapping[str, str | Sequence[str]]
+
+# Method paths carry TensorFlow Serving's package, messages carry ours.
+METHODS: dict[str, tuple[str, Any, Any]] = {
+    "Predict": (
+        "/tensorflow.serving.PredictionService/Predict",
+        serving_pb2.PredictRequest.SerializeToString,
+        serving_pb2.PredictResponse.FromString,
+    ),
+    "GetModelMetadata": (
+        "/tensorflow.serving.PredictionService/GetModelMetadata",
+        serving_pb2.GetModelMetadataRequest.SerializeToString,
+        serving_pb2.GetModelMetadataResponse.FromString,
+    ),
+    "GetModelStatus": (
+        "/tensorflow.serving.ModelService/GetModelStatus",
+        serving_pb2.GetModelStatusRequest.SerializeToString,
+        serving_pb2.GetModelStatusResponse.FromString,
+    ),
+}
+
+DEFAULT_OPTIONS: dict[str, Any] = {
+    # TensorFlow Serving sends up to 2 GiB; gRPC's own limit is 4 MiB.
+    "grpc.max_receive_message_length": -1,
+    "grpc.max_send_message_length": -1,
+    # gRPC waits up to two minutes before it looks for a restarted server.
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.min_reconnect_backoff_ms": 100,
+    "grpc.max_reconnect_backoff_ms": 1000,
+    # Spreads calls over all addresses of a name; retries are ours to count.
+    "grpc.service_config": '{"loadBalancingConfig":[{"round_robin":{}}]}',
+    "grpc.enable_retries": 0,
+    # Two clients of one process stay two connections.
+    "grpc.use_local_subchannel_pool": 1,
+}
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Files of a TLS connection, all PEM.
+
+    Attributes:
+        ca: Certificates to trust; "" for the system's.
+        certificate: The client's own chain, where the server asks for one.
+        private_key: Of `certificate`.
+        server_name: Name to expect in the server's certificate, where it
+            differs from the target's host.
+    """
+
+    ca: str | Path = ""
+    certificate: str | Path = ""
+    private_key: str | Path = ""
+    server_name: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.certificate) != bool(self.private_key):
+            raise ServingError(
+                "`certificate` and `private_key` go together. Received: "
+                f"{str(self.certificate)!r} and {str(self.private_key)!r} "
+                "(in Tls). Give both for a client certificate or neither.",
+                "INVALID_ARGUMENT",
+            )
+
+    def credentials(self) -> Any:
+        """Reads the files into gRPC's credentials.
+
+        Raises:
+            ServingError: If a file cannot be read.
+        """
+        return grpc.ssl_channel_credentials(
+            root_certificates=_read(self.ca),
+            private_key=_read(self.private_key),
+            certificate_chain=_read(self.certificate),
+        )
+
+
+def _read(path: str | Path) -> bytes | None:
+    if not path:
+        return None
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ServingError(
+            f"A TLS file must be readable. Received: {str(path)!r} "
+            f"({error.strerror}). Check the path and its permissions.",
+            "INVALID_ARGUMENT",
+        ) from error
+
+
+def options(
+    tls: Tls | None, given: Mapping[str, Any] | None
+) -> list[tuple[str, Any]]:
+    """Lists the channel options: ours, then the caller's on top."""
+    merged = dict(DEFAULT_OPTIONS)
+    if tls is not None and tls.server_name:
+        merged["grpc.ssl_target_name_override"] = tls.server_name
+    merged.update(given or {})
+    return list(merged.items())
+
+
+def addresses(targets: Targets) -> dict[str, tuple[str, ...]]:
+    """Maps model names, and "*" for the others, to their replicas.
+
+    Raises:
+        ServingError: If there is no target or one is not a string.
+    """
+    if isinstance(targets, str) or not isinstance(targets, Mapping):
+        targets = {"*": targets}
+    result = {}
+    for model, value in targets.items():
+        replicas = (value,) if isinstance(value, str) else tuple(value)
+        if not replicas or not all(
+            isinstance(target, str) and target for target in replicas
+        ):
+            raise ServingError(
+                "A target must be a gRPC address such as "
+                f'"127.0.0.1:8500". Received: {value!r} (for models '
+                f"{model!r}). Name the server that answers for them.",
+                "INVALID_ARGUMENT",
+            )
+        result[model] = replicas
+    return result
+
+
+def replicas(
+    known: Mapping[str, tuple[str, ...]], model: str
+) -> tuple[str, ...]:
+    """Returns the addresses that answer for a model.
+
+    Raises:
+        ServingError: If no target was given for it.
+    """
+    found = known.get(model) or known.get("*")
+    if not found:
+        raise ServingError(
+            f"A model must have a target. Received: model {model!r} with "
+            f"targets for {', '.join(sorted(known))}. Add it, or a target "
+            'for "*".',
+            "NOT_FOUND",
+        )
+    return found

@@ -1,0 +1,70 @@
+"""Turns a failed call into a ServingError a person can act on."""
+
+from serving.errors import ServingError
+
+
+class CallFailed(Exception):
+    """One call came back with a gRPC status other than OK.
+
+    Attributes:
+        code: gRPC status name.
+        details: The server's or gRPC's message.
+        target: Address that was asked.
+    """
+
+    def __init__(self, code: str, details: str, target: str) -> None:
+        super().__init__(f"{code}: {details}")
+        self.code = code
+        self.details = details
+        self.target = target
+
+
+_RULES = {
+    "UNAVAILABLE": (
+        "A server must answer for model {model!r}",
+        "Start one (`python -m serving.server --port=8500 "
+        "--model_config_file=...`), or correct the target or its TLS files",
+    ),
+    "DEADLINE_EXCEEDED": (
+        "Model {model!r} must answer within the deadline",
+        "Give more `timeout_seconds` or look at the server's load",
+    ),
+    "NOT_FOUND": (
+        "Model {model!r} must be published where it is asked for",
+        "`python -m serving.client status` lists what the server has",
+    ),
+    "INVALID_ARGUMENT": (
+        "A request to {model!r} must fit the model's signature",
+        "Correct the query; its features must have the model's names and types",
+    ),
+    "FAILED_PRECONDITION": (
+        "A request to {model!r} must fit the model's signature",
+        "Publish a version that has what was asked for",
+    ),
+    "RESOURCE_EXHAUSTED": (
+        "Model {model!r} must have room for another request",
+        "Ask less at once, add replicas or raise the server's limits",
+    ),
+    "": (
+        "Model {model!r} must answer",
+        "Look at the server's log for this request",
+    ),
+    "UNIMPLEMENTED": (
+        "The target must speak TensorFlow Serving's API",
+        "Check that it is a model server's gRPC port, not its REST port",
+    ),
+}
+
+
+def translate(
+    failure: CallFailed, model: str, attempts: int, timeout_seconds: float
+) -> ServingError:
+    """Words a failed call: rule, what was received, from where, what to do."""
+    rule, action = _RULES.get(failure.code, _RULES[""])
+    calls = f" after {attempts} calls" if attempts > 1 else ""
+    return ServingError(
+        f"{rule.format(model=model)}. Received: {failure.code}: "
+        f"{failure.details.rstrip('.')} (from {failure.target}{calls}, "
+        f"deadline {timeout_seconds:.3g} s). {action}.",
+        failure.code,
+    )

@@ -1,0 +1,170 @@
+"""Requests from queries, lists from responses; NumPy at the seam.
+
+What a signature takes is learned from the server's metadata, so an
+application names only the features it has: the others go out as missing.
+"""
+
+import difflib
+from collections.abc import Sequence
+
+import numpy as np
+
+from serving import codec
+from serving.client import columns
+from serving.client.query import Query
+from serving.errors import ServingError
+from serving.wire import serving_pb2
+
+_NOT_FEATURES = frozenset(
+    {"user_id", "history", "excluded_ids", "candidate_ids", "item_id"}
+)
+Signatures = dict[str, dict[str, columns.Input]]
+
+
+def spec(
+    model: str, signature: str = "", version: int | None = None
+) -> serving_pb2.ModelSpec:
+    """Names a model, a signature and, where pinned, a version."""
+    result = serving_pb2.ModelSpec(name=model, signature_name=signature)
+    if version is not None:
+        result.version.value = version
+    return result
+
+
+def metadata_request(
+    model: str, version: int | None
+) -> serving_pb2.GetModelMetadataRequest:
+    """Asks for the signatures of a model."""
+    return serving_pb2.GetModelMetadataRequest(
+        model_spec=spec(model, "", version), metadata_field=["signature_def"]
+    )
+
+
+def signatures(
+    response: serving_pb2.GetModelMetadataResponse,
+) -> tuple[Signatures, int]:
+    """Reads each signature's inputs and the version they belong to."""
+    # The Any names TensorFlow's message; ours has the same bytes.
+    found = serving_pb2.SignatureDefMap.FromString(
+        response.metadata["signature_def"].value
+    )
+    return {
+        name: {
+            key: columns.Input(info.dtype, len(info.tensor_shape.dim))
+            for key, info in signature.inputs.items()
+        }
+        for name, signature in found.signature_def.items()
+    }, response.model_spec.version.value
+
+
+def predict_request(
+    model: str,
+    signature: str,
+    version: int | None,
+    inputs: dict[str, columns.Input],
+    queries: Sequence[Query],
+    candidates: Sequence[Sequence[str]] = (),
+) -> serving_pb2.PredictRequest:
+    """Fills every input that the signature takes, missing ones as missing.
+
+    Raises:
+        ServingError: If a query has a feature the signature does not take or
+            a value of the wrong type.
+    """
+    request = serving_pb2.PredictRequest(
+        model_spec=spec(model, signature, version)
+    )
+    features = inputs.keys() - _NOT_FEATURES
+    for query in queries:
+        _check_names(model, query, features)
+    for name, kind in inputs.items():
+        target = request.inputs[name]
+        if name == "user_id":
+            columns.write(
+                target, [query.user_id for query in queries], kind, name
+            )
+        elif name == "history":
+            columns.strings(target, [query.history for query in queries])
+        elif name == "excluded_ids":
+            columns.strings(target, [query.excluded_ids for query in queries])
+        elif name == "candidate_ids":
+            columns.strings(target, candidates)
+        else:
+            values = [query.features.get(name) for query in queries]
+            columns.write(target, values, kind, name)
+    return request
+
+
+def item_request(
+    model: str,
+    signature: str,
+    inputs: dict[str, columns.Input],
+    ids: Sequence[str],
+) -> serving_pb2.PredictRequest:
+    """Asks about items by their ids; item features go out as missing."""
+    request = serving_pb2.PredictRequest(model_spec=spec(model, signature))
+    for name, kind in inputs.items():
+        values = list(ids) if name == "item_id" else [None] * len(ids)
+        columns.write(request.inputs[name], values, kind, name)
+    return request
+
+
+def _check_names(model: str, query: Query, features: set[str]) -> None:
+    for name in query.features:
+        if name not in features:
+            near = difflib.get_close_matches(name, features, 1)
+            raise ServingError(
+                f"A feature must be one that {model!r} takes: "
+                f"{', '.join(sorted(features)) or 'none'}. Received: "
+                f"{name!r} (from Query.features). "
+                + (f"Did you mean {near[0]!r}?" if near else "Leave it out."),
+                "INVALID_ARGUMENT",
+            )
+
+
+def lists(
+    response: serving_pb2.PredictResponse, ids: str, num_rows: int
+) -> list[tuple[tuple[str, ...], tuple[float, ...]]]:
+    """Splits an answer into one (item ids, scores) a query, "" left out.
+
+    Raises:
+        ServingError: If the outputs are not `[num_rows, any]` of equal shape.
+    """
+    found = array(response, ids)
+    scores = array(response, "scores")
+    if found.shape != scores.shape or found.shape[:1] != (num_rows,):
+        raise ServingError(
+            f"{ids!r} and 'scores' must be [{num_rows}, any] both. Received: "
+            f"{list(found.shape)} and {list(scores.shape)} (from model "
+            f"{response.model_spec.name!r}, version "
+            f"{response.model_spec.version.value}). Export it again.",
+            "INTERNAL",
+        )
+    result = []
+    for names, values in zip(found.tolist(), scores.tolist(), strict=True):
+        kept = [
+            (name.decode("utf-8", "surrogateescape"), score)
+            for name, score in zip(names, values, strict=True)
+            if name
+        ]
+        result.append(
+            (tuple(pair[0] for pair in kept), tuple(pair[1] for pair in kept))
+        )
+    return result
+
+
+def array(response: serving_pb2.PredictResponse, name: str) -> np.ndarray:
+    """Decodes one output.
+
+    Raises:
+        ServingError: If the answer lacks it.
+    """
+    if name not in response.outputs:
+        raise ServingError(
+            f"An answer must have output {name!r}. Received: "
+            f"{', '.join(sorted(response.outputs))} (from model "
+            f"{response.model_spec.name!r}). Is it one of this pipeline's "
+            "models? Its signatures are in serving/signatures.py.",
+            "INTERNAL",
+        )
+    return codec.decode(response.outputs[name])

@@ -1,0 +1,85 @@
+"""When to try again, how long to wait and what is left of the deadline."""
+
+import random
+import time
+from dataclasses import dataclass
+
+from serving.errors import ServingError
+
+# The server is at fault or absent: another stage may still answer. Every
+# other code is the caller's mistake and is raised as it is.
+ABSENT = frozenset(
+    {
+        *("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"),
+        *("NOT_FOUND", "INTERNAL", "UNKNOWN", "ABORTED", "DATA_LOSS"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How often to try again and how long to wait in between.
+
+    Only UNAVAILABLE is tried again, since nothing was computed then, and
+    NOT_FOUND for a version that a swap is about to bring.
+
+    Attributes:
+        attempts: Calls at most, the first included.
+        initial_backoff_seconds: Mean wait before the second call.
+        multiplier: Growth of the wait from call to call.
+        max_backoff_seconds: Longest mean wait.
+        swap_wait_seconds: How long a request waits for the ranking model to
+            reach the version that retrieval answered with.
+    """
+
+    attempts: int = 4
+    initial_backoff_seconds: float = 0.02
+    multiplier: float = 2.0
+    max_backoff_seconds: float = 0.5
+    swap_wait_seconds: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1:
+            raise ServingError(
+                "`attempts` must be at least 1. Received: "
+                f"{self.attempts} (in Retry). Use 1 for no retries.",
+                "INVALID_ARGUMENT",
+            )
+
+    def backoff(self, attempt: int) -> float:
+        """Draws the wait in seconds after call number `attempt` (from 1).
+
+        Spread by half around the mean, so that many clients that failed
+        together do not come back together.
+        """
+        mean = min(
+            self.initial_backoff_seconds * self.multiplier ** (attempt - 1),
+            self.max_backoff_seconds,
+        )
+        return mean * random.uniform(0.5, 1.5)
+
+
+class Deadline:
+    """A moment by which an answer is wanted.
+
+    Args:
+        timeout_seconds: From now on.
+    """
+
+    def __init__(self, timeout_seconds: float) -> None:
+        if not timeout_seconds > 0:
+            raise ServingError(
+                "`timeout_seconds` must be positive. Received: "
+                f"{timeout_seconds}. Give the seconds a caller can wait.",
+                "INVALID_ARGUMENT",
+            )
+        self.timeout_seconds = timeout_seconds
+        self._end = time.monotonic() + timeout_seconds
+
+    def remaining(self) -> float:
+        """Returns the seconds left, negative when it has passed."""
+        return self._end - time.monotonic()
+
+    def part(self, share: float) -> "Deadline":
+        """Returns a nearer deadline after `share` of the time left."""
+        return Deadline(max(self.remaining() * share, 1e-6))
