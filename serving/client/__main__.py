@@ -1,0 +1,225 @@
+"""`python -m serving.client`: ask running model servers from a shell.
+
+    python -m serving.client recommend --target 127.0.0.1:8500 --user 42
+    python -m serving.client similar 50 --titles titles.tsv
+    python -m serving.client status --json
+    python -m serving.client smoke --target retrieval=a:8500 --target *=b:8500
+    python -m serving.client bench --seconds 10 --rate 500
+
+Exit status: 0 answered, 1 degraded answer (recommend, smoke), 2 error.
+"""
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from serving import signatures
+from serving.client import (
+    Query,
+    RecommenderClient,
+    ServingError,
+    Tls,
+    smoke,
+    tables,
+)
+
+
+def _parser() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    add = shared.add_argument
+    add(
+        "--target",
+        action="append",
+        metavar="[MODEL=]ADDRESS",
+        help="gRPC address, default 127.0.0.1:8500; repeat for replicas or "
+        "for one address a model, *=ADDRESS for the other models",
+    )
+    add("--timeout", type=float, default=2.0, metavar="SECONDS")
+    add("--ca", default="", help="PEM file of trusted certificates: TLS")
+    add("--certificate", default="", help="PEM file of the client's own")
+    add("--key", default="", help="PEM file of its private key")
+    add("--server-name", default="", help="name in the server's certificate")
+    add(
+        "--retrieval-model",
+        default=signatures.RETRIEVAL,
+        choices=[signatures.RETRIEVAL, signatures.RETRIEVAL_EXACT],
+    )
+    add("--fused", default="auto", choices=["auto", "off"])
+    add("--popular", default="", help="file of fallback items")
+    add("--titles", default="", help="JSON or id<tab>title file")
+    add("--json", action="store_true", help="print JSON")
+
+    query = argparse.ArgumentParser(add_help=False)
+    query.add_argument("--user", default="", help="user id")
+    query.add_argument(
+        "--history", default="", help="item ids, comma between, latest last"
+    )
+    query.add_argument("--exclude", default="", help="item ids, comma between")
+    query.add_argument(
+        "--feature",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="user or context feature; VALUE is JSON or else text",
+    )
+    query.add_argument("-k", type=int, default=10, help="items wanted")
+
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.client", description=(__doc__ or "")[:72]
+    )
+    kinds = parser.add_subparsers(dest="command", required=True)
+    for name, text in {
+        "recommend": "both stages: the best items",
+        "retrieve": "the first stage alone",
+    }.items():
+        kinds.add_parser(name, parents=[shared, query], help=text)
+    rank = kinds.add_parser(
+        "rank", parents=[shared, query], help="the second stage alone"
+    )
+    rank.add_argument("candidates", nargs="+", help="item ids to order")
+    rank.add_argument("--version", type=int, help="of the model, to pin")
+    rank.add_argument(
+        "--in-order", action="store_true", help="score, keep the order"
+    )
+    similar = kinds.add_parser(
+        "similar", parents=[shared], help="items nearest to an item"
+    )
+    similar.add_argument("item", help="its id")
+    similar.add_argument("-k", type=int, default=10, help="items wanted")
+    status = kinds.add_parser(
+        "status", parents=[shared], help="versions the servers have"
+    )
+    status.add_argument("models", nargs="*", help="default: all of ours")
+    check = kinds.add_parser(
+        "smoke", parents=[shared], help="check a running deployment"
+    )
+    check.add_argument(
+        "--wait",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="for the servers to come up",
+    )
+    bench = kinds.add_parser(
+        "bench", parents=[shared], help="measure latency and throughput"
+    )
+    add = bench.add_argument
+    add("--method", default="recommend", choices=_METHODS)
+    add("--threads", type=int, default=4)
+    add("--seconds", type=float, default=10.0, help="of each loop")
+    add("--rate", type=float, default=200.0, help="open loop, a second")
+    add("--batch", type=int, default=1, help="queries a request")
+    return parser
+
+
+_METHODS = ["recommend", "retrieve", "rank"]
+
+
+def _targets(given: list[str] | None) -> Any:
+    """Reads `[MODEL=]ADDRESS` arguments into the client's targets."""
+    found: dict[str, list[str]] = {}
+    for text in given or ["127.0.0.1:8500"]:
+        model, _, address = text.rpartition("=")
+        found.setdefault(model or "*", []).append(address)
+    return found
+
+
+def _features(given: list[str]) -> dict[str, Any]:
+    found = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ServingError(
+                f"A feature must be NAME=VALUE. Received: {text!r} (from "
+                "--feature).",
+                "INVALID_ARGUMENT",
+            )
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def _ids(text: str) -> list[str]:
+    return [part for part in text.split(",") if part]
+
+
+def _query(args: argparse.Namespace) -> Query:
+    return Query(
+        args.user,
+        _ids(args.history),
+        _features(args.feature),
+        _ids(args.exclude),
+    )
+
+
+def _ask(client: RecommenderClient, args: argparse.Namespace) -> Any:
+    if args.command == "recommend":
+        return client.recommend(_query(args), args.k)
+    if args.command == "retrieve":
+        return client.retrieve(_query(args), args.k)
+    if args.command == "rank":
+        return client.rank(
+            _query(args),
+            args.candidates,
+            version=args.version,
+            in_order=args.in_order,
+        )
+    if args.command == "similar":
+        return client.similar_items(args.item, args.k)
+    if args.command == "status":
+        return client.status(args.models or list(signatures.SIGNATURES))
+    if args.command == "smoke":
+        return smoke.run(client, args.wait, args.timeout)
+    # Only here: what measures is not part of what applications import.
+    from serving import bench
+
+    return bench.run(
+        client,
+        bench.Load(
+            args.method, args.threads, args.seconds, args.rate, args.batch
+        ),
+    )
+
+
+def _show(answer: Any, args: argparse.Namespace) -> None:
+    titles = tables.read_titles(args.titles)
+    if args.json:
+        print(json.dumps(tables.document(answer, titles), indent=2))
+    elif args.command == "status":
+        print(tables.statuses(answer))
+    elif args.command in ("smoke", "bench"):
+        print(answer)
+    else:
+        print(tables.items(answer, titles))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns the exit status."""
+    args = _parser().parse_args(arguments)
+    try:
+        tls = None
+        if args.ca or args.certificate:
+            tls = Tls(args.ca, args.certificate, args.key, args.server_name)
+        with RecommenderClient(
+            _targets(args.target),
+            timeout_seconds=args.timeout,
+            tls=tls,
+            retrieval_model=args.retrieval_model,
+            fused=args.fused,
+            popular=args.popular or (),
+        ) as client:
+            answer = _ask(client, args)
+        _show(answer, args)
+    except ServingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 1 if getattr(answer, "degraded", "") else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

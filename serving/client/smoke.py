@@ -1,0 +1,103 @@
+"""Asks a running deployment for everything once: is it fit for traffic?"""
+
+import time
+from dataclasses import dataclass
+
+from serving import signatures
+from serving.client.query import Items, Query, Recommendations, VersionStatus
+from serving.client.sync import RecommenderClient
+from serving.errors import ServingError
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a deployment answered.
+
+    Attributes:
+        statuses: Of every model found.
+        retrieved: The first stage's answer for a user without history.
+        recommended: Both stages' answer to that user once the best item
+            retrieved has been consumed.
+        degraded: As in the recommendation; "" is good.
+    """
+
+    statuses: list[VersionStatus]
+    retrieved: Items
+    recommended: Recommendations
+    degraded: str
+
+    def __str__(self) -> str:
+        answer = self.recommended
+        ready = [
+            f"{row.model} {row.version}"
+            for row in self.statuses
+            if row.state == "AVAILABLE"
+        ]
+        way = "in one call" if answer.fused else "in two calls"
+        return "\n".join(
+            [
+                f"status     ok    available: {', '.join(ready)}",
+                f"retrieval  ok    {len(self.retrieved.item_ids)} items, "
+                f"{self.retrieved.latency_ms:.1f} ms",
+                f"recommend  {'FAIL' if self.degraded else 'ok  '}  "
+                f"{', '.join(answer.item_ids[:5])}, ... {way}, "
+                f"{answer.latency_ms:.1f} ms"
+                + (f"; {self.degraded}: {answer.reason}" * bool(self.degraded)),
+            ]
+        )
+
+
+def run(
+    client: RecommenderClient, wait_seconds: float, timeout_seconds: float
+) -> Report:
+    """Asks for status, retrieval and recommendations.
+
+    Args:
+        client: Of the deployment.
+        wait_seconds: How long the servers may take to come up.
+        timeout_seconds: Of each question.
+
+    Raises:
+        ServingError: If a stage does not answer, or answers with an item that
+            the user has already seen.
+    """
+    end = time.monotonic() + wait_seconds
+    while True:
+        try:
+            return _once(client, timeout_seconds)
+        except ServingError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(min(1.0, wait_seconds))
+
+
+def _once(client: RecommenderClient, timeout_seconds: float) -> Report:
+    statuses = client.status(
+        list(signatures.SIGNATURES), timeout_seconds=timeout_seconds
+    )
+    if not any(row.state == "AVAILABLE" for row in statuses):
+        raise ServingError(
+            "A deployment must have a model that is AVAILABLE. Received: "
+            f"{statuses or 'no model at all'} (from GetModelStatus). Publish "
+            "one, or look at the server's log for why it does not load.",
+            "NOT_FOUND",
+        )
+    retrieved = client.retrieve(Query(), timeout_seconds=timeout_seconds)
+    if not retrieved.item_ids:
+        raise ServingError(
+            "Retrieval must return items. Received: none (for a user without "
+            "history). Look at the published version's evaluation.",
+            "INTERNAL",
+        )
+    seen = retrieved.item_ids[0]
+    recommended = client.recommend(
+        Query(history=[seen]), timeout_seconds=timeout_seconds
+    )
+    if seen in recommended.item_ids:
+        raise ServingError(
+            "An item of the history must not be recommended. Received: "
+            f"{seen!r} (version {recommended.version}). Roll back: "
+            "`make rollback`.",
+            "INTERNAL",
+        )
+    return Report(statuses, retrieved, recommended, recommended.degraded)
