@@ -29,6 +29,7 @@ from pipeline import engine as engines
 from pipeline import sequences, sources, splits, summary, vocabulary
 from pipeline.schema import (
     PARTS,
+    TEST,
     TRAIN,
     DataError,
     PrepareConfig,
@@ -185,6 +186,16 @@ def _write(
         "notes": list(tables.notes),
         "source": dict(tables.facts),
     }
+    if tables.oracle:
+        figures["oracle"] = summary.oracle(
+            engine.collect(
+                parted.inner_join(
+                    engine.read(tables.oracle), ["user_id", "item_id"]
+                )
+                .filter(_.part == TEST)
+                .select("best_rank")
+            )["best_rank"].to_numpy()
+        )
     _write_json(directory / "summary.json", figures)
     _write_meaning(directory, encoded, specs, values, options)
 

@@ -135,6 +135,27 @@ def _tail(counts: np.ndarray) -> dict[str, float]:
     }
 
 
+def oracle(ranks: np.ndarray) -> dict[str, float]:
+    """Scores of somebody who knows the true distribution of the next item.
+
+    Args:
+        ranks: Place of each test interaction, from 0, among all items that
+            the user has not had, by their true probability `[num_targets]`.
+
+    Returns:
+        Every interaction asked for on its own, given all before it: the best
+        any model can reach in expectation.
+    """
+    hits = ranks < 10
+    gains = hits / np.log2(ranks + 2.0)
+    return {
+        "recall@10": float(hits.mean()) if ranks.size else 0.0,
+        "ndcg@10": float(gains.mean()) if ranks.size else 0.0,
+        "recall@100": float((ranks < 100).mean()) if ranks.size else 0.0,
+        "targets": float(ranks.size),
+    }
+
+
 def describe(figures: Mapping[str, Any]) -> list[str]:
     """Lines to show on a terminal."""
     lines = [
@@ -158,14 +179,13 @@ def describe(figures: Mapping[str, Any]) -> list[str]:
     dropped = figures.get("interactions_read", 0) - figures["interactions"]
     if dropped > 0:
         lines.append(f"{dropped:,} interactions left out by the filters")
-    oracle = figures.get("source", {}).get("oracle")
-    if oracle:
+    if "oracle" in figures:
+        best = figures["oracle"]
         lines.append(
-            "best achievable score of this sample: "
+            "best achievable next-item score on the test part, which only "
+            "the generator reaches: "
             + ", ".join(
-                f"{name} {value:.4f}"
-                for name, value in oracle.items()
-                if isinstance(value, float)
+                f"{name} {best[name]:.4f}" for name in ("recall@10", "ndcg@10")
             )
         )
     return lines + list(figures.get("notes", []))

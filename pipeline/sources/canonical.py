@@ -34,6 +34,8 @@ class Tables:
         context_features: Kind of each interactions column to encode.
         has_rating: Whether interactions carry `rating`.
         has_weight: Whether interactions carry `weight`.
+        oracle: Parquet of the place each interaction has under the true
+            distribution (user_id, item_id, best_rank), where that is known.
         notes: What a person should know, in plain words.
         facts: Figures for the summary.
     """
@@ -46,6 +48,7 @@ class Tables:
     context_features: dict[str, str] = field(default_factory=dict)
     has_rating: bool = False
     has_weight: bool = False
+    oracle: Path | None = None
     notes: tuple[str, ...] = ()
     facts: dict[str, object] = field(default_factory=dict)
 

@@ -1,9 +1,315 @@
-"""placeholder."""
+"""The embedded sample: a catalogue and its viewers, with planted structure.
 
-from pipeline.schema import DataError, SourceConfig
+Who takes what next is drawn from a distribution that is known exactly:
+
+    P(next) = order_strength * follow(last 3 items) + rest * taste(user, time)
+
+`follow` puts its mass on the sequel of a recent item and on a few
+neighbours. `taste` is popularity with a long tail and a boost for new
+releases, times how well the genres suit what the user likes at that moment;
+likes drift. Nobody takes an item twice, or before its release. With
+`planted = "none"` every draw is uniform: whatever a model then finds beyond
+chance is an error of the measurement.
+
+Because P is known, so is the best score any model can reach: `best_rank`, the
+place of each interaction when the catalogue is sorted by P, is kept for it.
+
+Shapes: `num_users`, `num_items`, `num_genres`, `num_events`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.schema import SourceConfig
+from pipeline.sources import catalogue
 from pipeline.sources.canonical import Tables
+from pipeline.sources.catalogue import Catalogue
+
+DAY = 86_400
+START = 1_577_836_800  # 2020-01-01
+PERIOD_DAYS = 540
+NUM_LAGS = 3
+LAG_WEIGHTS = (0.65, 0.25, 0.10)
+AFFINITY = 3.0
+DRIFT = 0.03
+ORACLE = "oracle.parquet"
 
 
-def read(source: SourceConfig, *rest: object) -> Tables:
-    """Not there yet."""
-    raise DataError("not yet")
+@dataclass(frozen=True)
+class Log:
+    """Generated interactions, ordered by user and time.
+
+    Attributes:
+        users: Row of the user, int64 `[num_events]`.
+        items: Row of the item, int64 `[num_events]`.
+        timestamps: Seconds, int64 `[num_events]`, rising in a user.
+        ratings: 1 to 5, float32 `[num_events]`.
+        best_rank: Place of the item, from 0, among all items by their true
+            probability at that moment, int64 `[num_events]`.
+        ages: Of the users in years, int64 `[num_users]`.
+        regions: Of the users, text `[num_users]`.
+    """
+
+    users: np.ndarray
+    items: np.ndarray
+    timestamps: np.ndarray
+    ratings: np.ndarray
+    best_rank: np.ndarray
+    ages: np.ndarray
+    regions: np.ndarray
+
+
+def read(source: SourceConfig, seed: int, directory: Path) -> Tables:
+    """Writes the canonical tables of the sample.
+
+    Args:
+        source: Sizes and what is planted.
+        seed: The same seed gives the same files.
+        directory: Existing; receives Parquet files.
+    """
+    items = catalogue.make(source.num_items, seed, source.planted == "all")
+    log = generate(source, items, seed)
+    item_ids = np.array([f"i{row:05d}" for row in range(source.num_items)])
+    user_ids = np.array([f"u{row:06d}" for row in range(source.num_users)])
+    events = {
+        "user_id": pa.array(user_ids[log.users]),
+        "item_id": pa.array(item_ids[log.items]),
+        "timestamp": pa.array(log.timestamps),
+    }
+    pq.write_table(
+        pa.table(events | {"rating": pa.array(log.ratings)}),
+        directory / "interactions.parquet",
+    )
+    pq.write_table(
+        pa.table(
+            {
+                "item_id": pa.array(item_ids),
+                "title_shown": pa.array(items.titles),
+                "genres": pa.array(items.genre_names()),
+                "year": pa.array(items.years.astype(np.float64)),
+                "title": pa.array(items.titles),
+            }
+        ),
+        directory / "items.parquet",
+    )
+    pq.write_table(
+        pa.table(
+            {
+                "user_id": pa.array(user_ids),
+                "age": pa.array(log.ages.astype(np.float64)),
+                "region": pa.array(log.regions),
+            }
+        ),
+        directory / "users.parquet",
+    )
+    pq.write_table(
+        pa.table(
+            {
+                "user_id": events["user_id"],
+                "item_id": events["item_id"],
+                "best_rank": pa.array(log.best_rank),
+            }
+        ),
+        directory / ORACLE,
+    )
+    return Tables(
+        interactions=directory / "interactions.parquet",
+        items=directory / "items.parquet",
+        users=directory / "users.parquet",
+        item_features={
+            "genres": "multi_categorical",
+            "year": "numeric",
+            "title": "text",
+        },
+        user_features={"age": "numeric", "region": "categorical"},
+        has_rating=True,
+        oracle=directory / ORACLE,
+    )
+
+
+def generate(source: SourceConfig, items: Catalogue, seed: int) -> Log:
+    """Draws the interactions of all users.
+
+    Args:
+        source: Sizes and what is planted.
+        items: The catalogue.
+        seed: Of every draw; blocks of users have generators of their own.
+    """
+    block = max(64, 2_000_000 // source.num_items)
+    logs = [
+        _generate_block(
+            source,
+            items,
+            min(block, source.num_users - first),
+            first,
+            np.random.default_rng([seed, 1, first]),
+        )
+        for first in range(0, source.num_users, block)
+    ]
+    return Log(
+        *(
+            np.concatenate([getattr(log, name) for log in logs])
+            for name in Log.__dataclass_fields__
+        )
+    )
+
+
+def _generate_block(
+    source: SourceConfig,
+    items: Catalogue,
+    num_users: int,
+    first: int,
+    rng: np.random.Generator,
+) -> Log:
+    planted = source.planted == "all"
+    lengths = _lengths(source, num_users, rng)
+    ages = rng.integers(15, 75, num_users)
+    region_codes = rng.integers(0, len(catalogue.REGIONS), num_users)
+    taste = _tastes(items.num_genres, ages, region_codes, rng)
+    # Visits of a user spread over months, so that a cut in time finds users
+    # on both sides of it.
+    gaps = rng.exponential(4.0, (num_users, lengths.max())) + 0.01
+    begin = rng.uniform(0.0, PERIOD_DAYS * 0.8, num_users)
+    days = begin[:, None] + np.cumsum(gaps, 1)
+    taken = np.zeros((num_users, source.num_items), bool)
+    recent = np.full((num_users, NUM_LAGS), -1)
+    drawn: list[tuple[np.ndarray, ...]] = []
+    for step in range(lengths.max()):
+        there = np.flatnonzero(lengths > step)
+        if planted:
+            _drift(taste, there, rng)
+            weights, affinity = _probabilities(
+                source,
+                items,
+                taste[there],
+                days[there, step],
+                taken[there],
+                recent[there],
+            )
+        else:
+            weights = (~taken[there]).astype(np.float64)
+            weights /= weights.sum(1, keepdims=True)
+            affinity = np.zeros_like(weights)
+        chosen = _draw(weights, rng)
+        own = weights[np.arange(len(there)), chosen][:, None]
+        # Equal probabilities share their places evenly.
+        ties = (weights == own).sum(1)
+        rank = (weights > own).sum(1) + rng.integers(0, ties)
+        liked = affinity[np.arange(len(there)), chosen]
+        rating = 2.8 + 1.4 * liked + rng.normal(0.0, 0.7, len(there))
+        drawn.append(
+            (
+                there + first,
+                chosen,
+                START + (days[there, step] * DAY).astype(np.int64),
+                np.clip(np.rint(rating), 1, 5).astype(np.float32),
+                rank,
+            )
+        )
+        taken[there, chosen] = True
+        recent[there] = np.c_[chosen, recent[there, :-1]]
+    users, chosen, timestamps, ratings, ranks = (
+        np.concatenate(column) for column in zip(*drawn, strict=True)
+    )
+    order = np.lexsort((timestamps, users))
+    return Log(
+        users=users[order],
+        items=chosen[order],
+        timestamps=timestamps[order],
+        ratings=ratings[order],
+        best_rank=ranks[order],
+        ages=ages,
+        regions=np.array(catalogue.REGIONS)[region_codes],
+    )
+
+
+def _lengths(
+    source: SourceConfig, num_users: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Interactions of each user: many short, few long, none below 2."""
+    spread = 0.6
+    lengths = rng.lognormal(
+        np.log(source.interactions_per_user) - spread**2 / 2, spread, num_users
+    )
+    longest = min(5 * source.interactions_per_user, source.num_items // 2)
+    return np.clip(np.rint(lengths), 2, longest).astype(np.int64)
+
+
+def _tastes(
+    num_genres: int,
+    ages: np.ndarray,
+    regions: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """How much each user likes each genre, 0 to 1 `[users, num_genres]`."""
+    taste = np.zeros((len(ages), num_genres))
+    rows = np.arange(len(ages))
+    # Two likes are the user's own, one goes with age and region.
+    taste[rows, rng.integers(0, num_genres, len(ages))] = 1.0
+    taste[rows, rng.integers(0, num_genres, len(ages))] = 0.8
+    taste[rows, (ages // 15 + 3 * regions) % num_genres] = 0.9
+    return taste
+
+
+def _drift(
+    taste: np.ndarray, there: np.ndarray, rng: np.random.Generator
+) -> None:
+    """Moves a like of a few users to another genre, in place."""
+    moved = there[rng.random(len(there)) < DRIFT]
+    strongest = taste[moved].argmax(1)
+    taste[moved, strongest] = 0.0
+    taste[moved, rng.integers(0, taste.shape[1], len(moved))] = 1.0
+
+
+def _probabilities(
+    source: SourceConfig,
+    items: Catalogue,
+    taste: np.ndarray,
+    days: np.ndarray,
+    taken: np.ndarray,
+    recent: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The true distribution of the next item.
+
+    Args:
+        source: Carries `order_strength`.
+        items: The catalogue.
+        taste: `[users, num_genres]`.
+        days: Since the start of the period `[users]`.
+        taken: `[users, num_items]`.
+        recent: Last items, -1 for none `[users, NUM_LAGS]`.
+
+    Returns:
+        Probabilities and affinities, `[users, num_items]` each.
+    """
+    age = days[:, None] - items.release_days[None, :]
+    free = ~taken & (age >= 0)
+    affinity = taste @ items.genre_weights.T
+    weights = np.exp(AFFINITY * affinity) * items.popularity * free
+    new = items.release_days > 0
+    weights[:, new] *= 1.0 + 4.0 * np.exp(-np.abs(age[:, new]) / 30.0)
+    weights /= weights.sum(1, keepdims=True)
+    follow = np.zeros_like(weights)
+    rows = np.arange(len(taste))
+    for lag in range(NUM_LAGS):
+        known = recent[:, lag] >= 0
+        for slot in range(items.followers.shape[1]):
+            target = items.followers[recent[known, lag], slot]
+            mass = LAG_WEIGHTS[lag] * items.follow_weights[slot]
+            follow[rows[known], target] += mass * (target >= 0)
+    follow *= free
+    total = follow.sum(1, keepdims=True)
+    share = source.order_strength * (total > 0)
+    follow /= np.where(total > 0, total, 1.0)
+    return share * follow + (1.0 - share) * weights, affinity
+
+
+def _draw(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One item a user, with the given probabilities `[users, num_items]`."""
+    cumulative = np.cumsum(weights, 1)
+    point = rng.random((len(weights), 1)) * cumulative[:, -1:]
+    return np.minimum((cumulative <= point).sum(1), weights.shape[1] - 1)
