@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from pipeline import cooccurrence, metrics, queries
+from pipeline.cooccurrence import Log
 from pipeline.metrics import Ragged
 from pipeline.prepare import Prepared
 from pipeline.queries import Queries
-from pipeline.schema import PARTS
+from pipeline.schema import PARTS, VALIDATION
 
 NAMES = (
     "random",
@@ -55,23 +56,6 @@ _GRIDS: dict[str, dict[str, tuple[float, ...]]] = {
 
 
 @dataclass(frozen=True)
-class Log:
-    """The interactions a baseline may learn from.
-
-    Attributes:
-        histories: One row a user, oldest first.
-        timestamps: int64, of each item in `histories`.
-        num_items: Size of the index space, N.
-        num_known: First item index without interactions in the train part.
-    """
-
-    histories: Ragged
-    timestamps: np.ndarray
-    num_items: int
-    num_known: int
-
-
-@dataclass(frozen=True)
 class Baseline:
     """A fitted baseline.
 
@@ -101,20 +85,6 @@ class Baseline:
         return scores
 
 
-def read_log(prepared: Prepared, parts_before: int) -> Log:
-    """Everything of the parts before `parts_before`."""
-    sequences = prepared.sequences()
-    used = sequences.parts < parts_before
-    before = np.concatenate([[0], np.cumsum(used)]).astype(np.int64)
-    items = sequences.item_indices[used]
-    return Log(
-        Ragged(before[sequences.offsets], items),
-        sequences.timestamps[used],
-        len(prepared.items.ids),
-        max(int(items.max(initial=0)) + 1, _FIRST_ITEM),
-    )
-
-
 def fit_all(
     prepared: Prepared,
     part: str = "test",
@@ -133,8 +103,11 @@ def fit_all(
     asked = queries.make(
         prepared, "validation", "split", seen, _TUNING_USERS, seed
     )
-    tuning = read_log(prepared, PARTS.index("validation"))
-    log = read_log(prepared, code)
+    sequences = prepared.sequences()
+    tuning, log = (
+        Log.of(sequences, sequences.parts < end, len(prepared.items.ids))
+        for end in (VALIDATION, code)
+    )
     for name in NAMES:
         if name == "ease" and log.num_known > EASE_MAX_ITEMS:
             continue

@@ -11,16 +11,48 @@ Shape letters: B histories, N items with padding and out of vocabulary.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sparse
 
 from pipeline.metrics import Ragged
+from pipeline.sequences import Sequences
 
 _FIRST_ITEM = 2
-# Counting pairs materialises this many at a time: 16 bytes each.
-_PAIRS_AT_ONCE = 20_000_000
 _ROWS_AT_ONCE = 2048
+
+
+@dataclass(frozen=True)
+class Log:
+    """Interactions that may be counted.
+
+    Attributes:
+        histories: One row a user, oldest first.
+        timestamps: int64 seconds, of each item in `histories`.
+        num_items: Size of the index space, N.
+        num_known: First item index without interactions here.
+    """
+
+    histories: Ragged
+    timestamps: np.ndarray
+    num_items: int
+    num_known: int
+
+    @classmethod
+    def of(
+        cls, sequences: Sequences, used: np.ndarray, num_items: int
+    ) -> Log:
+        """The events where `used` (bool `[num_events]`) is true."""
+        before = np.concatenate([[0], np.cumsum(used)]).astype(np.int64)
+        items = sequences.item_indices[used]
+        return cls(
+            Ragged(before[sequences.offsets], items),
+            sequences.timestamps[used],
+            num_items,
+            max(int(items.max(initial=0)) + 1, _FIRST_ITEM),
+        )
 
 
 def decayed(

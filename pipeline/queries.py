@@ -86,7 +86,7 @@ def make(
         rows, events = users[targets], targets
         group = np.arange(len(targets))
         stops = batches.stops(sequences, prepared.split)[targets]
-        histories = _between(
+        histories = between(
             sequences.item_indices, sequences.offsets[rows], stops
         )
     else:
@@ -126,9 +126,7 @@ def untied(queries: Queries, prepared: Prepared) -> np.ndarray:
     )
 
 
-def _between(
-    items: np.ndarray, starts: np.ndarray, stops: np.ndarray
-) -> Ragged:
+def between(items: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> Ragged:
     """Rows `items[start:stop]`."""
     lengths = np.maximum(stops - starts, 0)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

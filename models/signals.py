@@ -1,0 +1,209 @@
+"""What ranking knows about a candidate that retrieval does not.
+
+Signals are numbers that need no training of their own: the retrieval score,
+how often the candidate goes with the recent history, how popular it is and
+becomes, how near it is to what the user took before. They are computed in the
+graph from tables that travel with the model, so a request carries only ids.
+
+All of them keep their meaning when the towers and tables are replaced by ones
+fitted on more data. That is why ranking can learn from older towers and
+tables, which never saw its targets, and serve with the newest.
+
+Shape letters: B queries, C candidates, L history, N items with padding and
+out of vocabulary, M neighbours, T tables, D width of the towers, S signals.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from models.config import RankingConfig
+from models.retrieval import RetrievalModel
+from models.towers import FIRST_ITEM, PADDING
+
+# Age weighting of the history: newest item only, short and long memory.
+DECAYS = (0.0, 0.7, 0.9)
+_FAR = -1e4
+
+
+@dataclass(frozen=True)
+class ItemTables:
+    """Counts and item-item weights, from interactions that may be counted.
+
+    Attributes:
+        neighbours: int32 `[N, M]`, items that go with the row's; 0 pads.
+        weights: float32 `[N, M, T]`, how strongly, by each table.
+        popularity: float32 `[N, P]`, logs of counts and of their decay.
+    """
+
+    neighbours: np.ndarray
+    weights: np.ndarray
+    popularity: np.ndarray
+
+
+class Signals(tf.keras.layers.Layer):
+    """Computes the signals of candidates.
+
+    Args:
+        config: Which groups are on and how much history they read.
+        towers: A trained retrieval model.
+        tables: Item statistics.
+    """
+
+    def __init__(
+        self,
+        config: RankingConfig,
+        towers: RetrievalModel,
+        tables: ItemTables,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(trainable=False, **kwargs)
+        self._groups = config.features
+        self._length = config.history_length
+        self.query_tower = towers.query_tower
+        self.candidate_tower = towers.candidate_tower
+        self.neighbours = _constant(tables.neighbours, "neighbours")
+        self.weights = _constant(tables.weights, "weights")
+        self.popularity = _constant(tables.popularity, "popularity")
+
+    def call(
+        self,
+        history: tf.Tensor,
+        user_index: tf.Tensor,
+        user_features: Mapping[str, tf.Tensor],
+        context: Mapping[str, tf.Tensor],
+        candidates: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Retrieval scores `[B, C]` and signals `[B, C, S]`.
+
+        Args:
+            history: int32 `[B, L]`, most recent last, 0 pads on the left.
+            user_index: int32 `[B]`.
+            user_features: Encoded columns `[B, ...]`.
+            context: Encoded columns `[B, ...]`.
+            candidates: int32 `[B, C]`, 0 pads.
+        """
+        query = self.query_tower(
+            history, user_index, user_features, context, training=False
+        )
+        vectors = self.candidate_tower(candidates, training=False)
+        scores = tf.einsum("bd,bcd->bc", query, vectors)
+        recent = history[:, -self._length :]
+        parts = []
+        if "retrieval" in self._groups:
+            parts += [scores[..., tf.newaxis], _rank(scores, candidates)]
+        if "cooccurrence" in self._groups:
+            parts.append(self._cooccurrence(recent, candidates))
+        if "popularity" in self._groups:
+            parts.append(tf.gather(self.popularity, candidates))
+        if "attention" in self._groups:
+            past = self.candidate_tower(recent, training=False)
+            parts.append(_attention(past, vectors, recent != PADDING))
+        if "query" in self._groups:
+            length = tf.reduce_sum(
+                tf.cast(history != PADDING, tf.float32), axis=1
+            )
+            length = tf.math.log1p(length)[:, tf.newaxis, tf.newaxis]
+            parts.append(length * tf.ones_like(scores)[..., tf.newaxis])
+        if not parts:
+            return scores, tf.zeros([*_shape(scores), 0])
+        return scores, tf.concat(parts, axis=-1)
+
+    def _cooccurrence(
+        self, recent: tf.Tensor, candidates: tf.Tensor
+    ) -> tf.Tensor:
+        """Decayed sums of table weights, `[B, C, T * len(DECAYS)]`.
+
+        Looks the history's neighbours up among the sorted candidates, so
+        that time and memory do not depend on the size of the catalogue.
+        """
+        batch, count = _shape(candidates)
+        length = tf.shape(recent)[1]
+        width = tf.shape(self.neighbours)[1]
+        ordered = tf.sort(candidates, axis=1)
+        near = tf.reshape(
+            tf.gather(self.neighbours, recent), [batch, length * width]
+        )
+        place = tf.minimum(tf.searchsorted(ordered, near), count - 1)
+        matched = tf.where(
+            (tf.gather(ordered, place, batch_dims=1) == near)
+            & (near >= FIRST_ITEM)
+        )
+        row, flat = matched[:, 0], tf.cast(matched[:, 1], tf.int32)
+        position = flat // width
+        items = tf.gather_nd(
+            recent, tf.stack([tf.cast(row, tf.int32), position], axis=1)
+        )
+        weights = tf.gather_nd(
+            self.weights, tf.stack([items, flat % width], axis=1)
+        )
+        age = tf.cast(length - 1 - position, tf.float32)
+        decays = tf.constant(DECAYS)[tf.newaxis] ** age[:, tf.newaxis]
+        values = weights[:, :, tf.newaxis] * decays[:, tf.newaxis, :]
+        values = tf.reshape(values, [-1, self.weights.shape[2] * len(DECAYS)])
+        slot = row * tf.cast(count, tf.int64) + tf.cast(
+            tf.gather_nd(place, matched), tf.int64
+        )
+        sums = tf.math.unsorted_segment_sum(values, slot, batch * count)
+        sums = tf.reshape(sums, [batch, count, values.shape[1]])
+        # A candidate that is given twice stands first in the sorted order.
+        first = tf.searchsorted(ordered, candidates)
+        return tf.gather(sums, first, batch_dims=1)
+
+
+def _attention(
+    past: tf.Tensor, candidates: tf.Tensor, there: tf.Tensor
+) -> tf.Tensor:
+    """How near the candidate is to single items of the history.
+
+    Target attention without weights of its own: cosine similarity, the
+    largest, its decayed mean, and the mean under a softmax over the history.
+
+    Args:
+        past: `[B, L, D]`.
+        candidates: `[B, C, D]`.
+        there: bool `[B, L]`.
+
+    Returns:
+        `[B, C, 3]`.
+    """
+    similar = tf.einsum(
+        "bcd,bld->bcl",
+        tf.math.l2_normalize(candidates[..., :-1], axis=-1),
+        tf.math.l2_normalize(past[..., :-1], axis=-1),
+    )
+    there = tf.cast(there, tf.float32)[:, tf.newaxis]
+    masked = similar + (1.0 - there) * _FAR
+    has_any = tf.reduce_max(there, axis=-1)
+    largest = tf.reduce_max(masked, axis=-1) * has_any
+    age = tf.range(tf.shape(similar)[2] - 1, -1, -1)
+    weight = there * 0.8 ** tf.cast(age, tf.float32)
+    mean = tf.math.divide_no_nan(
+        tf.reduce_sum(similar * weight, axis=-1),
+        tf.reduce_sum(weight, axis=-1),
+    )
+    soft = tf.reduce_sum(
+        tf.nn.softmax(8.0 * masked, axis=-1) * similar, axis=-1
+    )
+    return tf.stack([largest, mean, soft * has_any], axis=-1)
+
+
+def _rank(scores: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+    """Log of the place in the list by retrieval score, `[B, C, 1]`."""
+    masked = tf.where(candidates == PADDING, scores.dtype.min, scores)
+    order = tf.argsort(masked, axis=1, direction="DESCENDING")
+    place = tf.argsort(order, axis=1)
+    return tf.math.log1p(tf.cast(place, tf.float32))[..., tf.newaxis]
+
+
+def _constant(values: np.ndarray, name: str) -> tf.Variable:
+    """A variable, because a graph's constants must stay below 2 GB."""
+    return tf.Variable(values, trainable=False, name=name)
+
+
+def _shape(tensor: tf.Tensor) -> list[Any]:
+    shape = tf.shape(tensor)
+    return [shape[0], shape[1]]

@@ -1,0 +1,320 @@
+"""Trains the ranking model on lists the retrieval model cannot know.
+
+The `base` retrieval model and item tables without the held-out train events
+give the lists at exactly those events; training stops by NDCG@10 of whole
+lists on the validation part. What ships carries the `final` retrieval model
+and tables of everything before the test part: signals keep their meaning, so
+the learned weights stay.
+
+On disk: `scorer.h5`, `tables.npz`, `retrieval/final/weights.h5`,
+`rating.h5` where ratings exist, `metrics.json`.
+"""
+
+import json
+import shutil
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from models.ranking import RankingModel, Scorer, listwise_loss
+from models.retrieval import RetrievalModel
+from models.signals import ItemTables, Signals
+from models.towers import FIRST_ITEM
+from pipeline import (
+    baselines,
+    batches,
+    item_tables,
+    lists,
+    metrics,
+    queries,
+    train_rating,
+    train_retrieval,
+)
+from pipeline.config import Config
+from pipeline.cooccurrence import Log
+from pipeline.lists import Lists
+from pipeline.prepare import Prepared
+from pipeline.queries import Queries
+from pipeline.schema import TRAIN, VALIDATION
+
+_VALIDATION_LISTS = 3_000
+_BLOCK = 256
+
+
+def run(
+    config: Config,
+    prepared: Prepared,
+    retrieval: Path,
+    index: Path,
+    directory: Path,
+) -> dict[str, Any]:
+    """Trains and writes the ranking model.
+
+    Args:
+        config: The `ranking` section decides; lists are as long as the
+            index's answers.
+        prepared: The prepared tables.
+        retrieval: Directory of the train-retrieval step.
+        index: Directory of the index step; lists are made by exact search, so
+            that they do not change with the index's settings.
+        directory: Where to write.
+
+    Returns:
+        The metrics, as saved in `metrics.json`.
+    """
+    started = time.monotonic()
+    step_seed = train_retrieval.seed(config, "train-ranking")
+    tf.keras.utils.set_random_seed(step_seed)
+    sequences = prepared.sequences()
+    held = train_retrieval.holdout(config, prepared, sequences)
+    train = sequences.parts == TRAIN
+    base = train_retrieval.load(config, prepared, retrieval, "base")
+    signals = Signals(
+        config.ranking, base, _tables(config, prepared, train & ~held)
+    )
+    training = training_lists(config, prepared, base, signals, held)
+    signals = Signals(config.ranking, base, _tables(config, prepared, train))
+    asked = queries.make(
+        prepared, "validation", num_users=_VALIDATION_LISTS, seed=step_seed
+    )
+    validation = validation_lists(config, prepared, base, signals, asked)
+    scorer = make_scorer(config, prepared, training.signals.shape[-1])
+    report = {
+        "lists": len(training.requests),
+        "list_seconds": round(time.monotonic() - started, 1),
+        **fit(config, scorer, training, validation, asked, step_seed),
+    }
+    scorer.save_weights(str(directory / "scorer.h5"))
+    used = train
+    if config.retrieval.refit:
+        used = used | (sequences.parts == VALIDATION)
+    tables = _tables(config, prepared, used)
+    np.savez(directory / "tables.npz", **asdict(tables))
+    target = directory / "retrieval" / "final"
+    target.mkdir(parents=True)
+    shutil.copyfile(
+        Path(retrieval) / "final" / "weights.h5", target / "weights.h5"
+    )
+    if sequences.ratings is not None and config.ranking.rating_weight:
+        report["rating"] = train_rating.run(config, prepared, directory)
+    report["seconds"] = round(time.monotonic() - started, 1)
+    (directory / "metrics.json").write_text(json.dumps(report, indent=2))
+    return report
+
+
+def load(config: Config, prepared: Prepared, directory: Path) -> RankingModel:
+    """Builds the model to serve and loads what `run` wrote."""
+    directory = Path(directory)
+    towers = train_retrieval.load(config, prepared, directory / "retrieval")
+    with np.load(directory / "tables.npz") as saved:
+        tables = ItemTables(**{name: saved[name] for name in saved.files})
+    signals = Signals(config.ranking, towers, tables)
+    blank = lists.requests(
+        prepared,
+        np.zeros(1, np.int64),
+        np.zeros(1, np.int64),
+        metrics.Ragged.of([[]]),
+        config.retrieval.history_length,
+    )
+    lines = lists.describe(signals, blank, np.array([[FIRST_ITEM]], np.int32))
+    scorer = make_scorer(config, prepared, lines.signals.shape[-1])
+    scorer(*_inputs(lines, slice(0, 1)))
+    scorer.load_weights(str(directory / "scorer.h5"))
+    rating = train_rating.load(config, prepared, directory)
+    return RankingModel(signals, scorer, rating)
+
+
+def make_scorer(config: Config, prepared: Prepared, num_signals: int) -> Scorer:
+    """An untrained scorer for the data's features."""
+    return Scorer(
+        config.ranking,
+        num_signals,
+        prepared.items.features,
+        prepared.items.specs,
+        prepared.users.specs,
+        prepared.context_specs,
+        name="scorer",
+    )
+
+
+def training_lists(
+    config: Config,
+    prepared: Prepared,
+    base: RetrievalModel,
+    signals: Signals,
+    held: np.ndarray,
+) -> Lists:
+    """A list for each held-out event whose target can be recommended."""
+    options = config.ranking
+    sequences = prepared.sequences()
+    random = np.random.default_rng(train_retrieval.seed(config, "lists"))
+    events = np.flatnonzero(held & (sequences.item_indices >= FIRST_ITEM))
+    rows = batches.users_of(sequences)[events]
+    stops = batches.stops(sequences, prepared.split)[events]
+    # A target the user had before is never recommended.
+    repeats = _is_in(sequences, rows, stops, events)
+    events, rows, stops = (values[~repeats] for values in (events, rows, stops))
+    if options.max_lists and len(events) > options.max_lists:
+        chosen = np.sort(
+            random.choice(len(events), options.max_lists, replace=False)
+        )
+        events, rows, stops = events[chosen], rows[chosen], stops[chosen]
+    asked = lists.requests(
+        prepared,
+        rows,
+        events,
+        queries.between(sequences.item_indices, sequences.offsets[rows], stops),
+        config.retrieval.history_length,
+    )
+    _, found = lists.retrieve(base, asked, config.index.num_candidates)
+    candidates = lists.compose(
+        found,
+        sequences.item_indices[events],
+        asked.seen,
+        options.list_size,
+        options.num_random_negatives,
+        len(prepared.items.ids),
+        random,
+    )
+    return lists.describe(signals, asked, candidates)
+
+
+def validation_lists(
+    config: Config,
+    prepared: Prepared,
+    base: RetrievalModel,
+    signals: Signals,
+    asked: Queries,
+) -> Lists:
+    """Whole retrieved lists of the given queries."""
+    requests = lists.requests(
+        prepared,
+        asked.rows,
+        asked.events,
+        asked.histories,
+        config.retrieval.history_length,
+    )
+    _, found = lists.retrieve(base, requests, config.index.num_candidates)
+    return lists.describe(signals, requests, found)
+
+
+def fit(
+    config: Config,
+    scorer: Scorer,
+    training: Lists,
+    validation: Lists,
+    asked: Queries,
+    seed: int,
+) -> dict[str, Any]:
+    """Trains until validation stops improving; keeps the best weights.
+
+    Returns:
+        The validation curve (epoch 0 is retrieval alone) and best epoch.
+    """
+    options = config.ranking
+    random = np.random.default_rng(seed)
+    count = len(training.requests)
+    if count:
+        rows = training.candidates > 0
+        scorer.standardise(training.signals[rows].astype(np.float32))
+    curve = [validate(scorer, validation, asked)]
+    best, weights = 0, scorer.get_weights()
+    steps = max(1, -(-count // options.batch_size))
+    optimizer = tf.keras.optimizers.AdamW(
+        tf.keras.optimizers.schedules.CosineDecay(
+            options.learning_rate, steps * options.epochs, alpha=0.05
+        ),
+        weight_decay=options.weight_decay,
+        global_clipnorm=5.0,
+    )
+    optimizer.build(scorer.trainable_variables)
+
+    @tf.function(reduce_retracing=True)
+    def step(inputs):  # type: ignore
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(
+                listwise_loss(scorer(*inputs, training=True), inputs[-1])
+            )
+        gradients = tape.gradient(loss, scorer.trainable_variables)
+        optimizer.apply_gradients(
+            zip(gradients, scorer.trainable_variables, strict=True)
+        )
+        return loss
+
+    for epoch in range(1, options.epochs + 1 if count else 1):
+        order = random.permutation(count)
+        losses = [
+            step(_inputs(training, order[start : start + options.batch_size]))
+            for start in range(0, count, options.batch_size)
+        ]
+        figures = validate(scorer, validation, asked)
+        curve.append({"loss": float(np.mean(losses)), **figures})
+        if figures["ndcg@10"] > curve[best]["ndcg@10"]:
+            best, weights = epoch, scorer.get_weights()
+        if epoch - best >= options.patience:
+            break
+    scorer.set_weights(weights)
+    return {"best_epoch": best, "curve": curve}
+
+
+def validate(
+    scorer: Scorer, validation: Lists, asked: Queries
+) -> dict[str, float]:
+    """NDCG@10 and recall@10 of the rescored lists."""
+    if not len(asked):
+        return {"ndcg@10": 0.0, "recall@10": 0.0}
+    scores = np.concatenate(
+        [
+            scorer(*_inputs(validation, slice(start, start + _BLOCK))).numpy()
+            for start in range(0, len(asked), _BLOCK)
+        ]
+    )
+    scores = np.where(validation.candidates > 0, scores, -np.inf)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    hits = metrics.find_hits(
+        np.take_along_axis(validation.candidates, order, axis=1),
+        asked.relevant,
+        np.take_along_axis(scores, order, axis=1),
+    )
+    counts = asked.num_relevant
+    return {
+        "ndcg@10": float(metrics.ndcg_at_k(hits, counts, 10).mean()),
+        "recall@10": float(metrics.recall_at_k(hits, counts, 10).mean()),
+    }
+
+
+def _tables(config: Config, prepared: Prepared, used: np.ndarray) -> ItemTables:
+    log = Log.of(prepared.sequences(), used, len(prepared.items.ids))
+    return item_tables.build(config.ranking, log, baselines.EASE_MAX_ITEMS)
+
+
+def _inputs(lines: Lists, rows: slice | np.ndarray) -> tuple:
+    """Arguments of the scorer for some lists."""
+    history, _, features, context = lines.requests.slice(rows)
+    return tf.nest.map_structure(
+        tf.constant,
+        (
+            lines.scores[rows],
+            lines.signals[rows].astype(np.float32),
+            history,
+            features,
+            context,
+            lines.candidates[rows],
+        ),
+    )
+
+
+def _is_in(
+    sequences: Any, rows: np.ndarray, stops: np.ndarray, events: np.ndarray
+) -> np.ndarray:
+    """Whether an event's item is among the user's events before `stops`."""
+    past = queries.between(
+        sequences.item_indices, sequences.offsets[rows], stops
+    )
+    return metrics.find_hits(sequences.item_indices[events][:, None], past)[
+        :, 0
+    ]
