@@ -22,14 +22,6 @@ from pipeline.config import Config
 from pipeline.prepare import Prepared
 from serving import signatures
 
-MODELS = (
-    signatures.RETRIEVAL,
-    signatures.RETRIEVAL_EXACT,
-    signatures.RANKING,
-    signatures.RECOMMENDER,
-)
-EXTRA = "assets.extra"
-WARMUP = "tf_serving_warmup_requests"
 # One alone, one full batch: both shapes are traced before traffic comes.
 _WARMUP_ROWS = (1, 8)
 
@@ -57,7 +49,7 @@ def run(
     bundle_id = manifest.file_digest(directory)[:16]
     for name in bundle:
         manifest.write_json(
-            directory / name / EXTRA / manifest.MANIFEST,
+            directory / name / signatures.EXTRA_ASSETS / manifest.MANIFEST,
             {
                 "model": name,
                 "bundle_id": bundle_id,
@@ -117,9 +109,11 @@ def save(
     """
     functions = module.functions()
     tf.saved_model.save(module, str(directory), signatures=functions)
-    extra = directory / EXTRA
+    extra = directory / signatures.EXTRA_ASSETS
     os.makedirs(extra, exist_ok=True)
-    with tf.io.TFRecordWriter(str(extra / WARMUP)) as writer:
+    with tf.io.TFRecordWriter(
+        str(extra / signatures.WARMUP_REQUESTS)
+    ) as writer:
         for request in warmup_requests(name, functions, item_ids):
             log = prediction_log_pb2.PredictionLog(
                 predict_log=prediction_log_pb2.PredictLog(request=request)

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline import export, manifest
+from pipeline import manifest
 from pipeline.config import Config, PublishConfig
-from serving import versions
+from serving import signatures, versions
 
 POINTER = "models.config"
 GATE = "gate.json"
@@ -96,7 +96,7 @@ def run(config: Config, exports: Path, evaluation: Path) -> tuple[int, bool]:
         GateRejected: If a rule of the gate is broken.
     """
     results = json.loads(evaluation.read_text(encoding="utf-8"))
-    bundle_id = read_bundle_id(exports / export.MODELS[0])
+    bundle_id = read_bundle_id(exports / signatures.BUNDLE[0])
     reasons = gate(results, config.publish)
     if results["bundle_id"] != bundle_id:
         reasons.append(
@@ -118,18 +118,18 @@ def run(config: Config, exports: Path, evaluation: Path) -> tuple[int, bool]:
     with _lock(serving):
         history = releases(serving)
         if history:
-            live = serving / export.MODELS[0] / str(history[0])
+            live = serving / signatures.BUNDLE[0] / str(history[0])
             if read_bundle_id(live) == bundle_id:
                 return history[0], False
         version = 1 + max(
             (
                 number
-                for name in export.MODELS
+                for name in signatures.BUNDLE
                 for number in versions.list_versions(serving / name)
             ),
             default=0,
         )
-        for name in export.MODELS:
+        for name in signatures.BUNDLE:
             _place(exports / name, serving / name, version)
         history = [version, *history]
         if config.publish.keep_versions:
@@ -185,7 +185,7 @@ def live_directory(config: Config) -> Path | None:
 
 def read_bundle_id(model: Path) -> str:
     """The bundle id inside an exported or published model."""
-    path = model / export.EXTRA / manifest.MANIFEST
+    path = model / signatures.EXTRA_ASSETS / manifest.MANIFEST
     return json.loads(path.read_text(encoding="utf-8"))["bundle_id"]
 
 
@@ -199,7 +199,7 @@ def _point(serving: Path, history: list[int]) -> None:
         serving / POINTER,
         {
             name: (str((serving / name).resolve()), [history[0]])
-            for name in export.MODELS
+            for name in signatures.BUNDLE
         },
         comment=_HISTORY + " ".join(map(str, history)),
     )
@@ -211,7 +211,7 @@ def _place(source: Path, model: Path, version: int) -> None:
     staging = model / f".staging-{version}"
     shutil.rmtree(staging, ignore_errors=True)
     shutil.copytree(source, staging)
-    path = staging / export.EXTRA / manifest.MANIFEST
+    path = staging / signatures.EXTRA_ASSETS / manifest.MANIFEST
     facts = json.loads(path.read_text(encoding="utf-8"))
     manifest.write_json(path, facts | {"version": version})
     manifest.sync(staging)
@@ -220,7 +220,7 @@ def _place(source: Path, model: Path, version: int) -> None:
 
 
 def _prune(serving: Path, kept: list[int]) -> None:
-    for name in export.MODELS:
+    for name in signatures.BUNDLE:
         for number in versions.list_versions(serving / name):
             if number not in kept:
                 shutil.rmtree(serving / name / str(number))

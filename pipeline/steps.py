@@ -14,6 +14,7 @@ from typing import Any
 from pipeline import config as configuration
 from pipeline import manifest
 from pipeline.config import Config
+from serving import signatures
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +133,9 @@ class Run:
             from pipeline import export
 
             bundle_id = export.run(self.config, self._load(), before, directory)
-            self._progress(f"  bundle {bundle_id}: {', '.join(export.MODELS)}")
+            self._progress(
+                f"  bundle {bundle_id}: {', '.join(signatures.BUNDLE)}"
+            )
 
         return self._step(
             "export", "pipeline.export", _after(*before.values()), work

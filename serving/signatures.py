@@ -22,6 +22,13 @@ RANKING = "ranking"
 RECOMMENDER = "recommender"
 ONDEVICE = "ondevice"
 
+# The models of one release: they share one version and one bundle id.
+BUNDLE = (RETRIEVAL, RETRIEVAL_EXACT, RANKING, RECOMMENDER)
+
+# Where a SavedModel keeps what is not part of its graph.
+EXTRA_ASSETS = "assets.extra"
+WARMUP_REQUESTS = "tf_serving_warmup_requests"
+
 
 @dataclass(frozen=True)
 class Tensor:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from pipeline import export, manifest, publish
+from pipeline import manifest, publish
 from pipeline.config import Config, PublishConfig
 from pipeline.publish import GateRejected
-from serving import versions
+from serving import signatures, versions
 
 
 def _evaluation(bundle_id: str = "b1", **rows: float) -> dict[str, Any]:
@@ -38,8 +38,8 @@ def config(tmp_path: Path) -> Config:
 def _stage(config: Config, bundle_id: str) -> tuple[Path, Path]:
     """A bundle that is enough for publishing, and its evaluation."""
     exports = config.run_directory / "export"
-    for name in export.MODELS:
-        extra = exports / name / export.EXTRA
+    for name in signatures.BUNDLE:
+        extra = exports / name / signatures.EXTRA_ASSETS
         extra.mkdir(parents=True, exist_ok=True)
         (exports / name / "saved_model.pb").write_text(bundle_id + name)
         manifest.write_json(
@@ -109,14 +109,14 @@ def test_versions_count_up_and_rollback_moves_the_pointer_alone(
             number,
             True,
         )
-    assert _live(config) == {name: [3] for name in export.MODELS}
+    assert _live(config) == {name: [3] for name in signatures.BUNDLE}
     before = {
         path: path.read_bytes()
         for path in config.serving_directory.rglob("*")
         if path.is_file() and path.name != publish.POINTER
     }
     assert publish.rollback(config) == (3, 2)
-    assert _live(config) == {name: [2] for name in export.MODELS}
+    assert _live(config) == {name: [2] for name in signatures.BUNDLE}
     # The version rolled back from is not what a later rollback returns to.
     assert publish.run(config, *_stage(config, "b4")) == (4, True)
     assert publish.rollback(config) == (4, 2)
@@ -135,10 +135,12 @@ def test_every_model_of_a_release_tells_version_and_bundle(
     config: Config,
 ) -> None:
     publish.run(config, *_stage(config, "b1"))
-    for name in export.MODELS:
+    for name in signatures.BUNDLE:
         directory = config.serving_directory / name / "1"
         facts = json.loads(
-            (directory / export.EXTRA / manifest.MANIFEST).read_text()
+            (
+                directory / signatures.EXTRA_ASSETS / manifest.MANIFEST
+            ).read_text()
         )
         assert (facts["version"], facts["bundle_id"]) == (1, "b1")
 
@@ -151,7 +153,7 @@ def test_a_rejected_bundle_changes_nothing_but_writes_the_reasons(
     path.write_text(json.dumps(_evaluation("b2", popularity=0.9)))
     with pytest.raises(GateRejected):
         publish.run(config, exports, path)
-    assert _live(config) == {name: [1] for name in export.MODELS}
+    assert _live(config) == {name: [1] for name in signatures.BUNDLE}
     gate = json.loads((path.parent / publish.GATE).read_text())
     assert gate["accepted"] is False
     assert "popularity" in gate["reasons"][0]
@@ -177,10 +179,10 @@ def test_a_release_cut_short_is_invisible_and_the_next_one_finishes(
         patch.setattr(versions, "write_models_config", interrupt)
         with pytest.raises(KeyboardInterrupt):
             publish.run(config, *staged)
-    assert _live(config) == {name: [1] for name in export.MODELS}
+    assert _live(config) == {name: [1] for name in signatures.BUNDLE}
     version, is_new = publish.run(config, *staged)
     assert is_new
-    assert _live(config) == {name: [version] for name in export.MODELS}
+    assert _live(config) == {name: [version] for name in signatures.BUNDLE}
 
 
 def test_pruning_keeps_the_live_and_the_previous_version(
@@ -189,7 +191,7 @@ def test_pruning_keeps_the_live_and_the_previous_version(
     config = replace(config, publish=PublishConfig(keep_versions=2))
     for number in (1, 2, 3):
         publish.run(config, *_stage(config, f"b{number}"))
-    for name in export.MODELS:
+    for name in signatures.BUNDLE:
         assert versions.list_versions(config.serving_directory / name) == [2, 3]
     assert publish.rollback(config) == (3, 2)
     with pytest.raises(GateRejected):
