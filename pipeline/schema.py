@@ -136,9 +136,15 @@ class SourceConfig:
                 f"{self.user_id!r} and {self.item_id!r}.",
             ),
             (
-                not self.event_weights or bool(self.event),
-                "`event_weights` needs `event`, the column of the event "
-                "type. Received: ''.",
+                bool(self.event_weights) == bool(self.event),
+                "`event` and `event_weights` go together: the column of the "
+                "event type and the weight of each type. Received: "
+                f"{self.event!r} and {self.event_weights}.",
+            ),
+            (
+                not (self.event and self.weight),
+                "`weight` and `event` exclude each other. Received: "
+                f"{self.weight!r} and {self.event!r}.",
             ),
             (
                 len(self.delimiter) <= 1,

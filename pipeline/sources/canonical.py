@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline.quarantine import Quarantine
 from pipeline.schema import DataError
+from pipeline.sources.timestamps import Clock
 
 ROW_GROUP = 262_144
 
@@ -131,6 +132,7 @@ def write_interactions(
     columns: Mapping[str, str],
     context: Mapping[str, str],
     quarantine: Quarantine,
+    clock: Clock | None = None,
 ) -> int:
     """Writes the interactions, ids and times checked.
 
@@ -142,10 +144,12 @@ def write_interactions(
             the position in the log takes its place.
         context: Kind of each context column.
         quarantine: Receives the rows that break a rule.
+        clock: Reads the timestamps; None goes by their form.
 
     Returns:
         Rows written.
     """
+    clock = clock or Clock()
     schema = pa.schema(
         [
             ("user_id", pa.string()),
@@ -179,16 +183,23 @@ def write_interactions(
                 )
                 bad |= quarantine.add(f"`{name}` is empty", batch, missing, bad)
             if "timestamp" in columns:
-                numbers, wrong = as_number(batch.columns[columns["timestamp"]])
-                wrong |= numbers.is_null().to_numpy(zero_copy_only=False)
-                bad |= quarantine.add(
-                    "`timestamp` is not a number", batch, wrong, bad
+                seconds, wrong = clock.seconds(
+                    batch.columns[columns["timestamp"]]
                 )
-                seconds = np.floor(
-                    np.nan_to_num(numbers.to_numpy(zero_copy_only=False))
-                ).astype(np.int64)
+                bad |= quarantine.add(
+                    "`timestamp` is neither a number nor an ISO date",
+                    batch,
+                    wrong,
+                    bad,
+                )
                 bad |= quarantine.add(
                     "`timestamp` is negative", batch, seconds < 0, bad
+                )
+                bad |= quarantine.add(
+                    "`timestamp` is in the future",
+                    batch,
+                    seconds > clock.latest,
+                    bad,
                 )
                 arrays["timestamp"] = pa.array(seconds)
             else:

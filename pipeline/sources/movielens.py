@@ -11,10 +11,12 @@ Features: `genres`, `year` and `title` of the items; `age`, `gender` and
 `occupation` of the users where the release has them.
 """
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +34,10 @@ GENRES_100K = (
 ADDRESS = "https://files.grouplens.org/datasets/movielens/"
 # Published by GroupLens beside each archive.
 CHECKSUMS = {"100k": "0e33842e24a9c977be4e0107933c0723"}
+
+
+# Files of a release by their name.
+Folder: TypeAlias = dict[str, files.File]
 
 
 @dataclass(frozen=True)
@@ -70,72 +76,66 @@ def read(source: SourceConfig, directory: Path) -> Tables:
     quarantine = Quarantine(
         directory / "quarantine.jsonl", source.max_bad_share
     )
-    with files.open_folder(source.path) as folder:
-        layout = _layout(folder, source.path)
-        ratings = folder.lines(
-            layout.ratings,
-            ("user_id", "item_id", "rating", "timestamp"),
-            layout.delimiter,
-            layout.encoding,
-            quarantine,
-            header=layout.delimiter == ",",
+    with files.find(source.path, "source.path") as found:
+        # At any depth: an archive keeps its files in a folder of its own.
+        folder = {file.name: file for file in reversed(found)}
+        tables = _write(
+            folder, _layout(folder, source.path), quarantine, directory
         )
-        interactions = directory / "interactions.parquet"
-        canonical.write_interactions(
-            ratings,
-            interactions,
-            {
-                name: name
-                for name in ("user_id", "item_id", "timestamp", "rating")
-            },
-            {},
-            quarantine,
-        )
-        item_features = {
-            "genres": "multi_categorical",
-            "year": "numeric",
-            "title": "text",
+    quarantine.check()
+    return dataclasses.replace(tables, notes=tuple(quarantine.lines()))
+
+
+def _write(
+    folder: Folder, layout: _Layout, quarantine: Quarantine, directory: Path
+) -> Tables:
+    columns = ("user_id", "item_id", "rating", "timestamp")
+    interactions = directory / "interactions.parquet"
+    canonical.write_interactions(
+        _rows(folder, layout, layout.ratings, columns, quarantine),
+        interactions,
+        {name: name for name in columns},
+        {},
+        quarantine,
+    )
+    item_features = {
+        "genres": "multi_categorical",
+        "year": "numeric",
+        "title": "text",
+    }
+    items = directory / "items.parquet"
+    canonical.write_rows(
+        _items(folder, layout, quarantine),
+        items,
+        "item_id",
+        "item_id",
+        item_features,
+        "title",
+        "|",
+        quarantine,
+    )
+    users = None
+    user_features: dict[str, str] = {}
+    if layout.users:
+        user_features = {
+            "age": "numeric",
+            "gender": "categorical",
+            "occupation": "categorical",
         }
-        items = directory / "items.parquet"
+        names = ("user_id", "age", "gender", "occupation", "zip")
+        if layout.delimiter == "::":
+            names = ("user_id", "gender", "age", "occupation", "zip")
+        users = directory / "users.parquet"
         canonical.write_rows(
-            _items(folder, layout, quarantine),
-            items,
-            "item_id",
-            "item_id",
-            item_features,
-            "title",
+            _rows(folder, layout, layout.users, names, quarantine),
+            users,
+            "user_id",
+            "user_id",
+            user_features,
+            "",
             "|",
             quarantine,
         )
-        users = None
-        user_features: dict[str, str] = {}
-        if layout.users:
-            user_features = {
-                "age": "numeric",
-                "gender": "categorical",
-                "occupation": "categorical",
-            }
-            names = ("user_id", "age", "gender", "occupation", "zip")
-            if layout.delimiter == "::":
-                names = ("user_id", "gender", "age", "occupation", "zip")
-            users = directory / "users.parquet"
-            canonical.write_rows(
-                folder.lines(
-                    layout.users,
-                    names,
-                    "|" if layout.delimiter == "\t" else layout.delimiter,
-                    layout.encoding,
-                    quarantine,
-                ),
-                users,
-                "user_id",
-                "user_id",
-                user_features,
-                "",
-                "|",
-                quarantine,
-            )
-    quarantine.check()
     return Tables(
         interactions=interactions,
         items=items,
@@ -143,44 +143,56 @@ def read(source: SourceConfig, directory: Path) -> Tables:
         item_features=item_features,
         user_features=user_features,
         has_rating=True,
-        notes=tuple(quarantine.lines()),
     )
 
 
-def _layout(folder: files.Folder, path: str) -> _Layout:
+def _rows(
+    folder: Folder,
+    layout: _Layout,
+    name: str,
+    columns: tuple[str, ...],
+    quarantine: Quarantine,
+) -> Iterator[Batch]:
+    delimiter = layout.delimiter
+    if delimiter == "\t" and name != layout.ratings:
+        delimiter = "|"
+    return files.read_text(
+        folder[name],
+        columns,
+        delimiter,
+        layout.encoding,
+        quarantine,
+        skip_header=delimiter == ",",
+    )
+
+
+def _layout(folder: Folder, path: str) -> _Layout:
     for layout in _LAYOUTS:
-        if folder.has(layout.ratings) and (
-            not layout.users or folder.has(layout.users)
+        if layout.ratings in folder and (
+            not layout.users or layout.users in folder
         ):
-            if not folder.has(layout.items):
+            if layout.items not in folder:
                 raise DataError(
                     f"A MovieLens release with {layout.ratings} has "
                     f"{layout.items} beside it. Received: {path} without it "
-                    "(from [source]). Extract the whole archive."
+                    "(from source.path). Extract the whole archive."
                 )
             return layout
     raise DataError(
         "A MovieLens release has u.data, ratings.dat or ratings.csv. "
-        f"Received: {path} with {folder.names()[:8]} (from [source]). Set "
-        "source.path to an official archive or its folder, or source.kind "
-        "to 'tabular' for files of another layout."
+        f"Received: {path} with {sorted(folder)[:8]} (from source.path). Set "
+        "it to an official archive or its folder, or set source.kind to "
+        "'tabular' for files of another layout."
     )
 
 
 def _items(
-    folder: files.Folder, layout: _Layout, quarantine: Quarantine
+    folder: Folder, layout: _Layout, quarantine: Quarantine
 ) -> Iterator[Batch]:
     names: tuple[str, ...] = ("item_id", "title", "genres")
     if layout.delimiter == "\t":
         names = ("item_id", "title", "date", "video", "url", *GENRES_100K)
-    for batch in folder.lines(
-        layout.items,
-        names,
-        "|" if layout.delimiter == "\t" else layout.delimiter,
-        layout.encoding,
-        quarantine,
-        header=layout.delimiter == ",",
-    ):
+    for batch in _rows(folder, layout, layout.items, names, quarantine):
         titles = [
             (title or "").strip()
             for title in batch.columns["title"].to_pylist()

@@ -1,0 +1,120 @@
+"""Times of any common form become seconds since the epoch, UTC.
+
+Numbers are seconds, milliseconds, microseconds or nanoseconds, told apart by
+their size; text is ISO 8601. The form is decided once, on the first rows, so
+that a file that mixes forms shows up as bad rows instead of as wrong times.
+"""
+
+import re
+import time
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.schema import epoch_seconds
+
+PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?$")
+
+
+class Clock:
+    """Reads the timestamps of one log.
+
+    Args:
+        unit: Of numbers: "s", "ms", "us", "ns", or "auto".
+    """
+
+    def __init__(self, unit: str = "auto") -> None:
+        self.unit = unit
+        self.form = ""
+        # A day of grace for clocks and time zones that are off.
+        self.latest = int(time.time()) + 86_400
+
+    def seconds(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+        """Times in seconds, and which values are none.
+
+        Args:
+            array: Timestamps as read `[num_rows]`.
+
+        Returns:
+            int64 `[num_rows]`, 0 where there is none; bool `[num_rows]`.
+        """
+        if isinstance(array, pa.ChunkedArray):
+            array = array.combine_chunks()
+        kind = array.type
+        if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+            self.form = self.form or "dates"
+            return _whole(pc.cast(array, pa.timestamp("us")))
+        if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+            return self._numbers(array)
+        text = pc.utf8_trim_whitespace(pc.cast(array, pa.string()))
+        if not self.form or self.form in ("dates", "ISO dates"):
+            sample = [v for v in text.slice(0, 1000).to_pylist() if v]
+            numeric = sum(bool(_NUMBER.match(v)) for v in sample)
+            if 2 * numeric < len(sample) or self.form:
+                self.form = "ISO dates"
+                return _iso(text)
+        return self._numbers(text)
+
+    def _numbers(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            numbers = pc.cast(array, pa.int64())
+        except pa.ArrowInvalid:
+            numbers = _floats(array)
+        values = numbers.to_numpy(zero_copy_only=False)
+        bad = numbers.is_null().to_numpy(zero_copy_only=False)
+        if values.dtype != np.int64:
+            values = np.nan_to_num(values.astype(np.float64))
+        if self.unit == "auto" and not bad.all():
+            self.unit = _unit(float(np.median(values[~bad])))
+        if self.unit != "auto":
+            self.form = self.form or f"numbers in {self.unit}"
+        seconds = np.floor_divide(values, PER_SECOND.get(self.unit, 1))
+        # Beyond int64 no second counts; the future rule catches the rest.
+        seconds = np.clip(seconds, -(2**62), 2**62).astype(np.int64)
+        return np.where(bad, 0, seconds), bad
+
+
+def _unit(typical: float) -> str:
+    """Unit that puts a typical timestamp into this age, not the far future.
+
+    1e11 seconds is the year 5138 and 1e11 milliseconds is 1973, so between
+    the two there is nothing to mistake.
+    """
+    for unit, bound in (("s", 1e11), ("ms", 1e14), ("us", 1e17)):
+        if abs(typical) < bound:
+            return unit
+    return "ns"
+
+
+def _floats(array: pa.Array) -> pa.Array:
+    try:
+        numbers = pc.cast(array, pa.float64())
+    except pa.ArrowInvalid:
+        numbers = pa.array(
+            [
+                float(v) if v and _NUMBER.match(v) else None
+                for v in array.to_pylist()
+            ],
+            pa.float64(),
+        )
+    finite = pc.fill_null(pc.is_finite(numbers), False)
+    return pc.if_else(finite, numbers, pa.scalar(None, pa.float64()))
+
+
+def _whole(times: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    bad = times.is_null().to_numpy(zero_copy_only=False)
+    micros = pc.fill_null(pc.cast(times, pa.int64()), 0).to_numpy()
+    return np.floor_divide(micros, 10**6), bad
+
+
+def _iso(text: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    for kind in (pa.timestamp("us"), pa.timestamp("us", "UTC")):
+        try:
+            return _whole(pc.cast(text, kind))
+        except pa.ArrowInvalid:
+            continue
+    parsed = [None if v is None else epoch_seconds(v) for v in text.to_pylist()]
+    bad = np.array([value is None for value in parsed], bool)
+    return np.array([value or 0 for value in parsed], np.int64), bad
