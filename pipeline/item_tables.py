@@ -16,6 +16,7 @@ from models.config import RankingConfig
 from models.signals import ItemTables
 from pipeline import cooccurrence
 from pipeline.cooccurrence import Log
+from pipeline.metrics import Ragged
 
 TABLES = ("forward", "backward", "together", "linear")
 # Half-lives of popularity as shares of the log's duration: its unit and
@@ -133,7 +134,7 @@ def _reversed(log: Log) -> Log:
         - np.arange(len(rows))
     )
     return Log(
-        cooccurrence.Ragged(histories.offsets, histories.items[mirrored]),
+        Ragged(histories.offsets, histories.items[mirrored]),
         log.timestamps[mirrored],
         log.num_items,
         log.num_known,

@@ -14,7 +14,7 @@ import numpy as np
 from pipeline import batches
 from pipeline.metrics import Ragged
 from pipeline.prepare import Prepared
-from pipeline.schema import PARTS
+from pipeline.schema import PARTS, DataError
 
 _UNKNOWN = 1
 
@@ -110,6 +110,40 @@ def make(
         rows.astype(np.int64), events, histories, relevant, num_relevant
     )
     return queries.take(np.flatnonzero(num_relevant > 0))
+
+
+def ratings(
+    prepared: Prepared, part: str, num_users: int = 0, seed: int = 0
+) -> tuple[Queries, np.ndarray, np.ndarray]:
+    """Every rated interaction of a part as a candidate of its user.
+
+    Returns:
+        The queries (one a user), candidates int32 `[Q, C]` with 0 for padding
+        and items outside the catalogue, and their ratings float32 `[Q, C]`.
+    """
+    sequences = prepared.sequences()
+    if sequences.ratings is None:
+        raise DataError(
+            "Ratings need a `rating` column. Received: none (from "
+            f"{prepared.directory}). Set source.rating."
+        )
+    asked = make(prepared, part, "split", "included", num_users, seed)
+    place = np.full(len(sequences.offsets) - 1, -1)
+    place[asked.rows] = np.arange(len(asked))
+    events = np.flatnonzero(
+        (sequences.parts == PARTS.index(part))
+        & (place[batches.users_of(sequences)] >= 0)
+        & np.isfinite(sequences.ratings)
+    )
+    rows = place[batches.users_of(sequences)[events]]
+    starts = np.searchsorted(rows, rows)
+    column = np.arange(len(rows)) - starts
+    shape = (len(asked), 1 + int(column.max(initial=0)))
+    candidates = np.zeros(shape, np.int32)
+    truth = np.zeros(shape, np.float32)
+    candidates[rows, column] = sequences.item_indices[events]
+    truth[rows, column] = sequences.ratings[events]
+    return asked, candidates, truth
 
 
 def untied(queries: Queries, prepared: Prepared) -> np.ndarray:

@@ -1,0 +1,203 @@
+"""Measures the exported models against baselines on the same queries.
+
+Enters: the exported bundle, the index step, the prepared tables. Leaves, in
+the step's directory, `evaluation.json`:
+
+    dataset, split, part, protocol, seen, label, queries, bundle_id, seconds
+    rows         one a model and slice: recall, ndcg, mrr, users, intervals
+    differences  paired, two_stage against retrieval, the best baseline, live
+    baselines    settings chosen on validation
+    index        what approximate search loses against exact search
+    ratings      root mean squared error where there are ratings
+    sanity       collapse of lists and embeddings, shuffled targets
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import (
+    artefacts,
+    baselines,
+    index,
+    manifest,
+    metrics,
+    publish,
+    queries,
+    scoreboard,
+)
+from pipeline.artefacts import Artefacts
+from pipeline.config import Config
+from pipeline.prepare import Prepared
+from pipeline.queries import Queries
+from pipeline.scoreboard import CUTOFFS, Answer, Board
+from serving import signatures
+
+RESULT = "evaluation.json"
+
+
+def run(
+    config: Config,
+    prepared: Prepared,
+    exports: Path,
+    index_directory: Path,
+    directory: Path,
+) -> dict[str, Any]:
+    """Evaluates and writes `evaluation.json`.
+
+    Args:
+        config: The `evaluate` section decides.
+        prepared: The prepared tables.
+        exports: Directory of the export step.
+        index_directory: Directory of the index step.
+        directory: Where to write.
+
+    Returns:
+        What was written.
+    """
+    started = time.monotonic()
+    options = config.evaluate
+    asked = queries.make(
+        prepared,
+        options.part,
+        options.protocol,
+        options.seen,
+        options.num_users,
+        config.seed,
+    )
+    embeddings = np.load(index_directory / index.EMBEDDINGS)
+    bundle = Artefacts(
+        {
+            name: exports / name
+            for name in (
+                signatures.RETRIEVAL,
+                signatures.RETRIEVAL_EXACT,
+                signatures.RANKING,
+            )
+        },
+        prepared,
+        prepared.sequences(),
+    )
+    answers = _ask(config, bundle, asked, embeddings)
+    live = _live(config, prepared)
+    if live is not None:
+        answers["live"] = _two_stage(live, asked)
+    chosen = {}
+    for baseline in baselines.fit_all(
+        prepared, options.part, config.seed, options.seen
+    ):
+        chosen[baseline.name] = baseline.settings
+        answers[baseline.name] = baselines.recommend(
+            baseline, asked.histories, max(CUTOFFS), config.seed, options.seen
+        )
+    board = Board(asked, prepared, options.bootstrap_samples, config.seed)
+    result = {
+        "dataset": config.name,
+        "split": prepared.split,
+        "part": options.part,
+        "protocol": options.protocol,
+        "seen": options.seen,
+        "label": label(prepared.split, options.seen),
+        "queries": len(asked),
+        "bundle_id": publish.read_bundle_id(exports / signatures.BUNDLE[0]),
+        "rows": [
+            row for name in answers for row in board.rows(name, answers[name])
+        ],
+        "differences": board.differences(answers, tuple(chosen)),
+        "baselines": chosen,
+        "index": _index_loss(answers, index_directory),
+        "ratings": _ratings(config, bundle, prepared),
+        "sanity": board.sanity(answers, embeddings),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    manifest.write_json(directory / RESULT, result)
+    return result
+
+
+def label(split: str, seen: str) -> str:
+    """What the figures may be compared with."""
+    if split == "random" or seen == "included":
+        return "tutorial protocol: leaks the future, for comparison only"
+    return "honest: every history ends before its targets"
+
+
+def _ask(
+    config: Config, bundle: Artefacts, asked: Queries, embeddings: np.ndarray
+) -> dict[str, Answer]:
+    """Lists of the exported models by row name."""
+    if config.evaluate.seen == "excluded":
+        return {
+            "two_stage": _two_stage(bundle, asked),
+            signatures.RETRIEVAL: bundle.retrieve(asked),
+            signatures.RETRIEVAL_EXACT: bundle.retrieve(
+                asked, signatures.RETRIEVAL_EXACT
+            ),
+        }
+    # The exported models never return what is in the history, so lists that
+    # may hold it are made from the exported embeddings.
+    found = artefacts.search(
+        bundle.embed(asked), embeddings, config.index.num_candidates, None
+    )
+    return {
+        "two_stage": bundle.rank(asked, found[1]),
+        signatures.RETRIEVAL: found,
+        signatures.RETRIEVAL_EXACT: found,
+    }
+
+
+def _two_stage(bundle: Artefacts, asked: Queries) -> Answer:
+    return bundle.rank(asked, bundle.retrieve(asked)[1])
+
+
+def _live(config: Config, prepared: Prepared) -> Artefacts | None:
+    """The published bundle, None where nothing is published."""
+    serving = config.serving_directory
+    versions = publish.releases(serving)
+    if not versions or config.evaluate.seen == "included":
+        return None
+    return Artefacts(
+        {
+            name: serving / name / str(versions[0])
+            for name in (signatures.RETRIEVAL, signatures.RANKING)
+        },
+        prepared,
+        prepared.sequences(),
+    )
+
+
+def _index_loss(answers: dict[str, Answer], directory: Path) -> dict[str, Any]:
+    """Share of the exact answer that the index returns."""
+    report = json.loads((directory / index.REPORT).read_text(encoding="utf-8"))
+    found = {"kind": report["kind"], "latency_ms": report["latency_ms"]}
+    exact = answers[signatures.RETRIEVAL_EXACT][1]
+    for k in CUTOFFS:
+        truth = exact[:, :k]
+        there = scoreboard.as_ragged(truth)
+        hits = metrics.find_hits(answers[signatures.RETRIEVAL][1][:, :k], there)
+        found[f"recall@{k}"] = round(
+            float(hits.sum() / max(len(there.items), 1)), 5
+        )
+    return found
+
+
+def _ratings(
+    config: Config, bundle: Artefacts, prepared: Prepared
+) -> dict[str, float] | None:
+    """Error of the predicted ratings of the part, None without ratings."""
+    sequences = prepared.sequences()
+    if sequences.ratings is None or not bundle.has_ratings:
+        return None
+    asked, candidates, truth = queries.ratings(
+        prepared, config.evaluate.part, config.evaluate.num_users, config.seed
+    )
+    there = candidates > 0
+    if not there.any():
+        return None
+    error = (bundle.rate(asked, candidates) - truth)[there]
+    return {
+        "rmse": round(float(np.sqrt(np.mean(error**2))), 5),
+        "interactions": int(there.sum()),
+    }
