@@ -4,9 +4,11 @@ Works on any message with TensorProto's fields: TensorFlow's own and the light
 one of `serving.wire`. Strings are object arrays of bytes, never decoded.
 Reading follows TensorFlow: `tensor_content` or typed fields; fewer values
 than the shape holds repeat the last one, none at all are zeros or b"", more
-are ignored. Writing uses typed fields, as TensorFlow Serving answers.
+are ignored. Writing uses typed fields, as TensorFlow Serving answers, or
+`tensor_content` where that is asked for.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -30,46 +32,67 @@ _NUMBERS: dict[int, tuple[np.dtype, str]] = {
     tensor_pb2.DT_COMPLEX64: (np.dtype(np.complex64), "scomplex_val"),
     tensor_pb2.DT_COMPLEX128: (np.dtype(np.complex128), "dcomplex_val"),
 }
+_OBJECT = np.dtype(object)
 _CODES = {dtype: (code, name) for code, (dtype, name) in _NUMBERS.items()}
 
 
-def decode(tensor: Any) -> np.ndarray:
+# Bytes (a string counts 8) that a message may ask for beyond what it carries:
+# a shape of a few bytes could otherwise demand terabytes.
+MAX_TENSOR_BYTES = 2**30
+
+
+def decode(tensor: Any, max_bytes: int = MAX_TENSOR_BYTES) -> np.ndarray:
     """Reads a tensor message.
 
     Args:
         tensor: TensorProto of either kind.
+        max_bytes: Largest tensor to make of a message that carries less.
 
     Raises:
         ValueError: If the dtype is unset or not one of ours, a dimension is
-            negative or unknown, or `tensor_content` has another size.
+            negative or unknown, `tensor_content` has another size, or the
+            shape asks for more than `max_bytes`.
     """
-    shape = [dim.size for dim in tensor.tensor_shape.dim]
-    if tensor.tensor_shape.unknown_rank or any(size < 0 for size in shape):
+    shape = tuple([dim.size for dim in tensor.tensor_shape.dim])
+    if tensor.tensor_shape.unknown_rank or (shape and min(shape) < 0):
         raise ValueError(f"shape {shape} is not fully defined")
-    count = 1
-    for size in shape:
-        count *= size
-    if tensor.dtype == tensor_pb2.DT_STRING:
-        return _strings(tensor, count).reshape(shape)
-    if tensor.dtype not in _NUMBERS:
-        raise ValueError(f"dtype number {tensor.dtype} cannot be read")
-    dtype, name = _NUMBERS[tensor.dtype]
-    if tensor.tensor_content:
-        if len(tensor.tensor_content) != count * dtype.itemsize:
+    code = tensor.dtype
+    if code != tensor_pb2.DT_STRING and code not in _NUMBERS:
+        raise ValueError(f"dtype number {code} cannot be read")
+    dtype, name = _NUMBERS.get(code, (_OBJECT, "string_val"))
+    # Shapes are Python integers: this product cannot overflow.
+    count = math.prod(shape)
+    content = tensor.tensor_content
+    if content and count and dtype is not _OBJECT:
+        if len(content) != count * dtype.itemsize:
             raise ValueError(
-                f"tensor_content has {len(tensor.tensor_content)} bytes, "
+                f"tensor_content has {len(content)} bytes, "
                 f"shape {shape} needs {count * dtype.itemsize}"
             )
-        return np.frombuffer(tensor.tensor_content, dtype).reshape(shape)
-    return _fill(_read(getattr(tensor, name), dtype), count).reshape(shape)
+        return np.frombuffer(content, dtype).reshape(shape)
+    field = getattr(tensor, name)
+    if count * dtype.itemsize > max_bytes and len(field) < count:
+        raise ValueError(
+            f"shape {shape} needs {count * dtype.itemsize} bytes, "
+            f"at most {max_bytes} are permitted"
+        )
+    if dtype is not _OBJECT:
+        return _fill(_read(field, dtype), count).reshape(shape)
+    values = _split(content, count) if content and count else list(field)
+    if count == 1 and len(values) == 1:
+        found = np.empty(shape, object)
+        found[...] = values[0]
+        return found
+    return _strings(values, count).reshape(shape)
 
 
 def _read(field: Any, dtype: np.dtype) -> np.ndarray:
     if dtype == np.float16:
-        return np.array(field, np.uint16).view(np.float16)
+        return np.array(field, np.int32).astype(np.uint16).view(np.float16)
     if dtype.kind == "c":
         part = np.float32 if dtype == np.complex64 else np.float64
-        return np.array(field, part).view(dtype)
+        pairs = np.array(field, part)
+        return pairs[: len(pairs) // 2 * 2].view(dtype)
     if dtype.kind in "iu" and dtype.itemsize < 4:
         # int_val is wider than the values it carries, which wrap.
         return np.array(field, np.int32).astype(dtype)
@@ -85,21 +108,62 @@ def _fill(values: np.ndarray, count: int) -> np.ndarray:
     )
 
 
-def _strings(tensor: Any, count: int) -> np.ndarray:
-    values = list(tensor.string_val)[:count]
+def _strings(values: list[bytes], count: int) -> np.ndarray:
     found = np.empty(count, object)
-    found[: len(values)] = values
+    found[: len(values)] = values[:count]
     if len(values) < count:
         found[len(values) :] = values[-1] if values else b""
     return found
 
 
-def encode(array: np.ndarray, tensor: Any) -> Any:
-    """Writes an array into an empty tensor message, in typed fields.
+def _split(content: bytes, count: int) -> list[bytes]:
+    """Strings in `tensor_content`: all lengths as varints, then all bytes."""
+    if count > len(content):
+        raise ValueError(f"tensor_content does not hold {count} strings")
+    lengths, place = [], 0
+    for _ in range(count):
+        length = shift = 0
+        while True:
+            if place >= len(content) or shift > 63:
+                raise ValueError("tensor_content has a broken string length")
+            byte = content[place]
+            place += 1
+            length |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        lengths.append(length)
+    if place + sum(lengths) != len(content):
+        raise ValueError("tensor_content has strings of another size")
+    values = []
+    for length in lengths:
+        values.append(content[place : place + length])
+        place += length
+    return values
+
+
+def _join(values: list[bytes]) -> bytes:
+    """Inverse of `_split`."""
+    head = bytearray()
+    for value in values:
+        length = len(value)
+        while length >= 0x80:
+            head.append(length & 0x7F | 0x80)
+            length >>= 7
+        head.append(length)
+    return bytes(head) + b"".join(values)
+
+
+def encode(
+    array: np.ndarray, tensor: Any, as_tensor_content: bool = False
+) -> Any:
+    """Writes an array into an empty tensor message.
 
     Args:
         array: Numbers, or objects that are bytes.
         tensor: TensorProto of either kind.
+        as_tensor_content: Whether to write one block of bytes instead of the
+            typed fields.
 
     Returns:
         `tensor`.
@@ -107,21 +171,32 @@ def encode(array: np.ndarray, tensor: Any) -> Any:
     Raises:
         ValueError: If the dtype has no number on the wire.
     """
+    dims = tensor.tensor_shape.dim
     for size in array.shape:
-        tensor.tensor_shape.dim.add(size=size)
-    if array.dtype == object or array.dtype.kind == "S":
+        dims.add(size=size)
+    # An empty shape too is a shape: its presence shows on the wire.
+    if not array.shape:
+        tensor.tensor_shape.SetInParent()
+    dtype = array.dtype
+    if dtype == object or dtype.kind == "S":
         tensor.dtype = tensor_pb2.DT_STRING
-        tensor.string_val.extend(array.ravel().tolist())
+        if as_tensor_content:
+            tensor.tensor_content = _join(array.ravel().tolist())
+        else:
+            tensor.string_val.extend(array.ravel().tolist())
         return tensor
-    if array.dtype not in _CODES:
-        raise ValueError(f"dtype {array.dtype} cannot be written")
-    tensor.dtype, name = _CODES[array.dtype]
+    if dtype not in _CODES:
+        raise ValueError(f"dtype {dtype} cannot be written")
+    tensor.dtype, name = _CODES[dtype]
+    if as_tensor_content:
+        tensor.tensor_content = array.tobytes()
+        return tensor
     values = np.ascontiguousarray(array).ravel()
-    if array.dtype == np.float16:
+    if dtype == np.float16:
         values = values.view(np.uint16)
-    elif array.dtype.kind == "c":
+    elif dtype.kind == "c":
         values = values.view(
-            np.float32 if array.dtype == np.complex64 else np.float64
+            np.float32 if dtype == np.complex64 else np.float64
         )
     getattr(tensor, name).extend(values.tolist())
     return tensor

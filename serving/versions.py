@@ -1,0 +1,132 @@
+"""Version directories and the file that says which of them to serve.
+
+`<base path>/<version>/` holds one SavedModel; a version is there the moment
+its directory has its name, so it is written under another one and renamed.
+The models' configuration is the text of a `ModelServerConfig`, read by
+TensorFlow Serving and the embedded server alike and replaced by rename.
+"""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from google.protobuf import text_format
+
+from serving.errors import ServingError
+from serving.wire import models_config_pb2
+
+PLATFORM = "tensorflow"
+
+# What absl::SimpleAtoi takes: blanks around, a sign, ASCII digits, 64 bits.
+_NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?[0-9]+)[ \t\n\v\f\r]*")
+_LIMIT = 1 << 63
+
+
+def parse_version(name: str) -> int | None:
+    """The number that a directory's name stands for, None when it is none.
+
+    Several names can stand for one number: "7", "007" and "+7".
+    """
+    found = _NUMBER.fullmatch(name)
+    # int() refuses very long texts, leading zeros included.
+    if found is None or len(found[1].lstrip("+-0")) > 19:
+        return None
+    sign = -1 if found[1].startswith("-") else 1
+    number = sign * int(found[1].lstrip("+-0") or "0")
+    return number if -_LIMIT <= number < _LIMIT else None
+
+
+def find_versions(base: Path) -> dict[int, Path]:
+    """Versions below a model's base path, ascending, and where they are.
+
+    Of several names for one number the one that sorts last counts, as in
+    TensorFlow Serving. A plain file with a number for a name counts too.
+
+    Raises:
+        OSError: If `base` cannot be listed.
+    """
+    found = {}
+    for name in sorted(os.listdir(base)):
+        number = parse_version(name)
+        if number is not None:
+            found[number] = base / name
+    return dict(sorted(found.items()))
+
+
+def list_versions(base: Path) -> list[int]:
+    """Versions below a model's base path, ascending; none when it is absent."""
+    try:
+        return list(find_versions(base))
+    except FileNotFoundError:
+        return []
+
+
+def write_models_config(
+    path: Path,
+    models: Mapping[str, tuple[str, Sequence[int]]],
+    comment: str = "",
+) -> None:
+    """Replaces a models configuration, complete or not at all.
+
+    Args:
+        path: The file that servers poll.
+        models: By name, the absolute base path and the versions to serve.
+        comment: Lines that are put first, behind a "#".
+    """
+    config = models_config_pb2.ModelServerConfig()
+    for name, (base_path, numbers) in models.items():
+        entry = config.model_config_list.config.add(
+            name=name, base_path=base_path, model_platform=PLATFORM
+        )
+        entry.model_version_policy.specific.versions.extend(numbers)
+    lines = [
+        line if line.startswith("#") else f"# {line}"
+        for line in comment.splitlines()
+    ]
+    text = "".join(f"{line}\n" for line in lines)
+    text += text_format.MessageToString(config, as_utf8=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_name(f".{path.name}.staging-{os.getpid()}")
+    try:
+        with staged.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(staged, path)
+    except BaseException:
+        staged.unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def read_models_config(path: Path) -> dict[str, tuple[str, list[int]]]:
+    """Reads base path and versions of every model of a configuration.
+
+    The versions are those of a `specific` policy; under another policy the
+    list is empty, for the directories decide.
+
+    Raises:
+        ServingError: If the file is not the text of a ModelServerConfig.
+    """
+    config = models_config_pb2.ModelServerConfig()
+    try:
+        text_format.Parse(
+            path.read_text(encoding="utf-8"), config, allow_unknown_field=True
+        )
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise ServingError(
+            f"A models configuration must be the text of a ModelServerConfig. "
+            f"Received: {error} (from {path}). Correct or publish it again."
+        ) from error
+    return {
+        entry.name: (
+            entry.base_path,
+            list(entry.model_version_policy.specific.versions),
+        )
+        for entry in config.model_config_list.config
+    }
