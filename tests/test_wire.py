@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 from serving.wire import serving_pb2, tensor_pb2
 
 ROOT = Path(__file__).parent.parent
-PROTOS = ["serving/wire/tensor.proto", "serving/wire/serving.proto"]
+PROTOS = [
+    f"serving/wire/{name}.proto"
+    for name in ("tensor", "serving", "models_config")
+]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +53,7 @@ def test_generated_files_are_what_the_protos_generate(tmp_path):
     )
 
     generated = sorted(tmp_path.glob("serving/wire/*_pb2.py*"))
-    assert len(generated) == 4
+    assert len(generated) == 6
     for path in generated:
         committed = ROOT / path.relative_to(tmp_path)
         assert committed.read_text() == path.read_text(), committed
