@@ -95,7 +95,9 @@ def top_k(
     """
     num_items = scores.shape[1]
     order = np.random.default_rng(seed).permutation(num_items)
-    shuffled = np.nan_to_num(scores[:, order], nan=-np.inf, posinf=np.inf)
+    shuffled = np.nan_to_num(
+        scores[:, order], nan=-np.inf, posinf=np.inf, neginf=-np.inf
+    )
     k_found = min(k, num_items)
     if k_found < num_items:
         best = np.argpartition(-shuffled, k_found - 1, axis=1)[:, :k_found]
