@@ -114,12 +114,12 @@ def rows(
         **{f"count_{p}": joined[f"count_{p}"].fill_null(0) for p in PARTS},
         first_seen=joined.first_seen.fill_null(0),
     )
+    # Validation counts order only the rows that train does not have, and test
+    # counts must not show at all.
+    late = (_.count_train == 0).cast("int64")
     return joined.order_by(
-        ibis.desc(_.count_train > 0),
         ibis.desc(_.count_train),
-        ibis.desc(_.count_validation > 0),
-        # Within validation-only rows; test counts must not show.
-        ibis.desc(_.count_validation * (_.count_train == 0).cast("int64")),
+        ibis.desc(_.count_validation * late),
         ibis.asc(joined[id_name]),
     )
 

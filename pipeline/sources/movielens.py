@@ -12,6 +12,7 @@ Features: `genres`, `year` and `title` of the items; `age`, `gender` and
 """
 
 import dataclasses
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ import pyarrow as pa
 
 from pipeline.quarantine import Quarantine
 from pipeline.schema import DataError, SourceConfig
-from pipeline.sources import canonical, files
+from pipeline.sources import canonical, download, files
 from pipeline.sources.canonical import Batch, Tables
 
 GENRES_100K = (
@@ -31,10 +32,6 @@ GENRES_100K = (
     "Drama|Fantasy|Film-Noir|Horror|Musical|Mystery|Romance|Sci-Fi|Thriller|"
     "War|Western"
 ).split("|")
-ADDRESS = "https://files.grouplens.org/datasets/movielens/"
-# Published by GroupLens beside each archive.
-CHECKSUMS = {"100k": "0e33842e24a9c977be4e0107933c0723"}
-
 
 # Files of a release by their name.
 Folder: TypeAlias = dict[str, files.File]
@@ -61,27 +58,25 @@ def read(source: SourceConfig, directory: Path) -> Tables:
     """Writes the canonical tables of a MovieLens release.
 
     Args:
-        source: `path` names the archive or its folder.
+        source: `path` names the archive or its folder; an official archive
+            that is not there is fetched.
         directory: Existing; receives Parquet files.
 
     Raises:
         DataError: If nothing is at `path`, or it has no MovieLens layout.
     """
-    if not source.path:
-        raise DataError(
-            "`path` must name a MovieLens archive or folder. Received: '' "
-            "(from [source]). Download one from "
-            f"{ADDRESS} and set source.path."
-        )
+    path = source.path or os.path.join(
+        os.environ.get("DATA_DIR", "data"), f"ml-{source.release}.zip"
+    )
+    if not Path(path).exists() and Path(path).name in download.ARCHIVES:
+        download.fetch(Path(path))
     quarantine = Quarantine(
         directory / "quarantine.jsonl", source.max_bad_share
     )
-    with files.find(source.path, "source.path") as found:
+    with files.find(path, "source.path") as found:
         # At any depth: an archive keeps its files in a folder of its own.
         folder = {file.name: file for file in reversed(found)}
-        tables = _write(
-            folder, _layout(folder, source.path), quarantine, directory
-        )
+        tables = _write(folder, _layout(folder, path), quarantine, directory)
     quarantine.check()
     return dataclasses.replace(tables, notes=tuple(quarantine.lines()))
 
