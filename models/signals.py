@@ -66,7 +66,7 @@ class Signals(tf.keras.layers.Layer):
         self.query_tower = towers.query_tower
         self.candidate_tower = towers.candidate_tower
         self.neighbours = _constant(tables.neighbours, "neighbours")
-        self.weights = _constant(tables.weights, "weights")
+        self.neighbour_weights = _constant(tables.weights, "weights")
         self.popularity = _constant(tables.popularity, "popularity")
 
     def call(
@@ -138,12 +138,14 @@ class Signals(tf.keras.layers.Layer):
             recent, tf.stack([tf.cast(row, tf.int32), position], axis=1)
         )
         weights = tf.gather_nd(
-            self.weights, tf.stack([items, flat % width], axis=1)
+            self.neighbour_weights, tf.stack([items, flat % width], axis=1)
         )
         age = tf.cast(length - 1 - position, tf.float32)
         decays = tf.constant(DECAYS)[tf.newaxis] ** age[:, tf.newaxis]
         values = weights[:, :, tf.newaxis] * decays[:, tf.newaxis, :]
-        values = tf.reshape(values, [-1, self.weights.shape[2] * len(DECAYS)])
+        values = tf.reshape(
+            values, [-1, self.neighbour_weights.shape[2] * len(DECAYS)]
+        )
         slot = row * tf.cast(count, tf.int64) + tf.cast(
             tf.gather_nd(place, matched), tf.int64
         )
