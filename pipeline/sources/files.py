@@ -223,6 +223,7 @@ def read_text(
                     text = head.decode(encoding, "replace").strip("\r\n")
                     names = next(csv.reader([text], delimiter=delimiter), [])
                     names = [name.strip() for name in names]
+                    _refuse_repeated(names, file)
                 if not block:
                     continue
         count = block.count(b"\n") + (not block.endswith(b"\n"))
@@ -239,6 +240,15 @@ def read_text(
         raise DataError(
             f"A data file must have rows. Received: {file.shown}, which is "
             "empty. Check the export that made it."
+        )
+
+
+def _refuse_repeated(names: Sequence[str], file: File) -> None:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise DataError(
+            f"Names of columns must be different. Received: {repeated} more "
+            f"than once (in the first line of {file.shown}). Rename them."
         )
 
 
