@@ -17,7 +17,8 @@ SERVING := artifacts/serving
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo prepare train-retrieval index train-ranking \
-	export evaluate publish rollback retrain serve recommend lint typecheck \
+	export evaluate publish rollback retrain serve recommend smoke \
+	bench-serving staging-up staging-down k8s-render protos lint typecheck \
 	test clean
 
 help: ## show this list
@@ -75,6 +76,31 @@ recommend: setup ## ask a running server: USER=<id> or HISTORY=<id,id>
 	$(STEP) $@ --target $(TARGET) \
 		$(if $(filter command line,$(origin USER)),--user '$(USER)') \
 		$(if $(HISTORY),--history '$(HISTORY)')
+
+smoke: setup ## check a running deployment: status, retrieval, recommendation
+	$(RUN) -m serving.client smoke $(foreach one,$(TARGET),--target '$(one)') \
+		--wait 60 --timeout 10
+bench-serving: setup ## load a running server: closed and open loop
+	$(RUN) -m serving.client bench $(foreach one,$(TARGET),--target '$(one)')
+
+# Two servers: ranking's models are on TensorFlow Serving's own image.
+STAGING_TARGETS = *=127.0.0.1:8500 ranking=127.0.0.1:8510 \
+	retrieval_exact=127.0.0.1:8510
+COMPOSE = SERVING_DIR='$(abspath $(SERVING))' docker compose \
+	-f serving/deploy/compose.yaml
+
+staging-up: setup ## start the containers on what is published, then smoke
+	@test -f $(SERVING)/models.config || { echo "staging-up: nothing is \
+	published in $(SERVING): run make retrain first"; exit 1; }
+	$(COMPOSE) up --build --detach --wait
+	$(MAKE) smoke TARGET='$(STAGING_TARGETS)'
+staging-down: ## stop the containers of staging
+	$(COMPOSE) down
+k8s-render: ## print the Kubernetes manifests of staging
+	@kubectl kustomize serving/deploy/k8s/overlays/staging
+protos: setup-dev ## generate serving/wire from its .proto files
+	$(RUN) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. \
+		serving/wire/*.proto
 
 lint: setup-dev ## ruff: format and rules
 	$(RUN) -m ruff format --check .
