@@ -22,7 +22,7 @@ SERVING := artifacts/serving
 	test clean
 
 help: ## show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / \
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / \
 		{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.requirements ## install what running needs into .venv

@@ -63,12 +63,15 @@ def run(
     """
     end = time.monotonic() + wait_seconds
     while True:
+        late = time.monotonic() >= end
         try:
-            return _once(client, timeout_seconds)
+            report = _once(client, timeout_seconds)
+            if late or not report.degraded:
+                return report
         except ServingError:
-            if time.monotonic() >= end:
+            if late:
                 raise
-            time.sleep(min(1.0, wait_seconds))
+        time.sleep(min(1.0, wait_seconds))
 
 
 def _once(client: RecommenderClient, timeout_seconds: float) -> Report:
