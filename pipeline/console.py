@@ -1,6 +1,7 @@
 """What people read on the terminal: progress, tables, next steps."""
 
 import json
+import logging
 import os
 import sys
 import time
@@ -43,6 +44,8 @@ def quiet_native_logs(path: Path) -> None:
     os.dup2(descriptor, 2)
     os.close(descriptor)
     _Terminal.stream = sys.stderr = os.fdopen(terminal, "w", buffering=1)
+    # Its Python half warns of retracing, which exporting does on purpose.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 def text(*tables: Table) -> str:

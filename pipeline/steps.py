@@ -5,6 +5,7 @@ publish`. Each function brings its step up to date and returns the step's
 directory; a step asks the ones before it first, so any can be called alone.
 """
 
+import glob
 import logging
 import os
 from collections.abc import Callable
@@ -50,13 +51,12 @@ class Run:
 
     def prepare(self) -> Path:
         """Interactions and catalogue to prepared tables."""
-        from pipeline import prepare, sources
+        from pipeline import prepare
 
+        source = self.config.source
+        paths = (source.path, source.items_path, source.users_path)
         inputs = self._sections("source", "prepare") | {
-            "files": {
-                str(path): manifest.file_digest(path)
-                for path in sources.files(self.config.source)
-            },
+            "files": {path: _content(path) for path in paths if path}
         }
         return self._step(
             "prepare",
@@ -232,6 +232,18 @@ def _after(*steps: Path) -> dict[str, Any]:
             for step in steps
         }
     }
+
+
+def _content(path: str) -> str | dict[str, str]:
+    """Digest of what a source path names: a file, a folder, or a pattern.
+
+    A file that is not there yet has none; neither has an address on a remote
+    store, whose changes FORCE=1 picks up.
+    """
+    if Path(path).exists():
+        return manifest.file_digest(Path(path))
+    matches = sorted(glob.glob(path, recursive=True))
+    return {match: manifest.file_digest(Path(match)) for match in matches}
 
 
 def _copy(source: Path, target: Path) -> None:

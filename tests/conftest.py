@@ -2,13 +2,17 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 # Selects Keras 2 before any test module imports TensorFlow.
-import models  # noqa: E402, F401
+from models import config as models_config  # noqa: E402
+
+if TYPE_CHECKING:
+    from pipeline.steps import Run
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +28,33 @@ def movielens_100k(data_directory: Path) -> Path:
     if not path.is_file():
         pytest.skip(f"{path} is absent; set DATA_DIR to where it is")
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> "Run":
+    """A run on a tiny sample with every step up to the evaluation done."""
+    from pipeline.config import Config, IndexConfig
+    from pipeline.schema import PrepareConfig, SourceConfig
+    from pipeline.steps import Run
+
+    config = Config(
+        name="tiny",
+        seed=3,
+        artifacts=str(tmp_path_factory.mktemp("artifacts")),
+        source=SourceConfig(
+            num_users=300, num_items=120, interactions_per_user=14
+        ),
+        prepare=PrepareConfig(split="leave_last_out"),
+        retrieval=models_config.RetrievalConfig(
+            embedding_dim=16,
+            history_length=20,
+            num_layers=1,
+            batch_positions=256,
+            epochs=2,
+        ),
+        index=IndexConfig(num_candidates=30),
+        ranking=models_config.RankingConfig(epochs=3),
+    )
+    run = Run(config)
+    run.evaluate()
+    return run
