@@ -36,7 +36,8 @@ def _parser() -> argparse.ArgumentParser:
         "for one address a model, *=ADDRESS for the other models",
     )
     add("--timeout", type=float, default=2.0, metavar="SECONDS")
-    add("--ca", default="", help="PEM file of trusted certificates: TLS")
+    add("--tls", action="store_true", help="encrypt, trust the system's CAs")
+    add("--ca", default="", help="PEM file of CAs to trust; implies --tls")
     add("--certificate", default="", help="PEM file of the client's own")
     add("--key", default="", help="PEM file of its private key")
     add("--server-name", default="", help="name in the server's certificate")
@@ -201,7 +202,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     try:
         tls = None
-        if args.ca or args.certificate:
+        if args.tls or args.ca or args.certificate:
             tls = Tls(args.ca, args.certificate, args.key, args.server_name)
         with RecommenderClient(
             _targets(args.target),

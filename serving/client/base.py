@@ -134,3 +134,17 @@ def rows(queries: Query | Sequence[Query]) -> tuple[list[Query], bool]:
                 "INVALID_ARGUMENT",
             )
     return found, one
+
+
+def check_k(k: int | None) -> None:
+    """Refuses list lengths that no list has.
+
+    Raises:
+        ServingError: If `k` is below 1.
+    """
+    if k is not None and k < 1:
+        raise ServingError(
+            f"`k` must be at least 1. Received: {k}. Give the number of items "
+            "wanted.",
+            "INVALID_ARGUMENT",
+        )

@@ -62,6 +62,7 @@ class RecommenderClient(base.Base):
         timeout_seconds: float | None = None,
     ) -> Items | list[Items]:
         """Asks the first stage for its best `k` items (None: all it has)."""
+        base.check_k(k)
         queries, one = base.rows(query)
         plan = self._plans.retrieve(queries, k, *self._start(timeout_seconds))
         return self._answer(plan, queries, one)
@@ -149,6 +150,7 @@ class RecommenderClient(base.Base):
         The answer is degraded, and says so, when a stage does not answer; see
         `serving.client.policy`.
         """
+        base.check_k(k)
         queries, one = base.rows(query)
         plan = self._policy.recommend(queries, k, *self._start(timeout_seconds))
         return self._answer(plan, queries, one)
@@ -179,6 +181,7 @@ class RecommenderClient(base.Base):
         timeout_seconds: float | None = None,
     ) -> Items | list[Items]:
         """Asks for the items nearest to one, or to each of several."""
+        base.check_k(k)
         one = isinstance(item_id, str)
         ids = [item_id] if isinstance(item_id, str) else list(item_id)
         plan = self._plans.similar_items(ids, k, *self._start(timeout_seconds))
