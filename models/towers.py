@@ -79,14 +79,13 @@ class FeatureEncoder(tf.keras.layers.Layer):
         for spec in self.specs:
             if spec.name not in features or spec.kind == "numeric":
                 continue
+            table = self.tables[spec.name]
             values = features[spec.name]
-            rows = tf.gather(self.tables[spec.name], values)
-            there = tf.cast(values != PADDING, tf.float32)[..., tf.newaxis]
-            rows *= there
-            if spec.kind != "categorical":
-                # The mean: a row with many values must not outweigh others.
-                count = tf.maximum(tf.reduce_sum(there, axis=-2), 1.0)
-                rows = tf.reduce_sum(rows, axis=-2) / count
+            if spec.kind == "categorical":
+                there = tf.cast(values != PADDING, tf.float32)
+                rows = tf.gather(table, values) * there[..., tf.newaxis]
+            else:
+                rows = _mean_of_values(table, values)
             total += rows
         present = [name for name in self.numeric if name in features]
         if present:
@@ -99,6 +98,25 @@ class FeatureEncoder(tf.keras.layers.Layer):
             ]
             total += self.outer(self.inner(tf.stack(columns, axis=-1)))
         return total
+
+
+def _mean_of_values(table: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """Mean row of `table` `[size, W]` over values `[..., V]`: `[..., W]`.
+
+    The mean, because a row with many values must not outweigh others. Only
+    values that are there are read: most of a padded row is not.
+    """
+    shape, static = tf.shape(values), values.shape[:-1] + table.shape[1:]
+    values = tf.reshape(values, [-1, shape[-1]])
+    places = tf.where(values != PADDING)
+    there = tf.gather_nd(values, places)
+    total = tf.math.unsorted_segment_sum(
+        tf.gather(table, there), places[:, 0], tf.shape(values)[0]
+    )
+    count = tf.math.count_nonzero(values, axis=1, keepdims=True)
+    mean = total / tf.maximum(tf.cast(count, tf.float32), 1.0)
+    mean = tf.reshape(mean, tf.concat([shape[:-1], table.shape[1:]], axis=0))
+    return tf.ensure_shape(mean, static)
 
 
 class CandidateTower(tf.keras.Model):
@@ -227,15 +245,16 @@ class QueryTower(tf.keras.Model):
             self.width,
             name="context",
         )
-        normal = tf.keras.initializers.RandomNormal(stddev=self.width**-0.5)
         self.start = self.add_weight(
-            name="start", shape=[self.width], initializer=normal
+            name="start", shape=[self.width], initializer="zeros"
         )
         if self.user_id:
             self.ids = self.add_weight(
                 name="user_ids",
                 shape=[num_known_users, self.width],
-                initializer=normal,
+                initializer=tf.keras.initializers.RandomNormal(
+                    stddev=self.width**-0.5
+                ),
             )
 
     def call(
@@ -258,6 +277,8 @@ class QueryTower(tf.keras.Model):
         Returns:
             `[B, D]`.
         """
+        # One more position of padding: even a history of width 0 has one.
+        history = tf.pad(history, [[0, 0], [1, 0]])
         embedded = self.candidate_tower(history, training=training)
         states = self.states(embedded, history != PADDING, training=training)
         return self.combine(
@@ -308,7 +329,9 @@ class QueryTower(tf.keras.Model):
                 hidden |= chance < self.id_dropout
             rows = tf.where(hidden, UNKNOWN, user_index)
             total += tf.gather(self.ids, rows)
-        query = self.norm(total)
+        # Keras norms are tied to the rank they first see.
+        query = self.norm(tf.reshape(total, [-1, self.width]))
+        query = tf.reshape(query, tf.shape(total))
         # The one meets the candidate's bias.
         one = tf.ones_like(query[..., :1])
         return tf.concat([query, one], axis=-1) / self.temperature

@@ -22,7 +22,7 @@ from pipeline.vocabulary import Table
 FIRST_USER = 2
 # Overlap of neighbouring windows: a target reads at least this share of the
 # history length where the user has it.
-_OVERLAP = 0.5
+_OVERLAP = 0.2
 _NUM_BUCKETS = 4
 
 
@@ -83,6 +83,7 @@ def keep(sequences: Sequences, kept: np.ndarray) -> Sequences:
         timestamps=sequences.timestamps[kept],
         parts=sequences.parts[kept],
         ratings=None if sequences.ratings is None else sequences.ratings[kept],
+        weights=None if sequences.weights is None else sequences.weights[kept],
         context={
             name: values[kept] for name, values in sequences.context.items()
         },
@@ -97,6 +98,7 @@ def reorder(sequences: Sequences, order: np.ndarray) -> Sequences:
         timestamps=sequences.timestamps[order],
         parts=sequences.parts[order],
         ratings=None if sequences.ratings is None else sequences.ratings[order],
+        weights=None if sequences.weights is None else sequences.weights[order],
         context={
             name: values[order] for name, values in sequences.context.items()
         },

@@ -105,6 +105,8 @@ def target_weights(
         used |= sequences.parts == VALIDATION
     used &= sequences.item_indices >= FIRST_ITEM
     weights = used.astype(np.float32)
+    if sequences.weights is not None:
+        weights *= np.maximum(sequences.weights, 0)
     half_life = config.retrieval.recency_half_life
     if half_life and prepared.split == "temporal" and used.any():
         times = sequences.timestamps

@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models import retrieval
+from models.config import ConfigError, RetrievalConfig
+from models.towers import CandidateInputs
+
+COUNTS = np.array([0, 0, 8, 4, 2, 1, 1])
+BATCH = {
+    "history": tf.constant([[0, 2, 3], [4, 5, 2]]),
+    "user_index": tf.constant([2, 3]),
+    "user_features": {},
+    "row": tf.constant([0, 0, 1, 1]),
+    "state": tf.constant([0, 3, 1, 2]),
+    "target": tf.constant([2, 4, 5, 6]),
+    "weight": tf.constant([1.0, 2.0, 1.0, 0.0]),
+    "context": {},
+}
+
+
+def make(**options):
+    tf.keras.utils.set_random_seed(0)
+    defaults = {
+        "embedding_dim": 4,
+        "history_length": 5,
+        "dropout": 0.0,
+        "id_dropout": 0.0,
+    }
+    config = RetrievalConfig(**(defaults | options))
+    return retrieval.build(
+        config, CandidateInputs({}, (), 6, COUNTS), (), (), 4
+    )
+
+
+def scores(model):
+    """Each target's query against all items, from the towers themselves."""
+    histories = [[0, 0, 0], [0, 2, 3], [0, 0, 4], [0, 4, 5]]
+    queries = model.query_tower(tf.constant(histories)).numpy()
+    return queries @ model.candidate_embeddings().T
+
+
+def weighted_mean(losses):
+    return (losses[0] + 2 * losses[1] + losses[2]) / 4
+
+
+def test_full_loss_sets_each_target_against_the_catalogue():
+    model = make(loss="full")
+    logits = scores(model)[:, 2:].astype(np.float64)
+    log_norm = np.log(np.exp(logits).sum(axis=1))
+    expected = log_norm - logits[np.arange(4), [0, 2, 3, 4]]
+    assert model.compute_loss(BATCH).numpy() == pytest.approx(
+        weighted_mean(expected), rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("logq", [True, False])
+def test_in_batch_loss_sets_each_target_against_the_others(logq):
+    model = make(loss="in_batch", num_uniform_negatives=0, logq=logq)
+    targets = [2, 4, 5, 6]
+    logits = scores(model)[:, targets].astype(np.float64)
+    if logq:
+        logits -= np.log(COUNTS[targets] / 16)
+    log_norm = np.log(np.exp(logits).sum(axis=1))
+    expected = log_norm - np.diag(logits)
+    assert model.compute_loss(BATCH).numpy() == pytest.approx(
+        weighted_mean(expected), rel=1e-4
+    )
+
+
+def test_uniform_negatives_join_the_batch():
+    few = make(loss="in_batch", num_uniform_negatives=0, logq=False)
+    many = make(loss="in_batch", num_uniform_negatives=50, logq=False)
+    assert many.compute_loss(BATCH) > few.compute_loss(BATCH) + 1
+
+
+def test_auto_takes_the_full_softmax_for_small_catalogues():
+    assert make(full_softmax_below=5).is_full
+    assert not make(full_softmax_below=4).is_full
+
+
+@pytest.mark.parametrize("loss", ["full", "in_batch"])
+def test_a_step_lowers_the_loss(loss):
+    model = make(loss=loss)
+    model.compile(optimizer=tf.keras.optimizers.Adam(0.05))
+    dataset = tf.data.Dataset.from_tensors(BATCH).repeat(20)
+    history = model.fit(dataset, epochs=2, verbose=0).history["loss"]
+    assert history[1] < history[0]
+
+
+def test_weights_survive_saving(tmp_path):
+    model = make()
+    model.save_weights(str(tmp_path / "weights.h5"))
+    other = make()
+    for weight in other.trainable_weights:
+        weight.assign(tf.zeros_like(weight))
+    other.load_weights(str(tmp_path / "weights.h5"))
+    history = tf.constant([[2, 3, 4]])
+    np.testing.assert_array_equal(
+        other.query_tower(history), model.query_tower(history)
+    )
+    np.testing.assert_array_equal(
+        other.candidate_embeddings(), model.candidate_embeddings()
+    )
+
+
+def test_every_broken_option_is_named():
+    with pytest.raises(ConfigError) as caught:
+        RetrievalConfig(
+            history_length=0, dropout=1.0, temperature=0.0, embedding_dim=7
+        )
+    assert len(caught.value.problems) == 4
+    assert "`history_length` must be at least 1. Received: 0." in str(
+        caught.value
+    )
+
+
+def test_feature_based_items_need_features():
+    with pytest.raises(ConfigError, match="`item_features` must name"):
+        RetrievalConfig(item_id=False, item_features=())
