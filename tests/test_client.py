@@ -190,14 +190,12 @@ def test_signatures_are_asked_for_once(client, server):
 
 
 def test_a_new_version_with_other_features_is_learned(client, server):
+    takes = server.signatures["retrieval"]
     client.retrieve(Query(features={"age": 1}))
     server.versions["retrieval"] = [2]
-    del server.signatures["retrieval"]["serving_default"]
-    server.signatures["retrieval"]["serving_default"] = {
+    takes["serving_default"] = {
         key: value
-        for key, value in FakeServer()
-        .signatures["retrieval"]["serving_default"]
-        .items()
+        for key, value in takes["serving_default"].items()
         if key != "age"
     }
 
@@ -205,6 +203,14 @@ def test_a_new_version_with_other_features_is_learned(client, server):
 
     assert answer.version == 2
     assert "age" not in server.requests[-1][2]
+
+    # And one that takes more: the application may already send it.
+    server.versions["retrieval"] = [3]
+    takes["serving_default"] |= {"mood": takes["serving_default"]["country"]}
+
+    client.retrieve(Query(features={"mood": "calm"}))
+
+    assert server.requests[-1][2]["mood"].tolist() == [b"calm"]
 
 
 def test_one_fused_call_where_recommender_is_deployed(make):

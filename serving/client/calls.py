@@ -204,7 +204,7 @@ class Caller:
             # A new version may take other features than the one remembered.
             changed = error.code in ("INVALID_ARGUMENT", "FAILED_PRECONDITION")
             self.forget(model)
-            if fresh or not changed or error.__cause__ is None:
+            if fresh or not changed:
                 raise
             trace.retries += 1
             inputs = yield from self.inputs(model, signature, version, *rest)
