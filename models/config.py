@@ -241,10 +241,10 @@ class RankingConfig:
     """
 
     features: tuple[str, ...] = RANKING_FEATURES
-    list_size: int = 100
-    num_random_negatives: int = 20
-    num_neighbours: int = 200
-    history_length: int = 50
+    list_size: int = 200
+    num_random_negatives: int = 0
+    num_neighbours: int = 100
+    history_length: int = 30
     num_cross_layers: int = 2
     hidden_units: tuple[int, ...] = (64, 32)
     dropout: float = 0.1
@@ -253,7 +253,7 @@ class RankingConfig:
     batch_size: int = 128
     epochs: int = 20
     patience: int = 3
-    max_lists: int = 100_000
+    max_lists: int = 40_000
     rating_weight: float = 0.1
 
     def __post_init__(self) -> None:

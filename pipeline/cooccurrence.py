@@ -41,9 +41,7 @@ class Log:
     num_known: int
 
     @classmethod
-    def of(
-        cls, sequences: Sequences, used: np.ndarray, num_items: int
-    ) -> Log:
+    def of(cls, sequences: Sequences, used: np.ndarray, num_items: int) -> Log:
         """The events where `used` (bool `[num_events]`) is true."""
         before = np.concatenate([[0], np.cumsum(used)]).astype(np.int64)
         items = sequences.item_indices[used]

@@ -8,18 +8,19 @@ Shape letters: Q lists, K retrieved, C candidates of a list, L history, S
 signals.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
 from models.retrieval import RetrievalModel
 from models.signals import Signals
-from models.towers import FIRST_ITEM
 from pipeline import batches, metrics
 from pipeline.metrics import Ragged
 from pipeline.prepare import Prepared
 
+_FIRST_ITEM = 2
 _BLOCK = 256
 
 
@@ -45,6 +46,11 @@ class Requests:
         """Number of requests."""
         return len(self.user_index)
 
+    def take(self, chosen: np.ndarray) -> "Requests":
+        """The requests where `chosen` (bool `[Q]`) is true."""
+        rows = np.flatnonzero(chosen)
+        return Requests(*self.slice(rows), self.seen.take(rows))
+
     def slice(self, rows: slice | np.ndarray) -> tuple:
         """Arguments of a ranking model for some of the requests."""
         return (
@@ -64,12 +70,14 @@ class Lists:
         candidates: int32 `[Q, C]`; in training the target stands first.
         scores: Retrieval scores `[Q, C]`.
         signals: float16 `[Q, C, S]`.
+        offsets: Added to scores in the loss `[Q, C]`.
     """
 
     requests: Requests
     candidates: np.ndarray
     scores: np.ndarray
     signals: np.ndarray
+    offsets: np.ndarray
 
 
 def requests(
@@ -106,19 +114,18 @@ def retrieve(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Exact retrieval: scores and items `[Q, K]`, without what was seen."""
     vectors = model.candidate_embeddings()
-    k = min(k, len(vectors) - FIRST_ITEM)
+    k = min(k, len(vectors) - _FIRST_ITEM)
 
     @tf.function(reduce_retracing=True)
     def ask(history, user, features, context):  # type: ignore
         return model.query_tower(history, user, features, context)
 
     found = [(np.zeros((0, k), np.float32), np.zeros((0, k), np.int32))]
-    for start in range(0, len(asked), _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        queries = ask(*_tensors(asked.slice(rows))).numpy()
+    for rows, padded in _blocks(len(asked)):
+        queries = ask(*_tensors(asked.slice(padded))).numpy()[: len(rows)]
         scores = queries @ vectors.T
-        block = asked.seen.take(np.arange(len(asked))[rows])
-        scores[:, :FIRST_ITEM] = -np.inf
+        block = asked.seen.take(rows)
+        scores[:, :_FIRST_ITEM] = -np.inf
         scores[block.row_of_item, block.items] = -np.inf
         found.append(metrics.top_k(scores, k))
     return (
@@ -135,52 +142,89 @@ def compose(
     num_random: int,
     num_items: int,
     rng: np.random.Generator,
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """Training lists: the target, the hardest retrieved, some random items.
 
-    Half of the retrieved ones are the best of the list, the rest drawn from
-    what follows. An item that was seen or stands in the list already is
-    replaced by padding.
+    Of what was retrieved the best half of the list is kept and the other half
+    drawn from the rest; `num_random` more are drawn from the whole catalogue.
+    What is drawn stands for all that it was drawn from, so each candidate has
+    an offset, the log of how many it stands for, to be added to its score:
+    then the loss is that of the whole catalogue, and low-ranked targets,
+    which always are in their list, do not teach that low ranks are good.
+
+    Args:
+        retrieved: int32 `[Q, K]`, best first.
+        targets: int32 `[Q]`.
+        seen: Never candidates.
+        size: C.
+        num_random: Of C, drawn from the catalogue.
+        num_items: N.
+        rng: Source of the draws.
 
     Returns:
-        int32 `[Q, size]`, the target first.
+        Candidates int32 `[Q, C]`, the target first, 0 where an item was seen
+        or stands in the list already, and offsets float32 `[Q, C]`.
     """
-    num_hard = min(size - 1 - num_random, retrieved.shape[1])
-    num_best = min((num_hard + 1) // 2, retrieved.shape[1])
+    num_retrieved = retrieved.shape[1]
+    num_kept = min(size - 1 - num_random, num_retrieved)
+    num_best = num_kept if num_kept == num_retrieved else num_kept // 2
     chance = rng.random(retrieved.shape)
     # The best keep their places in front, the others are drawn.
     chance[:, :num_best] = -1.0
-    order = np.argsort(chance, axis=1)[:, :num_hard]
-    hard = np.take_along_axis(retrieved, order, axis=1)
-    drawn = rng.integers(
-        FIRST_ITEM, max(num_items, FIRST_ITEM + 1), (len(targets), num_random)
+    order = np.argsort(chance, axis=1, kind="stable")[:, :num_kept]
+    kept = np.take_along_axis(retrieved, order, axis=1)
+    drawn = rng.integers(_FIRST_ITEM, num_items, (len(targets), num_random))
+    lists = np.concatenate([targets[:, None], kept, drawn], axis=1)
+    stands_for = _log_ratio(num_retrieved - num_best, num_kept - num_best)
+    outside = _log_ratio(num_items - num_retrieved, num_random)
+    offsets = np.full(lists.shape, outside, np.float32)
+    offsets[:, 1 : 1 + num_kept] = np.where(order < num_best, 0.0, stands_for)
+    is_target = retrieved == targets[:, None]
+    place = is_target.argmax(axis=1)
+    offsets[:, 0] = np.where(
+        ~is_target.any(axis=1),
+        outside,
+        np.where(place < num_best, 0.0, stands_for),
     )
-    lists = np.concatenate([targets[:, None], hard, drawn], axis=1).astype(
-        np.int32
+    hidden = metrics.find_hits(lists, seen) | _repeated(lists)
+    # A random item that was retrieved is represented there.
+    hidden[:, 1 + num_kept :] |= metrics.find_hits(
+        drawn.astype(np.int32), as_ragged(retrieved)
     )
-    position = np.arange(lists.shape[1])
-    order = np.lexsort((np.broadcast_to(position, lists.shape), lists), axis=1)
+    hidden[:, 0] = False
+    return np.where(hidden, 0, lists).astype(np.int32), offsets
+
+
+def as_ragged(items: np.ndarray) -> Ragged:
+    """Rows of a matrix without their padding."""
+    there = items > 0
+    offsets = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
+    return Ragged(offsets.astype(np.int64), items[there].astype(np.int32))
+
+
+def _log_ratio(all_of: int, drawn: int) -> float:
+    return float(np.log(max(all_of, 1) / drawn)) if drawn else 0.0
+
+
+def _repeated(lists: np.ndarray) -> np.ndarray:
+    """Whether an item stands further in front too, bool `[Q, C]`."""
+    order = np.argsort(lists, axis=1, kind="stable")
     ordered = np.take_along_axis(lists, order, axis=1)
     repeated = np.zeros(lists.shape, bool)
     np.put_along_axis(
         repeated,
-        order,
-        np.concatenate(
-            [
-                np.zeros((len(lists), 1), bool),
-                ordered[:, 1:] == ordered[:, :-1],
-            ],
-            axis=1,
-        ),
+        order[:, 1:],
+        ordered[:, 1:] == ordered[:, :-1],
         axis=1,
     )
-    hidden = metrics.find_hits(lists, seen)
-    hidden[:, 0] = False
-    return np.where(repeated | hidden, 0, lists)
+    return repeated
 
 
 def describe(
-    signals: Signals, asked: Requests, candidates: np.ndarray
+    signals: Signals,
+    asked: Requests,
+    candidates: np.ndarray,
+    offsets: np.ndarray | None = None,
 ) -> Lists:
     """Computes retrieval scores and signals once, for all epochs."""
 
@@ -190,34 +234,30 @@ def describe(
 
     scores = np.zeros(candidates.shape, np.float32)
     values: np.ndarray | None = None
-    for start in range(0, len(asked), _BLOCK):
-        rows = slice(start, start + _BLOCK)
+    for rows, padded in _blocks(len(asked)):
         found, extra = compute(
-            *_tensors(asked.slice(rows)), tf.constant(candidates[rows])
+            *_tensors(asked.slice(padded)), tf.constant(candidates[padded])
         )
         if values is None:
             shape = (*candidates.shape, extra.shape[-1])
             values = np.zeros(shape, np.float16)
-        scores[rows] = found.numpy()
-        values[rows] = extra.numpy()
+        scores[rows] = found.numpy()[: len(rows)]
+        values[rows] = extra.numpy()[: len(rows)]
     if values is None:
         values = np.zeros((*candidates.shape, 0), np.float16)
-    return Lists(asked, candidates, scores, values)
+    if offsets is None:
+        offsets = np.zeros(candidates.shape, np.float32)
+    return Lists(asked, candidates, scores, values, offsets)
 
 
-def select(lists: Lists, rows: np.ndarray) -> Lists:
-    """Some of the lists."""
-    asked = lists.requests
-    history, user, features, context = asked.slice(rows)
-    return replace(
-        lists,
-        requests=Requests(
-            history, user, features, context, asked.seen.take(rows)
-        ),
-        candidates=lists.candidates[rows],
-        scores=lists.scores[rows],
-        signals=lists.signals[rows],
-    )
+def _blocks(count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows of each block, alone and filled up to the size of a full one.
+
+    A graph is traced for each shape it meets: one shape, one trace.
+    """
+    for start in range(0, count, _BLOCK):
+        rows = np.arange(start, min(start + _BLOCK, count))
+        yield rows, np.resize(rows, _BLOCK)
 
 
 def _tensors(values: tuple) -> tuple:

@@ -171,16 +171,22 @@ def training_lists(
         config.retrieval.history_length,
     )
     _, found = lists.retrieve(base, asked, config.index.num_candidates)
-    candidates = lists.compose(
+    targets = sequences.item_indices[events]
+    if not options.num_random_negatives:
+        # Without items beyond the retrieved ones, lists that lack their
+        # target would teach that what retrieval misses is good.
+        kept = (found == targets[:, None]).any(axis=1)
+        asked, found, targets = asked.take(kept), found[kept], targets[kept]
+    candidates, offsets = lists.compose(
         found,
-        sequences.item_indices[events],
+        targets,
         asked.seen,
         options.list_size,
         options.num_random_negatives,
         len(prepared.items.ids),
         random,
     )
-    return lists.describe(signals, asked, candidates)
+    return lists.describe(signals, asked, candidates, offsets)
 
 
 def validation_lists(
@@ -234,11 +240,10 @@ def fit(
     optimizer.build(scorer.trainable_variables)
 
     @tf.function(reduce_retracing=True)
-    def step(inputs):  # type: ignore
+    def step(inputs, offsets):  # type: ignore
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(
-                listwise_loss(scorer(*inputs, training=True), inputs[-1])
-            )
+            scores = scorer(*inputs, training=True) + offsets
+            loss = tf.reduce_mean(listwise_loss(scores, inputs[-1]))
         gradients = tape.gradient(loss, scorer.trainable_variables)
         optimizer.apply_gradients(
             zip(gradients, scorer.trainable_variables, strict=True)
@@ -248,8 +253,8 @@ def fit(
     for epoch in range(1, options.epochs + 1 if count else 1):
         order = random.permutation(count)
         losses = [
-            step(_inputs(training, order[start : start + options.batch_size]))
-            for start in range(0, count, options.batch_size)
+            step(_inputs(training, rows), tf.constant(training.offsets[rows]))
+            for rows in np.array_split(order, steps)
         ]
         figures = validate(scorer, validation, asked)
         curve.append({"loss": float(np.mean(losses)), **figures})
