@@ -20,17 +20,15 @@ from typing import Any, Protocol
 import ibis
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from ibis import _
 
 from models.config import FeatureSpec
+from pipeline import contexts, sequences, sources, splits, summary, vocabulary
 from pipeline import engine as engines
-from pipeline import sequences, sources, splits, summary, vocabulary
 from pipeline.schema import (
     PARTS,
     TEST,
-    TRAIN,
     DataError,
     PrepareConfig,
     SourceConfig,
@@ -107,7 +105,7 @@ def run(config: Config, directory: Path) -> None:
     try:
         tables = sources.read(config.source, config.seed, scratch / "source")
         with engines.open_engine(config.prepare, scratch) as engine:
-            _write(config, tables, engine, directory)
+            write(config, tables, engine, directory)
         quarantine = scratch / "source" / "quarantine.jsonl"
         if quarantine.exists():
             shutil.move(quarantine, directory / "quarantine.jsonl")
@@ -115,9 +113,20 @@ def run(config: Config, directory: Path) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _write(
+def write(
     config: Config, tables: Tables, engine: engines.Engine, directory: Path
 ) -> None:
+    """Writes the prepared tables of canonical ones.
+
+    Args:
+        config: Filters and split.
+        tables: From a source.
+        engine: Open; keeps its tables in `directory/.scratch`.
+        directory: Existing, with `.scratch` in it.
+
+    Raises:
+        DataError: If the input is unusable or a leak is found.
+    """
     options = config.prepare
     log = engine.read(tables.interactions)
     num_read = _count(engine, log)
@@ -240,40 +249,9 @@ def _write_sequences(
     options: PrepareConfig,
     directory: Path,
 ) -> tuple[FeatureSpec, ...]:
-    specs = []
-    for name, kind in tables.context_features.items():
-        train = parted.filter(_.part == TRAIN)
-        if kind == "numeric":
-            found = engine.collect(
-                train.aggregate(mean=_[name].mean(), std=_[name].std(how="pop"))
-            ).to_pylist()[0]
-            std = found["std"] or 0.0
-            specs.append(
-                FeatureSpec(
-                    name,
-                    "numeric",
-                    mean=found["mean"] or 0.0,
-                    std=std if std > 1e-9 else 1.0,
-                )
-            )
-        else:
-            counted = engine.collect(
-                train.filter(_[name].notnull())
-                .group_by(value=_[name])
-                .aggregate(n=_.count())
-            )
-            ranked = vocabulary.rank(
-                dict(
-                    zip(
-                        counted["value"].to_pylist(),
-                        counted["n"].to_pylist(),
-                        strict=True,
-                    )
-                ),
-                options.max_vocabulary,
-            )
-            values[f"context.{name}"] = ranked
-            specs.append(FeatureSpec(name, "categorical", 2 + len(ranked)))
+    specs = contexts.fit(
+        engine, parted, tables.context_features, options, values
+    )
     items = indices["items"].rename(item_index="row")
     users = indices["users"].rename(user_row="row")
     rows = parted.mutate(tie=splits.tie_break(parted))
@@ -312,30 +290,12 @@ def _write_sequences(
         if tables.has_weight:
             columns["weight"] = batch["weight"].to_numpy(zero_copy_only=False)
         for spec in specs:
-            columns[f"context_{spec.name}"] = _encode_context(
+            columns[f"context_{spec.name}"] = contexts.encode(
                 batch[spec.name], spec, values
             )
         writer.add(columns)
     writer.close()
-    return tuple(specs)
-
-
-def _encode_context(
-    column: pa.Array,
-    spec: FeatureSpec,
-    values: Mapping[str, list[tuple[str, int]]],
-) -> np.ndarray:
-    if spec.kind == "numeric":
-        numbers = column.to_numpy(zero_copy_only=False).astype(np.float64)
-        return vocabulary.normalise(numbers, spec.mean, spec.std)
-    known = pa.array([v for v, _n in values[f"context.{spec.name}"]])
-    index = pc.index_in(column, value_set=known.cast(pa.string()))
-    index = pc.fill_null(pc.add(index, 2), 1)
-    return np.where(
-        column.is_null().to_numpy(zero_copy_only=False),
-        0,
-        index.to_numpy(zero_copy_only=False),
-    ).astype(np.int32)
+    return specs
 
 
 def _count(engine: engines.Engine, table: ibis.Table) -> int:

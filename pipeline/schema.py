@@ -53,7 +53,9 @@ class SourceConfig:
         separator: Between the values of a multi_categorical cell.
         encoding: Of text files.
         user_id: Column of the user id.
-        item_id: Column of the item id, in interactions and items.
+        item_id: Column of the item id.
+        items_id: Its name in the items table; empty for the same name.
+        users_id: Name of the user id in the users table; empty for the same.
         timestamp: Column of the time; empty takes the order of the rows.
         time_unit: Of numeric timestamps; "auto" goes by their size.
         rating: Column of an explicit rating; empty for none.
@@ -88,6 +90,8 @@ class SourceConfig:
     encoding: str = "utf-8"
     user_id: str = "user_id"
     item_id: str = "item_id"
+    items_id: str = ""
+    users_id: str = ""
     timestamp: str = "timestamp"
     time_unit: Literal["auto", "s", "ms", "us", "ns"] = "auto"
     rating: str = ""
@@ -301,6 +305,11 @@ def epoch_seconds(date: str) -> int | None:
 
 
 def iso(timestamp: int) -> str:
-    """Writes seconds since the epoch the way people read them, UTC."""
+    """Writes seconds since the epoch the way people read them, UTC.
+
+    Before 1973 they are no times but positions, written as they are.
+    """
+    if abs(timestamp) < 10**8:
+        return f"position {timestamp:,}"
     moment = datetime.datetime.fromtimestamp(timestamp, datetime.UTC)
     return moment.strftime("%Y-%m-%d %H:%M:%S")

@@ -162,7 +162,7 @@ def describe(figures: Mapping[str, Any]) -> list[str]:
         f"{figures['interactions']:,} interactions of {figures['users']:,} "
         f"users with {figures['items']:,} items "
         f"(density {figures['density']:.2%})",
-        f"{iso(figures['first'])} to {iso(figures['last'])} UTC; the most "
+        f"{iso(figures['first'])} to {iso(figures['last'])}; the most "
         f"popular tenth of the items holds "
         f"{figures['popularity']['top_10%']:.0%} of the train interactions",
         f"{figures['split']} split: {figures['cuts']['rule']}",

@@ -7,10 +7,10 @@ its columns mean. Nothing downstream knows which source it was.
 
 from pathlib import Path
 
-import pipeline.sources.movielens as movielens
-import pipeline.sources.synthetic as synthetic
-import pipeline.sources.tabular as tabular
 from pipeline.schema import SourceConfig
+from pipeline.sources import movielens as movielens
+from pipeline.sources import synthetic as synthetic
+from pipeline.sources import tabular as tabular
 from pipeline.sources.canonical import Tables
 
 

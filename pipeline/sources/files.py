@@ -1,4 +1,4 @@
-"""Where files lie: local paths, archives, object stores; and text in them.
+"""Where files lie: local paths, archives, object stores.
 
 A folder and a zip archive of it give the same; archives are read where they
 are, without unpacking them to disk. Addresses such as "s3://bucket/log.csv"
@@ -6,27 +6,17 @@ go through fsspec.
 """
 
 import contextlib
-import csv
 import fnmatch
 import gzip
-import io
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
-import numpy as np
-import pyarrow as pa
-from pyarrow import csv as arrow_csv
-
-from pipeline.quarantine import Quarantine
 from pipeline.schema import DataError
-from pipeline.sources.canonical import Batch
 
 BLOCK = 16 * 2**20
-# Lines a quoted value may span before its quote counts as broken.
-MAX_QUOTED_LINES = 50
 
 
 @dataclass(frozen=True)
@@ -186,81 +176,6 @@ def _remote(path: str, option: str) -> list[File]:
     ]
 
 
-def read_text(
-    file: File,
-    columns: Sequence[str] | None,
-    delimiter: str,
-    encoding: str,
-    quarantine: Quarantine,
-    skip_header: bool = False,
-) -> Iterator[Batch]:
-    """Streams a delimited text file as batches of text columns.
-
-    Args:
-        file: The file.
-        columns: Names of its columns in order; None takes the first line.
-        delimiter: "::" or one character; '"' quotes where it is ",", ";".
-        encoding: Of the file.
-        quarantine: Receives lines that cannot be split into the columns.
-        skip_header: Whether the first line holds names although `columns`
-            gives them.
-
-    Raises:
-        DataError: If the file is empty, binary or compressed data that ends
-            early.
-    """
-    quoting = delimiter in (",", ";")
-    names = list(columns) if columns else []
-    line = 1
-    for block in blocks(file):
-        if line == 1:
-            block = block.removeprefix(b"\xef\xbb\xbf")
-            _refuse_binary(block, file, encoding)
-            if columns is None or skip_header:
-                head, _newline, block = block.partition(b"\n")
-                line = 2
-                if columns is None:
-                    text = head.decode(encoding, "replace").strip("\r\n")
-                    names = next(csv.reader([text], delimiter=delimiter), [])
-                    names = [name.strip() for name in names]
-                    _refuse_repeated(names, file)
-                if not block:
-                    continue
-        count = block.count(b"\n") + (not block.endswith(b"\n"))
-        batch = _fast(block, names, delimiter, encoding, quoting, count)
-        if batch is not None:
-            yield Batch(batch, np.arange(line, line + count), file.shown)
-        else:
-            yield from _slow(
-                block, names, delimiter, encoding, quoting, line, file,
-                quarantine,
-            )  # fmt: skip
-        line += count
-    if not names:
-        raise DataError(
-            f"A data file must have rows. Received: {file.shown}, which is "
-            "empty. Check the export that made it."
-        )
-
-
-def _refuse_repeated(names: Sequence[str], file: File) -> None:
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise DataError(
-            f"Names of columns must be different. Received: {repeated} more "
-            f"than once (in the first line of {file.shown}). Rename them."
-        )
-
-
-def _refuse_binary(block: bytes, file: File, encoding: str) -> None:
-    if b"\0" in block[:65_536]:
-        raise DataError(
-            f"A text file must hold text in {encoding}. Received: "
-            f"{file.shown}, which holds NUL bytes: it is binary or UTF-16. "
-            "Check source.format, or convert it to UTF-8."
-        )
-
-
 def blocks(file: File) -> Iterator[bytes]:
     """Streams a text file in blocks of whole lines."""
     rest = b""
@@ -280,119 +195,3 @@ def blocks(file: File) -> Iterator[bytes]:
         ) from error
     if rest:
         yield rest
-
-
-def _fast(
-    block: bytes,
-    names: Sequence[str],
-    delimiter: str,
-    encoding: str,
-    quoting: bool,
-    count: int,
-) -> dict[str, pa.Array] | None:
-    """Columns of a block where every line is one good row, else None."""
-    if delimiter == "::":
-        # Arrow knows separators of one byte only.
-        block, delimiter = block.replace(b"::", b"\t"), "\t"
-    broken: list[object] = []
-
-    def on_invalid(row: object) -> str:
-        broken.append(row)
-        return "skip"
-
-    try:
-        if encoding.lower() not in ("utf-8", "utf8"):
-            block = block.decode(encoding).encode("utf-8")
-        table = arrow_csv.read_csv(
-            io.BytesIO(block),
-            read_options=arrow_csv.ReadOptions(column_names=list(names)),
-            parse_options=arrow_csv.ParseOptions(
-                delimiter=delimiter,
-                quote_char='"' if quoting else False,
-                ignore_empty_lines=False,
-                invalid_row_handler=on_invalid,
-            ),
-            convert_options=arrow_csv.ConvertOptions(
-                column_types={name: pa.string() for name in names},
-                strings_can_be_null=False,
-            ),
-        )
-    except (pa.ArrowInvalid, UnicodeDecodeError):
-        return None
-    if broken or table.num_rows != count:
-        return None
-    table = table.combine_chunks()
-    return {
-        name: column.chunk(0)
-        for name, column in zip(names, table.columns, strict=True)
-    }
-
-
-def _slow(
-    block: bytes,
-    names: Sequence[str],
-    delimiter: str,
-    encoding: str,
-    quoting: bool,
-    line: int,
-    file: File,
-    quarantine: Quarantine,
-) -> Iterator[Batch]:
-    """Rows of a block line by line, where some line is no row."""
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    raw = block.split(b"\n")
-    at = 0
-    while at < len(raw):
-        start = line + at
-        try:
-            text = raw[at].decode(encoding).rstrip("\r")
-        except UnicodeDecodeError:
-            shown = raw[at].decode("latin-1")
-            quarantine.add_line(
-                f"it is not {encoding}", file.shown, start, shown
-            )
-            at += 1
-            continue
-        at += 1
-        if not text.strip():
-            continue
-        used = 0
-        if quoting and text.count('"') % 2:
-            # A quoted value may go on; if it never ends, the quote is broken
-            # and costs this line alone.
-            for used in range(1, min(MAX_QUOTED_LINES, len(raw) - at) + 1):
-                more = b"\n".join(raw[at - 1 : at + used])
-                if more.count(b'"') % 2 == 0:
-                    break
-            else:
-                used = -1
-            if used > 0:
-                text = more.decode(encoding, "replace").rstrip("\r")
-        if used < 0:
-            quarantine.add_line(
-                "it has a quote without an end", file.shown, start, text
-            )
-            continue
-        values = (
-            next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
-            if quoting
-            else text.split(delimiter)
-        )
-        if len(values) != len(names):
-            reason = f"it has {len(values)} columns instead of {len(names)}"
-            quarantine.add_line(reason, file.shown, start, text.split("\n")[0])
-            continue
-        at += used
-        rows.append(values)
-        lines.append(start)
-    if rows:
-        columns = zip(*rows, strict=True)
-        yield Batch(
-            {
-                name: pa.array(column, pa.string())
-                for name, column in zip(names, columns, strict=True)
-            },
-            np.array(lines),
-            file.shown,
-        )

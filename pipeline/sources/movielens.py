@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from pipeline.quarantine import Quarantine
 from pipeline.schema import DataError, SourceConfig
-from pipeline.sources import canonical, download, files
+from pipeline.sources import canonical, download, files, text
 from pipeline.sources.canonical import Batch, Tables
 
 GENRES_100K = (
@@ -151,7 +151,7 @@ def _rows(
     delimiter = layout.delimiter
     if delimiter == "\t" and name != layout.ratings:
         delimiter = "|"
-    return files.read_text(
+    return text.read(
         folder[name],
         columns,
         delimiter,

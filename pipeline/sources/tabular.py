@@ -19,7 +19,7 @@ from pyarrow import json as arrow_json
 
 from pipeline.quarantine import Quarantine
 from pipeline.schema import DataError, SourceConfig
-from pipeline.sources import canonical, files
+from pipeline.sources import canonical, files, text
 from pipeline.sources.canonical import Batch, Tables
 from pipeline.sources.timestamps import Clock
 
@@ -125,7 +125,7 @@ def _entities(
     canonical.write_rows(
         rows(source, path, f"{entity}s_path", f"{entity}s", quarantine),
         target,
-        source.item_id if entity == "item" else source.user_id,
+        mapping(source, f"{entity}s")[f"{entity}_id"],
         f"{entity}_id",
         features,
         title,
@@ -200,6 +200,10 @@ def mapping(source: SourceConfig, table: str) -> dict[str, str]:
         keys, features = ["user_id"], source.user_features
         section = "user_features"
     columns = {key: getattr(source, key) for key in keys}
+    if table == "items":
+        columns["item_id"] = source.items_id or source.item_id
+    if table == "users":
+        columns["user_id"] = source.users_id or source.user_id
     columns |= {f"{section}.{name}": name for name in features}
     return {key: column for key, column in columns.items() if column}
 
@@ -271,7 +275,7 @@ def read_file(
         return _parquet(file)
     if kind == "jsonl":
         return _json(file, source.encoding, quarantine)
-    return files.read_text(
+    return text.read(
         file,
         None,
         source.delimiter or {"csv": ",", "tsv": "\t"}[kind],

@@ -1,0 +1,166 @@
+"""Looks at somebody's data before anything is trained on it.
+
+`init_config` writes a commented config from the files alone; `check` prepares
+the data a config describes in a directory that is deleted again, and reports
+what a person should know about it in plain words.
+"""
+
+from typing import Any
+
+import ibis
+from ibis import _
+
+from pipeline import draft, prepare, sources, summary
+from pipeline import engine as engines
+from pipeline.draft import init_config as init_config
+from pipeline.sources.canonical import Tables
+
+
+def check(config: prepare.Config) -> list[str]:
+    """Prepares the data of a config without keeping it, and reports on it.
+
+    Args:
+        config: The config.
+
+    Returns:
+        Lines to show; those that begin with "warning:" are about things that
+        make results worse than they look or the run useless.
+
+    Raises:
+        DataError: If the data cannot be used at all.
+    """
+    with draft.scratch() as directory:
+        tables = sources.read(
+            config.source, config.seed, directory / ".scratch" / "source"
+        )
+        with engines.open_engine(
+            config.prepare, directory / ".scratch"
+        ) as engine:
+            prepare.write(config, tables, engine, directory)
+            figures = prepare.load(directory).summary
+            log = engine.read(tables.interactions)
+            found = _figures(engine, log, tables)
+    lines = summary.describe(figures)
+    lines += _report(found)
+    return lines + _warnings(figures, found, config)
+
+
+def _figures(
+    engine: engines.Engine, log: ibis.Table, tables: Tables
+) -> dict[str, Any]:
+    """Counts of the log as read, before any filter."""
+    by_user = log.group_by("user_id").aggregate(n=_.count())
+    by_pair = log.group_by("user_id", "item_id").aggregate(
+        n=_.count(), times=_.timestamp.nunique()
+    )
+    row: dict[str, Any] = {}
+    for part in (
+        by_user.aggregate(
+            users=_.count(),
+            shortest=_.n.min(),
+            median=_.n.quantile(0.5),
+            longest=_.n.max(),
+            under_3=(_.n < 3).cast("int64").sum(),
+        ),
+        by_pair.aggregate(
+            repeated=(_.n - 1).sum(), duplicates=(_.n - _.times).sum()
+        ),
+        log.aggregate(rows=_.count()),
+        log.group_by("user_id")
+        .aggregate(n=_.timestamp.nunique())
+        .aggregate(moments=_.n.sum()),
+    ):
+        row |= engine.collect(part).to_pylist()[0]
+    for name, id_name, path in (
+        ("items", "item_id", tables.items),
+        ("users", "user_id", tables.users),
+    ):
+        if path is None:
+            continue
+        table = engine.read(path).select(id_name)
+        used = log.select(id_name).distinct()
+        for key, expression in (
+            (f"{name}_listed", table),
+            (f"{name}_unlisted", used.anti_join(table, id_name)),
+            (f"{name}_unused", table.anti_join(used, id_name)),
+        ):
+            counted = engine.collect(expression.aggregate(n=_.count()))
+            row[key] = counted["n"][0].as_py()
+    return {key: int(value or 0) for key, value in row.items()}
+
+
+def _report(found: dict[str, int]) -> list[str]:
+    lines = [
+        f"interactions a user: {found['shortest']:,} to {found['longest']:,}, "
+        f"half of the users have at most {found['median']:,}",
+        f"{found['duplicates']:,} interactions are there more than once, "
+        f"{found['repeated'] - found['duplicates']:,} more return to an item "
+        "at another time",
+    ]
+    for name in ("items", "users"):
+        if f"{name}_listed" in found:
+            lines.append(
+                f"{name} table: {found[f'{name}_listed']:,} rows, "
+                f"{found[f'{name}_unused']:,} of them without interactions; "
+                f"{found[f'{name}_unlisted']:,} {name} of the interactions "
+                "are not in it"
+            )
+    return lines
+
+
+def _warnings(
+    figures: dict[str, Any], found: dict[str, int], config: prepare.Config
+) -> list[str]:
+    lines = []
+    test = figures["parts"]["test"]
+    if found["duplicates"] > 0.01 * found["rows"]:
+        lines.append(
+            f"{found['duplicates'] / found['rows']:.0%} of the interactions "
+            "are exact repeats; prepare.repeated = 'last' keeps one each"
+        )
+    tied = 1.0 - found["moments"] / found["rows"]
+    if tied > 0.5 and config.source.timestamp:
+        lines.append(
+            f"{tied:.0%} of the interactions share their time with another "
+            "of the same user: the order inside a history is mostly unknown, "
+            "so order-aware models gain little"
+        )
+    if 2 * found["under_3"] > found["users"]:
+        lines.append(
+            f"{found['under_3'] / found['users']:.0%} of the users have fewer "
+            "than 3 interactions: leave_last_out cannot test them"
+        )
+    if figures["split"] == "temporal" and test["cold_users_share"] > 0.5:
+        lines.append(
+            f"{test['cold_users_share']:.0%} of the test users are new: the "
+            "figures tell how newcomers are served; compare with "
+            "prepare.split = 'leave_last_out'"
+        )
+    if figures["split"] == "random":
+        lines.append(
+            "a random split lets the future into histories: only use it to "
+            "reproduce tutorials"
+        )
+    if test["users"] < 200:
+        lines.append(
+            f"only {test['users']:,} users in the test part: differences "
+            "between models will mostly be noise"
+        )
+    if figures["known_items"] < 100:
+        lines.append(
+            f"only {figures['known_items']:,} items in the train part: a "
+            "list of 10 covers a good part of them"
+        )
+    if test["cold_items_share"] > 0.2:
+        lines.append(
+            f"{test['cold_items_share']:.0%} of the test interactions are "
+            "with items that train never saw; only item features can find "
+            "those"
+        )
+    for name in ("items", "users"):
+        if found.get(f"{name}_unlisted", 0):
+            lines.append(
+                f"{found[f'{name}_unlisted']:,} {name} of the interactions "
+                f"are not in the {name} table: they have no features"
+            )
+    return [f"warning: {line}" for line in lines]
