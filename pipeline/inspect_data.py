@@ -121,9 +121,9 @@ def _warnings(
     tied = 1.0 - found["moments"] / found["rows"]
     if tied > 0.5 and config.source.timestamp:
         lines.append(
-            f"{tied:.0%} of the interactions share their time with another "
-            "of the same user: the order inside a history is mostly unknown, "
-            "so order-aware models gain little"
+            f"{tied:.0%} of the interactions fall into the same second as "
+            "an earlier one of the same user: the order inside a history is "
+            "partly unknown, which limits models of order"
         )
     if 2 * found["under_3"] > found["users"]:
         lines.append(

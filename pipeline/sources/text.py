@@ -117,8 +117,10 @@ def _fast(
         return "skip"
 
     try:
+        # Always decoded: Arrow cannot hand over a bad row that is no UTF-8.
+        decoded = block.decode(encoding)
         if encoding.lower() not in ("utf-8", "utf8"):
-            block = block.decode(encoding).encode("utf-8")
+            block = decoded.encode("utf-8")
         table = arrow_csv.read_csv(
             io.BytesIO(block),
             read_options=arrow_csv.ReadOptions(column_names=list(names)),
