@@ -178,7 +178,7 @@ def encode(
     if not array.shape:
         tensor.tensor_shape.SetInParent()
     dtype = array.dtype
-    if dtype == object or dtype.kind == "S":
+    if dtype.kind in "OS":
         tensor.dtype = tensor_pb2.DT_STRING
         if as_tensor_content:
             tensor.tensor_content = _join(array.ravel().tolist())

@@ -1,0 +1,430 @@
+"""Which versions of which models are loaded, and who may use them.
+
+One worker thread a model brings the loaded versions in line with the wanted
+ones, so a model that cannot load never delays another. A wanted version is
+loaded before an unwanted one that still answers is unloaded; unloading waits
+for the requests in flight. States are those of TensorFlow Serving: START,
+LOADING, AVAILABLE, UNLOADING, END; a failed load is END with an error.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import Protocol
+
+from serving import events
+from serving.errors import ServingError
+
+
+class State(IntEnum):
+    """Numbers of `ModelVersionStatus.State`."""
+
+    UNKNOWN = 0
+    START = 10
+    LOADING = 20
+    AVAILABLE = 30
+    UNLOADING = 40
+    END = 50
+
+
+class Servable(Protocol):
+    """What a load returns: something that can be freed."""
+
+    def close(self) -> None:
+        """Frees it."""
+
+
+# Loads model `name`, version, directory; returns what answers requests.
+Load = Callable[[str, int, Path], Servable]
+
+
+@dataclass(frozen=True)
+class Status:
+    """What GetModelStatus tells of one version."""
+
+    state: State
+    code: str = "OK"
+    message: str = ""
+
+
+@dataclass
+class Version:
+    """One version of one model, from being wanted to its end."""
+
+    model: str
+    number: int
+    path: Path
+    servable: Servable | None = None
+    failed: bool = False
+    fingerprint: tuple = ()
+    attempts: int = 0
+    retry_at: float = 0.0
+    _users: int = 0
+    _closing: bool = False
+    _idle: threading.Condition = field(default_factory=threading.Condition)
+
+    def acquire(self) -> bool:
+        """Keeps the version loaded until `release`; False if it is going."""
+        with self._idle:
+            if self._closing:
+                return False
+            self._users += 1
+            return True
+
+    def release(self) -> None:
+        """Ends one `acquire`."""
+        with self._idle:
+            self._users -= 1
+            if self._closing and not self._users:
+                self._idle.notify_all()
+
+    def drain(self, timeout_seconds: float | None = None) -> bool:
+        """Refuses new users and waits for the present ones to end."""
+        with self._idle:
+            self._closing = True
+            return self._idle.wait_for(lambda: not self._users, timeout_seconds)
+
+
+class _Model:
+    """Wanted and present versions of one model; guarded by the manager."""
+
+    def __init__(self) -> None:
+        self.wanted: dict[int, Path] = {}
+        self.present: dict[int, Version] = {}
+        self.unloading: set[int] = set()
+        self.statuses: dict[int, Status] = {}
+        # Replaced, never changed: readers take no lock.
+        self.serving: dict[int, Version] = {}
+        self.latest: Version | None = None
+
+
+class Manager:
+    """Loads, unloads and hands out versions.
+
+    Args:
+        load: Called in a worker thread.
+        max_num_load_retries: Attempts after the first one.
+        load_retry_interval_seconds: Pause between attempts.
+        num_load_threads: How many models may load at once.
+    """
+
+    def __init__(
+        self,
+        load: Load,
+        max_num_load_retries: int = 5,
+        load_retry_interval_seconds: float = 60.0,
+        num_load_threads: int = 4,
+    ) -> None:
+        self._load = load
+        self._retries = max_num_load_retries
+        self._interval = load_retry_interval_seconds
+        self._slots = threading.BoundedSemaphore(max(1, num_load_threads))
+        self._changed = threading.Condition()
+        self._models: dict[str, _Model] = {}
+        self._stopped = False
+
+    def want(self, name: str, versions: Mapping[int, Path]) -> None:
+        """Replaces the wanted versions of a model; none unloads them all."""
+        with self._changed:
+            if name not in self._models:
+                if not versions:
+                    return
+                self._models[name] = _Model()
+                threading.Thread(
+                    target=self._work,
+                    args=(name, self._models[name]),
+                    name=f"load-{name}",
+                    daemon=True,
+                ).start()
+            model = self._models[name]
+            retried = self._forget_failures(model, versions)
+            if model.wanted != versions or retried:
+                model.wanted = dict(versions)
+                self._changed.notify_all()
+
+    def _forget_failures(
+        self, model: _Model, versions: Mapping[int, Path]
+    ) -> bool:
+        """A failed version whose directory changed gets another chance."""
+        retried = False
+        for number, version in list(model.present.items()):
+            if version.failed and (
+                number not in versions
+                or versions[number] != version.path
+                or _fingerprint(version.path) != version.fingerprint
+            ):
+                del model.present[number]
+                retried = True
+        return retried
+
+    def acquire(self, name: str, number: int | None) -> Version:
+        """A version that answers, to be released after use.
+
+        Args:
+            name: Of the model.
+            number: Of the version, None for the highest that is ready.
+
+        Raises:
+            ServingError: NOT_FOUND if there is none.
+        """
+        while True:
+            model = self._models.get(name)
+            found = None
+            if model is not None:
+                if number is None:
+                    found = model.latest
+                else:
+                    found = model.serving.get(number)
+            if found is None:
+                wanted = (
+                    f"Latest({name})"
+                    if number is None
+                    else f"Specific({name}, {number})"
+                )
+                raise ServingError(
+                    f"Servable not found for request: {wanted}", "NOT_FOUND"
+                )
+            if found.acquire():
+                return found
+            # It stopped answering between the look and the grip.
+            time.sleep(0)
+
+    def statuses(self, name: str) -> dict[int, Status]:
+        """Every version ever seen, highest first."""
+        with self._changed:
+            model = self._models.get(name)
+            found = dict(model.statuses) if model else {}
+        return dict(sorted(found.items(), reverse=True))
+
+    def wait_for(
+        self,
+        names: set[str],
+        is_given_up: Callable[[], bool] = lambda: False,
+    ) -> dict[tuple[str, int], Status]:
+        """Waits until each model answers or has failed.
+
+        Args:
+            names: Models that are wanted.
+            is_given_up: Polled; ends the wait.
+
+        Returns:
+            The failed versions of models that do not answer.
+        """
+        with self._changed:
+            while not self._stopped:
+                failed, waiting = self._outcomes(names)
+                if failed or not waiting:
+                    return failed
+                if is_given_up():
+                    raise ServingError(
+                        "Deadline exceeded while waiting for models "
+                        f"{', '.join(sorted(waiting))}",
+                        "DEADLINE_EXCEEDED",
+                    )
+                self._changed.wait(0.1)
+        raise ServingError("The server is shutting down.", "UNAVAILABLE")
+
+    def _outcomes(
+        self, names: set[str]
+    ) -> tuple[dict[tuple[str, int], Status], set[str]]:
+        failed, waiting = {}, set()
+        for name in names:
+            model = self._models.get(name)
+            if model is not None and model.latest is not None:
+                continue
+            present = model.present.values() if model else ()
+            broken = [version for version in present if version.failed]
+            if model and broken and len(broken) >= len(model.wanted):
+                for version in broken:
+                    status = model.statuses[version.number]
+                    failed[name, version.number] = status
+            else:
+                waiting.add(name)
+        return failed, waiting
+
+    def stop(self, grace_seconds: float) -> None:
+        """Ends the workers and unloads everything, requests drained.
+
+        Args:
+            grace_seconds: What is in use after it stays loaded.
+        """
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+            loaded = [
+                version
+                for model in self._models.values()
+                for version in model.serving.values()
+            ]
+            for model in self._models.values():
+                model.serving, model.latest = {}, None
+        end = time.monotonic() + grace_seconds
+        for version in loaded:
+            is_idle = version.drain(max(0.0, end - time.monotonic()))
+            if is_idle and version.servable is not None:
+                version.servable.close()
+
+    def _work(self, name: str, model: _Model) -> None:
+        while True:
+            with self._changed:
+                while True:
+                    if self._stopped:
+                        return
+                    action, pause = self._next_action(name, model)
+                    if action is not None:
+                        break
+                    self._changed.wait(pause)
+                verb, version = action
+            if verb == "load":
+                self._attempt(model, version)
+            else:
+                self._start_unload(model, version)
+
+    def _next_action(
+        self, name: str, model: _Model
+    ) -> tuple[tuple[str, Version] | None, float | None]:
+        """TensorFlow Serving's AvailabilityPreservingPolicy."""
+        for number, path in model.wanted.items():
+            if number not in model.present and number not in model.unloading:
+                version = Version(name, number, path)
+                model.present[number] = version
+                self._set(model, version, State.START)
+        for number in list(model.present):
+            # What is not wanted any more and never answered is forgotten.
+            version = model.present[number]
+            if number not in model.wanted and number not in model.serving:
+                del model.present[number]
+                if not version.failed:
+                    self._set(model, version, State.END)
+        unwanted = sorted(set(model.serving) - set(model.wanted))
+        is_served = any(number in model.serving for number in model.wanted)
+        if unwanted and (not model.wanted or is_served or len(unwanted) > 1):
+            return ("unload", model.serving[unwanted[0]]), None
+        now = time.monotonic()
+        loadable = [
+            version
+            for number, version in model.present.items()
+            if number not in model.serving and not version.failed
+        ]
+        ready = [version for version in loadable if version.retry_at <= now]
+        if ready:
+            return ("load", max(ready, key=lambda item: item.number)), None
+        pauses = [version.retry_at - now for version in loadable]
+        return None, min(pauses, default=None)
+
+    def _attempt(self, model: _Model, version: Version) -> None:
+        version.fingerprint = _fingerprint(version.path)
+        version.attempts += 1
+        with self._changed:
+            if version.attempts == 1:
+                self._set(model, version, State.LOADING)
+        start = time.perf_counter()
+        try:
+            with self._slots:
+                servable = self._load(
+                    version.model, version.number, version.path
+                )
+        except Exception as error:
+            self._fail(model, version, error)
+            return
+        with self._changed:
+            if self._stopped:
+                servable.close()
+                return
+            version.servable = servable
+            _serve(model, {**model.serving, version.number: version})
+            self._set(
+                model,
+                version,
+                State.AVAILABLE,
+                load_ms=round(1000 * (time.perf_counter() - start)),
+            )
+
+    def _fail(self, model: _Model, version: Version, error: Exception) -> None:
+        code = getattr(error, "code", "") or "UNKNOWN"
+        known = isinstance(error, ServingError)
+        with self._changed:
+            wanted = version.number in model.wanted
+            if wanted and version.attempts <= self._retries:
+                version.retry_at = time.monotonic() + self._interval
+                events.warning(
+                    "load_retry",
+                    model=version.model,
+                    version=version.number,
+                    attempt=version.attempts,
+                    again_in_seconds=self._interval,
+                    code=code,
+                    error=error,
+                )
+                return
+            version.failed = True
+            events.error(
+                "load_failed",
+                trace=not known,
+                model=version.model,
+                version=version.number,
+                code=code,
+                error=error,
+            )
+            self._set(
+                model, version, State.END, Status(State.END, code, str(error))
+            )
+
+    def _start_unload(self, model: _Model, version: Version) -> None:
+        with self._changed:
+            self._set(model, version, State.UNLOADING)
+            model.unloading.add(version.number)
+            model.present.pop(version.number, None)
+            left = dict(model.serving)
+            left.pop(version.number, None)
+            _serve(model, left)
+        # Requests in flight may take long; the next version must not wait.
+        threading.Thread(
+            target=self._unload, args=(model, version), daemon=True
+        ).start()
+
+    def _unload(self, model: _Model, version: Version) -> None:
+        version.drain()
+        if version.servable is not None:
+            version.servable.close()
+        version.servable = None
+        with self._changed:
+            model.unloading.discard(version.number)
+            self._set(model, version, State.END)
+
+    def _set(
+        self,
+        model: _Model,
+        version: Version,
+        state: State,
+        status: Status | None = None,
+        **values: object,
+    ) -> None:
+        model.statuses[version.number] = status or Status(state)
+        if status is None:
+            events.info(
+                f"version_{state.name.lower()}",
+                model=version.model,
+                version=version.number,
+                **values,
+            )
+        self._changed.notify_all()
+
+
+def _serve(model: _Model, serving: dict[int, Version]) -> None:
+    model.serving = serving
+    model.latest = serving[max(serving)] if serving else None
+
+
+def _fingerprint(path: Path) -> tuple:
+    found = []
+    for part in (path, path / "saved_model.pb"):
+        try:
+            facts = part.stat()
+            found.append((facts.st_ino, facts.st_mtime_ns, facts.st_size))
+        except OSError:
+            found.append((0, 0, 0))
+    return tuple(found)

@@ -1,0 +1,259 @@
+"""The embedded model server: TensorFlow Serving's API from one process.
+
+    python -m serving.server --port=8500 --rest_api_port=8501 \\
+        --model_config_file=artifacts/serving/models.config
+
+Loads the models of the config, then opens the port, then follows the config
+file and the version directories until SIGTERM, which lets requests finish.
+`--help` lists the flags.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+# TensorFlow reads that level once, when it is imported.
+import argparse  # noqa: E402
+import signal  # noqa: E402
+import sys  # noqa: E402
+import threading  # noqa: E402
+from collections.abc import Sequence  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+import tensorflow as tf  # noqa: E402
+from google.protobuf import text_format  # noqa: E402
+
+from serving import core as cores  # noqa: E402
+from serving import events, flags, loader, monitoring, transport  # noqa: E402
+from serving.errors import ServingError  # noqa: E402
+from serving.manager import Manager  # noqa: E402
+from serving.predict import Limits  # noqa: E402
+from serving.servicer import Servicer  # noqa: E402
+from serving.source import Source  # noqa: E402
+
+
+class Server:
+    """One model server in this process.
+
+    Args:
+        options: The command line.
+
+    Raises:
+        ServingError: If the options contradict each other or a file that
+            they name cannot be read.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self.metrics = monitoring.Metrics()
+        limits = Limits(
+            batch_rows=options.max_batch_rows,
+            row_width=options.max_row_width,
+            tensor_bytes=options.max_tensor_bytes,
+            check_method_name=options.enable_signature_method_name_check,
+            as_tensor_content=options.enable_serialization_as_tensor_content,
+        )
+        load = loader.Loader(
+            limits,
+            self.metrics,
+            options.saved_model_tags.split(","),
+            _session_config(options),
+            max(1, options.num_request_iterations_for_warmup)
+            if options.enable_model_warmup
+            else 0,
+        )
+        manager = Manager(
+            load,
+            options.max_num_load_retries,
+            max(0.0, options.load_retry_interval_micros / 1e6),
+            options.num_load_threads or 4 * (os.cpu_count() or 1),
+        )
+        self.core = cores.Core(
+            manager,
+            Source(manager, options.file_system_poll_wait_seconds),
+            options.allow_version_labels_for_unavailable_models,
+        )
+        self.servicer = Servicer(self.core, limits, self.metrics)
+        self._stopping = threading.Event()
+        self._endpoints: list[Any] = []
+
+    def start(self) -> None:
+        """Loads the models, then opens the ports.
+
+        Raises:
+            ServingError: If a model cannot be loaded or a port is in use.
+        """
+        options = self._options
+        for port in {options.port, options.rest_api_port} - {0}:
+            transport.check_port(port)
+        self.core.start(self._read_config(), self._stopping.is_set)
+        self._endpoints.append(self._open_grpc())
+        events.info(
+            "server_ready",
+            port=options.port,
+            rest_api_port=options.rest_api_port,
+            pid=os.getpid(),
+        )
+        pause = options.model_config_file_poll_wait_seconds
+        if options.model_config_file and pause > 0:
+            threading.Thread(
+                target=self._follow_config, name="poll-config", daemon=True
+            ).start()
+
+    def _open_grpc(self) -> transport.Transport:
+        options = self._options
+        opened = transport.Transport(
+            self.servicer,
+            options.grpc_max_threads,
+            options.max_request_bytes,
+            options.max_concurrent_requests,
+            options.grpc_channel_arguments,
+            options.enable_grpc_healthcheck_service,
+        )
+        if options.port:
+            opened.listen(f"0.0.0.0:{options.port}")
+        if options.grpc_socket_path:
+            opened.listen(f"unix:{options.grpc_socket_path}")
+        opened.start()
+        return opened
+
+    def _read_config(self) -> Any:
+        options = self._options
+        if options.model_config_file:
+            return cores.read_config(Path(options.model_config_file))
+        config = cores.ModelServerConfig()
+        config.model_config_list.config.add(
+            name=options.model_name,
+            base_path=options.model_base_path,
+            model_platform="tensorflow",
+        )
+        return config
+
+    def _follow_config(self) -> None:
+        path = Path(self._options.model_config_file)
+        told = ""
+        while not self._stopping.wait(
+            self._options.model_config_file_poll_wait_seconds
+        ):
+            try:
+                config = cores.read_config(path)
+                if not self.core.is_applied(config):
+                    self.core.reload(config, _changes(path, self._stopping))
+                told = ""
+            except Exception as error:
+                # The old config stays; said once, not with every look.
+                if str(error) != told and not self._stopping.is_set():
+                    told = str(error)
+                    events.error(
+                        "config_refused",
+                        trace=not isinstance(error, ServingError),
+                        path=path,
+                        error=error,
+                    )
+
+    def stop(self, grace_seconds: float | None = None) -> None:
+        """Refuses new requests, lets those in flight finish, frees all.
+
+        Args:
+            grace_seconds: After which they are cut off.
+        """
+        self._stopping.set()
+        if grace_seconds is None:
+            grace_seconds = self._options.drain_seconds
+        for opened in self._endpoints:
+            opened.stop(grace_seconds)
+        self._endpoints = []
+        self.core.stop(grace_seconds)
+
+    def interrupt(self) -> None:
+        """Ends a `start` that waits for models; safe in a signal handler."""
+        self._stopping.set()
+
+    def wait(self) -> None:
+        """Returns when the server is to stop."""
+        self._stopping.wait()
+
+
+def _changes(path: Path, stopping: threading.Event) -> Any:
+    """Whether a wait for the file's models is moot: the file changed."""
+
+    def stamp() -> tuple:
+        try:
+            facts = path.stat()
+            return facts.st_ino, facts.st_mtime_ns, facts.st_size
+        except OSError:
+            return ()
+
+    first = stamp()
+    return lambda: stopping.is_set() or stamp() != first
+
+
+def _session_config(options: argparse.Namespace) -> Any:
+    config = tf.compat.v1.ConfigProto()
+    path = options.tensorflow_session_config_file
+    if path:
+        try:
+            text_format.Parse(Path(path).read_text("utf-8"), config)
+        except (OSError, ValueError, text_format.ParseError) as error:
+            raise ServingError(
+                "`--tensorflow_session_config_file` must be the text of a "
+                f"ConfigProto. Received: {error} (from {path}).",
+                "INVALID_ARGUMENT",
+            ) from error
+        return config
+    both = options.tensorflow_session_parallelism
+    config.intra_op_parallelism_threads = (
+        both or options.tensorflow_intra_op_parallelism
+    )
+    config.inter_op_parallelism_threads = (
+        both or options.tensorflow_inter_op_parallelism
+    )
+    return config
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs a server until SIGTERM or Ctrl-C.
+
+    Returns:
+        Exit status: 0 after a drained stop, 255 if it could not start.
+    """
+    events.setup()
+    options = flags.parse(arguments)
+    if options.version:
+        sys.stdout.write(f"TensorFlow Library: {tf.__version__}\n")
+        return 0
+    try:
+        server = Server(options)
+    except ServingError as error:
+        return _fail(error)
+
+    def stop(number: int, frame: object) -> None:
+        del number, frame
+        server.interrupt()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    try:
+        server.start()
+    except ServingError as error:
+        status = _fail(error)
+        # Loading threads may be inside TensorFlow: leave without them.
+        os._exit(status)
+    server.wait()
+    events.info("server_stopping", grace=options.drain_seconds)
+    server.stop()
+    events.info("server_stopped")
+    return 0
+
+
+def _fail(error: ServingError) -> int:
+    events.error("server_failed", code=error.code, error=error)
+    # TensorFlow Serving says this on standard output.
+    sys.stdout.write(f"Failed to start server. Error: {error.code}: {error}\n")
+    sys.stdout.flush()
+    return 255
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
