@@ -27,8 +27,9 @@ from serving import codes, events
 from serving.errors import ServingError
 from serving.servicer import Servicer
 
-_SERVICE = "tensorflow.serving."
 _STATUSES = {status.name: status for status in grpc.StatusCode}
+# Deadlines beyond this are none: gRPC gives callers without one centuries.
+_FAR_SECONDS = 1e8
 
 
 class Transport:
@@ -72,8 +73,9 @@ class Transport:
             options=options,
             maximum_concurrent_rpcs=max_concurrent_requests,
         )
-        for handler in _handlers(servicer, *self._pools[1:]):
-            self._server.add_generic_rpc_handlers((handler,))
+        self._server.add_generic_rpc_handlers(
+            _handlers(servicer, *self._pools[1:])
+        )
         if with_health:
             _add_health(self._server)
 
@@ -122,6 +124,7 @@ def check_port(port: int) -> None:
         ServingError: If the port is taken.
     """
     with socket.socket() as probe:
+        # As the server will bind: a port in TIME_WAIT is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("0.0.0.0", port))
@@ -142,91 +145,143 @@ def _handlers(
     servicer: Servicer,
     reload_pool: futures.ThreadPoolExecutor,
     status_pool: futures.ThreadPoolExecutor,
-) -> list[grpc.GenericRpcHandler]:
-    def handler(method: Callable[..., Any], request: Any, api: str = "") -> Any:
-        behaviour = _behaviour(servicer, method, api)
-        if request is model_management_pb2.ReloadConfigRequest:
-            behaviour.experimental_thread_pool = reload_pool  # type: ignore
-        elif request is get_model_status_pb2.GetModelStatusRequest:
-            behaviour.experimental_thread_pool = status_pool  # type: ignore
-        return grpc.unary_unary_rpc_method_handler(
-            behaviour, request.FromString, _serialize
-        )
-
+) -> tuple[grpc.GenericRpcHandler, ...]:
     prediction = {
-        "Predict": handler(
-            servicer.predict, predict_pb2.PredictRequest, "Predict"
+        "Predict": _counted(
+            servicer, servicer.predict, predict_pb2.PredictRequest, "Predict"
         ),
-        "Classify": handler(
+        "Classify": _counted(
+            servicer,
             servicer.classify,
             classification_pb2.ClassificationRequest,
             "Classify",
         ),
-        "Regress": handler(
-            servicer.regress, regression_pb2.RegressionRequest, "Regress"
+        "Regress": _counted(
+            servicer,
+            servicer.regress,
+            regression_pb2.RegressionRequest,
+            "Regress",
         ),
-        "MultiInference": handler(
+        "MultiInference": _plain(
             servicer.multi_inference, inference_pb2.MultiInferenceRequest
         ),
-        "GetModelMetadata": handler(
+        "GetModelMetadata": _plain(
             servicer.get_model_metadata,
             get_model_metadata_pb2.GetModelMetadataRequest,
         ),
     }
     model = {
-        "GetModelStatus": handler(
+        "GetModelStatus": _plain(
             servicer.get_model_status,
             get_model_status_pb2.GetModelStatusRequest,
+            status_pool,
         ),
-        "HandleReloadConfigRequest": handler(
-            servicer.reload_config, model_management_pb2.ReloadConfigRequest
+        "HandleReloadConfigRequest": _unary(
+            _reload(servicer),
+            model_management_pb2.ReloadConfigRequest,
+            reload_pool,
         ),
     }
-    return [
-        grpc.method_handlers_generic_handler(_SERVICE + name, methods)
-        for name, methods in (
-            ("PredictionService", prediction),
-            ("ModelService", model),
-        )
-    ]
+    return (
+        grpc.method_handlers_generic_handler(
+            "tensorflow.serving.PredictionService", prediction
+        ),
+        grpc.method_handlers_generic_handler(
+            "tensorflow.serving.ModelService", model
+        ),
+    )
+
+
+def _timeout(context: grpc.ServicerContext) -> float | None:
+    remaining = context.time_remaining()
+    if remaining is None or remaining > _FAR_SECONDS:
+        return None
+    if remaining <= 0:
+        raise ServingError("Deadline Exceeded", "DEADLINE_EXCEEDED")
+    return remaining
+
+
+def _counted(
+    servicer: Servicer, method: Callable[..., Any], request: Any, api: str
+) -> Any:
+    """A method that TensorFlow Serving counts and times."""
+    count = servicer.metrics.request_count
+    latency = servicer.metrics.request_latency
+
+    def answer(request: Any, context: grpc.ServicerContext) -> Any:
+        start = time.perf_counter()
+        name = request.model_spec.name
+        try:
+            response = method(request, _timeout(context))
+        except Exception as error:
+            found = as_serving_error(error, api)
+            count.add((name, found.code))
+            _abort(context, found)
+        else:
+            count.add((name, "OK"))
+            latency.add((name, api, "GRPC"), time.perf_counter() - start)
+            return response
+
+    return _unary(answer, request)
+
+
+def _plain(
+    method: Callable[..., Any],
+    request: Any,
+    pool: futures.ThreadPoolExecutor | None = None,
+) -> Any:
+    def answer(request: Any, context: grpc.ServicerContext) -> Any:
+        try:
+            return method(request, _timeout(context))
+        except Exception as error:
+            _abort(context, as_serving_error(error, method.__name__))
+
+    return _unary(answer, request, pool)
+
+
+def _reload(servicer: Servicer) -> Callable[..., Any]:
+    def answer(request: Any, context: grpc.ServicerContext) -> Any:
+        try:
+            # Deadline passed or caller gone: nobody waits for the answer.
+            return servicer.reload_config(
+                request, lambda: not context.is_active()
+            )
+        except Exception as error:
+            _abort(context, as_serving_error(error, "reload"))
+
+    return answer
+
+
+def as_serving_error(error: Exception, where: str) -> ServingError:
+    """What a caller is told; a fault of ours is logged."""
+    if isinstance(error, ServingError):
+        if not error.code:
+            error.code = "UNKNOWN"
+        return error
+    if isinstance(error, MemoryError):
+        return ServingError("Out of memory", "RESOURCE_EXHAUSTED")
+    events.error("request_crashed", trace=True, api=where, error=error)
+    return ServingError(f"{type(error).__name__}: {error}", "INTERNAL")
+
+
+def _abort(context: grpc.ServicerContext, error: ServingError) -> None:
+    context.abort(_STATUSES[error.code], codes.truncate(str(error)))
+
+
+def _unary(
+    behaviour: Callable[..., Any],
+    request: Any,
+    pool: futures.ThreadPoolExecutor | None = None,
+) -> Any:
+    if pool is not None:
+        behaviour.experimental_thread_pool = pool  # type: ignore[attr-defined]
+    return grpc.unary_unary_rpc_method_handler(
+        behaviour, request.FromString, _serialize
+    )
 
 
 def _serialize(message: Any) -> bytes:
     return message.SerializeToString()
-
-
-def _behaviour(
-    servicer: Servicer, method: Callable[..., Any], api: str
-) -> Callable[[Any, grpc.ServicerContext], Any]:
-    """A method with deadline, status codes and counting."""
-    metrics = servicer.metrics
-    is_reload = method == servicer.reload_config
-
-    def answer(request: Any, context: grpc.ServicerContext) -> Any:
-        start = time.perf_counter()
-        try:
-            if is_reload:
-                response = method(request, lambda: not context.is_active())
-            else:
-                response = method(request, context.time_remaining())
-        except ServingError as error:
-            code, message = error.code or "UNKNOWN", str(error)
-        except Exception as error:
-            events.error("request_failed", trace=True, error=error)
-            code, message = "INTERNAL", f"{type(error).__name__}: {error}"
-        else:
-            if api:
-                name = request.model_spec.name
-                metrics.request_count.add((name, "OK"))
-                metrics.request_latency.add(
-                    (name, api, "GRPC"), time.perf_counter() - start
-                )
-            return response
-        if api:
-            metrics.request_count.add((request.model_spec.name, code))
-        context.abort(_STATUSES[code], codes.truncate(message))
-
-    return answer
 
 
 def _add_health(server: grpc.Server) -> None:
