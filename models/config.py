@@ -109,6 +109,11 @@ class RetrievalConfig:
         validation_users: Users drawn for validation, 0 for all.
         recency_half_life: Share of the train part's duration after which a
             target counts half, 0 for equal weights. Temporal splits only.
+        horizon: How many interactions ahead a state learns to predict, each
+            target drawn back by up to that many less one. 1 predicts the next
+            item; 0 takes the mean number of validation targets a user for
+            temporal splits, where one answer stands for all of them, and 1
+            otherwise.
         refit: Whether the final model also trains on the validation part.
         ranking_holdout: Share of the train targets the base model does not
             train on; the ranking model learns from lists made there.
@@ -119,7 +124,7 @@ class RetrievalConfig:
     history_length: int = 100
     num_layers: int = 2
     num_heads: int = 2
-    dropout: float = 0.3
+    dropout: float = 0.2
     item_id: bool = True
     item_features: tuple[str, ...] = ("*",)
     user_id: bool = False
@@ -136,15 +141,16 @@ class RetrievalConfig:
     temperature: float = 1.0
     label_smoothing: float = 0.0
     batch_positions: int = 2048
-    learning_rate: float = 0.003
+    learning_rate: float = 0.005
     warmup_share: float = 0.05
     weight_decay: float = 0.01
     clip_norm: float = 5.0
     averaging: float = 0.99
-    epochs: int = 20
+    epochs: int = 12
     patience: int = 3
     validation_users: int = 5000
     recency_half_life: float = 0.0
+    horizon: int = 0
     refit: bool = True
     ranking_holdout: float = 0.1
 
@@ -164,6 +170,7 @@ class RetrievalConfig:
             "num_uniform_negatives",
             "num_hard_negatives",
             "validation_users",
+            "horizon",
         )
         shares = (
             "dropout",
@@ -248,10 +255,10 @@ class RankingConfig:
     num_cross_layers: int = 2
     hidden_units: tuple[int, ...] = (64, 32)
     dropout: float = 0.1
-    learning_rate: float = 0.003
+    learning_rate: float = 0.005
     weight_decay: float = 0.01
     batch_size: int = 128
-    epochs: int = 20
+    epochs: int = 12
     patience: int = 3
     max_lists: int = 40_000
     rating_weight: float = 0.1

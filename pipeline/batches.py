@@ -35,12 +35,14 @@ class Part:
         first_row: Row of the first user among all users.
         stops: int64 `[E]`, the end of the events an event may depend on.
         weights: float32 `[E]`, weight of each event as a target; 0 never.
+        horizon: Targets are predicted up to so many events early; 1 never is.
     """
 
     sequences: Sequences
     first_row: int
     stops: np.ndarray
     weights: np.ndarray
+    horizon: int = 1
 
 
 def position_stops(sequences: Sequences) -> np.ndarray:
@@ -263,7 +265,7 @@ def _batches(
         ]
     for group in rng.permutation(len(groups)):
         members, width = groups[group]
-        batch = _batch(part, windows, members, width)
+        batch = _batch(part, windows, members, width, rng)
         if len(batch["target"]):
             rows = windows.rows[members] + part.first_row
             batch["user_index"] = (rows + FIRST_USER).astype(np.int32)
@@ -277,7 +279,11 @@ def _batches(
 
 
 def _batch(
-    part: Part, windows: _Windows, members: np.ndarray, width: int
+    part: Part,
+    windows: _Windows,
+    members: np.ndarray,
+    width: int,
+    rng: np.random.Generator,
 ) -> dict[str, Any]:
     """Inputs and targets of some windows, padded to `width` positions."""
     sequences = part.sequences
@@ -291,12 +297,17 @@ def _batch(
     row = np.repeat(np.arange(len(members)), counts)
     place = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
     event = first[row] + place
-    read = part.stops[event] - start[row]
+    begin = sequences.offsets[windows.rows[members][row]]
+    # Drawn back, a state has still read only what it may; it stays inside
+    # the window, at its first item unless the sequence starts here too.
+    early = rng.integers(0, part.horizon, len(event))
+    floor = start[row] + (start[row] > begin)
+    stop_of = np.maximum(part.stops[event] - early, floor)
+    stop_of = np.minimum(stop_of, part.stops[event])
+    read = stop_of - start[row]
     # Nothing read is the start of a sequence only where the window is one;
     # elsewhere ties have pushed the state out of the window.
-    reachable = (read > 0) | (
-        part.stops[event] == sequences.offsets[:-1][windows.rows[members][row]]
-    )
+    reachable = (read > 0) | (stop_of == begin)
     trained = reachable & (part.weights[event] > 0)
     row, event, read = row[trained], event[trained], read[trained]
     state = np.where(read > 0, width - sizes[row] + read, 0)

@@ -116,6 +116,19 @@ def target_weights(
     return weights
 
 
+def horizon(
+    options: RetrievalConfig, prepared: Prepared, sequences: Sequences
+) -> int:
+    """How far ahead states learn to predict; resolves 0."""
+    if options.horizon:
+        return options.horizon
+    later = sequences.parts == VALIDATION
+    if prepared.split != "temporal" or not later.any():
+        return 1
+    users = np.unique(batches.users_of(sequences)[later])
+    return max(1, round(int(later.sum()) / len(users)))
+
+
 def _build(
     config: Config,
     prepared: Prepared,
@@ -172,8 +185,9 @@ def _train(
             order = np.lexsort([rng.random(len(users)), users])
             events = batches.reorder(visible, order)
         stops = batches.stops(events, prepared.split)
-        yield batches.Part(events, 0, stops, weights)
+        yield batches.Part(events, 0, stops, weights, reach)
 
+    reach = horizon(options, prepared, sequences)
     dataset = batches.training(
         read,
         prepared.users,

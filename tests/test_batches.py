@@ -14,14 +14,22 @@ def make(rows=ROWS, **options):
     return make_prepared(rows, 10, parts=np.array(parts), **options)
 
 
-def epoch(prepared, length=4, positions=16, seed=0, weights=None, split=None):
+def epoch(
+    prepared,
+    length=4,
+    positions=16,
+    seed=0,
+    weights=None,
+    split=None,
+    horizon=1,
+):
     sequences = prepared.sequences()
     if weights is None:
         weights = np.ones(len(sequences.item_indices), np.float32)
     stops = batches.stops(sequences, split or prepared.split)
 
     def read(rng):
-        yield batches.Part(sequences, 0, stops, weights)
+        yield batches.Part(sequences, 0, stops, weights, horizon)
 
     return batches.training(
         read, prepared.users, prepared.context_specs, length, positions, seed
@@ -126,6 +134,19 @@ def test_states_pushed_out_of_the_window_are_left_out():
         if read:
             assert times[read[-1] - 2] < times[target - 2]
             assert times[read[-1] - 1] == times[target - 2]
+
+
+def test_a_horizon_draws_states_back():
+    rows = [list(range(2, 62))]
+    prepared = make_prepared(rows, 70, parts=np.zeros(60))
+    gaps = []
+    for _, read, target in examples(epoch(prepared, length=10, horizon=4)):
+        gaps.append(target - (read[-1] if read else 1))
+        assert read == list(
+            range(target - gaps[-1] - len(read) + 1, target - gaps[-1] + 1)
+        )
+    assert len(gaps) == 60
+    assert set(gaps) == {1, 2, 3, 4}
 
 
 def test_a_batch_has_about_the_positions_asked_for():
