@@ -9,25 +9,26 @@ import argparse
 import os
 from collections.abc import Sequence
 
-Flags = argparse.Namespace
+from serving.errors import ServingError
 
 _INT32_MAX = 2**31 - 1
 _CPUS = os.cpu_count() or 1
 
 
-def parse(arguments: Sequence[str] | None = None) -> Flags:
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parses the command line; ends the process with status 2 on an error."""
-    parser = _parser()
-    flags = parser.parse_args(arguments)
+    return _parser().parse_args(arguments)
+
+
+def check(flags: argparse.Namespace) -> None:
+    """Looks at flags that exclude or need each other.
+
+    Raises:
+        ServingError: In TensorFlow Serving's words.
+    """
     problem = _problem(flags)
     if problem:
-        parser.error(problem)
-    return flags
-
-
-def help_text() -> str:
-    """What `--help` shows."""
-    return _parser().format_help()
+        raise ServingError(problem, "INVALID_ARGUMENT")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -222,7 +222,7 @@ def _check_classify(signature: Signature, limits: Limits) -> list[str]:
             f"{signature.definition}",
             _INVALID,
         )
-    names = [
+    names: list[str] = [
         name for name in ("classes", "scores") if name in signature.fetches
     ]
     if not names:

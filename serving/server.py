@@ -21,6 +21,7 @@ from collections.abc import Sequence  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
+import grpc  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from google.protobuf import text_format  # noqa: E402
 
@@ -62,6 +63,7 @@ class Server:
             max(1, options.num_request_iterations_for_warmup)
             if options.enable_model_warmup
             else 0,
+            _batcher(options, self.metrics),
         )
         manager = Manager(
             load,
@@ -85,10 +87,16 @@ class Server:
             ServingError: If a model cannot be loaded or a port is in use.
         """
         options = self._options
+        credentials = None
+        if options.ssl_config_file:
+            from serving import tls
+
+            credentials = tls.server_credentials(options.ssl_config_file)
         for port in {options.port, options.rest_api_port} - {0}:
             transport.check_port(port)
         self.core.start(self._read_config(), self._stopping.is_set)
-        self._endpoints.append(self._open_grpc())
+        self._open_rest()
+        self._endpoints.append(self._open_grpc(credentials))
         events.info(
             "server_ready",
             port=options.port,
@@ -101,7 +109,26 @@ class Server:
                 target=self._follow_config, name="poll-config", daemon=True
             ).start()
 
-    def _open_grpc(self) -> transport.Transport:
+    def _open_rest(self) -> None:
+        options = self._options
+        if not options.rest_api_port:
+            return
+        if options.rest_api_port == options.port:
+            events.error(
+                "rest_refused",
+                error="--rest_api_port must differ from --port",
+            )
+            return
+        from serving import rest
+
+        try:
+            self._endpoints.append(rest.start(self.servicer, options))
+        except OSError as error:
+            raise transport.taken(f"port {options.rest_api_port}") from error
+
+    def _open_grpc(
+        self, credentials: grpc.ServerCredentials | None
+    ) -> transport.Transport:
         options = self._options
         opened = transport.Transport(
             self.servicer,
@@ -112,9 +139,9 @@ class Server:
             options.enable_grpc_healthcheck_service,
         )
         if options.port:
-            opened.listen(f"0.0.0.0:{options.port}")
+            opened.listen(f"0.0.0.0:{options.port}", credentials)
         if options.grpc_socket_path:
-            opened.listen(f"unix:{options.grpc_socket_path}")
+            opened.listen(f"unix:{options.grpc_socket_path}", credentials)
         opened.start()
         return opened
 
@@ -212,6 +239,18 @@ def _session_config(options: argparse.Namespace) -> Any:
     return config
 
 
+def _batcher(options: argparse.Namespace, metrics: monitoring.Metrics) -> Any:
+    if not options.enable_batching:
+        return None
+    from serving import batching
+
+    return batching.load(
+        options.batching_parameters_file,
+        options.enable_per_model_batching_parameters,
+        metrics,
+    )
+
+
 def main(arguments: Sequence[str]) -> int:
     """Runs a server until SIGTERM or Ctrl-C.
 
@@ -224,6 +263,7 @@ def main(arguments: Sequence[str]) -> int:
         sys.stdout.write(f"TensorFlow Library: {tf.__version__}\n")
         return 0
     try:
+        flags.check(options)
         server = Server(options)
     except ServingError as error:
         return _fail(error)
@@ -248,7 +288,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _fail(error: ServingError) -> int:
-    events.error("server_failed", code=error.code, error=error)
     # TensorFlow Serving says this on standard output.
     sys.stdout.write(f"Failed to start server. Error: {error.code}: {error}\n")
     sys.stdout.flush()
