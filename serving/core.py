@@ -16,8 +16,9 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from serving import events, versions
 from serving.errors import ServingError
-from serving.manager import Manager, State, Version
+from serving.manager import Manager
 from serving.source import Source, Watched
+from serving.states import State, Version
 
 ModelServerConfig = model_server_config_pb2.ModelServerConfig
 _INVALID = "INVALID_ARGUMENT"
