@@ -102,6 +102,12 @@ protos: setup-dev ## generate serving/wire from its .proto files
 	$(RUN) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. \
 		serving/wire/*.proto
 
+init-config: setup ## print a config for INTERACTIONS=<file> [ITEMS= USERS=]
+	@$(RUN) -m pipeline $@ --interactions '$(INTERACTIONS)' \
+		$(if $(ITEMS),--items '$(ITEMS)') $(if $(USERS),--users '$(USERS)')
+check: setup ## report on a config's data without training
+	$(STEP) $@
+
 lint: setup-dev ## ruff: format and rules
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .

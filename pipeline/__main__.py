@@ -3,7 +3,6 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from models.config import ConfigError
 from pipeline import config as configuration
@@ -31,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the exit status is 0, or 1 with a clear message."""
     options = _parser().parse_args(arguments)
     try:
+        if options.command == "init-config":
+            print(_draft(options), end="")
+            return 0
         config = configuration.load(options.config, options.set)
         console.quiet_native_logs(config.run_directory / "native.log")
         options.handler(config, options)
@@ -68,6 +70,17 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(handler=_step)
     back = commands.add_parser("rollback", help="return to the last release")
     back.set_defaults(handler=_rollback)
+    start = commands.add_parser(
+        "init-config", help="write a config from the files of a log"
+    )
+    for name in ("interactions", "items", "users"):
+        required = name == "interactions"
+        start.add_argument(f"--{name}", required=required, default="")
+    look = commands.add_parser("check", help="report on a config's data")
+    look.add_argument(
+        "config", nargs="?", default=argparse.SUPPRESS, metavar="CONFIG"
+    )
+    look.set_defaults(handler=_check)
     show = commands.add_parser("recommend", help="ask a running server")
     show.add_argument("--user", default="")
     show.add_argument("--history", default="", help="item ids, commas between")
@@ -94,6 +107,18 @@ def _rollback(config: Config, options: argparse.Namespace) -> None:
     print(f"rollback: version {after} is live again, {before} is not")
 
 
+def _draft(options: argparse.Namespace) -> str:
+    from pipeline import draft
+
+    return draft.init_config(options.interactions, options.items, options.users)
+
+
+def _check(config: Config, options: argparse.Namespace) -> None:
+    from pipeline import inspect_data
+
+    print("\n".join(inspect_data.check(config)))
+
+
 def _recommend(config: Config, options: argparse.Namespace) -> None:
     from pipeline import showcase
 
@@ -113,7 +138,7 @@ def _demo(config: Config, options: argparse.Namespace) -> None:
     run.publish()
     print(showcase.demo(run, console.progress))
     print(console.evaluation(run.evaluation))
-    print(console.next_commands(Path(options.config)))
+    print(console.next_commands(run.prepared()))
 
 
 def _complain(kind: str, message: str) -> None:

@@ -72,13 +72,15 @@ def evaluation(path: Path) -> str:
     return report.table(json.loads(path.read_text(encoding="utf-8")))
 
 
-def next_commands(config: Path) -> str:
-    """What to try after the demo."""
+def next_commands(prepared: Prepared) -> str:
+    """What to try after the demo, with ids that exist."""
+    first, second = prepared.items.ids[2:4]
     return "\n".join(
         [
             "Next:",
-            "  make serve                             # in one terminal",
-            "  make recommend HISTORY=<item>,<item>   # in another",
+            "  make serve                            # in one terminal",
+            f"  make recommend HISTORY={first},{second}"
+            "   # in another: after two items",
             "  make retrain CONFIG=pipeline/configs/movielens-100k.toml",
         ]
     )

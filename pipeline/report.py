@@ -115,10 +115,14 @@ def _slices(evaluation: dict[str, Any]) -> Table:
         if row["model"] == "retrieval"
     }
     for row in evaluation["rows"]:
-        if row["model"] == "two_stage" and row["slice"] != "all":
-            name = row["slice"]
-            if name.startswith(_DECILES):
-                name = f"items, tenth {name[len(_DECILES) :]} by popularity"
+        name = row["slice"]
+        # The tenths by popularity are in evaluation.json; here they would
+        # push the models out of sight.
+        if (
+            row["model"] == "two_stage"
+            and name != "all"
+            and not name.startswith(_DECILES)
+        ):
             made.add_row(
                 name,
                 f"{row['users']:,}",
