@@ -6,12 +6,13 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from rich.console import Console
 from rich.table import Table
 
 from pipeline.prepare import Prepared
+from pipeline.summary import describe
 
 _START = time.monotonic()
 
@@ -59,10 +60,7 @@ def text(*tables: Table) -> str:
 
 def summary(prepared: Prepared) -> str:
     """The data summary of the prepare step."""
-    table = Table(title="data", show_header=False)
-    for name, value in _flat(prepared.summary):
-        table.add_row(name, value)
-    return text(table)
+    return "\n".join(describe(prepared.summary))
 
 
 def evaluation(path: Path) -> str:
@@ -84,16 +82,3 @@ def next_commands(prepared: Prepared) -> str:
             "  make retrain CONFIG=pipeline/configs/movielens-100k.toml",
         ]
     )
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    rows = []
-    for name, value in values.items():
-        label = f"{prefix}{name}"
-        if isinstance(value, dict):
-            rows += _flat(value, f"{label} ")
-        elif isinstance(value, float):
-            rows.append((label, f"{value:.4g}"))
-        else:
-            rows.append((label, str(value)))
-    return rows
