@@ -169,9 +169,14 @@ class Bundle:
             options = timed = _options(timeout_in_ms=milliseconds)
         start = time.perf_counter()
         try:
-            return pywrap_tf_session.TF_SessionRun_wrapper(
+            arrays = pywrap_tf_session.TF_SessionRun_wrapper(
                 self._session._session, options, feeds, fetches, [], None
             )
+            # A string without dimensions comes as plain bytes.
+            return [
+                np.array(array, object) if type(array) is bytes else array
+                for array in arrays
+            ]
         except tf.errors.OpError as error:
             raise translate(error) from error
         except (TypeError, ValueError) as error:
