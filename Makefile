@@ -102,6 +102,8 @@ protos: setup-dev ## generate serving/wire from its .proto files
 	$(RUN) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. \
 		serving/wire/*.proto
 
+ablation: setup ## what each choice is worth; SEEDS=1..3 ONLY=<part of a name>
+	$(STEP) $@ $(if $(SEEDS),--seeds $(SEEDS)) $(if $(ONLY),--only '$(ONLY)')
 init-config: setup ## print a config for INTERACTIONS=<file> [ITEMS= USERS=]
 	@$(RUN) -m pipeline $@ --interactions '$(INTERACTIONS)' \
 		$(if $(ITEMS),--items '$(ITEMS)') $(if $(USERS),--users '$(USERS)')

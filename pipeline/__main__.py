@@ -81,6 +81,12 @@ def _parser() -> argparse.ArgumentParser:
         "config", nargs="?", default=argparse.SUPPRESS, metavar="CONFIG"
     )
     look.set_defaults(handler=_check)
+    worth = commands.add_parser(
+        "ablation", help="measure what each choice is worth"
+    )
+    worth.add_argument("--seeds", type=int, default=1, choices=(1, 2, 3))
+    worth.add_argument("--only", default="", help="part of a variant's name")
+    worth.set_defaults(handler=_ablation)
     show = commands.add_parser("recommend", help="ask a running server")
     show.add_argument("--user", default="")
     show.add_argument("--history", default="", help="item ids, commas between")
@@ -117,6 +123,13 @@ def _check(config: Config, options: argparse.Namespace) -> None:
     from pipeline import inspect_data
 
     print("\n".join(inspect_data.check(config)))
+
+
+def _ablation(config: Config, options: argparse.Namespace) -> None:
+    from pipeline import ablation
+
+    rows = ablation.run(config, options.seeds, options.only, console.progress)
+    print(console.text(ablation.table(rows)))
 
 
 def _recommend(config: Config, options: argparse.Namespace) -> None:

@@ -171,6 +171,12 @@ class Config:
                 self.seed >= 0,
                 f"`seed` must not be negative. Received: {self.seed}.",
             ),
+            (
+                self.evaluate.part == "test" or not self.retrieval.refit,
+                "`evaluate.part` must be 'test' where `retrieval.refit` is "
+                "true: a model refitted on the validation part has seen its "
+                "answers. Received: 'validation'. Set retrieval.refit=false.",
+            ),
         )
 
     @property

@@ -77,6 +77,7 @@ def test_overrides_win_and_may_leave_quotes_out(tmp_path: Path) -> None:
         MINIMAL + "[index]\nnum_candidates = 5\n",
         "index.num_candidates=7",
         "evaluate.part=validation",
+        "retrieval.refit=false",
         "publish.must_beat=['random']",
     )
     assert config.index.num_candidates == 7
@@ -102,3 +103,10 @@ def test_a_missing_file_and_broken_toml_say_so(tmp_path: Path) -> None:
         configuration.load(tmp_path / "absent.toml")
     with pytest.raises(ConfigError, match="must be TOML"):
         _load(tmp_path, "name = ")
+
+
+def test_a_refitted_model_is_not_evaluated_on_what_it_was_fitted_on(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(ConfigError, match="has seen its answers"):
+        _load(tmp_path, MINIMAL + '[evaluate]\npart = "validation"\n')

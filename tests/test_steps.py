@@ -42,7 +42,7 @@ def test_a_changed_section_reruns_its_step_and_those_after(
     tiny_run: Run, tmp_path: Path
 ) -> None:
     run = _copy_of(tiny_run, tmp_path)
-    lines = _lines(run, evaluate=EvaluateConfig(part="validation"))
+    lines = _lines(run, evaluate=EvaluateConfig(bootstrap_samples=100))
     ran = [line.split(":")[0] for line in lines if line.endswith("running")]
     assert ran == ["evaluate"]
     before = manifest.read(run.config.run_directory / "index")

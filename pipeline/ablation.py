@@ -1,0 +1,169 @@
+"""What each choice is worth, measured on the validation part.
+
+Every variant changes the config in one place, trains both stages with one to
+three seeds and reads the validation figures that training wrote. The test part
+is not touched: the defaults are chosen from this table.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from models.config import RANKING_FEATURES
+from pipeline import manifest
+from pipeline.config import Config
+from pipeline.steps import Run
+
+METRIC = "ndcg@10"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One change to the config.
+
+    Attributes:
+        name: As the table shows it.
+        section: "retrieval" or "ranking"; the other stage stays as it is.
+        changes: Option values by name.
+    """
+
+    name: str
+    section: str
+    changes: dict[str, Any]
+
+
+def variants(config: Config) -> list[Variant]:
+    """The config as it is, then every change of one choice."""
+    sampled = {"loss": "in_batch"}
+    retrieval: dict[str, dict[str, Any]] = {
+        "as configured": {},
+        **{
+            f"encoder {name}": {"encoder": name}
+            for name in ("bow", "cnn", "rnn", "attention")
+            if name != config.retrieval.encoder
+        },
+        "loss full softmax": {"loss": "full"},
+        "loss in-batch, logQ, uniform negatives": sampled,
+        "loss in-batch, logQ": sampled | {"num_uniform_negatives": 0},
+        "loss in-batch, no logQ": sampled
+        | {"num_uniform_negatives": 0, "logq": False},
+        "loss in-batch, accidental hits kept": sampled
+        | {"remove_accidental_hits": False},
+        "loss in-batch, 64 hard negatives": sampled
+        | {"num_hard_negatives": 64},
+        "no item features": {"item_features": ()},
+        "no user features": {"user_features": ()},
+        "no item ids": {"item_id": False},
+        "user ids": {"user_id": True},
+        "no id dropout": {"id_dropout": 0.0},
+        "no averaged weights": {"averaging": 0.0},
+    }
+    ranking = {
+        f"ranking without {group}": {
+            "features": tuple(
+                name for name in config.ranking.features if name != group
+            )
+        }
+        for group in RANKING_FEATURES
+        if group in config.ranking.features
+    }
+    ranking["ranking without feature cross"] = {"num_cross_layers": 0}
+    return [
+        Variant(name, "retrieval", changes)
+        for name, changes in retrieval.items()
+    ] + [Variant(name, "ranking", changes) for name, changes in ranking.items()]
+
+
+def run(
+    config: Config,
+    num_seeds: int,
+    pattern: str,
+    progress: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    """Trains every variant and writes `ablation.json` as it goes.
+
+    Args:
+        config: The starting point.
+        num_seeds: Seeds a variant, the config's own and those after it.
+        pattern: Only variants whose name contains it; "" for all.
+        progress: Receives one line at a time.
+
+    Returns:
+        One row a variant.
+    """
+    rows: list[dict[str, Any]] = []
+    directory = config.run_directory / "ablation"
+    directory.mkdir(parents=True, exist_ok=True)
+    for variant in variants(config):
+        if pattern not in variant.name:
+            continue
+        progress(f"ablation: {variant.name}")
+        section = replace(getattr(config, variant.section), **variant.changes)
+        measured = [
+            _measure(
+                replace(
+                    config,
+                    name=_run_name(config, variant, seed),
+                    seed=seed,
+                    **{variant.section: section},
+                ),
+                progress,
+            )
+            for seed in range(config.seed, config.seed + num_seeds)
+        ]
+        rows.append(
+            {
+                "variant": variant.name,
+                "retrieval": [values[0] for values in measured],
+                "two_stage": [values[1] for values in measured],
+            }
+        )
+        manifest.write_json(directory / "ablation.json", rows)
+    return rows
+
+
+def table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Means over the seeds, and the spread where there are several."""
+    result = Table(title=f"validation {METRIC}", title_justify="left")
+    result.add_column("variant")
+    result.add_column("retrieval", justify="right")
+    result.add_column("two_stage", justify="right")
+    for row in rows:
+        result.add_row(
+            row["variant"], _spread(row["retrieval"]), _spread(row["two_stage"])
+        )
+    return result
+
+
+def _run_name(config: Config, variant: Variant, seed: int) -> str:
+    """Variants of the ranking model share the steps before it."""
+    if variant.section == "ranking" or not variant.changes:
+        return f"{config.name}-ablation-{seed}"
+    words = "".join(c if c.isalnum() else "-" for c in variant.name)
+    return f"{config.name}-ablation-{seed}-{words}"
+
+
+def _measure(
+    config: Config, progress: Callable[[str], None]
+) -> tuple[float, float]:
+    run = Run(config, progress=progress)
+    retrieval = _read(run.train_retrieval())["base"]["curve"]
+    ranking = _read(run.train_ranking())["curve"]
+    return (
+        max(epoch[METRIC] for epoch in retrieval),
+        max(epoch[METRIC] for epoch in ranking),
+    )
+
+
+def _read(step: Path) -> dict[str, Any]:
+    return json.loads((step / "metrics.json").read_text(encoding="utf-8"))
+
+
+def _spread(values: Sequence[float]) -> str:
+    mean = f"{np.mean(values):.4f}"
+    return mean if len(values) == 1 else f"{mean} ± {np.std(values):.4f}"
