@@ -8,7 +8,7 @@ directory it was opened with, which the caller deletes.
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import ibis
 import pyarrow as pa
@@ -100,14 +100,16 @@ def open_engine(config: PrepareConfig, directory: Path) -> Iterator[Engine]:
     Raises:
         DataError: If the engine does not start.
     """
+    engine: Any
     if config.engine == "duckdb":
         engine = DuckDBEngine(
             directory, config.memory_limit, config.num_threads
         )
     else:
-        raise DataError(
-            "`engine` must be 'duckdb'. Received: "
-            f"{config.engine!r} (from [prepare])."
+        from pipeline import spark
+
+        engine = spark.SparkEngine(
+            directory, config.spark_master, config.memory_limit
         )
     try:
         yield engine

@@ -1,0 +1,87 @@
+"""Interaction logs of any size, for measuring and for parity tests.
+
+Fast and seeded: activity of users and popularity of items have long tails,
+users keep to a neighbourhood of items, visits spread over three years. For a
+sample with a known best score see `sources.synthetic`.
+
+Leaves: a folder of Parquet shards (user_id, item_id, timestamp, rating).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SHARD_ROWS = 5_000_000
+BLOCK_ROWS = 1_000_000
+START = 1_546_300_800  # 2019-01-01
+SPAN_SECONDS = 3 * 365 * 86_400
+
+
+def write(
+    directory: Path,
+    interactions: int,
+    seed: int,
+    num_users: int = 0,
+    num_items: int = 0,
+) -> Path:
+    """Writes a generated log.
+
+    Args:
+        directory: Made if needed; receives `part-*.parquet`.
+        interactions: Rows in all.
+        seed: The same seed gives the same rows.
+        num_users: 0 for one to 150 interactions.
+        num_items: 0 for 20,000 at a million interactions, growing with the
+            square root.
+
+    Returns:
+        The directory.
+    """
+    num_users = num_users or max(100, interactions // 150)
+    num_items = num_items or max(100, int(20 * interactions**0.5))
+    directory.mkdir(parents=True, exist_ok=True)
+    schema = pa.schema(
+        [
+            ("user_id", pa.int64()),
+            ("item_id", pa.int64()),
+            ("timestamp", pa.int64()),
+            ("rating", pa.float32()),
+        ]
+    )
+    for shard, first in enumerate(range(0, interactions, SHARD_ROWS)):
+        rows = min(SHARD_ROWS, interactions - first)
+        path = directory / f"part-{shard:05d}.parquet"
+        with pq.ParquetWriter(path, schema) as writer:
+            for block in range(0, rows, BLOCK_ROWS):
+                rng = np.random.default_rng([seed, shard, block])
+                writer.write_table(
+                    _block(
+                        min(BLOCK_ROWS, rows - block),
+                        num_users,
+                        num_items,
+                        rng,
+                        schema,
+                    )
+                )
+    return directory
+
+
+def _block(
+    rows: int,
+    num_users: int,
+    num_items: int,
+    rng: np.random.Generator,
+    schema: pa.Schema,
+) -> pa.Table:
+    # A power of a uniform draw has a long tail and costs one pass.
+    users = (num_users * rng.random(rows) ** 1.6).astype(np.int64)
+    popular = (num_items * rng.random(rows) ** 3.0).astype(np.int64)
+    # Knuth's constant scatters neighbouring users over the catalogue.
+    home = (users * 2_654_435_761) % num_items
+    near = (home + (50 * rng.random(rows) ** 2).astype(np.int64)) % num_items
+    items = np.where(rng.random(rows) < 0.4, near, popular)
+    times = START + (SPAN_SECONDS * rng.random(rows)).astype(np.int64)
+    ratings = rng.integers(1, 6, rows).astype(np.float32)
+    return pa.table([users, items, times, ratings], schema=schema)
