@@ -63,7 +63,7 @@ def variants(config: Config) -> list[Variant]:
         "no id dropout": {"id_dropout": 0.0},
         "no averaged weights": {"averaging": 0.0},
     }
-    ranking = {
+    ranking: dict[str, dict[str, Any]] = {
         f"ranking without {group}": {
             "features": tuple(
                 name for name in config.ranking.features if name != group

@@ -351,9 +351,9 @@ def _convert(value: Any, hint: Any) -> Any:
     if hint is str and isinstance(value, str):
         data = os.environ.get("DATA_DIR", "data")
         return value.replace("${DATA_DIR}", data)
-    names = {int: "a whole number", float: "a number", bool: "true or false"}
+    kinds = {int: "a whole number", float: "a number", bool: "true or false"}
     if not isinstance(value, hint) or (
         isinstance(value, bool) and hint is not bool
     ):
-        raise TypeError(names.get(hint, "text"))
+        raise TypeError(kinds.get(hint, "text"))
     return value
