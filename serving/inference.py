@@ -9,6 +9,8 @@ those of TensorFlow Serving's `classifier.cc`, `regressor.cc` and
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
+from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import model_pb2
 
 from serving.bundle import Bundle, Signature
@@ -300,6 +302,12 @@ def _shape(array: np.ndarray) -> str:
     return "[" + ",".join(map(str, array.shape)) + "]"
 
 
+def _dtype(array: np.ndarray) -> str:
+    if array.dtype.kind in "OSU":
+        return "DT_STRING"
+    return types_pb2.DataType.Name(tf.as_dtype(array.dtype).as_datatype_enum)
+
+
 def _check_classes(
     name: str, array: np.ndarray, dtype: np.dtype, words: str, count: int
 ) -> None:
@@ -311,7 +319,7 @@ def _check_classes(
         )
     if array.dtype != dtype:
         raise ServingError(
-            f"Expected {name} Tensor of {words}. Got: {array.dtype}", _INVALID
+            f"Expected {name} Tensor of {words}. Got: {_dtype(array)}", _INVALID
         )
     if len(array) != count:
         raise ServingError(
@@ -369,7 +377,7 @@ def _write_values(
         )
     if values.dtype != np.float32:
         raise ServingError(
-            f"Expected output Tensor of DT_FLOAT.  Got: {values.dtype}",
+            f"Expected output Tensor of DT_FLOAT.  Got: {_dtype(values)}",
             _INVALID,
         )
     for value in values.ravel().tolist():
