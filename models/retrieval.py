@@ -8,7 +8,7 @@ Shape letters: B histories, L positions, P targets, D width of both towers,
 N + 2 rows of the catalogue.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,8 @@ class RetrievalModel(tfrs.Model):
             config.loss == "auto"
             and self.num_items <= config.full_softmax_below
         )
+        # Called at the end of a training step, inside its graph.
+        self.after_step: Callable[[], None] | None = None
         self.loss_mean = tf.keras.metrics.Mean(name="loss")
         self._probabilities = tf.constant(
             counts / max(counts.sum(), 1), tf.float32
@@ -84,6 +86,8 @@ class RetrievalModel(tfrs.Model):
         gradients = tape.gradient(loss, weights)
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
         self.loss_mean.update_state(loss)
+        if self.after_step is not None:
+            self.after_step()
         return {"loss": self.loss_mean.result()}
 
     @tf.function(reduce_retracing=True)

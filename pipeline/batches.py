@@ -8,6 +8,7 @@ are made whole in NumPy: one generator step a batch, not a row.
 Shape letters: B histories, L positions, P targets, E events, Q queries.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -152,7 +153,10 @@ def training(
     batch_positions: int,
     seed: int,
 ) -> tf.data.Dataset:
-    """One epoch of batches for `RetrievalModel`; each iteration is a new one.
+    """Batches for `RetrievalModel`, epoch after epoch without end.
+
+    Keras wants epochs of one length, and these differ by a few batches:
+    `steps` says where it may draw the line.
 
     Args:
         read: Gives the parts of the data; called once an epoch with that
@@ -163,19 +167,24 @@ def training(
         batch_positions: Positions in a batch, about.
         seed: Epoch n draws from (seed, n).
     """
-    epochs = iter(range(2**31))
 
     def generate() -> Iterator[dict[str, Any]]:
-        rng = np.random.default_rng([seed, next(epochs)])
-        for part in read(rng):
-            yield from _batches(
-                part,
-                users,
-                context_specs,
-                history_length,
-                batch_positions,
-                rng,
-            )
+        for epoch in itertools.count():
+            rng = np.random.default_rng([seed, epoch])
+            empty = True
+            for part in read(rng):
+                for batch in _batches(
+                    part,
+                    users,
+                    context_specs,
+                    history_length,
+                    batch_positions,
+                    rng,
+                ):
+                    empty = False
+                    yield batch
+            if empty:
+                return
 
     integers = tf.TensorSpec([None], tf.int32)
     signature = {
@@ -199,6 +208,26 @@ def training(
     return tf.data.Dataset.from_generator(
         generate, output_signature=signature
     ).prefetch(4)
+
+
+def steps(
+    parts: Iterable[Part],
+    history_length: int,
+    batch_positions: int,
+    rng: np.random.Generator,
+) -> int:
+    """Batches of one epoch, within a few."""
+    return sum(
+        len(
+            _groups(
+                _windows(part, history_length, rng),
+                history_length,
+                batch_positions,
+                rng,
+            )
+        )
+        for part in parts
+    )
 
 
 @dataclass(frozen=True)
@@ -240,16 +269,13 @@ def _windows(part: Part, length: int, rng: np.random.Generator) -> _Windows:
     return _Windows(rows, start + base, first + base, stop + base)
 
 
-def _batches(
-    part: Part,
-    users: Table,
-    context_specs: tuple[FeatureSpec, ...],
+def _groups(
+    windows: _Windows,
     history_length: int,
     batch_positions: int,
     rng: np.random.Generator,
-) -> Iterator[dict[str, Any]]:
-    """Groups windows of similar length, in random order."""
-    windows = _windows(part, history_length, rng)
+) -> list[tuple[np.ndarray, int]]:
+    """Windows of similar length, in random order, and the width they need."""
     sizes = windows.stop - 1 - windows.start
     widths = sorted(
         {max(1, history_length >> shift) for shift in range(_NUM_BUCKETS)}
@@ -263,6 +289,20 @@ def _batches(
             (members[start : start + count], width)
             for start in range(0, len(members), count)
         ]
+    return groups
+
+
+def _batches(
+    part: Part,
+    users: Table,
+    context_specs: tuple[FeatureSpec, ...],
+    history_length: int,
+    batch_positions: int,
+    rng: np.random.Generator,
+) -> Iterator[dict[str, Any]]:
+    """The batches of one part, in random order."""
+    windows = _windows(part, history_length, rng)
+    groups = _groups(windows, history_length, batch_positions, rng)
     for group in rng.permutation(len(groups)):
         members, width = groups[group]
         batch = _batch(part, windows, members, width, rng)

@@ -11,20 +11,19 @@ from models.retrieval import RetrievalModel
 from pipeline import validation
 
 
-class Averages(tf.keras.callbacks.Callback):
+class Averages:
     """Exponential moving average of the trained weights.
 
     Averaged weights rank better than the last ones and cost one pass over
     the weights a step.
 
     Args:
-        trained: Built model.
+        trained: Built model, not yet compiled.
         momentum: Share kept a step, less in the first steps; 0 averages
             nothing.
     """
 
     def __init__(self, trained: RetrievalModel, momentum: float) -> None:
-        super().__init__()
         self.trained = trained
         self.momentum = momentum
         self._steps = tf.Variable(0.0, trainable=False)
@@ -32,14 +31,11 @@ class Averages(tf.keras.callbacks.Callback):
             tf.Variable(weight, trainable=False)
             for weight in trained.trainable_weights
         ]
+        if momentum:
+            trained.after_step = self._move
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Moves the averages after a step."""
-        if self.momentum:
-            self._move()
-
-    @tf.function
     def _move(self) -> None:
+        """Moves the averages after a step, as a part of it."""
         self._steps.assign_add(1.0)
         early = (1.0 + self._steps) / (10.0 + self._steps)
         rate = 1.0 - tf.minimum(self.momentum, early)

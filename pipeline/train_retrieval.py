@@ -26,7 +26,7 @@ from models.towers import FIRST_ITEM, CandidateInputs
 from pipeline import batches, progress, validation
 from pipeline.config import Config
 from pipeline.prepare import Prepared
-from pipeline.schema import TRAIN, VALIDATION
+from pipeline.schema import TRAIN, VALIDATION, DataError
 from pipeline.sequences import Sequences
 
 Which = Literal["base", "final"]
@@ -196,8 +196,16 @@ def _train(
         options.batch_positions,
         step_seed,
     )
-    # Optimistic for padded batches; the schedule only needs the scale.
-    steps = max(1, round(float((weights > 0).sum()) / options.batch_positions))
+    rng = np.random.default_rng(step_seed)
+    steps = batches.steps(
+        read(rng), options.history_length, options.batch_positions, rng
+    )
+    if not steps:
+        raise DataError(
+            "The train part must have interactions to learn from. Received: "
+            f"none for the {which} model (from {prepared.directory}). Lower "
+            "retrieval.ranking_holdout or prepare a longer log."
+        )
     model.compile(optimizer=_optimizer(options, steps * options.epochs))
     averages = progress.Averages(model, options.averaging)
     watch = progress.Watch(averages, questions, options.patience, stop_epoch)
@@ -205,9 +213,9 @@ def _train(
     model.fit(
         dataset,
         epochs=options.epochs,
+        steps_per_epoch=steps,
         verbose=2,
         callbacks=[
-            averages,
             watch,
             tf.keras.callbacks.TensorBoard(
                 str(directory / "logs" / which), write_graph=False

@@ -22,6 +22,7 @@ def epoch(
     weights=None,
     split=None,
     horizon=1,
+    epochs=1,
 ):
     sequences = prepared.sequences()
     if weights is None:
@@ -31,9 +32,15 @@ def epoch(
     def read(rng):
         yield batches.Part(sequences, 0, stops, weights, horizon)
 
-    return batches.training(
+    dataset = batches.training(
         read, prepared.users, prepared.context_specs, length, positions, seed
     )
+    # The same draws as the epochs make, so their exact length.
+    steps = 0
+    for number in range(epochs):
+        rng = np.random.default_rng([seed, number])
+        steps += batches.steps(read(rng), length, positions, rng)
+    return dataset.take(steps)
 
 
 def examples(dataset):
@@ -82,16 +89,21 @@ def test_cuts_and_order_change_with_the_epoch_and_come_back_with_the_seed():
     rows = [list(range(2, 102)) for _ in range(8)]
     prepared = make_prepared(rows, 110, parts=np.zeros(800))
 
-    def batch_targets(dataset):
-        return [b["target"].tolist() for b in dataset.as_numpy_iterator()]
+    def batch_targets(seed, count):
+        return [
+            batch["target"].tolist()
+            for batch in epoch(
+                prepared, length=10, seed=seed, epochs=count
+            ).as_numpy_iterator()
+        ]
 
-    dataset = epoch(prepared, length=10, seed=3)
-    first, second = batch_targets(dataset), batch_targets(dataset)
-    assert first != second
-    assert sorted(sum(first, [])) == sorted(sum(second, []))
-    again = epoch(prepared, length=10, seed=3)
-    assert batch_targets(again) == first
-    assert batch_targets(epoch(prepared, length=10, seed=4)) != first
+    first = batch_targets(3, 1)
+    both = batch_targets(3, 2)
+    assert both[: len(first)] == first
+    second = both[len(first) :]
+    assert second != first
+    assert sorted(sum(second, []))[:16] == [2] * 8 + [3] * 8
+    assert batch_targets(4, 1) != first
 
 
 def test_events_of_weight_0_are_read_but_never_targets():
