@@ -17,6 +17,7 @@ import argparse  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
 import threading  # noqa: E402
+import time  # noqa: E402
 from collections.abc import Sequence  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
@@ -31,7 +32,7 @@ from serving.errors import ServingError  # noqa: E402
 from serving.manager import Manager  # noqa: E402
 from serving.predict import Limits  # noqa: E402
 from serving.servicer import Servicer  # noqa: E402
-from serving.source import Source  # noqa: E402
+from serving.source import GLANCE_SECONDS, Source, stamp  # noqa: E402
 
 
 class Server:
@@ -159,10 +160,14 @@ class Server:
 
     def _follow_config(self) -> None:
         path = Path(self._options.model_config_file)
+        pause = self._options.model_config_file_poll_wait_seconds
         told = ""
-        while not self._stopping.wait(
-            self._options.model_config_file_poll_wait_seconds
-        ):
+        read, seen = time.monotonic(), stamp(path)
+        while not self._stopping.wait(min(pause, GLANCE_SECONDS)):
+            now, present = time.monotonic(), stamp(path)
+            if present == seen and now - read < pause:
+                continue
+            read, seen = now, present
             try:
                 config = cores.read_config(path)
                 if not self.core.is_applied(config):
@@ -205,15 +210,8 @@ class Server:
 def _changes(path: Path, stopping: threading.Event) -> Any:
     """Whether a wait for the file's models is moot: the file changed."""
 
-    def stamp() -> tuple:
-        try:
-            facts = path.stat()
-            return facts.st_ino, facts.st_mtime_ns, facts.st_size
-        except OSError:
-            return ()
-
-    first = stamp()
-    return lambda: stopping.is_set() or stamp() != first
+    first = stamp(path)
+    return lambda: stopping.is_set() or stamp(path) != first
 
 
 def _session_config(options: argparse.Namespace) -> Any:

@@ -6,6 +6,7 @@ unlike in TensorFlow Serving, does not keep the others from being looked at.
 
 import os
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from serving import events, versions
 from serving.manager import Manager
 
 _SCHEME = "file://"
+# Between looks at the times of directories and files.
+GLANCE_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Source:
                 self._poll_one(name, watched)
 
     def _poll_one(self, name: str, watched: Watched) -> None:
-        base = Path(watched.base_path.removeprefix(_SCHEME))
+        base = _local(watched.base_path)
         try:
             found = versions.find_versions(base)
         except OSError as error:
@@ -130,15 +133,39 @@ class Source:
             events.warning(event, **values)
 
     def _loop(self) -> None:
-        while not self._stop.wait(self._pause):
+        polled, seen = time.monotonic(), self._glance()
+        while not self._stop.wait(min(self._pause, GLANCE_SECONDS)):
             try:
+                # A rename shows in its directory's time, which is cheap to
+                # read: new versions need not wait for the next poll.
+                now, present = time.monotonic(), self._glance()
+                if present == seen and now - polled < self._pause:
+                    continue
+                polled, seen = now, present
                 self.poll()
             except Exception as error:
                 events.error("poll_failed", trace=True, error=error)
 
+    def _glance(self) -> list[int]:
+        with self._lock:
+            paths = [watched.base_path for watched in self._models.values()]
+        return [stamp(_local(path)) for path in paths]
+
     def stop(self) -> None:
         """Ends the polling."""
         self._stop.set()
+
+
+def _local(base_path: str) -> Path:
+    return Path(base_path.removeprefix(_SCHEME))
+
+
+def stamp(path: Path) -> int:
+    """When a file or directory changed, 0 where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _doubles(base: Path, found: Mapping[int, Path]) -> dict[int, list[str]]:
