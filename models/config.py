@@ -96,7 +96,8 @@ class RetrievalConfig:
         temperature: Logits are divided by it.
         label_smoothing: Probability spread over the whole catalogue, "full"
             only.
-        batch_positions: Targets in a training step, about.
+        batch_positions: Targets in a training step, about. 0 takes as many as
+            make some 200 steps an epoch, a power of 2 from 256 to 4096.
         learning_rate: Peak of the schedule.
         warmup_share: Share of all steps with a rising learning rate; it falls
             to a tenth as a cosine afterwards.
@@ -134,19 +135,19 @@ class RetrievalConfig:
     loss: Literal["auto", "full", "in_batch"] = "auto"
     full_softmax_below: int = 20_000
     num_in_batch_negatives: int = 0
-    num_uniform_negatives: int = 256
+    num_uniform_negatives: int = 512
     num_hard_negatives: int = 0
     remove_accidental_hits: bool = True
     logq: bool = True
     temperature: float = 1.0
     label_smoothing: float = 0.0
-    batch_positions: int = 2048
+    batch_positions: int = 0
     learning_rate: float = 0.005
     warmup_share: float = 0.05
     weight_decay: float = 0.01
     clip_norm: float = 5.0
     averaging: float = 0.99
-    epochs: int = 12
+    epochs: int = 8
     patience: int = 3
     validation_users: int = 5000
     recency_half_life: float = 0.0
@@ -159,7 +160,6 @@ class RetrievalConfig:
             "embedding_dim",
             "history_length",
             "num_heads",
-            "batch_positions",
             "epochs",
             "patience",
         )
@@ -169,6 +169,7 @@ class RetrievalConfig:
             "num_in_batch_negatives",
             "num_uniform_negatives",
             "num_hard_negatives",
+            "batch_positions",
             "validation_users",
             "horizon",
         )
@@ -258,7 +259,7 @@ class RankingConfig:
     learning_rate: float = 0.005
     weight_decay: float = 0.01
     batch_size: int = 128
-    epochs: int = 12
+    epochs: int = 8
     patience: int = 3
     max_lists: int = 40_000
     rating_weight: float = 0.1

@@ -31,6 +31,8 @@ from pipeline.sequences import Sequences
 
 Which = Literal["base", "final"]
 
+_STEPS_PER_EPOCH = 200
+
 
 def run(config: Config, prepared: Prepared, directory: Path) -> None:
     """Trains both models and writes them with their metrics."""
@@ -116,6 +118,18 @@ def target_weights(
     return weights
 
 
+def batch_positions(options: RetrievalConfig, num_targets: int) -> int:
+    """Targets in a step; resolves 0.
+
+    On ML-100K 512 gave NDCG@10 .126 where 2048 gave .121 in as much time: on
+    small data the number of steps counts, on large data the time of each.
+    """
+    if options.batch_positions:
+        return options.batch_positions
+    wanted = np.log2(max(num_targets, 1) / _STEPS_PER_EPOCH)
+    return int(2 ** np.clip(np.round(wanted), 8, 12))
+
+
 def horizon(
     options: RetrievalConfig, prepared: Prepared, sequences: Sequences
 ) -> int:
@@ -188,18 +202,17 @@ def _train(
         yield batches.Part(events, 0, stops, weights, reach)
 
     reach = horizon(options, prepared, sequences)
+    positions = batch_positions(options, int((weights > 0).sum()))
     dataset = batches.training(
         read,
         prepared.users,
         prepared.context_specs,
         options.history_length,
-        options.batch_positions,
+        positions,
         step_seed,
     )
     rng = np.random.default_rng(step_seed)
-    steps = batches.steps(
-        read(rng), options.history_length, options.batch_positions, rng
-    )
+    steps = batches.steps(read(rng), options.history_length, positions, rng)
     if not steps:
         raise DataError(
             "The train part must have interactions to learn from. Received: "

@@ -175,6 +175,27 @@ def test_test_part_and_unknown_items_are_never_targets(which, split):
     assert weights[sequences.parts == VALIDATION].any() == (which == "final")
 
 
+@pytest.mark.parametrize(
+    ("targets", "positions"),
+    [(0, 256), (45_000, 256), (90_000, 512), (900_000, 4096), (10**8, 4096)],
+)
+def test_steps_grow_with_the_data(targets, positions):
+    config = RetrievalConfig()
+    assert train_retrieval.batch_positions(config, targets) == positions
+    config = RetrievalConfig(batch_positions=99)
+    assert train_retrieval.batch_positions(config, targets) == 99
+
+
+def test_temporal_states_learn_as_far_as_validation_asks():
+    rows = [[2, 3, 4, 5, 6, 7], [2, 3, 4, 5]]
+    parts = np.array([0, 1, 1, 1, 1, 2, 0, 0, 1, 1])
+    for split, expected in (("temporal", 3), ("leave_last_out", 1)):
+        prepared = make_prepared(rows, 10, split=split, parts=parts)
+        assert expected == train_retrieval.horizon(
+            RetrievalConfig(), prepared, prepared.sequences()
+        )
+
+
 def test_recency_halves_old_targets():
     prepared = make_prepared(
         [[2, 3, 4]],
