@@ -1,0 +1,205 @@
+"""Versions swapped, servers killed and stopped while requests arrive."""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+
+import grpc
+import numpy as np
+import pytest
+import serving_calls as calls
+import serving_models as models
+
+SLOPES = {1: 0.5, 2: 1 / 3}
+
+
+@pytest.fixture
+def base(tmp_path):
+    """Two versions that answer differently."""
+    for version, name in ((1, "affine"), (2, "third")):
+        models.publish(models.originals()[name], tmp_path / "m", version)
+    return tmp_path / "m"
+
+
+def wanted(base, *versions):
+    policy = {"specific": {"versions": versions}}
+    return calls.reload_request(
+        {
+            "name": "m",
+            "base_path": str(base),
+            "model_version_policy": policy,
+        }
+    )
+
+
+def config_text(base, *versions):
+    return str(wanted(base, *versions).config)
+
+
+@pytest.fixture
+def config(tmp_path, base):
+    path = tmp_path / "models.config"
+    path.write_text(config_text(base, 1))
+    return path
+
+
+class Load:
+    """Asks all the time; every answer must be the one of its version."""
+
+    def __init__(self, target, threads=3):
+        self.seconds = []
+        self.failures = []
+        self.versions = set()
+        self._target = target
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._ask) for _ in range(threads)
+        ]
+
+    def _ask(self):
+        remote = calls.Remote(self._target)
+        request = calls.predict_request("m", {"x": np.float32([1, 2, 4])})
+        while not self._stop.is_set():
+            start = time.perf_counter()
+            try:
+                answer = remote(request)
+                version = answer.model_spec.version.value
+                expected = np.float32([1, 2, 4]) * SLOPES[version] + 2
+                if not np.allclose(answer.outputs["y"].float_val, expected):
+                    self.failures.append(f"version {version}: {answer}")
+                self.versions.add(version)
+            except grpc.RpcError as error:
+                self.failures.append(f"{error.code()} {error.details()}")
+            self.seconds.append(time.perf_counter() - start)
+            # Room for the swaps: this is not a test of throughput.
+            time.sleep(0.001)
+        remote.close()
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *unused):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def test_a_renamed_version_answers_within_a_second(tmp_path):
+    base = tmp_path / "m"
+    models.publish(models.originals()["affine"], base, 1)
+    with calls.running("--model_name=m", f"--model_base_path={base}") as (
+        _,
+        call,
+    ):
+        models.publish(models.originals()["third"], base, 2)
+        start = time.monotonic()
+        request = calls.predict_request("m")
+        calls.eventually(lambda: call(request).model_spec.version.value == 2)
+        # Half a second on a quiet machine; the bound is for a busy one.
+        assert time.monotonic() - start < 3
+
+
+@pytest.mark.parametrize("swaps", [8, pytest.param(50, marks=pytest.mark.slow)])
+def test_swaps_lose_no_request(config, base, swaps):
+    with calls.running(f"--model_config_file={config}") as (_, call):
+        with Load(call.target) as load:
+            for index in range(swaps):
+                version = 2 - index % 2
+                call(wanted(base, version))
+                calls.eventually(
+                    lambda n=version: calls.states(call, "m")[n] == "AVAILABLE"
+                )
+                calls.eventually(
+                    lambda n=version: (
+                        calls.states(call, "m").get(3 - n, "END") == "END"
+                    )
+                )
+        assert load.failures == []
+        assert load.versions == {1, 2}
+        assert len(load.seconds) > 10 * swaps
+
+
+def test_a_broken_version_leaves_the_old_one_serving(config, base):
+    models.break_model(base, 3)
+    with calls.running(f"--model_config_file={config}") as (_, call):
+        with Load(call.target, 1) as load:
+            call(wanted(base, 3))
+            calls.eventually(lambda: calls.states(call, "m").get(3) == "END")
+        assert load.failures == []
+        assert load.versions == {1}
+        status = call(calls.status_request("m", version=3))
+        entry = status.model_version_status[0].status
+        assert entry.error_code == 15
+        assert "Can't parse" in entry.error_message
+
+
+def test_a_slow_request_finishes_on_its_version(config, base):
+    with calls.running(f"--model_config_file={config}") as (_, call):
+        request = calls.predict_request(
+            "m", {"steps": np.int64([150_000])}, signature="slow"
+        )
+        answers = []
+        asking = threading.Thread(target=lambda: answers.append(call(request)))
+        asking.start()
+        calls.eventually(lambda: call(calls.predict_request("m")))
+        call(wanted(base, 2))
+        calls.eventually(lambda: calls.states(call, "m").get(2) == "AVAILABLE")
+        call(calls.predict_request("m", version=2))
+        asking.join()
+        assert answers[0].model_spec.version.value == 1
+        assert answers[0].outputs["steps"].int64_val == [150_000]
+        calls.eventually(lambda: calls.states(call, "m")[1] == "END")
+
+
+@contextlib.contextmanager
+def process(config, port):
+    """The server as operators start it, ready to answer."""
+    spawned = calls.spawn(f"--port={port}", f"--model_config_file={config}")
+    try:
+        yield spawned
+    finally:
+        spawned.kill()
+        spawned.communicate()
+
+
+def wait_ready(call):
+    def answers():
+        with contextlib.suppress(grpc.RpcError):
+            return call(calls.predict_request("m"), timeout=1)
+
+    return calls.eventually(answers, 90)
+
+
+def test_killed_restarted_and_drained(config):
+    port = calls.free_port()
+    call = calls.Remote(f"127.0.0.1:{port}")
+    with process(config, port) as first:
+        wait_ready(call)
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
+        code, _ = call.error(calls.predict_request("m"), timeout=5)
+        assert code == "UNAVAILABLE"
+    with process(config, port) as second:
+        # The same channel finds the new process by itself.
+        assert wait_ready(call).model_spec.version.value == 1
+        slow = calls.predict_request(
+            "m", {"steps": np.int64([250_000])}, signature="slow"
+        )
+        answers = []
+        asking = threading.Thread(target=lambda: answers.append(call(slow)))
+        asking.start()
+        time.sleep(0.3)
+        second.send_signal(signal.SIGTERM)
+        output, _ = second.communicate(timeout=60)
+        asking.join()
+    assert second.returncode == 0
+    assert answers[0].outputs["steps"].int64_val == [250_000]
+    events = [
+        line.split()[2] for line in output.splitlines() if " INFO " in line
+    ]
+    assert events[-2:] == ["server_stopping", "server_stopped"]
+    call.close()
