@@ -30,6 +30,7 @@ ROOT = Path(__file__).parent.parent
 UNLIMITED = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
+    ("grpc.max_reconnect_backoff_ms", 200),
 ]
 
 
@@ -244,8 +245,11 @@ def eventually(check, seconds=15.0):
 
 
 def states(call, name="affine"):
-    """{version: state name} of a model."""
-    answer = call(status_request(name))
+    """{version: state name} of a model, empty when it was never seen."""
+    try:
+        answer = call(status_request(name))
+    except (grpc.RpcError, ServingError):
+        return {}
     return {
         entry.version: get_model_status_pb2.ModelVersionStatus.State.Name(
             entry.state

@@ -1,0 +1,290 @@
+"""The server as operators start it: flags, ports, health, the end."""
+
+import contextlib
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from serving import flags, server
+from serving.errors import ServingError
+from tests import serving_models
+from tests.serving_calls import (
+    ROOT,
+    Remote,
+    eventually,
+    free_port,
+    predict_request,
+    running,
+    spawn,
+    states,
+)
+
+
+@pytest.fixture
+def base(tmp_path):
+    serving_models.publish(
+        serving_models.originals()["affine"], tmp_path / "affine", 1
+    )
+    return tmp_path / "affine"
+
+
+@contextlib.contextmanager
+def _process(*arguments, port):
+    process = spawn(f"--port={port}", *arguments)
+    remote = Remote(f"127.0.0.1:{port}")
+    try:
+        yield process, remote
+    finally:
+        remote.close()
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_flags_take_both_forms_and_refuse_what_is_unknown(capsys):
+    found = flags.parse(
+        ["--port=1", "--rest_api_port", "2", "--enable_batching"]
+    )
+    assert (found.port, found.rest_api_port, found.enable_batching) == (
+        1,
+        2,
+        True,
+    )
+    assert found.enable_model_warmup
+    found = flags.parse(
+        ["--enable_model_warmup=false", "--file_system_poll_wait_seconds", "-1"]
+    )
+    assert not found.enable_model_warmup
+    assert found.file_system_poll_wait_seconds == -1
+    for wrong in (
+        ["--bogus=1"],
+        ["--por=1"],
+        ["stray"],
+        ["--port=x"],
+        ["--enable_batching=perhaps"],
+    ):
+        with pytest.raises(SystemExit) as caught:
+            flags.parse(wrong)
+        assert caught.value.code != 0
+        assert wrong[0].split("=")[0] in capsys.readouterr().err
+
+
+def test_flags_have_the_original_names_and_defaults():
+    found = vars(flags.parse([]))
+    defaults = {
+        "port": 8500,
+        "grpc_socket_path": "",
+        "rest_api_port": 0,
+        "rest_api_timeout_in_ms": 30000,
+        "rest_api_enable_cors_support": False,
+        "model_name": "default",
+        "model_base_path": "",
+        "model_config_file": "",
+        "model_config_file_poll_wait_seconds": 0,
+        "file_system_poll_wait_seconds": 1,
+        "num_load_threads": 0,
+        "num_unload_threads": 0,
+        "max_num_load_retries": 5,
+        "load_retry_interval_micros": 60_000_000,
+        "flush_filesystem_caches": True,
+        "enable_batching": False,
+        "batching_parameters_file": "",
+        "enable_per_model_batching_parameters": False,
+        "allow_version_labels_for_unavailable_models": False,
+        "tensorflow_session_parallelism": 0,
+        "tensorflow_intra_op_parallelism": 0,
+        "tensorflow_inter_op_parallelism": 0,
+        "tensorflow_session_config_file": "",
+        "platform_config_file": "",
+        "per_process_gpu_memory_fraction": 0,
+        "saved_model_tags": "serve",
+        "ssl_config_file": "",
+        "use_alts_credentials": False,
+        "monitoring_config_file": "",
+        "grpc_channel_arguments": "",
+        "enable_model_warmup": True,
+        "num_request_iterations_for_warmup": 0,
+        "enable_signature_method_name_check": False,
+        "enable_grpc_healthcheck_service": False,
+        "enable_serialization_as_tensor_content": False,
+        "enable_profiler": True,
+        "version": False,
+    }
+    assert {name: found[name] for name in defaults} == defaults
+    for name in ("grpc_max_threads", "rest_api_num_threads"):
+        assert found[name] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "model_base_path and server_options.model_config_file are empty"),
+        (["--model_base_path=/m", "--port=0"], "grpc_port or"),
+        (
+            ["--model_base_path=/m", "--batching_parameters_file=/b"],
+            "without setting server_options.enable_batching",
+        ),
+        (
+            [
+                "--model_base_path=/m",
+                "--tensorflow_session_parallelism=1",
+                "--tensorflow_intra_op_parallelism=1",
+                "--tensorflow_inter_op_parallelism=1",
+            ],
+            "cannot configure all",
+        ),
+    ],
+)
+def test_flags_that_exclude_each_other(arguments, message):
+    with pytest.raises(ServingError) as caught:
+        flags.check(flags.parse(arguments))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (None, "NOT_FOUND"),
+        ("model_config_list {", "INVALID_ARGUMENT"),
+        ("\xff", "INVALID_ARGUMENT"),
+        ("custom_model_config { type_url: 'x' }", "INVALID_ARGUMENT"),
+    ],
+)
+def test_a_config_that_cannot_be_used_fails_the_start(tmp_path, text, code):
+    path = tmp_path / "models.config"
+    if text is not None:
+        path.write_text(text, encoding="latin-1")
+    with pytest.raises(ServingError) as caught:
+        with running(f"--model_config_file={path}"):
+            pass
+    assert caught.value.code == code
+
+
+def test_a_config_without_models_serves_nothing(tmp_path):
+    path = tmp_path / "models.config"
+    path.write_text("model_config_list {}")
+    with running(f"--model_config_file={path}") as (_, remote):
+        assert remote.error(predict_request("m")) == (
+            "NOT_FOUND",
+            "Servable not found for request: Latest(m)",
+        )
+
+
+def test_a_taken_port_is_named_before_models_load(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ServingError, match=f"{port}, which is taken"):
+            with running(f"--model_base_path={tmp_path}", port=port):
+                pass
+
+
+def test_the_port_opens_when_the_models_answer(tmp_path, base):
+    port = free_port()
+    found = server.Server(
+        flags.parse(
+            [
+                f"--port={port}",
+                "--model_name=late",
+                f"--model_base_path={tmp_path / 'late'}",
+            ]
+        )
+    )
+    (tmp_path / "late").mkdir()
+    thread = threading.Thread(target=found.start)
+    thread.start()
+    remote = Remote(f"127.0.0.1:{port}")
+    try:
+        time.sleep(0.5)
+        assert remote.error(predict_request("late"))[0] == "UNAVAILABLE"
+        serving_models.publish(base / "1", tmp_path / "late", 1)
+        thread.join(20)
+        remote.close()
+        remote = Remote(f"127.0.0.1:{port}")
+        assert remote(predict_request("late")).model_spec.version.value == 1
+    finally:
+        remote.close()
+        found.stop(0)
+
+
+def test_health_is_off_unless_asked_for(base):
+    flag = f"--model_base_path={base}"
+    with running(flag) as (_, remote):
+        stub = health_pb2_grpc.HealthStub(remote.channel)
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.Check(health_pb2.HealthCheckRequest())
+        assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    with running(flag, "--enable_grpc_healthcheck_service") as (_, remote):
+        stub = health_pb2_grpc.HealthStub(remote.channel)
+        for name in ("", "ModelService", "PredictionService"):
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=name))
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.Check(
+                health_pb2.HealthCheckRequest(
+                    service="tensorflow.serving.PredictionService"
+                )
+            )
+        assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_a_unix_socket_answers_too(base, tmp_path):
+    path = tmp_path / "grpc.sock"
+    with running(
+        f"--model_base_path={base}",
+        "--model_name=affine",
+        f"--grpc_socket_path={path}",
+    ):
+        remote = Remote(f"unix:{path}")
+        assert remote(predict_request()).model_spec.version.value == 1
+        remote.close()
+
+
+def test_sigterm_lets_requests_finish(base):
+    port = free_port()
+    arguments = ("--model_name=affine", f"--model_base_path={base}")
+    with _process(*arguments, port=port) as (process, remote):
+        eventually(lambda: states(remote) == {1: "AVAILABLE"}, 60)
+        answers = []
+        slow = predict_request(
+            signature="slow", inputs={"steps": np.int64([400_000])}
+        )
+        thread = threading.Thread(target=lambda: answers.append(remote(slow)))
+        thread.start()
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        thread.join()
+        output, _ = process.communicate(timeout=30)
+    assert len(answers) == 1
+    assert process.returncode == 0
+    lines = output.splitlines()
+    for event in ("version_available", "server_ready", "server_stopped"):
+        assert sum(event in line for line in lines) == 1, output
+
+
+def test_a_start_that_fails_says_so_once(tmp_path):
+    process = spawn(f"--model_config_file={tmp_path / 'none.config'}")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 255
+    told = [line for line in output.splitlines() if "none.config" in line]
+    assert len(told) == 1
+    assert told[0].startswith("Failed to start server. Error: NOT_FOUND: ")
+
+
+def test_version_tells_of_tensorflow():
+    found = subprocess.run(
+        [server.sys.executable, "-m", "serving.server", "--version"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "TensorFlow Library: 2." in found.stdout
