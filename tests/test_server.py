@@ -255,7 +255,7 @@ def test_sigterm_lets_requests_finish(base):
         eventually(lambda: states(remote) == {1: "AVAILABLE"}, 60)
         answers = []
         slow = predict_request(
-            signature="slow", inputs={"steps": np.int64([400_000])}
+            signature="slow", inputs={"steps": np.int64([100_000])}
         )
         thread = threading.Thread(target=lambda: answers.append(remote(slow)))
         thread.start()
