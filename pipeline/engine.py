@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import duckdb
 import ibis
 import pyarrow as pa
 
@@ -44,6 +45,7 @@ class DuckDBEngine:
     def __init__(
         self, directory: Path, memory_limit: str, num_threads: int
     ) -> None:
+        self.memory_limit = memory_limit
         settings: dict[str, object] = {
             "memory_limit": memory_limit,
             "temp_directory": str(directory / "spill"),
@@ -73,20 +75,39 @@ class DuckDBEngine:
         """Computes a table once and keeps it under a name."""
         # Ibis 12 writes DROP and RENAME that DuckDB cannot read where sqlglot
         # is newer than 28, so both are avoided here.
-        self.connection.raw_sql(f'DROP TABLE IF EXISTS "{name}"')
-        return self.connection.create_table(name, table)
+        with _explained(self.memory_limit):
+            self.connection.raw_sql(f'DROP TABLE IF EXISTS "{name}"')
+            return self.connection.create_table(name, table)
 
     def batches(self, table: ibis.Table, rows: int) -> Iterator[pa.RecordBatch]:
         """Streams a result in its order, about `rows` rows at a time."""
-        yield from self.connection.to_pyarrow_batches(table, chunk_size=rows)
+        with _explained(self.memory_limit):
+            yield from self.connection.to_pyarrow_batches(
+                table, chunk_size=rows
+            )
 
     def collect(self, table: ibis.Table) -> pa.Table:
         """Brings a result that fits in memory."""
-        return self.connection.to_pyarrow(table)
+        with _explained(self.memory_limit):
+            return self.connection.to_pyarrow(table)
 
     def close(self) -> None:
         """Lets the database file go."""
         self.connection.disconnect()
+
+
+@contextlib.contextmanager
+def _explained(memory_limit: str) -> Iterator[None]:
+    """Says what to do where memory or disk end."""
+    try:
+        yield
+    except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
+        raise DataError(
+            "DuckDB needs memory, and disk to spill to. Received: "
+            f"{str(error).splitlines()[0]} Raise prepare.memory_limit (now "
+            f"{memory_limit!r}), lower prepare.num_threads, or free disk "
+            "space under the artifacts directory."
+        ) from error
 
 
 @contextlib.contextmanager

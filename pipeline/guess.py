@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.sources import canonical
+from pipeline.sources import cells
 from pipeline.sources.timestamps import Clock
 
 USER_NAMES = (
@@ -104,7 +104,7 @@ def log(columns: Mapping[str, pa.Array]) -> Log:
     types = Counter(
         value
         for value in (
-            canonical.as_text(columns[event]).to_pylist() if event else []
+            cells.as_text(columns[event]).to_pylist() if event else []
         )
         if value
     )
@@ -204,7 +204,7 @@ def _kind(name: str, array: pa.Array, separator: str) -> tuple[str, str]:
         return "numeric", ""
     if _looks_like_time(array):
         return "", "it is a date; give a number, such as the year, instead"
-    text = canonical.as_text(array).drop_null()
+    text = cells.as_text(array).drop_null()
     split = pc.list_value_length(pc.split_pattern(text, separator))
     many = pc.mean(pc.greater(split, 1)).as_py()
     words = pc.mean(
@@ -241,17 +241,17 @@ def _separator(columns: Mapping[str, pa.Array]) -> str:
 
 
 def _num_distinct(array: pa.Array) -> int:
-    return int(pc.count_distinct(canonical.as_text(array)).as_py())
+    return int(pc.count_distinct(cells.as_text(array)).as_py())
 
 
 def _numbers(array: pa.Array) -> pa.Array:
-    return canonical.as_number(array)[0].drop_null()
+    return cells.as_number(array)[0].drop_null()
 
 
 def _numeric(array: pa.Array) -> bool:
     if pa.types.is_nested(array.type) or pa.types.is_temporal(array.type):
         return False
-    numbers, bad = canonical.as_number(array)
+    numbers, bad = cells.as_number(array)
     there = len(array) - array.null_count
     return bool(len(numbers.drop_null()) > 0 and bad.sum() <= 0.02 * there)
 

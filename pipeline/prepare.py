@@ -136,8 +136,10 @@ def write(
             f"source.path = {config.source.path!r}). Check the file."
         )
     kept = splits.select(engine, log, options, config.seed)
-    kept = engine.save(kept, "kept")
-    num_kept = _count(engine, kept)
+    num_kept = num_read
+    if kept is not log:
+        kept = engine.save(kept, "kept")
+        num_kept = _count(engine, kept)
     if num_kept == 0:
         raise DataError(
             "The filters must leave interactions. Received: 0 of "

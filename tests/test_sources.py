@@ -336,6 +336,46 @@ def test_any_bytes_are_read_or_explained(
     assert all(row["user_id"] and row["item_id"] for row in found)
 
 
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**62), 2**62)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(ANYTHING, ANYTHING, ANYTHING), max_size=4))
+def test_any_json_is_read_or_explained(
+    tmp_path_factory: pytest.TempPathFactory, values: list[Any]
+) -> None:
+    directory = tmp_path_factory.mktemp("json")
+    names = ("user_id", "item_id", "timestamp", "tags", "size")
+    (directory / "log.jsonl").write_text(
+        "\n".join(
+            json.dumps(dict(zip(names, (*row, row[0], row[1]), strict=True)))
+            for row in values
+        )
+    )
+    source = tabular(
+        directory / "log.jsonl",
+        max_bad_share=1.0,
+        items_path=str(directory / "log.jsonl"),
+        item_features={"tags": "multi_categorical", "size": "numeric"},
+    )
+    try:
+        tables = read(directory / "out", source)
+    except DataError:
+        return
+    assert all(row["user_id"] and row["item_id"] for row in rows(tables))
+
+
 LAYOUTS: dict[str, dict[str, bytes]] = {
     "100k": {
         "u.data": b"1\t2\t5\t100\n2\t1\t3\t200\n",
@@ -453,7 +493,7 @@ def test_blocks_end_at_lines(tmp_path: Path) -> None:
 
 
 def test_numbers_of_ids_do_not_depend_on_the_format() -> None:
-    from pipeline.sources.canonical import as_text
+    from pipeline.sources.cells import as_text
 
     assert as_text(pa.array([7.0, None])).to_pylist() == ["7", None]
     assert as_text(pa.array([7, 8])).to_pylist() == ["7", "8"]

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline.quarantine import Quarantine
 from pipeline.schema import DataError
+from pipeline.sources import cells
 from pipeline.sources.timestamps import Clock
 
 ROW_GROUP = 262_144
@@ -67,63 +68,6 @@ class Batch:
     columns: Mapping[str, pa.Array]
     lines: np.ndarray
     file: str
-
-
-def as_text(array: pa.Array) -> pa.Array:
-    """Text without surrounding blanks; numbers as written; empty as null."""
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    if pa.types.is_floating(array.type):
-        # An integer column with gaps arrives as floats: 7.0 means "7".
-        whole = pc.equal(pc.floor(array), array)
-        if pc.all(whole).as_py() is not False and array.null_count < len(array):
-            array = pc.cast(array, pa.int64())
-    text = pc.utf8_trim_whitespace(pc.cast(array, pa.string()))
-    return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
-
-
-def as_number(array: pa.Array) -> tuple[pa.Array, np.ndarray]:
-    """Numbers, and a mask of the values that are there but are none.
-
-    Returns:
-        float64 `[num_rows]`, null where absent or no number; bool
-        `[num_rows]`.
-    """
-    if not (
-        pa.types.is_integer(array.type)
-        or pa.types.is_floating(array.type)
-        or pa.types.is_boolean(array.type)
-        or pa.types.is_decimal(array.type)
-    ):
-        array = as_text(array)
-    try:
-        numbers = pc.cast(array, pa.float64(), safe=False)
-        finite = pc.is_finite(numbers)
-    except pa.ArrowInvalid:
-        parsed = [_number(value) for value in array.to_pylist()]
-        numbers = pa.array(parsed, pa.float64())
-        finite = pc.is_finite(numbers)
-    bad = pc.and_(pc.is_valid(array), pc.invert(pc.fill_null(finite, False)))
-    return (
-        pc.if_else(bad, pa.scalar(None, pa.float64()), numbers),
-        bad.to_numpy(zero_copy_only=False),
-    )
-
-
-def _number(value: str | None) -> float | None:
-    try:
-        return None if value is None else float(value)
-    except ValueError:
-        return None
-
-
-def as_values(array: pa.Array, separator: str) -> pa.Array:
-    """Lists of texts: split cells, or lists as they are; empty as null."""
-    if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
-        lists = pc.cast(array, pa.list_(pa.string()))
-    else:
-        lists = pc.split_pattern(as_text(array), separator)
-    return lists
 
 
 def write_interactions(
@@ -177,7 +121,7 @@ def write_interactions(
             arrays: dict[str, pa.Array] = {}
             bad = np.zeros(rows, bool)
             for name in ("user_id", "item_id"):
-                arrays[name] = as_text(batch.columns[columns[name]])
+                arrays[name] = cells.as_text(batch.columns[columns[name]])
                 missing = pc.is_null(arrays[name]).to_numpy(
                     zero_copy_only=False
                 )
@@ -208,7 +152,9 @@ def write_interactions(
                 )
             for name in ("rating", "weight"):
                 if name in columns:
-                    numbers, wrong = as_number(batch.columns[columns[name]])
+                    numbers, wrong = cells.as_number(
+                        batch.columns[columns[name]]
+                    )
                     wrong |= numbers.is_null().to_numpy(zero_copy_only=False)
                     bad |= quarantine.add(
                         f"`{name}` is not a number", batch, wrong, bad
@@ -236,12 +182,12 @@ def _feature(
 ) -> pa.Array:
     array = batch.columns[name]
     if kind == "numeric":
-        numbers, wrong = as_number(array)
+        numbers, wrong = cells.as_number(array)
         bad |= quarantine.add(f"`{name}` is not a number", batch, wrong, bad)
         return numbers
     if kind == "multi_categorical":
-        return as_values(array, separator)
-    return as_text(array)
+        return cells.as_values(array, separator)
+    return cells.as_text(array)
 
 
 def write_rows(
@@ -294,7 +240,7 @@ def write_rows(
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in batches:
             bad = np.zeros(len(batch.lines), bool)
-            ids = as_text(batch.columns[id_column])
+            ids = cells.as_text(batch.columns[id_column])
             bad |= quarantine.add(
                 f"`{id_name}` is empty",
                 batch,
@@ -310,7 +256,7 @@ def write_rows(
             )
             arrays = {id_name: ids}
             if title:
-                arrays["title_shown"] = as_text(batch.columns[title])
+                arrays["title_shown"] = cells.as_text(batch.columns[title])
             for name, kind in features.items():
                 arrays[name] = _feature(
                     batch, name, kind, separator, quarantine, bad

@@ -19,7 +19,7 @@ from pyarrow import json as arrow_json
 
 from pipeline.quarantine import Quarantine
 from pipeline.schema import DataError, SourceConfig
-from pipeline.sources import canonical, files, text
+from pipeline.sources import canonical, cells, files, text
 from pipeline.sources.canonical import Batch, Tables
 from pipeline.sources.timestamps import Clock
 
@@ -228,7 +228,7 @@ def _with_weights(
     names = pa.array(list(source.event_weights), pa.string())
     weights = pa.array(list(source.event_weights.values()), pa.float64())
     for batch in batches:
-        types = canonical.as_text(batch.columns[source.event])
+        types = cells.as_text(batch.columns[source.event])
         index = pc.index_in(types, value_set=names)
         known = index.is_valid()
         for pair in pc.value_counts(types.filter(pc.invert(known))):
@@ -312,6 +312,9 @@ def _json(
         count = block.count(b"\n") + (not block.endswith(b"\n"))
         try:
             table = arrow_json.read_json(io.BytesIO(block)).combine_chunks()
+            # Arrow's reader can leave broken arrays behind where the types
+            # of nested values differ from row to row.
+            table.validate(full=True)
             whole = table.num_rows == count
         except pa.ArrowInvalid:
             whole = False

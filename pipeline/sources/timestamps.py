@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.schema import epoch_seconds
+from pipeline.sources import cells
 
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?$")
@@ -48,7 +49,7 @@ class Clock:
             return _whole(pc.cast(array, pa.timestamp("us")))
         if pa.types.is_integer(kind) or pa.types.is_floating(kind):
             return self._numbers(array)
-        text = pc.utf8_trim_whitespace(pc.cast(array, pa.string()))
+        text = cells.as_text(array)
         if not self.form or self.form in ("dates", "ISO dates"):
             sample = [v for v in text.slice(0, 1000).to_pylist() if v]
             numeric = sum(bool(_NUMBER.match(v)) for v in sample)
