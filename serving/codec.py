@@ -38,7 +38,7 @@ _CODES = {dtype: (code, name) for code, (dtype, name) in _NUMBERS.items()}
 
 # Bytes (a string counts 8) that a message may ask for beyond what it carries:
 # a shape of a few bytes could otherwise demand terabytes.
-MAX_TENSOR_BYTES = 2**30
+MAX_TENSOR_BYTES = 2**28
 
 
 def decode(tensor: Any, max_bytes: int = MAX_TENSOR_BYTES) -> np.ndarray:
