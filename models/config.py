@@ -110,6 +110,8 @@ class RetrievalConfig:
         validation_users: Users drawn for validation, 0 for all.
         recency_half_life: Share of the train part's duration after which a
             target counts half, 0 for equal weights. Temporal splits only.
+        recent_popularity: Whether candidates carry how popular they were of
+            late, each training target as it was then. Temporal splits only.
         horizon: How many interactions ahead a state learns to predict, each
             target drawn back by up to that many less one. 1 predicts the next
             item; 0 takes the mean number of validation targets a user for
@@ -151,6 +153,7 @@ class RetrievalConfig:
     patience: int = 3
     validation_users: int = 5000
     recency_half_life: float = 0.0
+    recent_popularity: bool = True
     horizon: int = 0
     refit: bool = True
     ranking_holdout: float = 0.1
@@ -244,8 +247,7 @@ class RankingConfig:
         epochs: Passes over the lists at most.
         patience: Validations without a better NDCG@10 before training stops.
         max_lists: Training lists at most, the latest ones; 0 for all.
-        rating_weight: Weight of the rating head's squared error beside the
-            listwise loss; 0 leaves the head out. Without ratings it is unused.
+        predict_ratings: Whether a rating head is trained where ratings exist.
     """
 
     features: tuple[str, ...] = RANKING_FEATURES
@@ -257,12 +259,12 @@ class RankingConfig:
     hidden_units: tuple[int, ...] = (64, 32)
     dropout: float = 0.1
     learning_rate: float = 0.005
-    weight_decay: float = 0.01
+    weight_decay: float = 0.05
     batch_size: int = 128
     epochs: int = 8
     patience: int = 3
-    max_lists: int = 40_000
-    rating_weight: float = 0.1
+    max_lists: int = 20_000
+    predict_ratings: bool = True
 
     def __post_init__(self) -> None:
         counts = (
@@ -281,10 +283,7 @@ class RankingConfig:
                 self, ("learning_rate",), lambda value: value > 0, "above 0"
             ),
             *_rules(
-                self,
-                ("weight_decay", "rating_weight"),
-                lambda value: value >= 0,
-                "at least 0",
+                self, ("weight_decay",), lambda value: value >= 0, "at least 0"
             ),
             (
                 0 <= self.dropout < 1,

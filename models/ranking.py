@@ -125,8 +125,8 @@ class Scorer(tf.keras.Model):
         if self.context is not None:
             query += self.context(context)
         if self.items is not None:
-            candidate = self._describe(candidates)
-            past = self._describe(history)
+            candidate = self._describe(self.items, candidates)
+            past = self._describe(self.items, history)
             there = tf.cast(history != PADDING, tf.float32)[..., tf.newaxis]
             age = tf.range(tf.shape(history)[1] - 1, -1, -1)
             there *= 0.9 ** tf.cast(age, tf.float32)[:, tf.newaxis]
@@ -155,8 +155,8 @@ class Scorer(tf.keras.Model):
         self.mean.assign(signals.mean(axis=0))
         self.std.assign(np.maximum(signals.std(axis=0), 1e-3))
 
-    def _describe(self, items: tf.Tensor) -> tf.Tensor:
-        return self.items(
+    def _describe(self, encoder: FeatureEncoder, items: tf.Tensor) -> tf.Tensor:
+        return encoder(
             {name: tf.gather(rows, items) for name, rows in self.table.items()}
         )
 

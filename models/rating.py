@@ -43,11 +43,23 @@ class RatingHead(tf.keras.Model):
         self.mean = mean
         self.low = low
         self.high = high
+        self.width = width
         self.user_bias = self._table("user_bias", [num_users], 0.0)
         self.item_bias = self._table("item_bias", [num_items], 0.0)
         self.users = self._table("users", [num_users, width], 0.1 * width**-0.5)
         self.items = self._table("items", [num_items, width], width**-0.5)
         self.implicit = self._table("implicit", [num_items, width], 0.0)
+
+    def shape(self) -> dict[str, Any]:
+        """Arguments that make a head of the same shape."""
+        return {
+            "num_users": self.num_users,
+            "num_items": self.num_items,
+            "mean": self.mean,
+            "low": self.low,
+            "high": self.high,
+            "width": self.width,
+        }
 
     def call(
         self, history: tf.Tensor, user_index: tf.Tensor, candidates: tf.Tensor
@@ -59,9 +71,8 @@ class RatingHead(tf.keras.Model):
             user_index: int32 `[B]`.
             candidates: int32 `[B, C]`.
         """
-        users = tf.where(user_index < self.num_users, user_index, 1)
+        users, items = self._known(user_index, candidates)
         query = tf.gather(self.users, users) + self._past(history)
-        items = tf.where(candidates < self.num_items, candidates, 1)
         rating = (
             self.mean
             + tf.gather(self.user_bias, users)[:, tf.newaxis]
@@ -69,6 +80,56 @@ class RatingHead(tf.keras.Model):
             + tf.einsum("bd,bcd->bc", query, tf.gather(self.items, items))
         )
         return tf.clip_by_value(rating, self.low, self.high)
+
+    def loss(
+        self,
+        history: tf.Tensor,
+        user_index: tf.Tensor,
+        item: tf.Tensor,
+        rating: tf.Tensor,
+        factor_l2: float,
+        bias_l2: float,
+    ) -> tf.Tensor:
+        """Mean squared error with L2 on what each prediction used, a scalar.
+
+        The rated item is taken out of the history, where a request for its
+        rating does not have it.
+
+        Args:
+            history: int32 `[B, L]`, 0 pads.
+            user_index: int32 `[B]`.
+            item: int32 `[B]`.
+            rating: `[B]`.
+            factor_l2: Weight of the factors' squares.
+            bias_l2: Weight of the biases' squares.
+        """
+        history = tf.where(history == item[:, tf.newaxis], PADDING, history)
+        users, items = self._known(user_index, item)
+        own = tf.gather(self.users, users)
+        past = self._past(history)
+        factors = tf.gather(self.items, items)
+        user_bias = tf.gather(self.user_bias, users)
+        item_bias = tf.gather(self.item_bias, items)
+        predicted = (
+            self.mean
+            + user_bias
+            + item_bias
+            + tf.reduce_sum((own + past) * factors, axis=1)
+        )
+        squares = tf.reduce_sum(own**2 + past**2 + factors**2, axis=1)
+        return tf.reduce_mean(
+            (rating - predicted) ** 2
+            + factor_l2 * squares
+            + bias_l2 * (user_bias**2 + item_bias**2)
+        )
+
+    def _known(
+        self, users: tf.Tensor, items: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        return (
+            tf.where(users < self.num_users, users, 1),
+            tf.where(items < self.num_items, items, 1),
+        )
 
     def _past(self, history: tf.Tensor) -> tf.Tensor:
         known = tf.where(history < self.num_items, history, 1)

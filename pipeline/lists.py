@@ -49,9 +49,14 @@ class Requests:
     def take(self, chosen: np.ndarray) -> "Requests":
         """The requests where `chosen` (bool `[Q]`) is true."""
         rows = np.flatnonzero(chosen)
-        return Requests(*self.slice(rows), self.seen.take(rows))
+        history, user, features, context = self.slice(rows)
+        return Requests(history, user, features, context, self.seen.take(rows))
 
-    def slice(self, rows: slice | np.ndarray) -> tuple:
+    def slice(
+        self, rows: slice | np.ndarray
+    ) -> tuple[
+        np.ndarray, np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]
+    ]:
         """Arguments of a ranking model for some of the requests."""
         return (
             self.history[rows],

@@ -99,7 +99,7 @@ def run(
     shutil.copyfile(
         Path(retrieval) / "final" / "weights.h5", target / "weights.h5"
     )
-    if sequences.ratings is not None and config.ranking.rating_weight:
+    if sequences.ratings is not None and config.ranking.predict_ratings:
         report["rating"] = train_rating.run(config, prepared, directory)
     report["seconds"] = round(time.monotonic() - started, 1)
     (directory / "metrics.json").write_text(json.dumps(report, indent=2))
