@@ -22,6 +22,8 @@ from pipeline.sources import files, tabular
 
 SAMPLE_ROWS = 200_000
 MOVIELENS = ("u.data", "ratings.dat")
+# File names that tell less than the folder they are in.
+GENERIC = ("interactions", "ratings", "events", "log", "data", "part-0")
 DELIMITERS = (",", "\t", ";", "|")
 
 
@@ -60,7 +62,11 @@ def init_config(interactions: str, items: str = "", users: str = "") -> str:
     Raises:
         DataError: If the files cannot be read or no columns can be ids.
     """
-    name = re.sub(r"[^\w.-]+", "-", Path(interactions.rstrip("/")).stem)
+    place = Path(interactions.rstrip("/"))
+    stem = place.stem
+    if stem.lower() in GENERIC and place.parent.name:
+        stem = place.parent.name
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", stem)
     name = name.strip("-._") or "data"
     if not items and not users and _is_movielens(interactions):
         source = SourceConfig(kind="movielens", path=interactions)
@@ -156,6 +162,12 @@ def _tabular(
     delimiter = _delimiter(interactions)
     rough = SourceConfig(kind="tabular", path=interactions, delimiter=delimiter)
     columns = _sample(rough, interactions, "interactions")
+    if all(re.fullmatch(r"[\d.:+-]*", name) for name in columns):
+        raise DataError(
+            "The first line must name the columns. Received: "
+            f"{list(columns)} (from {interactions}). Put a line such as "
+            "'user_id,item_id,timestamp' at the top."
+        )
     log = guess.log(columns)
     if not (log.user_id and log.item_id):
         raise DataError(

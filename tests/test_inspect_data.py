@@ -149,6 +149,12 @@ def test_a_log_without_ids_is_refused(tmp_path: Path) -> None:
         inspect_data.init_config(path)
 
 
+def test_a_log_without_header_is_refused(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "log.csv", "1,2,881250949", "3,4,881250950")
+    with pytest.raises(DataError, match="first line must name the columns"):
+        inspect_data.init_config(path)
+
+
 def test_warnings_name_what_is_wrong(tmp_path: Path) -> None:
     log = write_csv(
         tmp_path / "log.csv",
