@@ -18,10 +18,10 @@ def make_config(
 
 
 def prepared(
-    directory: Path, source: SourceConfig, **options: Any
+    directory: Path, source: SourceConfig, seed: int = 7, **options: Any
 ) -> prepare.Prepared:
     directory.mkdir(parents=True, exist_ok=True)
-    prepare.run(make_config(source, **options), directory)
+    prepare.run(make_config(source, seed=seed, **options), directory)
     return prepare.load(directory)
 
 

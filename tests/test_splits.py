@@ -1,0 +1,66 @@
+import hashlib
+from pathlib import Path
+
+from data_cases import events, prepared, write_csv
+
+from pipeline.schema import SourceConfig
+
+
+def log_of(tmp_path: Path, *rows: str) -> SourceConfig:
+    path = write_csv(tmp_path / "log.csv", "user_id,item_id,timestamp", *rows)
+    items = write_csv(
+        tmp_path / "items.csv", "item_id", *[f"i{n}" for n in range(20)]
+    )
+    return SourceConfig(kind="tabular", path=path, items_path=items)
+
+
+def test_equal_times_are_ordered_by_digest(tmp_path: Path) -> None:
+    names = [f"i{n}" for n in range(8)]
+    source = log_of(tmp_path, *[f"u,{name},5" for name in names])
+    found = prepared(tmp_path / "out", source)
+    expected = sorted(
+        names, key=lambda name: hashlib.md5(f"u|{name}".encode()).hexdigest()
+    )
+    assert [item for item, _t, _p in events(found, "u")] == expected
+    assert expected != names
+
+
+def test_users_too_short_to_split_stay_in_train(tmp_path: Path) -> None:
+    source = log_of(
+        tmp_path,
+        "two,i0,1", "two,i1,2", "one,i0,1",
+        "three,i0,1", "three,i1,2", "three,i2,3",
+    )  # fmt: skip
+    found = prepared(tmp_path / "out", source)
+    assert [p for _i, _t, p in events(found, "two")] == [0, 0]
+    assert [p for _i, _t, p in events(found, "one")] == [0]
+    assert [p for _i, _t, p in events(found, "three")] == [0, 1, 2]
+
+
+def test_a_random_split_draws_its_shares(tmp_path: Path) -> None:
+    source = SourceConfig(num_users=300, num_items=60, interactions_per_user=10)
+    one, other = (
+        prepared(
+            tmp_path / str(seed),
+            source,
+            split="random",
+            validation_share=0.2,
+            test_share=0.1,
+            seed=seed,
+        ).summary["parts"]
+        for seed in (1, 2)
+    )
+    total = sum(part["interactions"] for part in one.values())
+    assert abs(one["validation"]["interactions"] / total - 0.2) < 0.03
+    assert abs(one["test"]["interactions"] / total - 0.1) < 0.03
+    assert one["test"]["interactions"] != other["test"]["interactions"]
+
+
+def test_a_cut_through_one_moment_is_refused(tmp_path: Path) -> None:
+    import pytest
+
+    from pipeline.schema import DataError
+
+    source = log_of(tmp_path, *[f"u{n},i{n},7" for n in range(9)])
+    with pytest.raises(DataError, match="set prepare.split to 'leave_last_out"):
+        prepared(tmp_path / "out", source, split="temporal")
