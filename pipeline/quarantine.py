@@ -54,15 +54,14 @@ class Quarantine:
         new = wrong & ~bad
         if new.any():
             rows = np.flatnonzero(new)
-            for row in rows[: max(0, KEPT - self.counts[reason])]:
+            shown = rows[: max(0, KEPT - self.counts[reason])]
+            for row in shown:
                 values = {
                     name: column[int(row)].as_py()
                     for name, column in batch.columns.items()
                 }
                 self._write(reason, batch.file, int(batch.lines[row]), values)
-            self.counts[reason] += len(rows) - min(
-                len(rows), max(0, KEPT - self.counts[reason])
-            )
+            self.counts[reason] += len(rows) - len(shown)
             self._bad[batch.file] += len(rows)
         return new
 
