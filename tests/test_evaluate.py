@@ -1,0 +1,208 @@
+"""Figures of an evaluation from lists whose quality is known."""
+
+import numpy as np
+import pytest
+from prepared_stub import make_prepared
+
+from pipeline import artefacts, evaluate, queries, report, scoreboard
+from pipeline.metrics import Ragged
+from pipeline.scoreboard import Board
+
+NUM_ITEMS = 60
+
+
+@pytest.fixture(scope="module")
+def board():
+    random = np.random.default_rng(0)
+    rows = [
+        (random.permutation(NUM_ITEMS)[: random.integers(3, 9)] + 2).tolist()
+        for _ in range(150)
+    ]
+    prepared = make_prepared(rows, NUM_ITEMS)
+    asked = queries.make(prepared, "test")
+    return asked, Board(asked, prepared, 200, 0)
+
+
+def answer(asked, places, seed=0):
+    """Lists of 20 with each query's target at the given place."""
+    random = np.random.default_rng(seed)
+    items = np.zeros((len(asked), 20), np.int32)
+    for row, target in enumerate(asked.relevant.items):
+        others = random.permutation(
+            np.setdiff1d(np.arange(2, NUM_ITEMS + 2), target)
+        )
+        items[row] = np.insert(others[:19], places[row], target)[:20]
+    scores = np.tile(-np.arange(20.0), (len(asked), 1))
+    return scores, items
+
+
+def test_row_of_a_perfect_and_of_a_useless_model(board):
+    asked, made = board
+    perfect = made.rows("ours", answer(asked, np.zeros(150, int)))
+    assert perfect[0]["slice"] == "all" and perfect[0]["users"] == 150
+    assert perfect[0]["ndcg@10"] == perfect[0]["mrr"] == 1.0
+    assert perfect[0]["ndcg@10_interval"] == [1.0, 1.0]
+    late = made.rows("ours", answer(asked, np.full(150, 15)))
+    assert late[0]["ndcg@10"] == 0.0
+    assert late[0]["recall@100"] == 1.0
+
+
+def test_deciles_split_all_targets_between_them(board):
+    asked, made = board
+    rows = {
+        row["slice"]: row
+        for row in made.rows("ours", answer(asked, np.zeros(150, int)))
+    }
+    deciles = [
+        row for name, row in rows.items() if name.startswith("popularity_")
+    ]
+    total = sum(row["users"] for row in deciles)
+    assert total + rows.get("new_items", {"users": 0})["users"] == 150
+    assert all(row["recall@10"] == 1.0 for row in deciles)
+
+
+def test_cold_and_warm_share_the_queries():
+    prepared = make_prepared(
+        [[2, 3, 4], [5, 6], [3, 2, 4]],
+        8,
+        parts=[
+            0,
+            1,
+            2,
+            2,
+            2,
+            0,
+            1,
+            2,
+        ],
+    )
+    asked = queries.make(prepared, "test")
+    made = Board(asked, prepared, 100, 0)
+    items = np.tile(np.arange(2, 9, dtype=np.int32), (len(asked), 1))
+    rows = {
+        row["slice"]: row["users"]
+        for row in made.rows("ours", (-items.astype(float), items))
+    }
+    assert (rows["all"], rows["warm"], rows["cold"]) == (3, 2, 1)
+
+
+def answers(asked):
+    return {
+        "two_stage": answer(asked, np.zeros(150, int)),
+        "retrieval": answer(asked, np.full(150, 3)),
+        "popularity": answer(asked, np.full(150, 12)),
+        "item_knn": answer(asked, np.full(150, 5)),
+    }
+
+
+def test_differences_name_the_best_baseline(board):
+    asked, made = board
+    found = made.differences(answers(asked), ("popularity", "item_knn"))
+    pairs = [(item["model"], item["against"]) for item in found]
+    assert pairs == [
+        ("two_stage", "retrieval"),
+        ("two_stage", "item_knn"),
+        ("retrieval", "item_knn"),
+    ]
+    assert found[0]["difference"] == pytest.approx(1 - 1 / np.log2(5), abs=1e-4)
+    assert found[0]["low"] > 0
+
+
+def test_live_version_is_compared_where_there_is_one(board):
+    asked, made = board
+    found = made.differences(
+        answers(asked) | {"live": answer(asked, np.zeros(150, int))},
+        ("popularity",),
+    )
+    assert found[-1]["against"] == "live"
+    assert found[-1]["difference"] == 0.0
+
+
+def test_shuffled_targets_fall_to_chance(board):
+    asked, made = board
+    sanity = made.sanity(answers(asked), np.ones((NUM_ITEMS + 2, 4)))
+    # Ten of sixty items at random: discounted, about a tenth.
+    assert sanity["shuffled_targets_ndcg@10"] < 0.2
+
+
+def test_collapse_is_seen(board):
+    asked, made = board
+    same = np.tile(np.arange(2, 22, dtype=np.int32), (len(asked), 1))
+    lists = answers(asked) | {
+        "two_stage": (np.tile(-np.arange(20.0), (len(asked), 1)), same)
+    }
+    sanity = made.sanity(lists, np.zeros((NUM_ITEMS + 2, 4)))
+    assert sanity["list_overlap"]["two_stage"] == 1.0
+    assert sanity["list_overlap"]["retrieval"] < 0.5
+    assert sanity["embedding_norm"]["zero_share"] == 1.0
+
+
+def result(asked, made):
+    lists = answers(asked)
+    return {
+        "dataset": "small",
+        "split": "leave_last_out",
+        "part": "test",
+        "protocol": "split",
+        "seen": "excluded",
+        "label": evaluate.label("leave_last_out", "excluded"),
+        "queries": len(asked),
+        "rows": [row for name in lists for row in made.rows(name, lists[name])],
+        "differences": made.differences(lists, ("popularity", "item_knn")),
+        "baselines": {},
+        "index": {"kind": "exact", "recall@100": 1.0, "latency_ms": 0.4},
+        "ratings": {"rmse": 0.91, "interactions": 20_000},
+        "sanity": made.sanity(
+            lists, np.random.default_rng(0).normal(size=(NUM_ITEMS + 2, 4))
+        ),
+    }
+
+
+def test_table_shows_models_differences_and_what_is_suspicious(board):
+    text = report.table(result(*board))
+    for words in (
+        "two_stage",
+        "item_knn",
+        "two_stage against retrieval: ndcg@10 +0.5693",
+        "RMSE 0.9100 over 20,000",
+        "too good",
+    ):
+        assert words in text
+    assert all(len(line) <= 120 for line in text.splitlines())
+
+
+def test_table_warns_of_collapse_and_of_tutorial_protocols(board):
+    evaluation = result(*board)
+    evaluation["label"] = evaluate.label("random", "excluded")
+    evaluation["sanity"]["list_overlap"]["two_stage"] = 0.95
+    warnings = " ".join(report.warnings(evaluation))
+    assert "tutorial protocol" in warnings
+    assert "collapsed" in warnings
+
+
+@pytest.mark.parametrize(
+    ("split", "seen", "is_tutorial"),
+    [
+        ("temporal", "excluded", False),
+        ("leave_last_out", "included", True),
+        ("random", "excluded", True),
+    ],
+)
+def test_only_leaking_protocols_are_labelled(split, seen, is_tutorial):
+    found = evaluate.label(split, seen).startswith("tutorial")
+    assert found == is_tutorial
+
+
+def test_search_hides_what_it_is_told_to():
+    embeddings = np.eye(6, dtype=np.float32)
+    queries_ = np.array([[0, 0, 0.3, 0.2, 0.1, 0]], np.float32)
+    _, items = artefacts.search(queries_, embeddings, 2, None)
+    np.testing.assert_array_equal(items, [[2, 3]])
+    _, items = artefacts.search(queries_, embeddings, 2, Ragged.of([[2]]))
+    np.testing.assert_array_equal(items, [[3, 4]])
+
+
+def test_as_ragged_leaves_padding_out():
+    found = scoreboard.as_ragged(np.array([[3, 0, 2], [0, 0, 0]]))
+    np.testing.assert_array_equal(found.items, [3, 2])
+    np.testing.assert_array_equal(found.lengths, [2, 0])
