@@ -36,12 +36,16 @@ class RetrievalModel(tfrs.Model):
         state: int32 `[P]`, how many positions of it were read before.
         target: int32 `[P]`; weight: float32 `[P]`.
         context: columns `[P, ...]` of the targets' requests.
+        moment: int32 `[P]`, the table of `trends` that holds at the request.
 
     Args:
         config: Loss and regularisation.
         candidate_tower: Scored side.
         query_tower: Asking side; shares the candidate tower.
         counts: Training targets by item index `[N + 2]`, for logQ.
+        trends: Popularities at moments of the log `[T, N + 2, H]`, which
+            stand in training for those the candidate tower carries; None
+            where that has none, or to score without training.
     """
 
     def __init__(
@@ -50,10 +54,12 @@ class RetrievalModel(tfrs.Model):
         candidate_tower: CandidateTower,
         query_tower: QueryTower,
         counts: np.ndarray,
+        trends: np.ndarray | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.config = config
+        self._trends = None if trends is None else tf.constant(trends)
         self.candidate_tower = candidate_tower
         self.query_tower = query_tower
         self.num_items = len(counts) - FIRST_ITEM
@@ -71,7 +77,7 @@ class RetrievalModel(tfrs.Model):
     @property
     def dimension(self) -> int:
         """Width D of query and candidate vectors."""
-        return self.candidate_tower.width + 1
+        return self.candidate_tower.width + 1 + self.candidate_tower.num_trends
 
     @property
     def metrics(self) -> list[tf.keras.metrics.Metric]:
@@ -128,14 +134,22 @@ class RetrievalModel(tfrs.Model):
         embedded = tf.gather(vectors, places)
         queries = self._queries(inputs, embedded, training)
         if self.is_full:
-            logits = tf.matmul(queries, vectors[FIRST_ITEM:], transpose_b=True)
+            logits = self._logits(
+                queries, vectors[FIRST_ITEM:], items[FIRST_ITEM:], inputs
+            )
             loss = losses.full_softmax(
                 logits, targets - FIRST_ITEM, self.config.label_smoothing
             )
         else:
             negatives = tf.concat([drawn, uniform], axis=0)
             loss = self._sampled(
-                queries, vectors, items, slots, negatives, tf.size(drawn)
+                queries,
+                vectors,
+                items,
+                slots,
+                negatives,
+                inputs,
+                tf.size(drawn),
             )
         weights = inputs["weight"]
         return tf.math.divide_no_nan(
@@ -170,6 +184,27 @@ class RetrievalModel(tfrs.Model):
             training=training,
         )
 
+    def _logits(
+        self,
+        queries: tf.Tensor,
+        vectors: tf.Tensor,
+        items: tf.Tensor,
+        inputs: Mapping[str, Any],
+    ) -> tf.Tensor:
+        """Scores `[P, K]` of K items, as popular as they were then."""
+        if self._trends is None:
+            return tf.matmul(queries, vectors, transpose_b=True)
+        fixed = self.candidate_tower.width + 1
+        logits = tf.matmul(
+            queries[:, :fixed], vectors[:, :fixed], transpose_b=True
+        )
+        tables = tf.gather(self._trends, items, axis=1)
+        for column in range(self.candidate_tower.num_trends):
+            then = tf.gather(tables[..., column], inputs["moment"])
+            place = fixed + column
+            logits += queries[:, place : place + 1] * then
+        return logits
+
     def _drawn(self, targets: tf.Tensor) -> tf.Tensor:
         """The batch's targets that serve as negatives."""
         count = self.config.num_in_batch_negatives
@@ -184,6 +219,7 @@ class RetrievalModel(tfrs.Model):
         items: tf.Tensor,
         slots: tf.Tensor,
         negatives: tf.Tensor,
+        inputs: Mapping[str, Any],
         num_in_batch: tf.Tensor,
     ) -> tf.Tensor:
         """Sampled softmax `[P]` over places in `vectors`."""
@@ -195,9 +231,18 @@ class RetrievalModel(tfrs.Model):
                 self.config.num_uniform_negatives,
                 self.num_items,
             )
-        positive = tf.reduce_sum(queries * tf.gather(vectors, slots), axis=1)
-        negative = tf.matmul(
-            queries, tf.gather(vectors, negatives), transpose_b=True
+        chosen = tf.gather(vectors, slots)
+        if self._trends is not None:
+            places = tf.stack([inputs["moment"], inputs["target"]], axis=1)
+            then = tf.gather_nd(self._trends, places)
+            fixed = self.candidate_tower.width + 1
+            chosen = tf.concat([chosen[:, :fixed], then], axis=1)
+        positive = tf.reduce_sum(queries * chosen, axis=1)
+        negative = self._logits(
+            queries,
+            tf.gather(vectors, negatives),
+            tf.gather(items, negatives),
+            inputs,
         )
         return losses.sampled_softmax(
             positive,
@@ -217,6 +262,7 @@ def build(
     user_specs: tuple[FeatureSpec, ...],
     context_specs: tuple[FeatureSpec, ...],
     num_known_users: int,
+    trends: np.ndarray | None = None,
 ) -> RetrievalModel:
     """Makes a model with all its weights, ready to train or to load into.
 
@@ -226,6 +272,7 @@ def build(
         user_specs: Columns of the users table.
         context_specs: Columns of a request.
         num_known_users: First user index without an id embedding.
+        trends: Popularities at moments of the log `[T, N + 2, H]`, to train.
     """
     candidate_tower = CandidateTower(config, items, name="candidate_tower")
     query_tower = QueryTower(
@@ -237,7 +284,12 @@ def build(
         name="query_tower",
     )
     model = RetrievalModel(
-        config, candidate_tower, query_tower, items.counts, name="retrieval"
+        config,
+        candidate_tower,
+        query_tower,
+        items.counts,
+        trends,
+        name="retrieval",
     )
     # Keras makes some weights at the first call; one request makes them all.
     query_tower(

@@ -6,8 +6,8 @@ product and nothing else: item bias and temperature are folded into the
 vectors, so any nearest-neighbour index can serve them. Towers take integers
 and numbers; strings are looked up before them.
 
-Shape letters: B batch, L history positions, W width inside, D = W + 1 width
-outside, N + 2 rows of the catalogue.
+Shape letters: B batch, L history positions, W width inside, D = W + 1 + H
+width outside (bias and H popularities), N + 2 rows of the catalogue.
 """
 
 from collections.abc import Mapping
@@ -32,12 +32,14 @@ class CandidateInputs:
         specs: Their kinds and sizes.
         num_known: First index without an id embedding of its own.
         counts: Training targets by item index `[N + 2]`.
+        popularity: How popular each item is now `[N + 2, H]`; None for H = 0.
     """
 
     features: Mapping[str, np.ndarray]
     specs: tuple[FeatureSpec, ...]
     num_known: int
     counts: np.ndarray
+    popularity: np.ndarray | None = None
 
 
 class FeatureEncoder(tf.keras.layers.Layer):
@@ -150,11 +152,22 @@ class CandidateTower(tf.keras.Model):
             )
             for spec in specs
         }
+        self.num_trends = 0
+        if inputs.popularity is not None:
+            self.num_trends = inputs.popularity.shape[1]
+            self.popularity = self.add_weight(
+                name="popularity",
+                shape=inputs.popularity.shape,
+                initializer=tf.keras.initializers.Constant(inputs.popularity),
+                trainable=False,
+            )
         # Starting at the log of the popularity saves the epochs in which
         # training does little but find it.
         share = np.maximum(inputs.counts[: self.num_known], 0.5)
         start = np.log(share / share.mean())
         start[:FIRST_ITEM] = start.min()
+        if self.num_trends:
+            start = np.zeros_like(start)
         self.bias = self.add_weight(
             name="bias",
             shape=[self.num_known],
@@ -201,9 +214,11 @@ class CandidateTower(tf.keras.Model):
         vector = self.encoder(features)
         if self.item_id:
             vector += tf.gather(self.ids, rows)
-        bias = tf.gather(self.bias, rows)[..., tf.newaxis]
+        parts = [vector, tf.gather(self.bias, rows)[..., tf.newaxis]]
+        if self.num_trends:
+            parts.append(tf.gather(self.popularity, indices))
         there = tf.cast(indices != PADDING, tf.float32)[..., tf.newaxis]
-        return tf.concat([vector, bias], axis=-1) * there
+        return tf.concat(parts, axis=-1) * there
 
 
 class QueryTower(tf.keras.Model):
@@ -245,6 +260,15 @@ class QueryTower(tf.keras.Model):
             self.width,
             name="context",
         )
+        count = candidate_tower.num_trends
+        if count:
+            # How much each popularity counts for this query.
+            self.trends = tf.keras.layers.Dense(
+                count,
+                kernel_initializer="zeros",
+                bias_initializer=tf.keras.initializers.Constant(1 / count),
+                name="trends",
+            )
         self.start = self.add_weight(
             name="start", shape=[self.width], initializer="zeros"
         )
@@ -331,10 +355,14 @@ class QueryTower(tf.keras.Model):
             total += tf.gather(self.ids, rows)
         # Keras norms are tied to the rank they first see.
         query = self.norm(tf.reshape(total, [-1, self.width]))
-        query = tf.reshape(query, tf.shape(total))
         # The one meets the candidate's bias.
-        one = tf.ones_like(query[..., :1])
-        return tf.concat([query, one], axis=-1) / self.temperature
+        parts = [query, tf.ones_like(query[:, :1])]
+        if self.candidate_tower.num_trends:
+            parts.append(self.trends(query))
+        query = tf.concat(parts, axis=-1) / self.temperature
+        shape = tf.concat([tf.shape(total)[:-1], tf.shape(query)[1:]], axis=0)
+        query = tf.reshape(query, shape)
+        return tf.ensure_shape(query, total.shape[:-1] + [query.shape[-1]])
 
 
 def select(

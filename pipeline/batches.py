@@ -36,6 +36,7 @@ class Part:
         first_row: Row of the first user among all users.
         stops: int64 `[E]`, the end of the events an event may depend on.
         weights: float32 `[E]`, weight of each event as a target; 0 never.
+        moments: int32 `[E]`, which popularity table holds at each event.
         horizon: Targets are predicted up to so many events early; 1 never is.
     """
 
@@ -43,6 +44,7 @@ class Part:
     first_row: int
     stops: np.ndarray
     weights: np.ndarray
+    moments: np.ndarray
     horizon: int = 1
 
 
@@ -197,6 +199,7 @@ def training(
         "row": integers,
         "state": integers,
         "target": integers,
+        "moment": integers,
         "weight": tf.TensorSpec([None], tf.float32),
         "context": {
             spec.name: tf.TensorSpec(
@@ -350,12 +353,15 @@ def _batch(
     reachable = (read > 0) | (stop_of == begin)
     trained = reachable & (part.weights[event] > 0)
     row, event, read = row[trained], event[trained], read[trained]
+    # The request happens when the first event that was not read does.
+    moment = part.moments[stop_of[trained]]
     state = np.where(read > 0, width - sizes[row] + read, 0)
     return {
         "history": np.where(inside, history, 0).astype(np.int32),
         "row": row.astype(np.int32),
         "state": state.astype(np.int32),
         "target": sequences.item_indices[event].astype(np.int32),
+        "moment": moment.astype(np.int32),
         "weight": part.weights[event].astype(np.float32),
         "event": event,
     }

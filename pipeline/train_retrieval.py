@@ -23,7 +23,7 @@ from models import retrieval
 from models.config import RetrievalConfig
 from models.retrieval import RetrievalModel
 from models.towers import FIRST_ITEM, CandidateInputs
-from pipeline import batches, progress, validation
+from pipeline import batches, progress, trends, validation
 from pipeline.config import Config
 from pipeline.prepare import Prepared
 from pipeline.schema import TRAIN, VALIDATION, DataError
@@ -60,7 +60,7 @@ def load(
     """Builds the model and loads what `run` wrote."""
     sequences = prepared.sequences()
     weights = target_weights(config, prepared, sequences, which)
-    model = _build(config, prepared, sequences, weights)
+    model, _ = _build(config, prepared, sequences, weights)
     model.load_weights(str(Path(directory) / which / "weights.h5"))
     return model
 
@@ -148,26 +148,43 @@ def _build(
     prepared: Prepared,
     sequences: Sequences,
     weights: np.ndarray,
-) -> RetrievalModel:
-    """A model whose vocabulary ends at the last item it trains on."""
+) -> tuple[RetrievalModel, np.ndarray]:
+    """A model whose vocabulary ends at the last item it trains on.
+
+    Returns:
+        The model, and which popularity table each event may read, int32 `[E]`.
+    """
     items = prepared.items
     counts = np.bincount(
         sequences.item_indices, weights, minlength=len(items.ids)
     )
     counts[:FIRST_ITEM] = 0
     known = np.flatnonzero(counts)
-    return retrieval.build(
+    popular = None
+    if prepared.split == "temporal" and config.retrieval.recent_popularity:
+        popular = trends.make(
+            sequences.item_indices,
+            sequences.timestamps,
+            weights,
+            len(items.ids),
+        )
+    model = retrieval.build(
         config.retrieval,
         CandidateInputs(
             items.features,
             items.specs,
             int(known[-1]) + 1 if len(known) else FIRST_ITEM,
             counts,
+            None if popular is None else popular.now,
         ),
         prepared.users.specs,
         prepared.context_specs,
         prepared.users.num_known,
+        None if popular is None else popular.tables,
     )
+    if popular is None:
+        return model, np.zeros(len(weights), np.int32)
+    return model, popular.moments
 
 
 def _train(
@@ -184,12 +201,12 @@ def _train(
     step_seed = seed(config, f"train-retrieval/{which}")
     tf.keras.utils.set_random_seed(step_seed)
     weights = target_weights(config, prepared, sequences, which)
-    model = _build(config, prepared, sequences, weights)
+    model, moments = _build(config, prepared, sequences, weights)
     visible = sequences
     if prepared.split == "random":
         # Later parts lie between train events there: they leave altogether.
         visible = batches.keep(sequences, weights > 0)
-        weights = weights[weights > 0]
+        moments, weights = moments[weights > 0], weights[weights > 0]
 
     def read(rng: np.random.Generator) -> Iterable[batches.Part]:
         events = visible
@@ -199,7 +216,7 @@ def _train(
             order = np.lexsort([rng.random(len(users)), users])
             events = batches.reorder(visible, order)
         stops = batches.stops(events, prepared.split)
-        yield batches.Part(events, 0, stops, weights, reach)
+        yield batches.Part(events, 0, stops, weights, moments, reach)
 
     reach = horizon(options, prepared, sequences)
     positions = batch_positions(options, int((weights > 0).sum()))

@@ -30,7 +30,8 @@ def epoch(
     stops = batches.stops(sequences, split or prepared.split)
 
     def read(rng):
-        yield batches.Part(sequences, 0, stops, weights, horizon)
+        moments = np.arange(len(weights), dtype=np.int32)
+        yield batches.Part(sequences, 0, stops, weights, moments, horizon)
 
     dataset = batches.training(
         read, prepared.users, prepared.context_specs, length, positions, seed

@@ -19,7 +19,7 @@ BATCH = {
 }
 
 
-def make(**options):
+def make(trends=None, popularity=None, **options):
     tf.keras.utils.set_random_seed(0)
     defaults = {
         "embedding_dim": 4,
@@ -28,9 +28,8 @@ def make(**options):
         "id_dropout": 0.0,
     }
     config = RetrievalConfig(**(defaults | options))
-    return retrieval.build(
-        config, CandidateInputs({}, (), 6, COUNTS), (), (), 4
-    )
+    inputs = CandidateInputs({}, (), 6, COUNTS, popularity)
+    return retrieval.build(config, inputs, (), (), 4, trends)
 
 
 def scores(model):
@@ -64,6 +63,34 @@ def test_in_batch_loss_sets_each_target_against_the_others(logq):
     log_norm = np.log(np.exp(logits).sum(axis=1))
     expected = log_norm - np.diag(logits)
     assert model.compute_loss(BATCH).numpy() == pytest.approx(
+        weighted_mean(expected), rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("loss", ["full", "in_batch"])
+def test_targets_meet_the_popularity_of_their_moment(loss):
+    rng = np.random.default_rng(0)
+    tables = rng.normal(size=[3, 7, 2]).astype(np.float32)
+    model = make(
+        loss=loss,
+        logq=False,
+        num_uniform_negatives=0,
+        trends=tables,
+        popularity=tables[2],
+    )
+    model.query_tower.trends.bias.assign([0.3, -0.8])
+    assert model.dimension == model.candidate_embeddings().shape[1] == 7
+    # The towers score with the popularity of now, moment 2.
+    now = scores(model).astype(np.float64)
+    trend = tables @ [0.3, -0.8]
+    moments = [0, 2, 1, 1]
+    then = now - trend[2] + trend[moments]
+    targets = [2, 4, 5, 6]
+    columns = slice(2, None) if loss == "full" else targets
+    log_norm = np.log(np.exp(then[:, columns]).sum(axis=1))
+    expected = log_norm - then[np.arange(4), targets]
+    batch = BATCH | {"moment": tf.constant(moments)}
+    assert model.compute_loss(batch).numpy() == pytest.approx(
         weighted_mean(expected), rel=1e-4
     )
 
