@@ -104,11 +104,13 @@ class ScannIndex(tf.Module):
         indices = tf.cast(found.indices, tf.int32) + FIRST_ITEM
         # Unfilled slots come back as NaN with the id of some candidate.
         valid = ~tf.math.is_nan(found.distances) & ~_contains(seen, indices)
-        scores, order = tf.math.top_k(
-            tf.where(valid, found.distances, MASKED_SCORE),
-            tf.minimum(self.k, wanted),
-        )
-        indices = tf.gather(indices, order, batch_dims=1)
+        distances = tf.where(valid, found.distances, MASKED_SCORE)
+        # A batch whose leaves hold little comes back narrower than asked.
+        missing = tf.maximum(self.k - tf.shape(indices)[1], 0)
+        widen = [[0, 0], [0, missing]]
+        distances = tf.pad(distances, widen, constant_values=MASKED_SCORE)
+        scores, order = tf.math.top_k(distances, self.k)
+        indices = tf.gather(tf.pad(indices, widen), order, batch_dims=1)
         enough = tf.reduce_all(
             tf.reduce_sum(tf.cast(valid, tf.int32), axis=1) >= self.k
         )
