@@ -110,6 +110,11 @@ init-config: setup ## print a config for INTERACTIONS=<file> [ITEMS= USERS=]
 check: setup ## report on a config's data without training
 	$(STEP) $@
 
+spark-up: setup ## run a Spark master and two workers; needs Java 17
+	$(RUN) -m pip install --quiet --disable-pip-version-check \
+		-r requirements-spark.txt
+	$(RUN) -m pipeline $@
+
 lint: setup-dev ## ruff: format and rules
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .

@@ -2,7 +2,10 @@
 
 import argparse
 import sys
+import tempfile
+import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 from models.config import ConfigError
 from pipeline import config as configuration
@@ -30,8 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the exit status is 0, or 1 with a clear message."""
     options = _parser().parse_args(arguments)
     try:
-        if options.command == "init-config":
-            print(_draft(options), end="")
+        if options.command in _WITHOUT_CONFIG:
+            _WITHOUT_CONFIG[options.command](options)
             return 0
         config = configuration.load(options.config, options.set)
         console.quiet_native_logs(config.run_directory / "native.log")
@@ -76,6 +79,14 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("interactions", "items", "users"):
         required = name == "interactions"
         start.add_argument(f"--{name}", required=required, default="")
+    made = commands.add_parser("generate", help="write a log of any size")
+    made.add_argument("--interactions", type=_count, required=True)
+    made.add_argument("--directory", type=Path, required=True)
+    made.add_argument("--seed", type=int, default=0)
+    cluster = commands.add_parser(
+        "spark-up", help="run a Spark master and two workers until interrupted"
+    )
+    cluster.add_argument("--port", type=int, default=7077)
     look = commands.add_parser("check", help="report on a config's data")
     look.add_argument(
         "config", nargs="?", default=argparse.SUPPRESS, metavar="CONFIG"
