@@ -15,7 +15,7 @@ from serving.wire import serving_pb2, tensor_pb2
 ROOT = Path(__file__).parent.parent
 PROTOS = [
     f"serving/wire/{name}.proto"
-    for name in ("tensor", "serving", "models_config")
+    for name in ("tensor", "serving", "models_config", "server_config")
 ]
 
 
@@ -53,7 +53,7 @@ def test_generated_files_are_what_the_protos_generate(tmp_path):
     )
 
     generated = sorted(tmp_path.glob("serving/wire/*_pb2.py*"))
-    assert len(generated) == 6
+    assert len(generated) == 8
     for path in generated:
         committed = ROOT / path.relative_to(tmp_path)
         assert committed.read_text() == path.read_text(), committed

@@ -1,0 +1,167 @@
+"""Rows of several requests as one, and back: the arithmetic of batching."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from serving.errors import ServingError
+
+Feeds = dict[Any, np.ndarray]
+
+
+def count_rows(feeds: Feeds) -> int:
+    """The 0th dimension that all inputs share.
+
+    Raises:
+        ServingError: If they share none.
+    """
+    sizes = set()
+    for array in feeds.values():
+        if not array.ndim:
+            raise _invalid(
+                "Batching Run() input tensors must have at least one dimension"
+            )
+        sizes.add(array.shape[0])
+    if not sizes:
+        raise _invalid("Batching Run() must have at least one input tensor")
+    if len(sizes) > 1:
+        raise _invalid(
+            "Batching Run() input tensors must have equal 0th-dimension size"
+        )
+    return sizes.pop()
+
+
+def split(
+    feeds: Feeds, rows: int, room: int, limit: int
+) -> list[tuple[Feeds, int]]:
+    """Cuts a request so that each part fits into a batch.
+
+    Args:
+        feeds: `[rows, ...]` each.
+        rows: Of the request.
+        room: Rows that the open batch still takes.
+        limit: Rows of a batch.
+
+    Returns:
+        Parts with their rows; the first fills the open batch if the request
+        has to be cut at all.
+    """
+    if rows <= limit:
+        return [(feeds, rows)]
+    parts = []
+    start = 0
+    while start < rows:
+        count = min(rows - start, room if not start and room > 0 else limit)
+        part = {
+            name: array[start : start + count] for name, array in feeds.items()
+        }
+        parts.append((part, count))
+        start += count
+    return parts
+
+
+def join(parts: Sequence[list[np.ndarray]]) -> list[np.ndarray]:
+    """Puts the outputs of a request's parts together again."""
+    if len(parts) == 1:
+        return parts[0]
+    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+
+
+def merge(
+    requests: Sequence[Feeds],
+    num_extra: int,
+    pad: bool,
+    names: Mapping[Any, str],
+) -> Feeds:
+    """Concatenates inputs by name.
+
+    Args:
+        requests: Feeds with the same names.
+        num_extra: Rows to append so that the batch has an allowed size:
+            copies of the last request's first row.
+        pad: Whether to widen inputs to the widest.
+        names: Of the tensors, for the error.
+
+    Raises:
+        ServingError: If the inner dimensions differ and are not padded.
+    """
+    merged = {}
+    for name in requests[0]:
+        arrays = [feeds[name] for feeds in requests]
+        if len({array.shape[1:] for array in arrays}) > 1:
+            if not pad:
+                known = names.get(name, name)
+                raise ServingError(
+                    f"Tensors with name '{known}' from different tasks have "
+                    "different shapes and padding is turned off. Set "
+                    "pad_variable_length_inputs to true, or ensure that all "
+                    "tensors with the same name have equal dimensions "
+                    "starting with the first dim.",
+                    "FAILED_PRECONDITION",
+                )
+            arrays = _widen(arrays)
+        if num_extra and len(arrays[-1]):
+            arrays = [*arrays, np.repeat(arrays[-1][:1], num_extra, axis=0)]
+        merged[name] = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    return merged
+
+
+def _widen(arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """Pads behind, with each array's first value, to the widest shape."""
+    if len({array.ndim for array in arrays}) > 1:
+        raise ServingError(
+            "Tensors of different ranks cannot be padded to one batch",
+            "FAILED_PRECONDITION",
+        )
+    inner = np.max([array.shape[1:] for array in arrays], axis=0).tolist()
+    widened = []
+    for array in arrays:
+        if list(array.shape[1:]) == inner:
+            widened.append(array)
+            continue
+        if not array.size:
+            raise _invalid("Got empty tensor in batch of non-empty tensors.")
+        # np.full would take bytes for an array of numbers.
+        found = np.empty((len(array), *inner), array.dtype)
+        found[...] = array.flat[0]
+        found[tuple(slice(size) for size in array.shape)] = array
+        widened.append(found)
+    return widened
+
+
+def share(
+    outputs: Sequence[Any], counts: Sequence[int], rows: int
+) -> list[list[np.ndarray]]:
+    """Cuts the outputs of a batch into those of its requests.
+
+    Args:
+        outputs: `[rows, ...]` each.
+        counts: Rows of each request.
+        rows: Of the batch, those appended to it included.
+
+    Raises:
+        ServingError: If an output has no row for each input row.
+    """
+    for array in outputs:
+        if not np.ndim(array):
+            raise ServingError(
+                "Batched output tensor has 0 dimensions",
+                "FAILED_PRECONDITION",
+            )
+        if len(array) != rows:
+            raise ServingError(
+                "Batched output tensor's 0th dimension does not equal the "
+                "sum of the 0th dimension sizes of the input tensors",
+                "FAILED_PRECONDITION",
+            )
+    shared = []
+    start = 0
+    for count in counts:
+        shared.append([array[start : start + count] for array in outputs])
+        start += count
+    return shared
+
+
+def _invalid(message: str) -> ServingError:
+    return ServingError(message, "INVALID_ARGUMENT")

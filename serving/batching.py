@@ -1,0 +1,414 @@
+"""Joins requests that wait at the same time into one run of the graph.
+
+Enters: calls of several threads for one model with the same inputs and
+outputs. Each waits in its queue until the batch is full or has waited long
+enough; one run answers all and every caller gets its rows. Rules and words
+are those of TensorFlow Serving's batching session. Worth it for models whose
+cost grows slower than their rows, not for tiny ones.
+"""
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from serving import batch_tensors, config_text, events
+from serving.bundle import Bundle, Signature
+from serving.errors import ServingError
+from serving.monitoring import Metrics
+from serving.wire import server_config_pb2
+
+PER_MODEL_FILE = "batching_params.pbtxt"
+_INVALID = "INVALID_ARGUMENT"
+
+Feeds = dict[Any, np.ndarray]
+Run = Callable[[Signature, Feeds, list[Any], float | None], list[Any]]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How batches are formed; defaults are TensorFlow Serving's.
+
+    Attributes:
+        max_rows: Of a batch, and of a request unless those are split.
+        max_run_rows: Of a run when large requests are split.
+        wait_seconds: After which a batch that is not full runs.
+        max_batches: That may wait in one queue.
+        allowed_rows: Batches are filled up to one of these sizes.
+        pad: Whether inputs of other widths are padded to the widest.
+        split: Whether a request may spread over several batches.
+    """
+
+    max_rows: int = 1000
+    max_run_rows: int = 1000
+    wait_seconds: float = 0.0
+    max_batches: int = 10
+    allowed_rows: tuple[int, ...] = ()
+    pad: bool = False
+    split: bool = False
+
+
+def rules_of(parameters: Any) -> Rules:
+    """Reads `BatchingParameters`.
+
+    Raises:
+        ServingError: If the allowed sizes do not end with the largest.
+    """
+
+    def value(name: str, default: Any) -> Any:
+        if not parameters.HasField(name):
+            return default
+        return getattr(parameters, name).value
+
+    max_rows = value("max_batch_size", Rules.max_rows)
+    allowed = tuple(parameters.allowed_batch_sizes)
+    if allowed and allowed[-1] != max_rows:
+        raise ServingError(
+            "Last entry in allowed_batch_sizes must match max_batch_size; "
+            f"last entry was {allowed[-1]}; expected {max_rows}",
+            _INVALID,
+        )
+    if list(allowed) != sorted(set(allowed)) or max_rows < 1:
+        raise ServingError(
+            "allowed_batch_sizes must increase and max_batch_size be at "
+            f"least 1. Received: {list(allowed)}, {max_rows}.",
+            _INVALID,
+        )
+    split = value("enable_large_batch_splitting", False)
+    run_rows = value("max_execution_batch_size", max_rows) or max_rows
+    return Rules(
+        max_rows,
+        min(run_rows, max_rows) if split else max_rows,
+        max(0, value("batch_timeout_micros", 0)) / 1e6,
+        value("max_enqueued_batches", Rules.max_batches),
+        allowed,
+        parameters.pad_variable_length_inputs,
+        split,
+    )
+
+
+@dataclass
+class _Task:
+    """A request, or a part of one, that waits."""
+
+    feeds: Feeds
+    rows: int
+    deadline: float | None
+    entered: float = field(default_factory=time.monotonic)
+    done: threading.Event = field(default_factory=threading.Event)
+    outputs: list[np.ndarray] = field(default_factory=list)
+    error: BaseException | None = None
+
+
+class _Queue:
+    """Batches of one set of inputs and outputs; guarded by the scheduler."""
+
+    def __init__(
+        self, batcher: "Batcher", signature: Signature, fetches: list[Any]
+    ) -> None:
+        self.batcher = batcher
+        self.signature = signature
+        self.fetches = fetches
+        self._batches: deque[list[_Task]] = deque()
+
+    def add(self, tasks: Sequence[_Task]) -> None:
+        rules = self.batcher.rules
+        planned = [sum(t.rows for t in batch) for batch in self._batches]
+        places = []
+        for task in tasks:
+            if not planned or planned[-1] + task.rows > rules.max_run_rows:
+                planned.append(0)
+            planned[-1] += task.rows
+            places.append(len(planned) - 1)
+        if len(planned) > rules.max_batches:
+            raise ServingError(
+                "The batch scheduling queue to which this task was submitted "
+                "is full",
+                "UNAVAILABLE",
+            )
+        for task, place in zip(tasks, places, strict=True):
+            if place == len(self._batches):
+                self._batches.append([])
+            self._batches[place].append(task)
+
+    def room(self) -> int:
+        """Rows that the last batch still takes."""
+        limit = self.batcher.rules.max_run_rows
+        if not self._batches:
+            return limit
+        return limit - sum(task.rows for task in self._batches[-1])
+
+    def ready_at(self) -> float | None:
+        """When the oldest batch may run, None when there is none."""
+        if not self._batches:
+            return None
+        first = self._batches[0]
+        rules = self.batcher.rules
+        is_full = sum(task.rows for task in first) >= rules.max_run_rows
+        if is_full or len(self._batches) > 1:
+            return 0.0
+        return first[0].entered + rules.wait_seconds
+
+    def take(self) -> list[_Task]:
+        return self._batches.popleft()
+
+
+class Scheduler:
+    """The threads that run batches, shared by all models.
+
+    Args:
+        threads: How many.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._changed = threading.Condition()
+        self._queues: list[_Queue] = []
+        for number in range(threads):
+            threading.Thread(
+                target=self._work, name=f"batch-{number}", daemon=True
+            ).start()
+
+    def register(self, queue: _Queue) -> None:
+        """Makes a queue known."""
+        with self._changed:
+            self._queues.append(queue)
+
+    def forget(self, batcher: "Batcher") -> None:
+        """Drops the queues of a model that is being unloaded."""
+        with self._changed:
+            self._queues = [q for q in self._queues if q.batcher is not batcher]
+
+    def submit(
+        self, queue: _Queue, make: Callable[[int], Sequence[_Task]]
+    ) -> Sequence[_Task]:
+        """Adds a request.
+
+        Args:
+            queue: Where.
+            make: From the room in the open batch to the parts.
+
+        Raises:
+            ServingError: UNAVAILABLE if the queue is full.
+        """
+        with self._changed:
+            tasks = make(queue.room())
+            queue.add(tasks)
+            self._changed.notify()
+        return tasks
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while True:
+                    found = self._next()
+                    if isinstance(found, tuple):
+                        break
+                    self._changed.wait(found)
+                queue, tasks = found
+            queue.batcher.process(queue.signature, queue.fetches, tasks)
+
+    def _next(self) -> tuple[_Queue, list[_Task]] | float | None:
+        """A batch to run, or how long to wait for one."""
+        now = time.monotonic()
+        best: float | None = None
+        for place, queue in enumerate(self._queues):
+            ready = queue.ready_at()
+            if ready is None:
+                continue
+            if ready <= now:
+                # The others come first the next time.
+                self._queues.append(self._queues.pop(place))
+                return queue, queue.take()
+            best = ready if best is None else min(best, ready)
+        return None if best is None else best - now
+
+
+class Batcher:
+    """Batches the requests of one loaded version.
+
+    Args:
+        run: Runs the graph once.
+        name: Of the model, for the metrics.
+        rules: How batches are formed.
+        scheduler: Runs them.
+        metrics: Gets the time spent waiting.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        name: str,
+        rules: Rules,
+        scheduler: Scheduler,
+        metrics: Metrics,
+    ) -> None:
+        self.rules = rules
+        self._run = run
+        self._name = name
+        self._scheduler = scheduler
+        self._metrics = metrics
+        self._queues: dict[Any, _Queue] = {}
+        self._lock = threading.Lock()
+
+    def run_tensors(
+        self,
+        signature: Signature,
+        feeds: Feeds,
+        fetches: list[Any],
+        timeout_seconds: float | None,
+    ) -> list[np.ndarray]:
+        """As `Bundle.run_tensors`, together with other callers.
+
+        Raises:
+            ServingError: If the request cannot be batched or its batch fails.
+        """
+        rows = batch_tensors.count_rows(feeds)
+        if rows > self.rules.max_rows and not self.rules.split:
+            raise ServingError(
+                f"Task size {rows} is larger than maximum input batch size "
+                f"{self.rules.max_rows}",
+                _INVALID,
+            )
+        deadline = (
+            None
+            if timeout_seconds is None
+            else time.monotonic() + timeout_seconds
+        )
+
+        def make(room: int) -> Sequence[_Task]:
+            parts = batch_tensors.split(
+                feeds, rows, room, self.rules.max_run_rows
+            )
+            return [_Task(part, count, deadline) for part, count in parts]
+
+        queue = self._queue(signature, feeds, fetches)
+        tasks = self._scheduler.submit(queue, make)
+        for task in tasks:
+            task.done.wait()
+            if task.error is not None:
+                raise task.error
+        return batch_tensors.join([task.outputs for task in tasks])
+
+    def _queue(
+        self, signature: Signature, feeds: Feeds, fetches: list[Any]
+    ) -> _Queue:
+        key = (frozenset(feeds), tuple(fetches))
+        queue = self._queues.get(key)
+        if queue is None:
+            with self._lock:
+                queue = self._queues.get(key)
+                if queue is None:
+                    queue = _Queue(self, signature, list(fetches))
+                    self._queues[key] = queue
+                    self._scheduler.register(queue)
+        return queue
+
+    def process(
+        self, signature: Signature, fetches: list[Any], tasks: list[_Task]
+    ) -> None:
+        """Runs a batch and gives every task its rows or the error."""
+        now = time.monotonic()
+        for task in tasks:
+            self._metrics.queuing_latency.add((self._name,), now - task.entered)
+        try:
+            outputs = self._answer(signature, fetches, tasks, now)
+            for task, part in zip(tasks, outputs, strict=True):
+                task.outputs = part
+        except BaseException as error:
+            for task in tasks:
+                task.error = _copy(error)
+        finally:
+            for task in tasks:
+                task.done.set()
+
+    def _answer(
+        self,
+        signature: Signature,
+        fetches: list[Any],
+        tasks: list[_Task],
+        now: float,
+    ) -> list[list[np.ndarray]]:
+        deadlines = [task.deadline for task in tasks]
+        timeout = None
+        if None not in deadlines:
+            timeout = max(filter(None, deadlines)) - now
+            if timeout <= 0:
+                raise ServingError(
+                    "Run() timeout exceeded while waiting in batching queue",
+                    "RESOURCE_EXHAUSTED",
+                )
+        counts = [task.rows for task in tasks]
+        total = sum(counts)
+        # A split may leave more rows than any size that is allowed.
+        filled = next(
+            (size for size in self.rules.allowed_rows if size >= total), total
+        )
+        inputs = signature.definition.inputs
+        merged = batch_tensors.merge(
+            [task.feeds for task in tasks],
+            filled - total,
+            self.rules.pad,
+            {
+                tensor: inputs[alias].name
+                for alias, tensor in signature.feeds.items()
+            },
+        )
+        outputs = self._run(signature, merged, fetches, timeout)
+        return batch_tensors.share(outputs, counts, filled)
+
+    def stop(self) -> None:
+        """Frees what belongs to the version; nobody uses it any more."""
+        self._scheduler.forget(self)
+
+
+def _copy(error: BaseException) -> BaseException:
+    # Raised in several threads, one object would mix their tracebacks.
+    if isinstance(error, ServingError):
+        return ServingError(str(error), error.code)
+    return error
+
+
+def load(parameters_file: str, per_model: bool, metrics: Metrics) -> Any:
+    """What the loader calls to put batching around a model.
+
+    Args:
+        parameters_file: Text of `BatchingParameters`, empty for defaults.
+        per_model: Whether each version brings its own; one without is not
+            batched.
+        metrics: Gets the time spent waiting.
+
+    Raises:
+        ServingError: If the file cannot be used.
+    """
+    common = server_config_pb2.BatchingParameters()
+    if parameters_file:
+        config_text.read(parameters_file, common, "--batching_parameters_file")
+    rules_of(common)
+    threads = os.cpu_count() or 1
+    if common.HasField("num_batch_threads"):
+        threads = max(1, common.num_batch_threads.value)
+    scheduler = Scheduler(threads)
+
+    def batcher(name: str, bundle: Bundle) -> tuple[Run, Callable[[], None]]:
+        parameters = common
+        if per_model:
+            path = bundle.directory / PER_MODEL_FILE
+            if not path.exists():
+                events.info("not_batched", model=name, absent=path)
+                return bundle.run_tensors, lambda: None
+            parameters = config_text.read(
+                path,
+                server_config_pb2.BatchingParameters(),
+                "--enable_per_model_batching_parameters",
+            )
+        made = Batcher(
+            bundle.run_tensors, name, rules_of(parameters), scheduler, metrics
+        )
+        return made.run_tensors, made.stop
+
+    return batcher
