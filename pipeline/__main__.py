@@ -124,10 +124,47 @@ def _rollback(config: Config, options: argparse.Namespace) -> None:
     print(f"rollback: version {after} is live again, {before} is not")
 
 
-def _draft(options: argparse.Namespace) -> str:
+def _draft(options: argparse.Namespace) -> None:
     from pipeline import draft
 
-    return draft.init_config(options.interactions, options.items, options.users)
+    text = draft.init_config(options.interactions, options.items, options.users)
+    print(text, end="")
+
+
+def _generate(options: argparse.Namespace) -> None:
+    from pipeline import generate
+
+    directory = generate.write(
+        options.directory, options.interactions, options.seed
+    )
+    print(f"generate: {options.interactions:,} interactions in {directory}")
+
+
+def _spark_up(options: argparse.Namespace) -> None:
+    from pipeline import spark_cluster
+
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        spark_cluster.run(Path(directory), port=options.port) as master,
+    ):
+        print(f"spark-up: prepare.engine=spark prepare.spark_master={master}")
+        print("spark-up: Ctrl-C stops it", flush=True)
+        threading.Event().wait()
+
+
+_WITHOUT_CONFIG = {
+    "init-config": _draft,
+    "generate": _generate,
+    "spark-up": _spark_up,
+}
+
+
+def _count(text: str) -> int:
+    """A positive number; 100_000_000 reads better than its digits."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
 
 
 def _check(config: Config, options: argparse.Namespace) -> None:
