@@ -18,9 +18,9 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from models.config import FeatureSpec, RankingConfig
+from models.features import PADDING, FeatureEncoder
 from models.rating import RatingHead
 from models.signals import Signals
-from models.towers import PADDING, FeatureEncoder
 
 _FEATURE_WIDTH = 8
 

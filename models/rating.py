@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from models.towers import PADDING
+from models.features import PADDING
 
 
 class RatingHead(tf.keras.Model):

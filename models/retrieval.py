@@ -17,13 +17,8 @@ import tensorflow_recommenders as tfrs
 
 from models import losses
 from models.config import FeatureSpec, RetrievalConfig
-from models.towers import (
-    FIRST_ITEM,
-    PADDING,
-    CandidateInputs,
-    CandidateTower,
-    QueryTower,
-)
+from models.features import FIRST_ITEM, PADDING
+from models.towers import CandidateInputs, CandidateTower, QueryTower
 
 
 class RetrievalModel(tfrs.Model):

@@ -21,8 +21,8 @@ import numpy as np
 import tensorflow as tf
 
 from models.config import RankingConfig
+from models.features import FIRST_ITEM, PADDING
 from models.retrieval import RetrievalModel
-from models.towers import FIRST_ITEM, PADDING
 
 # Age weighting of the history: newest item only, short and long memory.
 DECAYS = (0.0, 0.7, 0.9)

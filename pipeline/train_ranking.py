@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from models.features import FIRST_ITEM
 from models.ranking import RankingModel, Scorer, listwise_loss
 from models.retrieval import RetrievalModel
 from models.signals import ItemTables, Signals
-from models.towers import FIRST_ITEM
 from pipeline import (
     baselines,
     batches,

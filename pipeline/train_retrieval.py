@@ -21,8 +21,9 @@ import tensorflow as tf
 
 from models import retrieval
 from models.config import RetrievalConfig
+from models.features import FIRST_ITEM
 from models.retrieval import RetrievalModel
-from models.towers import FIRST_ITEM, CandidateInputs
+from models.towers import CandidateInputs
 from pipeline import batches, progress, trends, validation
 from pipeline.config import Config
 from pipeline.prepare import Prepared

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from models.features import FIRST_ITEM
 from models.retrieval import RetrievalModel
-from models.towers import FIRST_ITEM
 from pipeline import batches
 from pipeline.prepare import Prepared
 from pipeline.schema import VALIDATION

@@ -4,7 +4,8 @@ import tensorflow as tf
 
 from models import retrieval
 from models.config import FeatureSpec, RetrievalConfig
-from models.towers import CandidateInputs, select
+from models.features import select
+from models.towers import CandidateInputs
 
 ENCODERS = ("bow", "cnn", "rnn", "attention")
 SPECS = (

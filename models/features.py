@@ -1,0 +1,105 @@
+"""Encoded feature columns become vectors.
+
+Columns hold indices (0 missing, 1 out of vocabulary) or normalised numbers,
+as prepared; a vector is the sum of what each column says.
+
+Shape letters: W width, V values a row at most.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from models.config import FeatureSpec
+
+# Also of items and users: what the first indices of every vocabulary mean.
+PADDING, UNKNOWN, FIRST_ITEM = 0, 1, 2
+
+
+def select(
+    specs: tuple[FeatureSpec, ...], names: tuple[str, ...]
+) -> tuple[FeatureSpec, ...]:
+    """The features that a config names; `["*"]` is all of them."""
+    if names == ("*",):
+        return specs
+    return tuple(spec for spec in specs if spec.name in names)
+
+
+class FeatureEncoder(tf.keras.layers.Layer):
+    """Sum of what each feature says, one vector a row.
+
+    Args:
+        specs: Columns read; others in the input are ignored, missing ones
+            count as unknown.
+        width: Of the output.
+    """
+
+    def __init__(
+        self, specs: tuple[FeatureSpec, ...], width: int, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.specs = specs
+        self.width = width
+        self.tables = {}
+        for spec in specs:
+            if spec.kind != "numeric":
+                self.tables[spec.name] = self.add_weight(
+                    name=f"{spec.name}_table",
+                    shape=[spec.size, width],
+                    initializer=tf.keras.initializers.RandomNormal(
+                        stddev=0.3 * width**-0.5
+                    ),
+                )
+        self.numeric = [spec.name for spec in specs if spec.kind == "numeric"]
+        if self.numeric:
+            self.inner = tf.keras.layers.Dense(width, activation="gelu")
+            self.outer = tf.keras.layers.Dense(width)
+
+    def call(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor | float:
+        """Maps columns `[...]` or `[..., values]` to `[..., W]`.
+
+        Returns 0 where no column is given.
+        """
+        total: tf.Tensor | float = 0.0
+        for spec in self.specs:
+            if spec.name not in features or spec.kind == "numeric":
+                continue
+            table = self.tables[spec.name]
+            values = features[spec.name]
+            if spec.kind == "categorical":
+                there = tf.cast(values != PADDING, tf.float32)
+                rows = tf.gather(table, values) * there[..., tf.newaxis]
+            else:
+                rows = _mean_of_values(table, values)
+            total += rows
+        present = [name for name in self.numeric if name in features]
+        if present:
+            like = tf.cast(features[present[0]], tf.float32)
+            columns = [
+                tf.cast(features[name], tf.float32)
+                if name in features
+                else tf.zeros_like(like)
+                for name in self.numeric
+            ]
+            total += self.outer(self.inner(tf.stack(columns, axis=-1)))
+        return total
+
+
+def _mean_of_values(table: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """Mean row of `table` `[size, W]` over values `[..., V]`: `[..., W]`.
+
+    The mean, because a row with many values must not outweigh others. Only
+    values that are there are read: most of a padded row is not.
+    """
+    shape, static = tf.shape(values), values.shape[:-1] + table.shape[1:]
+    values = tf.reshape(values, [-1, shape[-1]])
+    places = tf.where(values != PADDING)
+    there = tf.gather_nd(values, places)
+    total = tf.math.unsorted_segment_sum(
+        tf.gather(table, there), places[:, 0], tf.shape(values)[0]
+    )
+    count = tf.math.count_nonzero(values, axis=1, keepdims=True)
+    mean = total / tf.maximum(tf.cast(count, tf.float32), 1.0)
+    mean = tf.reshape(mean, tf.concat([shape[:-1], table.shape[1:]], axis=0))
+    return tf.ensure_shape(mean, static)
