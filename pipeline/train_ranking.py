@@ -82,7 +82,7 @@ def run(
         prepared, "validation", num_users=_VALIDATION_LISTS, seed=step_seed
     )
     validation = validation_lists(config, prepared, base, signals, asked)
-    scorer = make_scorer(config, prepared, training.signals.shape[-1])
+    scorer = make_scorer(config, prepared, signals)
     report = {
         "lists": len(training.requests),
         "list_seconds": round(time.monotonic() - started, 1),
@@ -113,6 +113,14 @@ def load(config: Config, prepared: Prepared, directory: Path) -> RankingModel:
     with np.load(directory / "tables.npz") as saved:
         tables = ItemTables(**{name: saved[name] for name in saved.files})
     signals = Signals(config.ranking, towers, tables)
+    scorer = make_scorer(config, prepared, signals)
+    scorer.load_weights(str(directory / "scorer.h5"))
+    rating = train_rating.load(config, prepared, directory)
+    return RankingModel(signals, scorer, rating)
+
+
+def make_scorer(config: Config, prepared: Prepared, signals: Signals) -> Scorer:
+    """An untrained scorer for the data's features, with all its weights."""
     blank = lists.requests(
         prepared,
         np.zeros(1, np.int64),
@@ -121,24 +129,17 @@ def load(config: Config, prepared: Prepared, directory: Path) -> RankingModel:
         config.retrieval.history_length,
     )
     lines = lists.describe(signals, blank, np.array([[FIRST_ITEM]], np.int32))
-    scorer = make_scorer(config, prepared, lines.signals.shape[-1])
-    scorer(*_inputs(lines, slice(0, 1)))
-    scorer.load_weights(str(directory / "scorer.h5"))
-    rating = train_rating.load(config, prepared, directory)
-    return RankingModel(signals, scorer, rating)
-
-
-def make_scorer(config: Config, prepared: Prepared, num_signals: int) -> Scorer:
-    """An untrained scorer for the data's features."""
-    return Scorer(
+    scorer = Scorer(
         config.ranking,
-        num_signals,
+        lines.signals.shape[-1],
         prepared.items.features,
         prepared.items.specs,
         prepared.users.specs,
         prepared.context_specs,
         name="scorer",
     )
+    scorer(*_inputs(lines, slice(0, 1)))
+    return scorer
 
 
 def training_lists(

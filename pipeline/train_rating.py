@@ -24,10 +24,10 @@ from pipeline.sequences import Sequences
 
 _WEIGHTS = "rating.h5"
 _SHAPE = "rating.json"
-_BATCH = 1024
+_BATCH = 2048
 _EPOCHS = 40
 _PATIENCE = 2
-_LEARNING_RATE = 0.003
+_LEARNING_RATE = 0.004
 # L2 of factors and of biases, against a squared error a rating.
 _L2 = (0.12, 0.02)
 
