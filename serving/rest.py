@@ -1,0 +1,104 @@
+"""The HTTP port of the REST API and the metrics page.
+
+Waitress speaks HTTP: it buffers slow callers, bounds bodies and hands
+complete requests to its threads.
+"""
+
+import argparse
+import logging
+import threading
+import time
+from typing import Any
+
+import waitress
+
+from serving import config_text, events
+from serving.rest_api import Rest
+from serving.servicer import Servicer
+from serving.wire import server_config_pb2
+
+METRICS_PATH = "/monitoring/prometheus/metrics"
+# Bodies beyond this wait in a file instead of in memory.
+_MEMORY_BYTES = 16 * 2**20
+
+
+class RestServer:
+    """An open HTTP port.
+
+    Attributes:
+        port: Its number.
+    """
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self.port = int(server.effective_port)
+        self._thread = threading.Thread(
+            target=self._run, name="rest", daemon=True
+        )
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._server.run()
+        except OSError as error:
+            # Closing the sockets under the loop is how it ends.
+            events.info("rest_closed", reason=error)
+
+    def stop(self, grace_seconds: float) -> None:
+        """Takes no new connections; requests under way may finish."""
+        self._server.accepting = False
+        self._server.task_dispatcher.shutdown(
+            cancel_pending=True, timeout=grace_seconds
+        )
+        # What the threads wrote leaves through the loop.
+        end = time.monotonic() + min(1.0, grace_seconds)
+        channels = self._server.active_channels
+        while time.monotonic() < end and any(
+            channel.total_outbufs_len for channel in list(channels.values())
+        ):
+            time.sleep(0.01)
+        self._server.close()
+        for channel in list(channels.values()):
+            channel.handle_close()
+
+
+def start(servicer: Servicer, options: argparse.Namespace) -> RestServer:
+    """Opens `--rest_api_port`.
+
+    Raises:
+        OSError: If the port is taken.
+        ServingError: If the monitoring config cannot be read.
+    """
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    application = Rest(
+        servicer,
+        options.rest_api_timeout_in_ms / 1000,
+        _metrics_path(options.monitoring_config_file),
+        options.rest_api_enable_cors_support,
+    )
+    return RestServer(
+        waitress.create_server(
+            application,
+            host="0.0.0.0",
+            port=options.rest_api_port,
+            threads=max(1, options.rest_api_num_threads),
+            max_request_body_size=options.max_request_bytes,
+            inbuf_overflow=_MEMORY_BYTES,
+            outbuf_overflow=_MEMORY_BYTES,
+            connection_limit=1000,
+            asyncore_use_poll=True,
+            clear_untrusted_proxy_headers=True,
+            ident=None,
+        )
+    )
+
+
+def _metrics_path(path: str) -> str:
+    if not path:
+        return ""
+    config = config_text.read(
+        path, server_config_pb2.MonitoringConfig(), "--monitoring_config_file"
+    )
+    if not config.prometheus_config.enable:
+        return ""
+    return config.prometheus_config.path or METRICS_PATH
