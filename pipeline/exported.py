@@ -103,7 +103,8 @@ class QueryInputs(tf.Module):
         return Query(
             lookups.keep_last(seen, self.history_length),
             seen,
-            self.users(inputs["user_id"]),
+            # Nobody is a user like any other unknown one, not padding.
+            tf.maximum(self.users(inputs["user_id"]), 1),
             encoded["user"],
             encoded["context"],
         )
