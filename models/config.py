@@ -148,7 +148,7 @@ class RetrievalConfig:
     warmup_share: float = 0.05
     weight_decay: float = 0.01
     clip_norm: float = 5.0
-    averaging: float = 0.99
+    averaging: float = 0.998
     epochs: int = 8
     patience: int = 3
     validation_users: int = 5000
