@@ -149,7 +149,7 @@ class RetrievalConfig:
     weight_decay: float = 0.01
     clip_norm: float = 5.0
     averaging: float = 0.998
-    epochs: int = 8
+    epochs: int = 16
     patience: int = 3
     validation_users: int = 5000
     recency_half_life: float = 0.0
@@ -261,7 +261,7 @@ class RankingConfig:
     learning_rate: float = 0.005
     weight_decay: float = 0.05
     batch_size: int = 128
-    epochs: int = 8
+    epochs: int = 16
     patience: int = 3
     max_lists: int = 20_000
     predict_ratings: bool = True
