@@ -208,6 +208,31 @@ def keep_largest(table: sparse.csr_matrix, width: int) -> sparse.csr_matrix:
     )
 
 
+def largest_of_dense(weights: np.ndarray, width: int) -> sparse.csr_matrix:
+    """The `width` entries of largest magnitude in every row of a matrix.
+
+    Works on blocks of rows: a dense item-item matrix fits into memory once,
+    its positions would not.
+    """
+    num_items = weights.shape[1]
+    blocks = []
+    for start in range(0, len(weights), _ROWS_AT_ONCE):
+        block = weights[start : start + _ROWS_AT_ONCE]
+        if width < num_items:
+            order = np.argpartition(-np.abs(block), width - 1, axis=1)
+            columns = np.sort(order[:, :width], axis=1)
+        else:
+            columns = np.broadcast_to(np.arange(num_items), block.shape)
+        found = np.take_along_axis(block, columns, axis=1)
+        offsets = np.arange(len(block) + 1) * columns.shape[1]
+        table = sparse.csr_matrix(
+            (found.ravel(), columns.ravel(), offsets), shape=block.shape
+        )
+        table.eliminate_zeros()
+        blocks.append(table)
+    return sparse.vstack(blocks, format="csr")
+
+
 def _scale_rows(
     table: sparse.csr_matrix, factors: np.ndarray
 ) -> sparse.csr_matrix:

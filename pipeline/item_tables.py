@@ -19,6 +19,9 @@ from pipeline.cooccurrence import Log
 from pipeline.metrics import Ragged
 
 TABLES = ("forward", "backward", "together", "linear")
+# The linear item model inverts a dense matrix three times in a run. Beyond
+# this many items, a quarter of a minute each, its column is left empty.
+LINEAR_MAX_ITEMS = 8_000
 # Half-lives of popularity as shares of the log's duration: its unit and
 # length differ between data sets.
 _HALF_LIVES = (0.01, 0.05, 0.2)
@@ -27,14 +30,12 @@ _EASE_REGULARISATION = 500.0
 _KNN_SHRINKAGE = 10.0
 
 
-def build(config: RankingConfig, log: Log, ease_max_items: int) -> ItemTables:
+def build(config: RankingConfig, log: Log) -> ItemTables:
     """Counts the log.
 
     Args:
         config: How many neighbours an item keeps.
         log: Interactions that may be counted.
-        ease_max_items: Catalogue size beyond which the linear item model is
-            left out (its weights are 0): it inverts a dense matrix.
     """
     reverse = _reversed(log)
     tables = [
@@ -46,11 +47,13 @@ def build(config: RankingConfig, log: Log, ease_max_items: int) -> ItemTables:
     tables.append(
         cooccurrence.item_knn(log.histories, log.num_items, _KNN_SHRINKAGE)
     )
-    if log.num_known <= ease_max_items:
+    if log.num_known <= LINEAR_MAX_ITEMS:
         dense = cooccurrence.ease(
             log.histories, log.num_items, _EASE_REGULARISATION, log.num_known
         )
-        tables.append(sparse.csr_matrix(dense))
+        tables.append(
+            cooccurrence.largest_of_dense(dense, config.num_neighbours)
+        )
     else:
         tables.append(sparse.csr_matrix(tables[0].shape, dtype=np.float32))
     tables = [

@@ -25,7 +25,6 @@ from models.ranking import RankingModel, Scorer, listwise_loss
 from models.retrieval import RetrievalModel
 from models.signals import ItemTables, Signals
 from pipeline import (
-    baselines,
     batches,
     item_tables,
     lists,
@@ -295,7 +294,7 @@ def validate(
 
 def _tables(config: Config, prepared: Prepared, used: np.ndarray) -> ItemTables:
     log = Log.of(prepared.sequences(), used, len(prepared.items.ids))
-    return item_tables.build(config.ranking, log, baselines.EASE_MAX_ITEMS)
+    return item_tables.build(config.ranking, log)
 
 
 def _inputs(lines: Lists, rows: slice | np.ndarray) -> tuple:

@@ -65,6 +65,18 @@ def test_item_knn_keeps_the_best_neighbours():
     np.testing.assert_allclose(kept.max(axis=1), full.max(axis=1))
 
 
+def test_largest_of_a_dense_matrix_equals_a_full_sort():
+    weights = np.random.default_rng(0).normal(size=(30, 20))
+    found = cooccurrence.largest_of_dense(weights, 4).toarray()
+    for row in range(30):
+        expected = np.zeros(20)
+        kept = np.argsort(-np.abs(weights[row]))[:4]
+        expected[kept] = weights[row, kept]
+        np.testing.assert_array_equal(found[row], expected)
+    whole = cooccurrence.largest_of_dense(weights, 50).toarray()
+    np.testing.assert_array_equal(whole, weights)
+
+
 def test_ease_solves_the_constrained_least_squares():
     histories = random_histories(50, 9)
     seen = np.zeros((50, 9))

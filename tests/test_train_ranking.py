@@ -150,7 +150,7 @@ def test_lists_are_made_at_events_the_tables_did_not_count(run, base):
     log = Log.of(sequences, (sequences.parts == 0) & ~held, NUM_ITEMS + 2)
     assert len(log.timestamps) == (sequences.parts == 0).sum() - held.sum()
     model = train_retrieval.load(config, prepared, base, "base")
-    tables = item_tables.build(config.ranking, log, 1_000)
+    tables = item_tables.build(config.ranking, log)
     made = train_ranking.training_lists(
         config,
         prepared,
