@@ -123,7 +123,7 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
     _flag(
         group,
         "model_config_file_poll_wait_seconds",
-        0,
+        0.0,
         "seconds between looks at that file, 0 for one look",
     )
     _flag(group, "model_name", "default", "of the one model without a config")
@@ -131,7 +131,7 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
     _flag(
         group,
         "file_system_poll_wait_seconds",
-        1,
+        1.0,
         "seconds between looks for versions, 0 for one look",
     )
     _flag(
