@@ -202,6 +202,11 @@ class Server:
         """Ends a `start` that waits for models; safe in a signal handler."""
         self._stopping.set()
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was told to end."""
+        return self._stopping.is_set()
+
     def wait(self) -> None:
         """Returns when the server is to stop."""
         self._stopping.wait()
@@ -275,7 +280,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         server.start()
     except ServingError as error:
-        status = _fail(error)
+        status = 0 if server.is_stopping else _fail(error)
         # Loading threads may be inside TensorFlow: leave without them.
         os._exit(status)
     server.wait()
