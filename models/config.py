@@ -261,7 +261,7 @@ class RankingConfig:
     learning_rate: float = 0.005
     weight_decay: float = 0.05
     batch_size: int = 128
-    epochs: int = 8
+    epochs: int = 20
     patience: int = 3
     max_lists: int = 20_000
     predict_ratings: bool = True
