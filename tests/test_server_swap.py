@@ -1,4 +1,4 @@
-"""Versions swapped, servers killed and stopped while requests arrive."""
+"""Versions swapped and servers killed while requests arrive."""
 
 import contextlib
 import os
@@ -174,7 +174,7 @@ def wait_ready(call):
     return calls.eventually(answers, 90)
 
 
-def test_killed_restarted_and_drained(config):
+def test_a_killed_server_is_found_again(config):
     port = calls.free_port()
     call = calls.Remote(f"127.0.0.1:{port}")
     with process(config, port) as first:
@@ -183,23 +183,7 @@ def test_killed_restarted_and_drained(config):
         first.wait()
         code, _ = call.error(calls.predict_request("m"), timeout=5)
         assert code == "UNAVAILABLE"
-    with process(config, port) as second:
+    with process(config, port):
         # The same channel finds the new process by itself.
         assert wait_ready(call).model_spec.version.value == 1
-        slow = calls.predict_request(
-            "m", {"steps": np.int64([250_000])}, signature="slow"
-        )
-        answers = []
-        asking = threading.Thread(target=lambda: answers.append(call(slow)))
-        asking.start()
-        time.sleep(0.3)
-        second.send_signal(signal.SIGTERM)
-        output, _ = second.communicate(timeout=60)
-        asking.join()
-    assert second.returncode == 0
-    assert answers[0].outputs["steps"].int64_val == [250_000]
-    events = [
-        line.split()[2] for line in output.splitlines() if " INFO " in line
-    ]
-    assert events[-2:] == ["server_stopping", "server_stopped"]
     call.close()
