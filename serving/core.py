@@ -279,8 +279,8 @@ def _check_platform(model: Any) -> None:
 
 def _describe(failed: dict[tuple[str, int], Any], what: str) -> str:
     parts = [
-        f"{{name: {name} version: {number}}} due to error: "
-        f"{status.code}: {status.message}, "
+        f"{{{{name: {name} version: {number}}} due to error: "
+        f"{status.code}: {status.message}}}, "
         for (name, number), status in sorted(failed.items())
     ]
     return (

@@ -279,7 +279,7 @@ def test_a_start_that_fails_names_the_versions(base):
         pass
     assert caught.value.code == "UNKNOWN"
     assert str(caught.value).startswith(
-        "1 servable(s) did not become available: {{name: affine version: 3} "
+        "1 servable(s) did not become available: {{{name: affine version: 3} "
         "due to error: "
     )
 

@@ -282,7 +282,7 @@ def test_a_new_model_that_cannot_load_fails_the_reload(call, base):
     )
     assert code == "UNKNOWN"
     assert message.startswith(
-        "1 model(s) did not become available: {{name: broken version: 4} "
+        "1 model(s) did not become available: {{{name: broken version: 4} "
         "due to error: "
     )
     entry = call(status_request("broken")).model_version_status[0]
