@@ -254,6 +254,11 @@ def _batcher(options: argparse.Namespace, metrics: monitoring.Metrics) -> Any:
     )
 
 
+# Loading is Python as well: with the default of 5 ms, requests would wait that
+# long several times over while a version loads (p99 about 5 ms instead of 3).
+_SWITCH_SECONDS = 0.0005
+
+
 def main(arguments: Sequence[str]) -> int:
     """Runs a server until SIGTERM or Ctrl-C.
 
@@ -261,6 +266,7 @@ def main(arguments: Sequence[str]) -> int:
         Exit status: 0 after a drained stop, 255 if it could not start.
     """
     events.setup()
+    sys.setswitchinterval(_SWITCH_SECONDS)
     options = flags.parse(arguments)
     if options.version:
         sys.stdout.write(f"TensorFlow Library: {tf.__version__}\n")
