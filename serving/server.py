@@ -24,10 +24,16 @@ from typing import Any  # noqa: E402
 
 import grpc  # noqa: E402
 import tensorflow as tf  # noqa: E402
-from google.protobuf import text_format  # noqa: E402
 
+from serving import (  # noqa: E402
+    config_text,  # noqa: E402
+    events,
+    flags,
+    loader,
+    monitoring,
+    transport,
+)
 from serving import core as cores  # noqa: E402
-from serving import events, flags, loader, monitoring, transport  # noqa: E402
 from serving.errors import ServingError  # noqa: E402
 from serving.manager import Manager  # noqa: E402
 from serving.predict import Limits  # noqa: E402
@@ -221,24 +227,26 @@ def _changes(path: Path, stopping: threading.Event) -> Any:
 
 def _session_config(options: argparse.Namespace) -> Any:
     config = tf.compat.v1.ConfigProto()
-    path = options.tensorflow_session_config_file
-    if path:
-        try:
-            text_format.Parse(Path(path).read_text("utf-8"), config)
-        except (OSError, ValueError, text_format.ParseError) as error:
-            raise ServingError(
-                "`--tensorflow_session_config_file` must be the text of a "
-                f"ConfigProto. Received: {error} (from {path}).",
-                "INVALID_ARGUMENT",
-            ) from error
-        return config
+    if options.tensorflow_session_config_file:
+        config_text.read(
+            options.tensorflow_session_config_file,
+            config,
+            "--tensorflow_session_config_file",
+        )
+    # Flags win over the file.
     both = options.tensorflow_session_parallelism
-    config.intra_op_parallelism_threads = (
-        both or options.tensorflow_intra_op_parallelism
-    )
-    config.inter_op_parallelism_threads = (
-        both or options.tensorflow_inter_op_parallelism
-    )
+    intra = options.tensorflow_intra_op_parallelism
+    inter = options.tensorflow_inter_op_parallelism
+    if intra > 0 or inter > 0:
+        both = 0
+    if both or intra:
+        config.intra_op_parallelism_threads = both or intra
+    if both or inter:
+        config.inter_op_parallelism_threads = both or inter
+    if options.per_process_gpu_memory_fraction:
+        config.gpu_options.per_process_gpu_memory_fraction = (
+            options.per_process_gpu_memory_fraction
+        )
     return config
 
 

@@ -10,7 +10,7 @@ from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving import batch_tensors, batching, monitoring
+from serving import batch_rules, batch_tensors, batching, monitoring
 from serving.errors import ServingError
 from serving.wire import server_config_pb2
 from tests import serving_models
@@ -45,7 +45,7 @@ class Model:
 
 
 def _rules(text):
-    return batching.rules_of(
+    return batch_rules.rules_of(
         text_format.Parse(text, server_config_pb2.BatchingParameters())
     )
 
@@ -223,7 +223,9 @@ def test_parameters_that_contradict_themselves(text, message):
 
 
 def test_defaults_are_the_original_ones():
-    assert _rules("") == batching.Rules(1000, 1000, 0.0, 10, (), False, False)
+    assert _rules("") == batch_rules.Rules(
+        1000, 1000, 0.0, 10, (), False, False
+    )
 
 
 @given(

@@ -288,3 +288,25 @@ def test_version_tells_of_tensorflow():
         check=True,
     )
     assert "TensorFlow Library: 2." in found.stdout
+
+
+def test_flags_win_over_the_session_config_file(tmp_path):
+    path = tmp_path / "session.txt"
+    path.write_text(
+        "intra_op_parallelism_threads: 3 inter_op_parallelism_threads: 4"
+    )
+    found = server._session_config(
+        flags.parse(
+            [
+                f"--tensorflow_session_config_file={path}",
+                "--tensorflow_inter_op_parallelism=2",
+            ]
+        )
+    )
+    assert found.intra_op_parallelism_threads == 3
+    assert found.inter_op_parallelism_threads == 2
+    path.write_text("nonsense: 1")
+    with pytest.raises(ServingError, match="session.txt"):
+        server._session_config(
+            flags.parse([f"--tensorflow_session_config_file={path}"])
+        )
