@@ -14,6 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 # TensorFlow reads that level once, when it is imported.
 import argparse  # noqa: E402
+import logging  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
 import threading  # noqa: E402
@@ -274,6 +275,8 @@ def main(arguments: Sequence[str]) -> int:
         Exit status: 0 after a drained stop, 255 if it could not start.
     """
     events.setup()
+    # gRPC writes a stack trace for every message that is no protobuf.
+    logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
     sys.setswitchinterval(_SWITCH_SECONDS)
     options = flags.parse(arguments)
     if options.version:

@@ -253,6 +253,12 @@ def test_sigterm_lets_requests_finish(base):
     arguments = ("--model_name=affine", f"--model_base_path={base}")
     with _process(*arguments, port=port) as (process, remote):
         eventually(lambda: states(remote) == {1: "AVAILABLE"}, 60)
+        for message in (b"\xff\xff", b"\x0a\xff"):
+            with pytest.raises(grpc.RpcError) as caught:
+                remote.channel.unary_unary(
+                    "/tensorflow.serving.PredictionService/Predict"
+                )(message)
+            assert caught.value.code() == grpc.StatusCode.INTERNAL
         answers = []
         slow = predict_request(
             signature="slow", inputs={"steps": np.int64([100_000])}
@@ -268,6 +274,7 @@ def test_sigterm_lets_requests_finish(base):
     lines = output.splitlines()
     for event in ("version_available", "server_ready", "server_stopped"):
         assert sum(event in line for line in lines) == 1, output
+    assert "Traceback" not in output
 
 
 def test_a_start_that_fails_says_so_once(tmp_path):
