@@ -1,9 +1,11 @@
 """Loads one version so that it is ready to answer: ops, graph, warm-up."""
 
+import contextlib
 import importlib
 import logging
+import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from typing import Any
 from serving import events, monitoring, warmup
 from serving.bundle import Bundle, Signature
 from serving.predict import Limits
+
+_TURN_SECONDS = 0.0005
 
 # Runs a graph: signature, feeds, fetches, timeout in seconds.
 RunTensors = Callable[
@@ -66,8 +70,10 @@ class Loader:
         self._session_config = session_config
         self._iterations = warmup_iterations
         self._batcher = batcher
-        self._ops_lock = threading.Lock()
+        self._lock = threading.Lock()
         self._ops_tried = False
+        self._loads = 0
+        self._usual_seconds = 0.0
 
     def __call__(self, name: str, number: int, directory: Path) -> Model:
         """Loads a version and replays its warm-up requests.
@@ -77,6 +83,10 @@ class Loader:
         """
         del number
         self._register_ops()
+        with self._yielding():
+            return self._load(name, directory)
+
+    def _load(self, name: str, directory: Path) -> Model:
         bundle = Bundle(directory, self._tags, self._session_config)
         try:
             if self._iterations:
@@ -91,9 +101,30 @@ class Loader:
             bundle.close()
             raise
 
+    @contextlib.contextmanager
+    def _yielding(self) -> Iterator[None]:
+        """Lets requests take turns with a load ten times as often.
+
+        Loading is Python as well: with the usual 5 ms a request waits that
+        long several times over (its p99 is 5 ms instead of 3). Without a load
+        such short turns would only cost, a fifth more processor time.
+        """
+        with self._lock:
+            if not self._loads:
+                self._usual_seconds = sys.getswitchinterval()
+                sys.setswitchinterval(_TURN_SECONDS)
+            self._loads += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._loads -= 1
+                if not self._loads:
+                    sys.setswitchinterval(self._usual_seconds)
+
     def _register_ops(self) -> None:
         """ScaNN's ops must be known before a graph that uses them loads."""
-        with self._ops_lock:
+        with self._lock:
             if self._ops_tried:
                 return
             self._ops_tried = True
@@ -101,7 +132,7 @@ class Loader:
             logging.getLogger("tensorflow").setLevel(logging.ERROR)
             try:
                 importlib.import_module("scann")
-            except ImportError as error:
+            except Exception as error:
                 events.warning(
                     "scann_ops_absent",
                     error=error,

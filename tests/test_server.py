@@ -4,6 +4,7 @@ import contextlib
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from serving import flags, server
+from serving import flags, loader, monitoring, predict, server
 from serving.errors import ServingError
 from tests import serving_models
 from tests.serving_calls import (
@@ -288,7 +289,7 @@ def test_a_start_that_fails_says_so_once(tmp_path):
 
 def test_version_tells_of_tensorflow():
     found = subprocess.run(
-        [server.sys.executable, "-m", "serving.server", "--version"],
+        [sys.executable, "-m", "serving.server", "--version"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -317,3 +318,13 @@ def test_flags_win_over_the_session_config_file(tmp_path):
         server._session_config(
             flags.parse([f"--tensorflow_session_config_file={path}"])
         )
+
+
+def test_turns_are_short_only_while_something_loads():
+    load = loader.Loader(predict.Limits(), monitoring.Metrics())
+    usual = sys.getswitchinterval()
+    with load._yielding():
+        with load._yielding():
+            assert sys.getswitchinterval() < usual
+        assert sys.getswitchinterval() < usual
+    assert sys.getswitchinterval() == pytest.approx(usual)
