@@ -111,7 +111,9 @@ def test_swaps_lose_no_request(config, base, swaps):
                 version = 2 - index % 2
                 call(wanted(base, version))
                 calls.eventually(
-                    lambda n=version: calls.states(call, "m")[n] == "AVAILABLE"
+                    lambda n=version: (
+                        calls.states(call, "m").get(n) == "AVAILABLE"
+                    )
                 )
                 calls.eventually(
                     lambda n=version: (
