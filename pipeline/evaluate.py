@@ -82,9 +82,10 @@ def run(
         prepared.sequences(),
     )
     answers = _ask(config, bundle, asked, embeddings)
-    live = _live(config, prepared)
-    if live is not None:
-        answers["live"] = _two_stage(live, asked)
+    live = publish.releases(config.serving_directory)[:1]
+    obstacle = _obstacle(config, exports, live)
+    if live and not obstacle:
+        answers["live"] = _two_stage(_live(config, prepared, live[0]), asked)
     chosen = {}
     for baseline in baselines.fit_all(
         prepared, options.part, config.seed, options.seen
@@ -102,6 +103,10 @@ def run(
         "seen": options.seen,
         "label": label(prepared.split, options.seen),
         "queries": len(asked),
+        "live": {
+            "version": live[0] if live else None,
+            "not_compared": obstacle,
+        },
         "bundle_id": publish.read_bundle_id(exports / signatures.BUNDLE[0]),
         "rows": [
             row for name in answers for row in board.rows(name, answers[name])
@@ -152,15 +157,29 @@ def _two_stage(bundle: Artefacts, asked: Queries) -> Answer:
     return bundle.rank(asked, bundle.retrieve(asked)[1])
 
 
-def _live(config: Config, prepared: Prepared) -> Artefacts | None:
-    """The published bundle, None where nothing is published."""
-    serving = config.serving_directory
-    versions = publish.releases(serving)
-    if not versions or config.evaluate.seen == "included":
-        return None
+def _obstacle(config: Config, exports: Path, live: list[int]) -> str:
+    """Why the live version cannot answer this run's queries, "" if it can."""
+    if not live:
+        return ""
+    if config.evaluate.seen == "included":
+        return "it does not recommend items of the history"
+    name = signatures.RETRIEVAL
+    theirs = publish.read_manifest(
+        config.serving_directory / name / str(live[0])
+    )
+    ours = publish.read_manifest(exports / name)
+    if theirs["run"] != ours["run"]:
+        return f"it is of another run, {theirs['run']!r}"
+    if theirs["query_inputs"] != ours["query_inputs"]:
+        return f"it takes other inputs, {', '.join(theirs['query_inputs'])}"
+    return ""
+
+
+def _live(config: Config, prepared: Prepared, version: int) -> Artefacts:
+    """The published bundle."""
     return Artefacts(
         {
-            name: serving / name / str(versions[0])
+            name: config.serving_directory / name / str(version)
             for name in (signatures.RETRIEVAL, signatures.RANKING)
         },
         prepared,

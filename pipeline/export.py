@@ -47,6 +47,7 @@ def run(
     for name, module in bundle.items():
         save(module, directory / name, name, _samples(prepared))
     bundle_id = manifest.file_digest(directory)[:16]
+    query_inputs = sorted(bundle[signatures.RANKING].inputs.signature())
     for name in bundle:
         manifest.write_json(
             directory / name / signatures.EXTRA_ASSETS / manifest.MANIFEST,
@@ -54,6 +55,7 @@ def run(
                 "model": name,
                 "bundle_id": bundle_id,
                 "run": config.name,
+                "query_inputs": query_inputs,
                 "history_length": config.retrieval.history_length,
                 "num_items": len(prepared.items.ids) - search.FIRST_ITEM,
             },

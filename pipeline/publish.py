@@ -117,10 +117,8 @@ def run(config: Config, exports: Path, evaluation: Path) -> tuple[int, bool]:
     serving = config.serving_directory
     with _lock(serving):
         history = releases(serving)
-        if history:
-            live = serving / signatures.BUNDLE[0] / str(history[0])
-            if read_bundle_id(live) == bundle_id:
-                return history[0], False
+        if live_bundle(serving) == bundle_id:
+            return history[0], False
         version = 1 + max(
             (
                 number
@@ -177,16 +175,23 @@ def releases(serving: Path) -> list[int]:
     return []
 
 
-def live_directory(config: Config) -> Path | None:
-    """A view of the live bundle: `<model>` to its live version, or None."""
-    history = releases(config.serving_directory)
-    return None if not history else config.serving_directory
+def live_bundle(serving: Path) -> str | None:
+    """The bundle id of the live version, None where nothing is live."""
+    history = releases(serving)
+    if not history:
+        return None
+    return read_bundle_id(serving / signatures.BUNDLE[0] / str(history[0]))
 
 
 def read_bundle_id(model: Path) -> str:
     """The bundle id inside an exported or published model."""
+    return read_manifest(model)["bundle_id"]
+
+
+def read_manifest(model: Path) -> dict[str, Any]:
+    """What an exported or published model says of itself."""
     path = model / signatures.EXTRA_ASSETS / manifest.MANIFEST
-    return json.loads(path.read_text(encoding="utf-8"))["bundle_id"]
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 # A comment line of the pointer file: the order of releases is part of the one
@@ -212,8 +217,7 @@ def _place(source: Path, model: Path, version: int) -> None:
     shutil.rmtree(staging, ignore_errors=True)
     shutil.copytree(source, staging)
     path = staging / signatures.EXTRA_ASSETS / manifest.MANIFEST
-    facts = json.loads(path.read_text(encoding="utf-8"))
-    manifest.write_json(path, facts | {"version": version})
+    manifest.write_json(path, read_manifest(staging) | {"version": version})
     manifest.sync(staging)
     os.rename(staging, model / str(version))
     manifest.sync_path(model)

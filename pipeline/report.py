@@ -73,6 +73,11 @@ def warnings(evaluation: dict[str, Any]) -> list[str]:
             "Warning: candidate embeddings are all alike or zero; the "
             "retrieval model has not learnt."
         )
+    if evaluation["live"]["not_compared"]:
+        found.append(
+            f"Note: live version {evaluation['live']['version']} is not "
+            f"compared: {evaluation['live']['not_compared']}."
+        )
     if ours["users"] < 100:
         found.append(
             f"Note: {ours['users']} queries only; read the intervals, not the "

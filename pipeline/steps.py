@@ -146,7 +146,12 @@ class Run:
         from pipeline import publish
 
         exports, index = self.export(), self.index()
-        live = publish.releases(self.config.serving_directory)[:1]
+        directory = self.config.run_directory / "evaluate"
+        live = publish.live_bundle(self.config.serving_directory)
+        if live == publish.read_bundle_id(exports / signatures.BUNDLE[0]):
+            # Published since: the comparison with the version before stands.
+            made = manifest.read(directory) or {"inputs": {}}
+            live = made["inputs"].get("live", live)
 
         def work(directory: Path) -> None:
             from pipeline import evaluate

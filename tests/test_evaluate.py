@@ -146,6 +146,7 @@ def result(asked, made):
         "protocol": "split",
         "seen": "excluded",
         "label": evaluate.label("leave_last_out", "excluded"),
+        "live": {"version": None, "not_compared": ""},
         "queries": len(asked),
         "rows": [row for name in lists for row in made.rows(name, lists[name])],
         "differences": made.differences(lists, ("popularity", "item_knn")),

@@ -1,5 +1,6 @@
 """Steps run when something they need changed, and only then."""
 
+import json
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from models.config import RankingConfig
 from pipeline import manifest
-from pipeline.config import EvaluateConfig
+from pipeline.config import EvaluateConfig, PublishConfig
 from pipeline.steps import Run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,7 +48,8 @@ def test_a_changed_section_reruns_its_step_and_those_after(
     assert ran == ["evaluate"]
     before = manifest.read(run.config.run_directory / "index")
     lines = _lines(
-        run, ranking=RankingConfig(epochs=1, rating_weight=0.0, max_lists=64)
+        run,
+        ranking=RankingConfig(epochs=1, predict_ratings=False, max_lists=64),
     )
     ran = [line.split(":")[0] for line in lines if line.endswith("running")]
     assert ran == ["train-ranking", "export", "evaluate"]
@@ -94,3 +96,36 @@ def test_a_run_killed_in_training_goes_on_where_it_stopped(
     assert manifest.read(run / "prepare") == made
     assert manifest.read(run / "train-retrieval") is not None
     assert not list(run.glob(".staging-*"))
+
+
+def test_a_release_is_compared_with_and_not_evaluated_again(
+    tiny_run: Run, tmp_path: Path
+) -> None:
+    run = _copy_of(tiny_run, tmp_path)
+    forced = replace(run.config, publish=PublishConfig(must_beat=("random",)))
+    Run(forced).publish()
+    lines: list[str] = []
+    Run(forced, progress=lines.append).publish()
+    assert not [line for line in lines if line.endswith("running")]
+    assert "version 1 is this bundle" in lines[-1]
+
+    lines.clear()
+    changed = replace(forced, ranking=RankingConfig(epochs=1, max_lists=64))
+    run = Run(changed, progress=lines.append)
+    run.evaluate()
+    compared = json.loads(run.evaluation.read_text())
+    assert compared["live"] == {"version": 1, "not_compared": ""}
+    assert "live" in {row["model"] for row in compared["rows"]}
+
+    # Another run's models answer other queries.
+    shutil.copytree(
+        run.config.run_directory, run.config.run_directory.parent / "other"
+    )
+    other = Run(replace(changed, name="other"), progress=lines.append)
+    shutil.rmtree(other.config.run_directory / "evaluate")
+    facts = other.export() / "retrieval/assets.extra/manifest.json"
+    facts.write_text(facts.read_text().replace('"tiny"', '"other"'))
+    other.evaluate()
+    compared = json.loads(other.evaluation.read_text())
+    assert "of another run, 'tiny'" in compared["live"]["not_compared"]
+    assert "live" not in {row["model"] for row in compared["rows"]}
