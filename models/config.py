@@ -324,3 +324,41 @@ def _rules(
         )
         for name in names
     ]
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """The on-device model: small, built-in TFLite operations only.
+
+    Attributes:
+        encoder: "bow" a mean weighted by recency, "cnn" a convolution, "rnn"
+            a GRU, "attention" one head over the history.
+        embedding_dim: Width of the item table.
+        history_length: Item indices the model reads.
+        num_recommendations: Items it returns.
+    """
+
+    encoder: Literal["bow", "cnn", "rnn", "attention"] = "bow"
+    embedding_dim: int = 32
+    history_length: int = 10
+    num_recommendations: int = 10
+
+    def __post_init__(self) -> None:
+        check(
+            (
+                self.encoder in ("bow", "cnn", "rnn", "attention"),
+                "`encoder` must be bow, cnn, rnn or attention. Received: "
+                f"{self.encoder!r}.",
+            ),
+            *(
+                (
+                    value >= 1,
+                    f"`{name}` must be at least 1. Received: {value}.",
+                )
+                for name, value in (
+                    ("embedding_dim", self.embedding_dim),
+                    ("history_length", self.history_length),
+                    ("num_recommendations", self.num_recommendations),
+                )
+            ),
+        )

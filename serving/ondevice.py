@@ -1,0 +1,151 @@
+"""Runs an on-device bundle: `python -m serving.ondevice recommend`.
+
+A bundle is a folder with `model.tflite`, `vocabulary.json`, `config.json` and
+`golden.json`. `config.json` holds the digests of the others, so that files of
+two bundles are told apart before anything is answered.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from serving.errors import ServingError
+
+MODEL, VOCABULARY = "model.tflite", "vocabulary.json"
+CONFIG, GOLDEN = "config.json", "golden.json"
+
+
+class OnDevice:
+    """A loaded bundle.
+
+    Args:
+        directory: The bundle's folder.
+        threads: Of the interpreter.
+
+    Raises:
+        ServingError: If a file is missing, damaged, or of another bundle.
+    """
+
+    def __init__(self, directory: Path, threads: int = 1) -> None:
+        try:
+            self.config = json.loads(_read(directory / CONFIG))
+        except ValueError as error:
+            raise ServingError(
+                f"`{CONFIG}` must be whole. Received: {error} (from "
+                f"{directory}). Copy the bundle again.",
+                "DATA_LOSS",
+            ) from error
+        for name, digest in self.config["files"].items():
+            found = hashlib.sha256(_read(directory / name)).hexdigest()
+            if found != digest:
+                raise ServingError(
+                    f"`{name}` must be of bundle {self.config['bundle_id']}: "
+                    f"its digest starts with {digest[:12]}. Received: "
+                    f"{found[:12]} (from {directory}). The file is damaged "
+                    "or of another version; copy the whole bundle again.",
+                    "DATA_LOSS",
+                )
+        self._directory = directory
+        self._ids: list[str] = json.loads(_read(directory / VOCABULARY))["ids"]
+        self._indices = {
+            item: row for row, item in enumerate(self._ids) if row > 1
+        }
+        from ai_edge_litert.interpreter import Interpreter
+
+        try:
+            self._interpreter = Interpreter(
+                str(directory / MODEL), num_threads=threads
+            )
+            self._runner = self._interpreter.get_signature_runner()
+        except (ValueError, RuntimeError) as error:
+            raise ServingError(
+                f"`{MODEL}` must be a TFLite model. Received: {error} (from "
+                f"{directory}). Copy the bundle again.",
+                "DATA_LOSS",
+            ) from error
+
+    def run(self, history: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Ids int32 [K] and scores float32 [K] for padded indices [L]."""
+        answer = self._runner(history=np.asarray(history, np.int32))
+        return answer["ids"], answer["scores"]
+
+    def recommend(self, history: Sequence[str]) -> list[tuple[str, float]]:
+        """Items and scores, best first.
+
+        Args:
+            history: Item ids, most recent last. Unknown ones count as such;
+                of a longer history the end is read. Everything in it stays
+                out of the answer.
+        """
+        length = self.config["history_length"]
+        encoded = [self._indices.get(item, 1) for item in history][-length:]
+        padded = [0] * (length - len(encoded)) + encoded
+        seen = set(history)
+        return [
+            (self._ids[row], float(score))
+            for row, score in zip(*self.run(padded), strict=True)
+            if row > 1 and self._ids[row] not in seen
+        ]
+
+    def replay(self) -> int:
+        """Runs the golden inputs and compares; how many there were.
+
+        Raises:
+            ServingError: If an answer differs.
+        """
+        cases = json.loads(_read(self._directory / GOLDEN))["cases"]
+        for number, case in enumerate(cases):
+            ids, scores = self.run(case["history"])
+            same = ids.tolist() == case["ids"]
+            if not same or not np.allclose(scores, case["scores"], atol=1e-4):
+                raise ServingError(
+                    f"Golden case {number} must give {case['ids']}. "
+                    f"Received: {ids.tolist()} (from {self._directory}). "
+                    "The bundle's files do not belong together, or this "
+                    "runtime computes otherwise.",
+                    "DATA_LOSS",
+                )
+        return len(cases)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ServingError(
+            f"An on-device bundle must hold `{path.name}`. Received: {error}. "
+            "Copy the whole bundle again.",
+            "NOT_FOUND",
+        ) from error
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Answers one history or replays the golden file; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m serving.ondevice")
+    parser.add_argument("command", choices=("recommend", "replay"))
+    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--history", default="", help="item ids, by commas")
+    options = parser.parse_args(arguments)
+    write: Any = sys.stdout.write
+    try:
+        bundle = OnDevice(options.bundle)
+        if options.command == "replay":
+            write(f"replay: {bundle.replay()} golden cases agree\n")
+            return 0
+        history = [item for item in options.history.split(",") if item]
+        for item, score in bundle.recommend(history):
+            write(f"{item}\t{score:.4f}\n")
+    except ServingError as error:
+        sys.stderr.write(f"ondevice: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,223 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import models  # noqa: F401  (selects Keras 2)
+from models.config import ConfigError, FeatureSpec, StudentConfig
+from models.student import Student
+from pipeline import ondevice_bundle
+from serving import ondevice
+from serving.errors import ServingError
+
+ENCODERS = ("bow", "cnn", "rnn", "attention")
+ROWS, LENGTH = 60, 5
+
+
+def make(encoder: str = "bow", rows: int = ROWS, **options: int) -> Student:
+    config = StudentConfig(encoder=encoder, history_length=LENGTH, **options)
+    student = Student(config, rows)
+    student(np.zeros([1, LENGTH], np.int32))
+    random = np.random.default_rng(3)
+    # Untrained weights are near zero: make every part count.
+    student.set_weights(
+        [
+            random.normal(0, 0.3, weight.shape).astype(np.float32)
+            for weight in student.get_weights()
+        ]
+    )
+    return student
+
+
+def expected(student: Student, history: list[int]) -> list[int]:
+    """An oracle for the graph's exclusion and order."""
+    scores = student(np.asarray([history], np.int32)).numpy()[0]
+    scores[[0, 1, *history]] = -np.inf
+    return np.argsort(-scores, kind="stable")[:10].tolist()
+
+
+def names(rows: int = ROWS) -> list[str]:
+    return ["", "", *(f"item-{row}" for row in range(2, rows))]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("ondevice") / "1"
+    ondevice_bundle.write(make(), names(), names(), directory)
+    return directory
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_a_converted_model_equals_the_student_at_every_filling(
+    encoder: str, tmp_path: Path
+) -> None:
+    student = make(encoder)
+    ondevice_bundle.write(student, names(), names(), tmp_path / "1", "float32")
+    loaded = ondevice.OnDevice(tmp_path / "1")
+    random = np.random.default_rng(0)
+    for filled in [*range(LENGTH + 1), LENGTH, 2]:
+        items = random.integers(2, ROWS, filled).tolist()
+        history = [0] * (LENGTH - filled) + items
+        first, _ = loaded.run(history)
+        again, scores = loaded.run(history)
+        # The second answer would differ if state were kept.
+        np.testing.assert_array_equal(first, again)
+        assert again.tolist() == expected(student, history)
+        assert np.all(np.diff(scores) <= 0)
+        assert not set(again.tolist()) & {0, 1, *items}
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_padding_on_either_side_gives_the_same_scores(encoder: str) -> None:
+    student = make(encoder)
+    left = student(np.asarray([[0, 0, 7, 8, 9]], np.int32)).numpy()
+    right = student(np.asarray([[7, 8, 9, 0, 0]], np.int32)).numpy()
+    np.testing.assert_allclose(left, right, atol=1e-5)
+
+
+def test_order_matters_unless_the_encoder_ignores_it() -> None:
+    student = make("rnn")
+    one = student(np.asarray([[0, 0, 7, 8, 9]], np.int32)).numpy()
+    other = student(np.asarray([[0, 0, 9, 8, 7]], np.int32)).numpy()
+    assert np.abs(one - other).max() > 1e-3
+
+
+def test_features_alone_place_items_with_equal_features_together() -> None:
+    genres = np.tile([[1, 0], [2, 3]], (ROWS // 2, 1)).astype(np.int32)
+    spec = FeatureSpec("genres", "multi_categorical", 4, 2)
+    student = Student(
+        StudentConfig(history_length=LENGTH),
+        ROWS,
+        {"genres": genres},
+        (spec,),
+        item_id=False,
+    )
+    table = student.table().numpy()
+    np.testing.assert_allclose(table[2], table[4])
+    assert not np.allclose(table[2], table[3])
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "precision", "limit"),
+    [(32, "int8", 150_000), (32, "float16", 300_000)],
+)
+def test_the_size_at_3953_items(
+    dimensions: int, precision: ondevice_bundle.Precision, limit: int
+) -> None:
+    student = make(rows=3953, embedding_dim=dimensions)
+    assert len(ondevice_bundle.convert(student, precision)) <= limit
+
+
+def test_int8_keeps_scores_distinct_and_the_best_items(bundle: Path) -> None:
+    student, loaded = make(), ondevice.OnDevice(bundle)
+    shared = 0
+    for start in range(2, 42):
+        history = list(range(start, start + LENGTH))
+        ids, scores = loaded.run(history)
+        assert len(set(scores.tolist())) == len(scores)
+        shared += len(set(ids.tolist()) & set(expected(student, history)))
+    assert shared / 400 > 0.95
+
+
+def test_golden_cases_replay(bundle: Path) -> None:
+    assert ondevice.OnDevice(bundle).replay() == LENGTH + 3
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        [],
+        ["unheard of"],
+        ["item-9"] * 4,
+        [f"item-{row}" for row in range(2, 30)],
+    ],
+    ids=["empty", "unknown", "duplicates", "longer than the model reads"],
+)
+def test_any_history_is_answered_without_what_was_seen(
+    bundle: Path, history: list[str]
+) -> None:
+    items = [item for item, _ in ondevice.OnDevice(bundle).recommend(history)]
+    assert items
+    assert not set(items) & set(history)
+    assert all(item.startswith("item-") for item in items)
+
+
+def test_indices_out_of_range_count_as_unknown(bundle: Path) -> None:
+    loaded = ondevice.OnDevice(bundle)
+    unknown, _ = loaded.run([0, 0, 0, 1, 5])
+    for index in (-1, ROWS, 2**31 - 1):
+        ids, _ = loaded.run([0, 0, 0, index, 5])
+        assert ids.tolist() == unknown.tolist()
+
+
+@pytest.mark.parametrize(
+    "name", [ondevice.MODEL, ondevice.VOCABULARY, ondevice.GOLDEN]
+)
+def test_a_truncated_file_is_named(
+    bundle: Path, tmp_path: Path, name: str
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle, copy)
+    content = (copy / name).read_bytes()
+    (copy / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(ServingError, match=f"`{name}` must be of bundle"):
+        ondevice.OnDevice(copy)
+
+
+def test_a_truncated_config_is_named(bundle: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle, copy)
+    (copy / ondevice.CONFIG).write_text('{"files": {')
+    with pytest.raises(ServingError, match="`config.json` must be whole"):
+        ondevice.OnDevice(copy)
+
+
+def test_a_vocabulary_of_another_version_is_refused(
+    bundle: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle, copy)
+    other = {"ids": names()[::-1], "titles": names()}
+    (copy / ondevice.VOCABULARY).write_text(json.dumps(other))
+    with pytest.raises(ServingError, match="of another version"):
+        ondevice.OnDevice(copy)
+
+
+def test_a_mixed_bundle_fails_the_golden_replay(
+    bundle: Path, tmp_path: Path
+) -> None:
+    # Digests made to fit, as a careless build script would.
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle, copy)
+    cases = json.loads((copy / ondevice.GOLDEN).read_text())
+    cases["cases"][2]["ids"][0] += 1
+    (copy / ondevice.GOLDEN).write_text(json.dumps(cases))
+    config = json.loads((copy / ondevice.CONFIG).read_text())
+    del config["files"][ondevice.GOLDEN]
+    (copy / ondevice.CONFIG).write_text(json.dumps(config))
+    with pytest.raises(ServingError, match="Golden case 2 must give"):
+        ondevice.OnDevice(copy).replay()
+
+
+def test_a_missing_bundle_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ServingError, match="must hold `config.json`"):
+        ondevice.OnDevice(tmp_path)
+
+
+def test_a_bundle_is_never_overwritten(bundle: Path) -> None:
+    with pytest.raises(ConfigError, match="must not overwrite"):
+        ondevice_bundle.write(make(), names(), names(), bundle)
+
+
+def test_the_command_line_answers_and_replays(
+    bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = ["--bundle", str(bundle)]
+    assert ondevice.main(["recommend", *folder, "--history", "item-4"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 10
+    assert ondevice.main(["replay", *folder]) == 0
+    assert "8 golden cases agree" in capsys.readouterr().out
+    assert ondevice.main(["recommend", "--bundle", "nowhere"]) == 1
+    assert "ondevice: An on-device bundle" in capsys.readouterr().err
