@@ -8,6 +8,7 @@ and always a point or an exponent.
 
 import base64
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from serving.errors import ServingError
 
 _INDENT = "    "
 _DEBUG_CHARACTERS = 256
+# Surrogates but those that stand for single bytes (surrogateescape).
+_HALVES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _ESCAPES = {
     **{code: f"\\u{code:04X}" for code in range(32)},
     **{ord('"'): '\\"', ord("\\"): "\\\\"},
@@ -71,7 +74,12 @@ def debug(value: Any) -> str:
 
 
 def error(message: str) -> str:
-    """The body of an error."""
+    """The body of an error.
+
+    What a caller sent may be quoted in it: bytes that are not UTF-8 stay,
+    half a surrogate pair, which has no bytes, becomes U+FFFD.
+    """
+    message = _HALVES.sub("\ufffd", message)
     return f'{{\n    "error": {string(message)}\n}}'
 
 
