@@ -9,6 +9,7 @@ pass through as they are.
 import base64
 import binascii
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -30,11 +31,18 @@ _INTEGERS = {
     "uint64": ("uint64_val", 0, 2 * INT64),
 }
 _FLOATS = {"float": "float_val", "double": "double_val"}
+# What the bare words become: these very objects, no others.
+_CONSTANTS = {word: float(word) for word in ("NaN", "Infinity", "-Infinity")}
+_DECODER = json.JSONDecoder(parse_constant=_CONSTANTS.__getitem__)
 
 
 def invalid(message: str) -> ServingError:
     """The error of nearly every rule here."""
     return ServingError(message, "INVALID_ARGUMENT")
+
+
+def _too_big() -> ServingError:
+    return invalid("JSON Parse error: Number too big to be stored in double.")
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -48,7 +56,7 @@ def parse(body: bytes) -> dict[str, Any]:
     text = body.decode("utf-8", "surrogateescape")
     start = len(text) - len(text.lstrip(" \t\r\n"))
     try:
-        found, _ = json.JSONDecoder().raw_decode(text, start)
+        found, _ = _DECODER.raw_decode(text, start)
     except json.JSONDecodeError as error:
         raise invalid(
             f"JSON Parse error: {error.msg} at offset: {error.pos}"
@@ -283,11 +291,15 @@ def leaf(value: Any, dtype: str) -> Any:
     elif dtype in _FLOATS:
         if type(value) in (int, float):
             try:
-                return float(value)
+                number = float(value)
             except OverflowError as error:
-                raise invalid(
-                    "JSON Parse error: Number too big to be stored in double."
-                ) from error
+                raise _too_big() from error
+            # Python reads 1e400 as infinite; only the words may be.
+            if math.isinf(number) and not any(
+                value is word for word in _CONSTANTS.values()
+            ):
+                raise _too_big()
+            return number
     elif dtype in _INTEGERS:
         _, low, high = _INTEGERS[dtype]
         if type(value) is int and low <= value < high:

@@ -135,3 +135,11 @@ def test_good_numbers_are_answered(application, values, is_row):
     status, data = ask(application, "POST", PREDICT, body)
     assert status == 200
     assert len(json.loads(data)[answer]) == len(values)
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "9" * 400])
+def test_numbers_beyond_doubles_are_refused(application, number):
+    for body in (f'{{"inputs": {number}}}', f'{{"instances": [{number}]}}'):
+        status, data = ask(application, "POST", PREDICT, body.encode())
+        assert status == 400
+        assert b"Number too big to be stored in double." in data
