@@ -31,17 +31,17 @@ setup-dev: $(VENV)/.requirements-dev
 # The stamps hold the files' digests: a changed pin installs again, a fresh
 # checkout with new file dates does not.
 $(VENV)/.requirements: requirements.txt
-	@test -x $(RUN) || { echo "setup: creating $(VENV)"; \
+	@test -x $(RUN) || { echo "setup: creating $(VENV)" >&2; \
 		$(PYTHON) -m venv $(VENV); }
 	@sha256sum --check --status $@ 2>/dev/null || { \
-		echo "setup: installing requirements.txt (about a minute)"; \
+		echo "setup: installing requirements.txt (about a minute)" >&2; \
 		$(RUN) -m pip install --quiet --disable-pip-version-check \
 			-r requirements.txt && sha256sum requirements.txt > $@; }
 	@touch $@
 
 $(VENV)/.requirements-dev: requirements-dev.txt $(VENV)/.requirements
 	@sha256sum --check --status $@ 2>/dev/null || { \
-		echo "setup: installing requirements-dev.txt"; \
+		echo "setup: installing requirements-dev.txt" >&2; \
 		$(RUN) -m pip install --quiet --disable-pip-version-check \
 			-r requirements-dev.txt && sha256sum requirements-dev.txt > $@; }
 	@touch $@
