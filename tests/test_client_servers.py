@@ -1,7 +1,8 @@
 """One suite for the client over every server there is.
 
-`fake` answers from plain Python; `process` is our server as operators start
-it, on SavedModels; `real` is whatever SERVING_TARGET names, which must serve
+`fake` answers from plain Python; on SavedModels, `servicer` is our server's
+object without a network, `here` our server in this process and `process` as
+operators start it; `real` is whatever SERVING_TARGET names, which must serve
 the models of tests/toy_models.py (any TensorFlow Serving 2.20 will do):
 
     python -m tests.toy_models /tmp/toy 1 && SERVING_TARGET=host:8500 pytest \\
@@ -9,7 +10,7 @@ the models of tests/toy_models.py (any TensorFlow Serving 2.20 will do):
 """
 
 import contextlib
-import importlib.util
+import importlib
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ import threading
 import time
 from pathlib import Path
 
+import grpc
 import pytest
 
 from serving import bench
@@ -29,16 +31,13 @@ from serving.client import (
     Query,
     RecommenderClient,
     ServingError,
+    channel,
 )
 from tests import toy_models
 from tests.fake_server import FakeServer
 from tests.test_client import Awaited
 
 ROOT = Path(__file__).parent.parent
-needs_server = pytest.mark.skipif(
-    importlib.util.find_spec("serving.server") is None,
-    reason="serving.server is missing",
-)
 
 
 def free_port():
@@ -109,32 +108,102 @@ def repository(directory, exported, models=toy_models.MODELS):
     return toy_models.models_config(directory, models)
 
 
-@pytest.fixture(scope="module", params=["fake", "process", "real"])
-def target(request, tmp_path_factory):
-    if request.param == "fake":
-        with FakeServer(toy_models.MODELS) as server:
-            yield server.target
-    elif request.param == "real":
-        if "SERVING_TARGET" not in os.environ:
-            pytest.skip("SERVING_TARGET names no model server")
-        yield os.environ["SERVING_TARGET"]
-    else:
-        if importlib.util.find_spec("serving.server") is None:
-            pytest.skip("serving.server is missing")
-        exported = request.getfixturevalue("exported")
-        directory = tmp_path_factory.mktemp("serving")
-        server = Process(repository(directory, exported))
-        try:
-            with RecommenderClient(server.target) as client:
-                server.wait(client)
-            yield server.target
-        finally:
-            server.stop()
+class Local(RecommenderClient):
+    """The client on a servicer object: bytes in, bytes out, no network."""
+
+    def _stub(self, call, module):
+        from tensorflow_serving import apis
+
+        servicer = self.servicer
+        name, method = {
+            "Predict": ("predict_pb2", servicer.predict),
+            "GetModelMetadata": (
+                "get_model_metadata_pb2",
+                servicer.get_model_metadata,
+            ),
+            "GetModelStatus": (
+                "get_model_status_pb2",
+                servicer.get_model_status,
+            ),
+        }[call.method]
+        messages = importlib.import_module(f"{apis.__name__}.{name}")
+        theirs = getattr(messages, f"{call.method}Request")
+        _, serialize, parse = channel.METHODS[call.method]
+
+        def send(request, timeout):
+            try:
+                answer = method(theirs.FromString(serialize(request)))
+            except ServingError as error:
+                raise LocalError(error) from error
+            return parse(answer.SerializeToString())
+
+        return send
+
+
+class LocalError(grpc.RpcError):
+    """What a channel would raise."""
+
+    def __init__(self, error):
+        self._error = error
+
+    def code(self):
+        return getattr(grpc.StatusCode, self._error.code)
+
+    def details(self):
+        return str(self._error)
+
+
+@pytest.fixture(
+    scope="module", params=["fake", "servicer", "here", "process", "real"]
+)
+def make(request, tmp_path_factory):
+    """Makes a client of one of the servers; takes its class and options."""
+    kind = request.param
+    with contextlib.ExitStack() as cleanup:
+        if kind == "fake":
+            target = cleanup.enter_context(FakeServer(toy_models.MODELS)).target
+        elif kind == "real":
+            if "SERVING_TARGET" not in os.environ:
+                pytest.skip("SERVING_TARGET names no model server")
+            target = os.environ["SERVING_TARGET"]
+        else:
+            exported = request.getfixturevalue("exported")
+            config = repository(tmp_path_factory.mktemp("serving"), exported)
+            if kind == "process":
+                server = Process(config)
+                cleanup.callback(server.stop)
+                target = server.target
+                with RecommenderClient(target) as client:
+                    server.wait(client)
+            else:
+                from serving import flags, server
+
+                port = free_port()
+                target = f"127.0.0.1:{port}"
+                found = server.Server(
+                    flags.parse(
+                        [f"--port={port}", f"--model_config_file={config}"]
+                    )
+                )
+                found.start()
+                cleanup.callback(found.stop, 5)
+        if kind == "servicer":
+
+            def build(kind, **options):
+                if kind is Awaited:
+                    pytest.skip("a servicer is not asynchronous")
+                client = Local("in process", **options)
+                client.servicer = found.servicer
+                return client
+
+            yield build
+        else:
+            yield lambda kind, **options: kind(target, **options)
 
 
 @pytest.fixture(params=[RecommenderClient, Awaited], ids=["sync", "asyncio"])
-def client(request, target):
-    with request.param(target, timeout_seconds=10, fused="off") as found:
+def client(request, make):
+    with make(request.param, timeout_seconds=10, fused="off") as found:
         yield found
 
 
@@ -173,8 +242,8 @@ def test_single_stages(client):
     assert client.similar_items("i19", k=1).item_ids == ("i18",)
 
 
-def test_one_fused_call(target):
-    with RecommenderClient(target, timeout_seconds=10) as client:
+def test_one_fused_call(make):
+    with make(RecommenderClient, timeout_seconds=10) as client:
         answer = client.recommend(Query(history=["i19"]), k=2)
 
     assert answer.fused
@@ -233,12 +302,11 @@ def swaps(target, directory, count, publish, load):
     return steady, swapped
 
 
-@needs_server
 @pytest.mark.parametrize("count", [3, pytest.param(50, marks=pytest.mark.slow)])
 def test_swaps_under_load_fail_no_request(count, tmp_path, exported):
     models = ("retrieval", "ranking")
     config = repository(tmp_path, exported, models)
-    server = Process(config, "--file_system_poll_wait_seconds=0.1")
+    server = Process(config)
 
     def publish(version):
         # Ranking first: it is there when retrieval answers with the version.
@@ -260,7 +328,6 @@ def test_swaps_under_load_fail_no_request(count, tmp_path, exported):
     assert set(swapped.versions) >= {2, count + 1}
 
 
-@needs_server
 def test_a_killed_server_is_bridged_and_found_again(tmp_path, exported):
     config = repository(tmp_path, exported, ("retrieval", "ranking"))
     server = Process(config)
