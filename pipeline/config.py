@@ -35,7 +35,8 @@ class IndexConfig:
         kind: "exact" scores the whole catalogue, "scann" builds a ScaNN tree,
             "auto" takes exact below `exact_below` items.
         exact_below: Catalogue size under which an exact search is as fast as
-            ScaNN and needs no op library (`make bench-index` shows where).
+            ScaNN and needs no op library; where ScaNN is built, `index.json`
+            holds the latency of both.
         num_candidates: Items retrieved a query (K), fixed at export.
         recall_floor: Share of the exact top `num_candidates` that the tuned
             ScaNN index must return.

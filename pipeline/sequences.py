@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.schema import PARTS, TRAIN, DataError
+from pipeline.schema import DataError
 
 FILE = "sequences.parquet"
 
@@ -252,18 +252,3 @@ def _sequences(table: pa.Table) -> Sequences:
 def num_targets(sequences: Sequences, parts: Sequence[int]) -> int:
     """Interactions of the given parts."""
     return int(np.isin(sequences.parts, parts).sum())
-
-
-def cold_users(sequences: Sequences, part: int) -> tuple[int, int]:
-    """Users with interactions in `part`, and those of them without train."""
-    users = np.repeat(
-        np.arange(len(sequences.user_ids)), np.diff(sequences.offsets)
-    )
-    there = np.unique(users[sequences.parts == part])
-    warm = np.unique(users[sequences.parts == TRAIN])
-    return len(there), len(np.setdiff1d(there, warm))
-
-
-def part_name(code: int) -> str:
-    """Name of a part by its code."""
-    return PARTS[code]
