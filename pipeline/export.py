@@ -69,7 +69,7 @@ def build(
     """The exported modules by model name, not yet saved."""
     towers = train_retrieval.load(config, prepared, steps["train-retrieval"])
     ranker = train_ranking.load(config, prepared, steps["train-ranking"])
-    searcher = index.load(config, steps["index"])
+    searcher = index.load(config.index, steps["index"])
     exact = searcher if searcher.is_exact else searcher.exact
     embeddings = exact.embeddings.numpy()
 

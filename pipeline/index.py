@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework.tensor_pb2 import TensorProto
 
 from models import index as search
 from pipeline import batches, manifest, train_retrieval
@@ -48,29 +49,50 @@ def run(
     """
     model = train_retrieval.load(config, prepared, retrieval)
     embeddings = model.candidate_embeddings()
-    np.save(directory / EMBEDDINGS, embeddings)
     queries = _queries(config, prepared, model)
     report, searcher = build(embeddings, queries, config.index)
-    if searcher is not None:
-        np.savez(directory / SEARCHER, *searcher)
-    manifest.write_json(directory / REPORT, report)
+    save(embeddings, report, searcher, directory)
     return report
 
 
+def save(
+    embeddings: np.ndarray,
+    report: dict[str, Any],
+    searcher: list[np.ndarray] | None,
+    directory: Path,
+) -> None:
+    """Writes what `build` made of `embeddings` for `load`."""
+    np.save(directory / EMBEDDINGS, embeddings)
+    if searcher is not None:
+        # Some tensors are strings, which NumPy would have to pickle.
+        protos = [tf.make_tensor_proto(tensor) for tensor in searcher]
+        np.savez(
+            directory / SEARCHER,
+            *(
+                np.frombuffer(proto.SerializeToString(), np.uint8)
+                for proto in protos
+            ),
+        )
+    manifest.write_json(directory / REPORT, report)
+
+
 def load(
-    config: Config, directory: Path
+    config: IndexConfig, directory: Path
 ) -> search.ExactIndex | search.ScannIndex:
     """The index a step directory holds."""
     report = json.loads((directory / REPORT).read_text(encoding="utf-8"))
     embeddings = np.load(directory / EMBEDDINGS)
     if report["kind"] == "exact":
-        return search.ExactIndex(embeddings, config.index.num_candidates)
+        return search.ExactIndex(embeddings, config.num_candidates)
     with np.load(directory / SEARCHER) as saved:
-        searcher = [saved[name] for name in saved.files]
+        searcher = [
+            tf.make_ndarray(TensorProto.FromString(saved[name].tobytes()))
+            for name in saved.files
+        ]
     chosen = report["chosen"]
     return search.ScannIndex(
         embeddings,
-        config.index.num_candidates,
+        config.num_candidates,
         searcher,
         chosen["num_leaves_to_search"],
         chosen["num_reordering_candidates"],

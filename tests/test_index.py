@@ -32,20 +32,20 @@ def queries(embeddings: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def scann(embeddings: np.ndarray, queries: np.ndarray) -> search.ScannIndex:
-    report, searcher = index.build(
-        embeddings, queries, IndexConfig(kind="scann", num_candidates=K)
-    )
+def scann(
+    embeddings: np.ndarray,
+    queries: np.ndarray,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> search.ScannIndex:
+    """As the exporter gets it: built, written and read again."""
+    config = IndexConfig(kind="scann", num_candidates=K)
+    report, searcher = index.build(embeddings, queries, config)
     assert report["meets_recall_floor"]
-    assert searcher is not None
-    chosen = report["chosen"]
-    return search.ScannIndex(
-        embeddings,
-        K,
-        searcher,
-        chosen["num_leaves_to_search"],
-        chosen["num_reordering_candidates"],
-    )
+    directory = tmp_path_factory.mktemp("index")
+    index.save(embeddings, report, searcher, directory)
+    loaded = index.load(config, directory)
+    assert isinstance(loaded, search.ScannIndex)
+    return loaded
 
 
 def _oracle(
