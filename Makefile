@@ -121,7 +121,7 @@ lint: setup-dev ## ruff: format and rules
 typecheck: setup-dev ## mypy
 	$(RUN) -m mypy
 test: setup-dev ## the test suite; data sets are looked for in DATA_DIR
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 clean: ## remove what runs wrote, published versions included
 	rm -rf artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis
