@@ -120,6 +120,11 @@ class RetrievalConfig:
         refit: Whether the final model also trains on the validation part.
         ranking_holdout: Share of the train targets the base model does not
             train on; the ranking model learns from lists made there.
+        streaming: Whether training reads the log row group by row group
+            instead of holding it: "auto" goes by `stream_above`.
+        stream_above: Interactions beyond which "auto" streams.
+        shuffle_interactions: Interactions of row groups from all over the
+            log that a stream holds to draw batches from, about.
     """
 
     encoder: Literal["bow", "cnn", "rnn", "attention"] = "attention"
@@ -157,6 +162,9 @@ class RetrievalConfig:
     horizon: int = 0
     refit: bool = True
     ranking_holdout: float = 0.1
+    streaming: Literal["auto", "always", "never"] = "auto"
+    stream_above: int = 20_000_000
+    shuffle_interactions: int = 2_000_000
 
     def __post_init__(self) -> None:
         counts = (
@@ -165,9 +173,11 @@ class RetrievalConfig:
             "num_heads",
             "epochs",
             "patience",
+            "shuffle_interactions",
         )
         naturals = (
             "num_layers",
+            "stream_above",
             "full_softmax_below",
             "num_in_batch_negatives",
             "num_uniform_negatives",

@@ -17,7 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 from models.config import FeatureSpec
-from pipeline.sequences import Sequences
+from pipeline.parts import Part
+from pipeline.sequences import Sequences, reorder
 from pipeline.vocabulary import Table
 
 FIRST_USER = 2
@@ -25,27 +26,6 @@ FIRST_USER = 2
 # history length where the user has it.
 _OVERLAP = 0.2
 _NUM_BUCKETS = 4
-
-
-@dataclass(frozen=True)
-class Part:
-    """Sequences of neighbouring users with what to train on.
-
-    Attributes:
-        sequences: The users' events.
-        first_row: Row of the first user among all users.
-        stops: int64 `[E]`, the end of the events an event may depend on.
-        weights: float32 `[E]`, weight of each event as a target; 0 never.
-        moments: int32 `[E]`, which popularity table holds at each event.
-        horizon: Targets are predicted up to so many events early; 1 never is.
-    """
-
-    sequences: Sequences
-    first_row: int
-    stops: np.ndarray
-    weights: np.ndarray
-    moments: np.ndarray
-    horizon: int = 1
 
 
 def position_stops(sequences: Sequences) -> np.ndarray:
@@ -78,43 +58,22 @@ def part_stops(sequences: Sequences, part: int) -> np.ndarray:
     return sequences.offsets[:-1] + counts
 
 
-def keep(sequences: Sequences, kept: np.ndarray) -> Sequences:
-    """The sequences with only the events where `kept` `[E]` is true."""
-    before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
-    return replace(
-        sequences,
-        offsets=before[sequences.offsets],
-        item_indices=sequences.item_indices[kept],
-        timestamps=sequences.timestamps[kept],
-        parts=sequences.parts[kept],
-        ratings=None if sequences.ratings is None else sequences.ratings[kept],
-        weights=None if sequences.weights is None else sequences.weights[kept],
-        context={
-            name: values[kept] for name, values in sequences.context.items()
-        },
-    )
-
-
-def reorder(sequences: Sequences, order: np.ndarray) -> Sequences:
-    """The sequences with events taken in `order` `[E]`, users unchanged."""
-    return replace(
-        sequences,
-        item_indices=sequences.item_indices[order],
-        timestamps=sequences.timestamps[order],
-        parts=sequences.parts[order],
-        ratings=None if sequences.ratings is None else sequences.ratings[order],
-        weights=None if sequences.weights is None else sequences.weights[order],
-        context={
-            name: values[order] for name, values in sequences.context.items()
-        },
-    )
-
-
 def users_of(sequences: Sequences) -> np.ndarray:
     """The sequences row of each event, int64 `[E]`."""
     return np.repeat(
         np.arange(len(sequences.user_ids)), np.diff(sequences.offsets)
     )
+
+
+def drawn(
+    part: Part, rng: np.random.Generator, share: tuple[int, int] = (0, 1)
+) -> Part:
+    """The part as one epoch reads it, with an order where it has none."""
+    if part.is_unordered:
+        users = users_of(part.sequences)
+        order = np.lexsort([rng.random(len(users)), users])
+        part = replace(part, sequences=reorder(part.sequences, order))
+    return replace(part, share=share)
 
 
 def histories(
@@ -219,7 +178,7 @@ def steps(
     batch_positions: int,
     rng: np.random.Generator,
 ) -> int:
-    """Batches of one epoch, within a few."""
+    """Batches of one epoch, all shares together, within a few."""
     return sum(
         len(
             _groups(
@@ -306,11 +265,12 @@ def _batches(
     """The batches of one part, in random order."""
     windows = _windows(part, history_length, rng)
     groups = _groups(windows, history_length, batch_positions, rng)
-    for group in rng.permutation(len(groups)):
+    index, count = part.share
+    for group in rng.permutation(len(groups))[index::count]:
         members, width = groups[group]
         batch = _batch(part, windows, members, width, rng)
         if len(batch["target"]):
-            rows = windows.rows[members] + part.first_row
+            rows = part.user_rows[windows.rows[members]]
             batch["user_index"] = (rows + FIRST_USER).astype(np.int32)
             batch["user_features"] = user_features(users, rows)
             events = batch.pop("event")

@@ -200,6 +200,116 @@ def _groups(bounds: np.ndarray, size: int) -> Iterator[tuple[int, int]]:
         first = past
 
 
+class File:
+    """Row groups of prepared sequences, read without the users' ids.
+
+    Args:
+        directory: Of the prepared tables.
+
+    Attributes:
+        num_groups: Row groups in the file.
+        first_rows: Row of each group's first user, int64 `[num_groups]`.
+        first_events: Place of its first event among all events.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._file = pq.ParquetFile(Path(directory) / FILE)
+        # Ratings and ids are not what training reads.
+        self._columns = [
+            name
+            for name in self._file.schema_arrow.names
+            if name not in ("user_id", "rating")
+        ]
+        meta = self._file.metadata
+        self.num_groups = meta.num_row_groups
+        groups = [meta.row_group(group) for group in range(self.num_groups)]
+        place = meta.schema.names.index("element", 1)
+        self.first_rows = _starts([group.num_rows for group in groups])
+        self.first_events = _starts(
+            [group.column(place).num_values for group in groups]
+        )
+
+    def read(self, groups: list[int]) -> Sequences:
+        """Sequences of some row groups, end to end."""
+        return _sequences(self._file.read_row_groups(groups, self._columns))
+
+
+def _starts(sizes: list[int]) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])[:-1]
+
+
+def take(sequences: Sequences, rows: np.ndarray) -> Sequences:
+    """The sequences of some users, by rows `[num_taken]`."""
+    starts, stops = sequences.offsets[rows], sequences.offsets[rows + 1]
+    sizes = stops - starts
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    index = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], sizes)
+    return _select(sequences, sequences.user_ids[rows], offsets, index)
+
+
+def join(parts: Sequence[Sequences]) -> Sequences:
+    """Sequences end to end."""
+    bases = np.cumsum([0, *(len(part.item_indices) for part in parts)])
+    first = parts[0]
+
+    def joined(values: list[np.ndarray | None]) -> np.ndarray | None:
+        there = [value for value in values if value is not None]
+        return np.concatenate(there) if there else None
+
+    return Sequences(
+        np.concatenate([part.user_ids for part in parts]),
+        np.concatenate(
+            [
+                part.offsets[:-1] + base
+                for part, base in zip(parts, bases[:-1], strict=True)
+            ]
+            + [bases[-1:]]
+        ),
+        np.concatenate([part.item_indices for part in parts]),
+        np.concatenate([part.timestamps for part in parts]),
+        np.concatenate([part.parts for part in parts]),
+        joined([part.ratings for part in parts]),
+        {
+            name: np.concatenate([part.context[name] for part in parts])
+            for name in first.context
+        },
+        joined([part.weights for part in parts]),
+    )
+
+
+def keep(sequences: Sequences, kept: np.ndarray) -> Sequences:
+    """The sequences with the events where `kept` `[num_events]` is true."""
+    before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
+    offsets = before[sequences.offsets]
+    return _select(sequences, sequences.user_ids, offsets, kept)
+
+
+def reorder(sequences: Sequences, order: np.ndarray) -> Sequences:
+    """The sequences with events in `order` `[num_events]`, users unchanged."""
+    return _select(sequences, sequences.user_ids, sequences.offsets, order)
+
+
+def _select(
+    sequences: Sequences,
+    user_ids: np.ndarray,
+    offsets: np.ndarray,
+    index: np.ndarray,
+) -> Sequences:
+    def taken(values: np.ndarray | None) -> np.ndarray | None:
+        return None if values is None else values[index]
+
+    return Sequences(
+        user_ids,
+        offsets,
+        sequences.item_indices[index],
+        sequences.timestamps[index],
+        sequences.parts[index],
+        taken(sequences.ratings),
+        {name: values[index] for name, values in sequences.context.items()},
+        taken(sequences.weights),
+    )
+
+
 def iterate(directory: Path, rows: int = 65_536) -> Iterator[Sequences]:
     """Streams sequences, at most `rows` users at a time.
 
@@ -225,7 +335,9 @@ def read(directory: Path) -> Sequences:
 def _sequences(table: pa.Table) -> Sequences:
     columns: dict[str, np.ndarray] = {}
     offsets = np.zeros(1, np.int64)
-    for name in table.column_names[1:]:
+    for name in table.column_names:
+        if name == "user_id":
+            continue
         column = table[name].combine_chunks()
         if isinstance(column, pa.ChunkedArray):
             column = pa.concat_arrays(column.chunks)
@@ -233,8 +345,10 @@ def _sequences(table: pa.Table) -> Sequences:
         if name == "item_index":
             offsets = column.offsets.to_numpy().astype(np.int64)
             offsets = offsets - offsets[0]
+    has_ids = "user_id" in table.column_names
+    ids = table["user_id"].to_pylist() if has_ids else [""] * len(table)
     return Sequences(
-        user_ids=np.array(table["user_id"].to_pylist(), object),
+        user_ids=np.array(ids, object),
         offsets=offsets,
         item_indices=columns["item_index"],
         timestamps=columns["timestamp"],

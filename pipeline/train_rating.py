@@ -20,7 +20,7 @@ from pipeline import batches, train_retrieval
 from pipeline.config import Config
 from pipeline.prepare import Prepared
 from pipeline.schema import TRAIN, VALIDATION
-from pipeline.sequences import Sequences
+from pipeline.sequences import Sequences, keep
 
 _WEIGHTS = "rating.h5"
 _SHAPE = "rating.json"
@@ -98,7 +98,7 @@ def _fit(
         float(ratings[used].min()),
         float(ratings[used].max()),
     )
-    known = batches.keep(sequences, used)
+    known = keep(sequences, used)
     histories = batches.histories(
         known,
         np.arange(len(known.offsets) - 1),

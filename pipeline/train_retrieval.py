@@ -5,16 +5,17 @@ every epoch; the ranking model learns from its lists at the held-out events.
 `final` learns train, and validation where `refit` says so, for the epochs
 that served `base` best. The test part is touched by neither.
 
-On disk: `base/weights.h5`, `final/weights.h5`, `metrics.json` with the curve,
-and TensorBoard `logs/`.
+On disk: `base/` and `final/` with `weights.h5` and `targets.npz` (what builds
+the model they belong to), `metrics.json` with the curve, and TensorBoard
+`logs/`.
 """
 
+import functools
 import json
 import time
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -24,33 +25,31 @@ from models.config import RetrievalConfig
 from models.features import FIRST_ITEM
 from models.retrieval import RetrievalModel
 from models.towers import CandidateInputs
-from pipeline import batches, progress, trends, validation
+from pipeline import batches, feed, progress, targets, trends, validation
 from pipeline.config import Config
+from pipeline.parts import Part
 from pipeline.prepare import Prepared
-from pipeline.schema import TRAIN, VALIDATION, DataError
-from pipeline.sequences import Sequences
-
-Which = Literal["base", "final"]
+from pipeline.schema import DataError
+from pipeline.sequences import Sequences, keep
+from pipeline.targets import Which
 
 _STEPS_PER_EPOCH = 200
 
 
 def run(config: Config, prepared: Prepared, directory: Path) -> None:
     """Trains both models and writes them with their metrics."""
-    sequences = prepared.sequences()
-    questions = validation.make(
-        sequences,
+    options = config.retrieval
+    source = feed.open_feed(prepared, options)
+    questions = validation.draw(
+        source,
         prepared,
-        config.retrieval.history_length,
-        config.retrieval.validation_users,
+        options.history_length,
+        options.validation_users,
         np.random.default_rng(seed(config, "validation")),
     )
-    options = config.retrieval
-    base = _train(config, prepared, sequences, "base", directory, questions, 0)
+    base = _train(config, prepared, source, "base", directory, questions, 0)
     epochs = base["best_epoch"] if questions.count else options.epochs
-    final = _train(
-        config, prepared, sequences, "final", directory, None, epochs
-    )
+    final = _train(config, prepared, source, "final", directory, None, epochs)
     metrics = {"base": base, "final": final}
     (directory / "metrics.json").write_text(json.dumps(metrics, indent=2))
 
@@ -59,10 +58,10 @@ def load(
     config: Config, prepared: Prepared, directory: Path, which: Which = "final"
 ) -> RetrievalModel:
     """Builds the model and loads what `run` wrote."""
-    sequences = prepared.sequences()
-    weights = target_weights(config, prepared, sequences, which)
-    model, _ = _build(config, prepared, sequences, weights)
-    model.load_weights(str(Path(directory) / which / "weights.h5"))
+    source = Path(directory) / which
+    with np.load(source / "targets.npz") as saved:
+        model = _build(config, prepared, saved["counts"], saved["popularity"])
+    model.load_weights(str(source / "weights.h5"))
     return model
 
 
@@ -74,49 +73,29 @@ def seed(config: Config, step: str) -> int:
 def holdout(
     config: Config, prepared: Prepared, sequences: Sequences | None = None
 ) -> np.ndarray:
-    """Train events that `base` never had as targets, bool `[E]`.
-
-    The last share of each user's train events for leave_last_out, the last
-    share by time for temporal, a random share for random.
-    """
-    sequences = sequences or prepared.sequences()
-    share = config.retrieval.ranking_holdout
-    train = sequences.parts == TRAIN
-    if share == 0 or not train.any():
-        return np.zeros(len(train), bool)
-    if prepared.split == "temporal":
-        cut = np.quantile(sequences.timestamps[train], 1 - share)
-        return train & (sequences.timestamps >= cut)
-    if prepared.split == "random":
-        rng = np.random.default_rng(seed(config, "ranking_holdout"))
-        return train & (rng.random(len(train)) < share)
-    ends = batches.part_stops(sequences, VALIDATION)
-    counts = ends - sequences.offsets[:-1]
-    held = np.where(counts >= 3, np.ceil(counts * share), 0)
-    last = (ends - held)[batches.users_of(sequences)]
-    return train & (np.arange(len(train)) >= last)
+    """Train events that `base` never had as targets, bool `[E]`."""
+    chunk = feed.Chunk(sequences or prepared.sequences())
+    return _rule(config, prepared, chunk, "base").held_out(chunk)
 
 
 def target_weights(
     config: Config, prepared: Prepared, sequences: Sequences, which: Which
 ) -> np.ndarray:
     """How much each event counts as a training target, float32 `[E]`."""
-    used = sequences.parts == TRAIN
-    if which == "base":
-        used &= ~holdout(config, prepared, sequences)
-    elif config.retrieval.refit:
-        used |= sequences.parts == VALIDATION
-    used &= sequences.item_indices >= FIRST_ITEM
-    weights = used.astype(np.float32)
-    if sequences.weights is not None:
-        weights *= np.maximum(sequences.weights, 0)
-    half_life = config.retrieval.recency_half_life
-    if half_life and prepared.split == "temporal" and used.any():
-        times = sequences.timestamps
-        span = max(1, times[used].max() - times[used].min())
-        age = (times[used].max() - times) / span
-        weights *= np.exp2(-np.maximum(age, 0) / half_life).astype(np.float32)
-    return weights
+    chunk = feed.Chunk(sequences)
+    return _rule(config, prepared, chunk, which).weights(chunk)
+
+
+def _rule(
+    config: Config, prepared: Prepared, chunk: feed.Chunk, which: Which
+) -> targets.Rule:
+    return targets.rule(
+        config.retrieval,
+        prepared.split,
+        which,
+        seed(config, "ranking_holdout"),
+        feed.Memory(chunk.sequences),
+    )
 
 
 def batch_positions(options: RetrievalConfig, num_targets: int) -> int:
@@ -131,67 +110,44 @@ def batch_positions(options: RetrievalConfig, num_targets: int) -> int:
     return int(2 ** np.clip(np.round(wanted), 8, 12))
 
 
-def horizon(
-    options: RetrievalConfig, prepared: Prepared, sequences: Sequences
-) -> int:
-    """How far ahead states learn to predict; resolves 0."""
-    if options.horizon:
-        return options.horizon
-    later = sequences.parts == VALIDATION
-    if prepared.split != "temporal" or not later.any():
-        return 1
-    users = np.unique(batches.users_of(sequences)[later])
-    return max(1, round(int(later.sum()) / len(users)))
-
-
 def _build(
     config: Config,
     prepared: Prepared,
-    sequences: Sequences,
-    weights: np.ndarray,
-) -> tuple[RetrievalModel, np.ndarray]:
+    counts: np.ndarray,
+    popularity: np.ndarray,
+    tables: np.ndarray | None = None,
+) -> RetrievalModel:
     """A model whose vocabulary ends at the last item it trains on.
 
-    Returns:
-        The model, and which popularity table each event may read, int32 `[E]`.
+    Args:
+        config: Options.
+        prepared: The tables.
+        counts: Weight of each item among the targets `[N + 2]`.
+        popularity: How popular each item is now `[N + 2, H]`.
+        tables: The same at moments of the log `[T, N + 2, H]`, to train.
     """
     items = prepared.items
-    counts = np.bincount(
-        sequences.item_indices, weights, minlength=len(items.ids)
-    )
-    counts[:FIRST_ITEM] = 0
     known = np.flatnonzero(counts)
-    popular = None
-    if prepared.split == "temporal" and config.retrieval.recent_popularity:
-        popular = trends.make(
-            sequences.item_indices,
-            sequences.timestamps,
-            weights,
-            len(items.ids),
-        )
-    model = retrieval.build(
+    return retrieval.build(
         config.retrieval,
         CandidateInputs(
             items.features,
             items.specs,
             int(known[-1]) + 1 if len(known) else FIRST_ITEM,
             counts,
-            None if popular is None else popular.now,
+            popularity if popularity.shape[1] else None,
         ),
         prepared.users.specs,
         prepared.context_specs,
         prepared.users.num_known,
-        None if popular is None else popular.tables,
+        tables,
     )
-    if popular is None:
-        return model, np.zeros(len(weights), np.int32)
-    return model, popular.moments
 
 
 def _train(
     config: Config,
     prepared: Prepared,
-    sequences: Sequences,
+    source: feed.Feed,
     which: Which,
     directory: Path,
     questions: validation.Questions | None,
@@ -201,26 +157,22 @@ def _train(
     options = config.retrieval
     step_seed = seed(config, f"train-retrieval/{which}")
     tf.keras.utils.set_random_seed(step_seed)
-    weights = target_weights(config, prepared, sequences, which)
-    model, moments = _build(config, prepared, sequences, weights)
-    visible = sequences
-    if prepared.split == "random":
-        # Later parts lie between train events there: they leave altogether.
-        visible = batches.keep(sequences, weights > 0)
-        moments, weights = moments[weights > 0], weights[weights > 0]
-
-    def read(rng: np.random.Generator) -> Iterable[batches.Part]:
-        events = visible
-        if prepared.split == "random":
-            # A random split asks for any other item, not for the next one.
-            users = batches.users_of(visible)
-            order = np.lexsort([rng.random(len(users)), users])
-            events = batches.reorder(visible, order)
-        stops = batches.stops(events, prepared.split)
-        yield batches.Part(events, 0, stops, weights, moments, reach)
-
-    reach = horizon(options, prepared, sequences)
-    positions = batch_positions(options, int((weights > 0).sum()))
+    rule = targets.rule(
+        options, prepared.split, which, seed(config, "ranking_holdout"), source
+    )
+    num_rows = len(prepared.items.ids)
+    counts, num_targets = targets.count(source, rule, num_rows)
+    popular = None
+    if prepared.split == "temporal" and options.recent_popularity:
+        popular = targets.recent(source, rule, num_rows)
+    now = np.zeros([num_rows, 0]) if popular is None else popular.now
+    tables = None if popular is None else popular.tables
+    model = _build(config, prepared, counts, now, tables)
+    reach = targets.horizon(options, prepared.split, source)
+    positions = batch_positions(options, num_targets)
+    read = source.parts(
+        functools.partial(_part, prepared.split, rule, popular, reach)
+    )
     dataset = batches.training(
         read,
         prepared.users,
@@ -257,12 +209,43 @@ def _train(
     target = directory / which
     target.mkdir(parents=True, exist_ok=True)
     model.save_weights(str(target / "weights.h5"))
+    np.savez(target / "targets.npz", counts=counts, popularity=now)
     return {
         "best_epoch": watch.best_epoch,
         "curve": watch.curve,
-        "targets": int((weights > 0).sum()),
+        "targets": num_targets,
         "seconds": round(time.monotonic() - started, 1),
     }
+
+
+def _part(
+    split: str,
+    rule: targets.Rule,
+    popular: trends.Trends | None,
+    reach: int,
+    chunk: feed.Chunk,
+) -> Part:
+    """What of a chunk is trained on."""
+    sequences, weights = chunk.sequences, rule.weights(chunk)
+    rows = np.arange(len(sequences.user_ids)) + chunk.first_row
+    if split == "random":
+        # Later parts lie between train events there: they leave altogether.
+        sequences, weights = keep(sequences, weights > 0), weights[weights > 0]
+    moments = (
+        np.zeros(len(weights), np.int32)
+        if popular is None
+        else popular.moments(sequences.timestamps)
+    )
+    return Part(
+        sequences,
+        rows,
+        batches.stops(sequences, split),
+        weights,
+        moments,
+        reach,
+        # A random split asks for any other item, not for the next one.
+        is_unordered=split == "random",
+    )
 
 
 def _optimizer(

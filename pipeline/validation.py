@@ -13,10 +13,10 @@ import tensorflow as tf
 
 from models.features import FIRST_ITEM
 from models.retrieval import RetrievalModel
-from pipeline import batches
+from pipeline import batches, feed
 from pipeline.prepare import Prepared
 from pipeline.schema import VALIDATION
-from pipeline.sequences import Sequences
+from pipeline.sequences import Sequences, keep, reorder
 
 _BLOCK = 512
 
@@ -54,13 +54,24 @@ def make(
     num_users: int,
     rng: np.random.Generator,
     part: int = VALIDATION,
+    user_rows: np.ndarray | None = None,
 ) -> Questions:
-    """Draws at most `num_users` (0 for all) users with events in `part`."""
-    events = batches.keep(sequences, sequences.parts <= part)
+    """Draws at most `num_users` (0 for all) users with events in `part`.
+
+    Args:
+        sequences: Of the users to draw from.
+        prepared: The tables of all users.
+        history_length: L.
+        num_users: See above.
+        rng: Draws them.
+        part: See above.
+        user_rows: Their rows among all users; None where they are all.
+    """
+    events = keep(sequences, sequences.parts <= part)
     if prepared.split == "random":
         # Parts mix in time: put the history in front.
         users = batches.users_of(events)
-        events = batches.reorder(events, np.lexsort([events.parts, users]))
+        events = reorder(events, np.lexsort([events.parts, users]))
     ends = batches.part_stops(events, part)
     rows = np.flatnonzero(ends < events.offsets[1:])
     if num_users and len(rows) > num_users:
@@ -68,10 +79,11 @@ def make(
     ends = ends[rows]
     stops = events.offsets[rows + 1]
     hide = prepared.split != "random"
+    owners = rows if user_rows is None else user_rows[rows]
     return Questions(
         batches.histories(events, rows, ends, history_length),
-        (rows + batches.FIRST_USER).astype(np.int32),
-        batches.user_features(prepared.users, rows),
+        (owners + batches.FIRST_USER).astype(np.int32),
+        batches.user_features(prepared.users, owners),
         {
             spec.name: events.context[spec.name][ends]
             for spec in prepared.context_specs
@@ -85,6 +97,26 @@ def make(
             for end, stop in zip(ends, stops, strict=True)
         ],
     )
+
+
+def draw(
+    source: feed.Feed,
+    prepared: Prepared,
+    history_length: int,
+    num_users: int,
+    rng: np.random.Generator,
+) -> Questions:
+    """Draws the users that `make` would, from a log of any size."""
+    asked = []
+    for chunk in source.chunks():
+        later = chunk.sequences.parts == VALIDATION
+        users = np.unique(batches.users_of(chunk.sequences)[later])
+        asked.append(users + chunk.first_row)
+    rows = np.concatenate(asked)
+    if num_users and len(rows) > num_users:
+        rows = np.sort(rng.choice(rows, num_users, replace=False))
+    held = feed.pick(source, rows)
+    return make(held, prepared, history_length, 0, rng, VALIDATION, rows)
 
 
 def queries(model: RetrievalModel, questions: Questions) -> np.ndarray:

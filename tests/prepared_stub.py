@@ -81,6 +81,6 @@ def make_prepared(
         make_table("u", len(rows), len(rows) + 2),
         (),
         {},
-        {"sequences": sequences},
+        {"sequences": sequences, "interactions": len(flat)},
         split,
     )

@@ -4,6 +4,8 @@ from prepared_stub import make_prepared
 
 from models.config import FeatureSpec
 from pipeline import batches
+from pipeline import sequences as sequences_of
+from pipeline.parts import Part
 from pipeline.schema import TEST, VALIDATION
 
 ROWS = [[2, 3, 4, 5, 6], [7], [3, 2, 8, 9]]
@@ -31,7 +33,8 @@ def epoch(
 
     def read(rng):
         moments = np.arange(len(weights), dtype=np.int32)
-        yield batches.Part(sequences, 0, stops, weights, moments, horizon)
+        rows = np.arange(len(sequences.user_ids))
+        yield Part(sequences, rows, stops, weights, moments, horizon)
 
     dataset = batches.training(
         read, prepared.users, prepared.context_specs, length, positions, seed
@@ -206,12 +209,12 @@ def test_part_stops_end_the_history_in_front_of_a_part():
 def test_keep_and_reorder_move_all_columns_of_an_event():
     ratings = np.arange(10, dtype=np.float32)
     sequences = make(ratings=ratings).sequences()
-    kept = batches.keep(sequences, sequences.item_indices % 2 == 0)
+    kept = sequences_of.keep(sequences, sequences.item_indices % 2 == 0)
     assert kept.offsets.tolist() == [0, 3, 3, 5]
     assert kept.item_indices.tolist() == [2, 4, 6, 2, 8]
     assert kept.ratings.tolist() == [0, 2, 4, 7, 8]
     assert batches.users_of(kept).tolist() == [0, 0, 0, 2, 2]
-    turned = batches.reorder(kept, np.array([2, 1, 0, 4, 3]))
+    turned = sequences_of.reorder(kept, np.array([2, 1, 0, 4, 3]))
     assert turned.item_indices.tolist() == [6, 4, 2, 8, 2]
     assert turned.ratings.tolist() == [4, 2, 0, 8, 7]
 

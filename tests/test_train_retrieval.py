@@ -6,7 +6,7 @@ import pytest
 from prepared_stub import make_prepared
 
 from models.config import RetrievalConfig
-from pipeline import train_retrieval, validation
+from pipeline import feed, targets, train_retrieval, validation
 from pipeline.schema import TEST, TRAIN, VALIDATION
 
 NUM_ITEMS = 40
@@ -191,8 +191,8 @@ def test_temporal_states_learn_as_far_as_validation_asks():
     parts = np.array([0, 1, 1, 1, 1, 2, 0, 0, 1, 1])
     for split, expected in (("temporal", 3), ("leave_last_out", 1)):
         prepared = make_prepared(rows, 10, split=split, parts=parts)
-        assert expected == train_retrieval.horizon(
-            RetrievalConfig(), prepared, prepared.sequences()
+        assert expected == targets.horizon(
+            RetrievalConfig(), split, feed.Memory(prepared.sequences())
         )
 
 

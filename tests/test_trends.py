@@ -5,13 +5,20 @@ from pipeline import trends
 NUM_ROWS = 7
 
 
-def make(weights=None, timestamps=None, items=None):
+def make(weights=None, timestamps=None, items=None, blocks=1):
     items = np.array([2, 3, 2, 4, 3, 5] if items is None else items, np.int32)
     if timestamps is None:
         timestamps = np.arange(len(items)) * 10
     if weights is None:
         weights = np.ones(len(items), np.float32)
-    return trends.make(items, np.asarray(timestamps), weights, NUM_ROWS)
+    timestamps = np.asarray(timestamps)
+
+    def read():
+        # In blocks, as a file gives them.
+        for rows in np.array_split(np.arange(len(items)), blocks):
+            yield items[rows], timestamps[rows], weights[rows]
+
+    return trends.make(read, NUM_ROWS)
 
 
 def slow(items, timestamps, moment, duration):
@@ -32,9 +39,9 @@ def slow(items, timestamps, moment, duration):
 def test_tables_count_what_came_before_their_moment():
     items, times = [2, 3, 2, 4, 3, 5], [0, 10, 20, 30, 40, 50]
     found = make()
-    for event, time in enumerate(times):
+    for time in times:
         np.testing.assert_allclose(
-            found.tables[found.moments[event]],
+            found.tables[found.moments(time)],
             slow(items, times, time, 50),
             atol=1e-4,
         )
@@ -44,7 +51,7 @@ def test_tables_count_what_came_before_their_moment():
 def test_later_events_never_change_an_earlier_table():
     before = make(items=[2, 3, 2, 4, 3, 5])
     after = make(items=[2, 3, 2, 4, 5, 5])
-    moment = before.moments[4]
+    moment = before.moments(40)
     np.testing.assert_array_equal(
         before.tables[: moment + 1], after.tables[: moment + 1]
     )
@@ -56,20 +63,26 @@ def test_events_without_weight_are_not_counted_but_may_ask():
     found = make(weights)
     assert found.now[5].tolist() == found.now[6].tolist()
     # Asked after the end, they read the last table there is.
-    assert found.moments[5] == len(found.tables) - 1
+    assert found.moments(50) == len(found.tables) - 1
 
 
 def test_many_events_share_a_bounded_number_of_moments():
     rng = np.random.default_rng(0)
-    found = make(
-        items=rng.integers(2, NUM_ROWS, 1000),
-        timestamps=rng.integers(0, 10_000, 1000),
+    items, times = (
+        rng.integers(2, NUM_ROWS, 1000),
+        rng.integers(0, 10_000, 1000),
     )
+    found = make(items=items, timestamps=times)
     assert len(found.tables) == 64
-    assert np.bincount(found.moments).min() >= 10
+    assert np.bincount(found.moments(times)).min() >= 10
+    # The same whether the events come at once or in blocks.
+    blocks = make(items=items, timestamps=times, blocks=7)
+    np.testing.assert_array_equal(blocks.bounds, found.bounds)
+    np.testing.assert_allclose(blocks.tables, found.tables, atol=1e-6)
+    np.testing.assert_allclose(blocks.now, found.now, atol=1e-6)
 
 
 def test_nothing_to_count_is_no_popularity():
     found = make(np.zeros(6, np.float32))
     assert not found.now.any()
-    assert not found.moments.any()
+    assert not found.moments(np.arange(6)).any()

@@ -1,0 +1,169 @@
+"""Which events the retrieval models train on, and how much each counts.
+
+A rule is settled by a pass over the whole log (a cut in time, the age of the
+newest event) and then weighs any chunk of it, so that training from memory
+and from a stream of row groups trains on the same events.
+
+Shape letters: E events, N + 2 item indices.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from models.config import RetrievalConfig
+from models.features import FIRST_ITEM
+from pipeline import batches, quantiles, trends
+from pipeline.feed import Chunk, Feed
+from pipeline.schema import TRAIN, VALIDATION
+
+Which = Literal["base", "final"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a model trains on.
+
+    Attributes:
+        which: "base" leaves the held-out events and validation out, "final"
+            takes validation where `refit` says so.
+        split: Name of the split.
+        refit: See there.
+        share: Of the train events, held out from "base".
+        seed: Of what a random split holds out.
+        cut: Time from which a temporal split's train events are held out.
+        half_life: Seconds after which a target counts half, 0 for never.
+        latest: Time of the newest target, which counts whole.
+    """
+
+    which: Which
+    split: str
+    refit: bool
+    share: float
+    seed: int
+    cut: int = np.iinfo(np.int64).max
+    half_life: float = 0.0
+    latest: int = 0
+
+    def held_out(self, chunk: Chunk) -> np.ndarray:
+        """Train events that "base" never has as targets, bool `[E]`.
+
+        The last share of each user's train events for leave_last_out, the
+        last share by time for temporal, a random share for random.
+        """
+        sequences = chunk.sequences
+        train = sequences.parts == TRAIN
+        if self.share == 0:
+            return np.zeros(len(train), bool)
+        if self.split == "temporal":
+            return train & (sequences.timestamps >= self.cut)
+        if self.split == "random":
+            # One draw an event of the whole log, wherever the chunk starts.
+            bits = np.random.PCG64(self.seed)
+            bits.advance(chunk.first_event)
+            draws = np.random.Generator(bits).random(len(train))
+            return train & (draws < self.share)
+        ends = batches.part_stops(sequences, VALIDATION)
+        counts = ends - sequences.offsets[:-1]
+        held = np.where(counts >= 3, np.ceil(counts * self.share), 0)
+        last = (ends - held)[batches.users_of(sequences)]
+        return train & (np.arange(len(train)) >= last)
+
+    def weights(self, chunk: Chunk) -> np.ndarray:
+        """How much each event counts as a training target, float32 `[E]`."""
+        sequences = chunk.sequences
+        used = sequences.parts == TRAIN
+        if self.which == "base":
+            used &= ~self.held_out(chunk)
+        elif self.refit:
+            used |= sequences.parts == VALIDATION
+        used &= sequences.item_indices >= FIRST_ITEM
+        weights = used.astype(np.float32)
+        if sequences.weights is not None:
+            weights *= np.maximum(sequences.weights, 0)
+        if self.half_life:
+            age = (self.latest - sequences.timestamps) / self.half_life
+            weights *= np.exp2(-np.maximum(age, 0)).astype(np.float32)
+        return weights
+
+
+def rule(
+    options: RetrievalConfig, split: str, which: Which, seed: int, feed: Feed
+) -> Rule:
+    """Settles the rule of a model for a log."""
+    made = Rule(which, split, options.refit, options.ranking_holdout, seed)
+    if split != "temporal":
+        return made
+    if which == "base" and made.share:
+        # The smallest time with at most the share at it or later; rounded,
+        # because 0.9 times a count is seldom the whole number it should be.
+        found = quantiles.select(
+            lambda: _train_times(feed),
+            lambda count: np.array(
+                [np.ceil(np.round((1 - made.share) * (count - 1), 6))],
+                np.int64,
+            ),
+        )
+        made = replace(made, cut=int(found[0])) if len(found) else made
+    if options.recency_half_life:
+        used = [
+            chunk.sequences.timestamps[made.weights(chunk) > 0]
+            for chunk in feed.chunks()
+        ]
+        ends = [(time.min(), time.max()) for time in used if len(time)]
+        if ends:
+            latest = int(max(high for _low, high in ends))
+            span = max(1, latest - int(min(low for low, _high in ends)))
+            made = replace(
+                made, half_life=options.recency_half_life * span, latest=latest
+            )
+    return made
+
+
+def _train_times(feed: Feed) -> Iterator[np.ndarray]:
+    for chunk in feed.chunks():
+        yield chunk.sequences.timestamps[chunk.sequences.parts == TRAIN]
+
+
+def count(feed: Feed, made: Rule, num_rows: int) -> tuple[np.ndarray, int]:
+    """Weight of each item among the targets, and their number.
+
+    Returns:
+        float64 `[N + 2]`, 0 in the first rows; and how many targets.
+    """
+    counts, total = np.zeros(num_rows), 0
+    for chunk in feed.chunks():
+        weights = made.weights(chunk)
+        counts += np.bincount(
+            chunk.sequences.item_indices, weights, minlength=num_rows
+        )
+        total += int((weights > 0).sum())
+    counts[:FIRST_ITEM] = 0
+    return counts, total
+
+
+def recent(feed: Feed, made: Rule, num_rows: int) -> trends.Trends:
+    """How popular each item was among the targets, moment by moment."""
+
+    def read() -> Iterator[trends.Events]:
+        for chunk in feed.chunks():
+            events = chunk.sequences
+            yield events.item_indices, events.timestamps, made.weights(chunk)
+
+    return trends.make(read, num_rows)
+
+
+def horizon(options: RetrievalConfig, split: str, feed: Feed) -> int:
+    """How far ahead states learn to predict; resolves 0."""
+    if options.horizon:
+        return options.horizon
+    if split != "temporal":
+        return 1
+    events = users = 0
+    for chunk in feed.chunks():
+        later = chunk.sequences.parts == VALIDATION
+        events += int(later.sum())
+        users += len(np.unique(batches.users_of(chunk.sequences)[later]))
+    return max(1, round(events / users)) if users else 1
