@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from models import losses
+from models import losses, replicas
 from models.config import FeatureSpec, RetrievalConfig
 from models.features import FIRST_ITEM, PADDING
 from models.towers import CandidateInputs, CandidateTower, QueryTower
@@ -86,7 +86,8 @@ class RetrievalModel(tfrs.Model):
         weights = self.trainable_weights
         gradients = tape.gradient(loss, weights)
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
-        self.loss_mean.update_state(loss)
+        # The copies' shares of the loss add up to the mean over all targets.
+        self.loss_mean.update_state(loss * replicas.count())
         if self.after_step is not None:
             self.after_step()
         return {"loss": self.loss_mean.result()}
@@ -105,7 +106,14 @@ class RetrievalModel(tfrs.Model):
     def compute_loss(
         self, inputs: Mapping[str, Any], training: bool = False
     ) -> tf.Tensor:
-        """Mean cross-entropy of the batch's targets, a scalar."""
+        """Mean cross-entropy of the batch's targets, a scalar.
+
+        Where several copies of the model train together, each has a batch,
+        the targets of all are everybody's negatives, and the copies' losses
+        add up to the mean over all targets. What travels are the targets'
+        indices: embedding them again takes gradients to where they belong
+        without sending vectors.
+        """
         history, targets = inputs["history"], inputs["target"]
         if self.is_full:
             items = tf.range(self.num_items + FIRST_ITEM)
@@ -117,7 +125,7 @@ class RetrievalModel(tfrs.Model):
                 self.num_items + FIRST_ITEM,
                 tf.int32,
             )
-            drawn = self._drawn(targets)
+            drawn = self._drawn(replicas.gathered(targets))
             used = [tf.reshape(history, [-1]), targets, drawn, uniform]
             items, where = tf.unique(tf.concat(used, axis=0))
             places, slots, drawn, uniform = tf.split(
@@ -148,7 +156,8 @@ class RetrievalModel(tfrs.Model):
             )
         weights = inputs["weight"]
         return tf.math.divide_no_nan(
-            tf.reduce_sum(loss * weights), tf.reduce_sum(weights)
+            tf.reduce_sum(loss * weights),
+            replicas.total(tf.reduce_sum(weights)),
         )
 
     def candidate_embeddings(self, block: int = 8192) -> np.ndarray:

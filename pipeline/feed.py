@@ -19,6 +19,7 @@ from pipeline import batches, sequences
 from pipeline import parts as training_parts
 from pipeline.parts import Part
 from pipeline.prepare import Prepared
+from pipeline.schema import DataError
 from pipeline.sequences import Sequences
 
 T = TypeVar("T")
@@ -106,6 +107,13 @@ class Stream:
         self, make: Callable[[Chunk], Part], share: tuple[int, int] = (0, 1)
     ) -> Callable[[np.random.Generator], Iterable[Part]]:
         """Buffers of row groups; shares are taken of the groups."""
+        if share[1] > self._file.num_groups:
+            raise DataError(
+                "Every worker must have a row group of the sequences to read. "
+                f"Received: {share[1]} workers for {self._file.num_groups} row "
+                "groups (from prepare.row_group_size). Prepare again with "
+                "smaller row groups."
+            )
 
         def read(rng: np.random.Generator) -> Iterator[Part]:
             index, count = share

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from models.retrieval import RetrievalModel
 from pipeline import validation
+from pipeline.workers import Team
 
 
 class Averages:
@@ -26,13 +27,24 @@ class Averages:
     def __init__(self, trained: RetrievalModel, momentum: float) -> None:
         self.trained = trained
         self.momentum = momentum
-        self._steps = tf.Variable(0.0, trainable=False)
+        # Every copy of a distributed training has all gradients and keeps
+        # its own averages, which are the same.
+        own: dict[str, Any] = {
+            "trainable": False,
+            "synchronization": tf.VariableSynchronization.ON_READ,
+            "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        }
+        self._steps = tf.Variable(0.0, **own)
         self._means = [
-            tf.Variable(weight, trainable=False)
-            for weight in trained.trainable_weights
+            tf.Variable(weight, **own) for weight in trained.trainable_weights
         ]
         if momentum:
             trained.after_step = self._move
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """What a checkpoint keeps."""
+        return [self._steps, *self._means]
 
     def _move(self) -> None:
         """Moves the averages after a step, as a part of it."""
@@ -55,12 +67,26 @@ class Averages:
     @contextmanager
     def used(self) -> Iterator[None]:
         """The model with averaged weights; training goes on without."""
-        last = self.trained.get_weights()
+        last = values(self.trained)
         self.take()
         try:
             yield
         finally:
-            self.trained.set_weights(last)
+            assign(self.trained, last)
+
+
+def values(model: RetrievalModel) -> list[np.ndarray]:
+    """What training changes; metrics and tables stay out.
+
+    Reading a metric of a distributed training is a meeting of all workers.
+    """
+    return [weight.numpy() for weight in model.trainable_weights]
+
+
+def assign(model: RetrievalModel, found: list[np.ndarray]) -> None:
+    """Puts back what `values` gave."""
+    for weight, value in zip(model.trainable_weights, found, strict=True):
+        weight.assign(value)
 
 
 class Watch(tf.keras.callbacks.Callback):
@@ -71,6 +97,7 @@ class Watch(tf.keras.callbacks.Callback):
         questions: What to ask; None trains a fixed number of epochs.
         patience: Epochs without a better NDCG@10 before stopping.
         stop_epoch: Epochs to train where nothing is asked, 0 for all.
+        team: Who trains together; the chief validates for all.
     """
 
     def __init__(
@@ -79,8 +106,10 @@ class Watch(tf.keras.callbacks.Callback):
         questions: validation.Questions | None,
         patience: int,
         stop_epoch: int,
+        team: Team,
     ) -> None:
         super().__init__()
+        self.team = team
         self.averages = averages
         self.questions = questions if questions and questions.count else None
         self.patience = patience
@@ -88,7 +117,7 @@ class Watch(tf.keras.callbacks.Callback):
         self.best_epoch = 0
         self.curve: list[dict[str, float]] = []
         self._best = -1.0
-        self._weights: list[np.ndarray] = []
+        self.best_weights: list[np.ndarray] = []
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Validates and decides; adds the figures to Keras' line."""
@@ -97,25 +126,55 @@ class Watch(tf.keras.callbacks.Callback):
         if self.questions is None:
             self.best_epoch = epoch + 1
             self.curve.append({"loss": loss})
-            if self.stop_epoch and epoch + 1 >= self.stop_epoch:
-                self.model.stop_training = True
-            return
-        trained = self.averages.trained
-        with self.averages.used():
-            figures = validation.measure(trained, self.questions)
-            if figures["ndcg@10"] > self._best:
-                self._best = figures["ndcg@10"]
-                self.best_epoch = epoch + 1
-                self._weights = trained.get_weights()
-        for name, value in figures.items():
-            logs[f"validation_{name}"] = value
-        self.curve.append({"loss": loss, **figures})
-        if epoch + 1 - self.best_epoch >= self.patience:
+        else:
+            figures = self._validate(self.questions, epoch + 1)
+            for name, value in figures.items():
+                logs[f"validation_{name}"] = value
+            self.curve.append({"loss": loss, **figures})
+        if self.is_done:
             self.model.stop_training = True
+
+    def _validate(
+        self, questions: validation.Questions, epochs: int
+    ) -> dict[str, float]:
+        trained = self.averages.trained
+        figures: dict[str, float] = {}
+        if self.team.is_chief:
+            with self.averages.used():
+                figures = validation.measure(trained, questions)
+                if figures["ndcg@10"] > self._best:
+                    self.best_weights = values(trained)
+        found = self.team.agree(figures.get("ndcg@10", 0.0))
+        if found > self._best:
+            self._best, self.best_epoch = found, epochs
+        return figures
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the epochs so far are enough."""
+        epochs = len(self.curve)
+        if self.questions is None:
+            return 0 < self.stop_epoch <= epochs
+        return epochs - self.best_epoch >= self.patience
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside `best_weights`."""
+        return {
+            "best_epoch": self.best_epoch,
+            "curve": self.curve,
+            "best": self._best,
+        }
+
+    def resume(self, state: dict[str, Any], best: list[np.ndarray]) -> None:
+        """Takes up what `state` gave."""
+        self.best_epoch = state["best_epoch"]
+        self.curve = state["curve"]
+        self._best = state["best"]
+        self.best_weights = best
 
     def restore(self) -> None:
         """Puts the best weights in place, or the last averages."""
-        if self._weights:
-            self.averages.trained.set_weights(self._weights)
+        if self.best_weights:
+            assign(self.averages.trained, self.best_weights)
         else:
             self.averages.take()

@@ -10,10 +10,12 @@ the model they belong to), `metrics.json` with the curve, and TensorBoard
 `logs/`.
 """
 
+import contextlib
 import functools
 import json
 import time
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +27,51 @@ from models.config import RetrievalConfig
 from models.features import FIRST_ITEM
 from models.retrieval import RetrievalModel
 from models.towers import CandidateInputs
-from pipeline import batches, feed, progress, targets, trends, validation
+from pipeline import (
+    batches,
+    feed,
+    fitting,
+    targets,
+    trends,
+    validation,
+)
 from pipeline.config import Config
 from pipeline.parts import Part
 from pipeline.prepare import Prepared
 from pipeline.schema import DataError
 from pipeline.sequences import Sequences, keep
 from pipeline.targets import Which
+from pipeline.workers import Team, Workers
 
 _STEPS_PER_EPOCH = 200
 
 
-def run(config: Config, prepared: Prepared, directory: Path) -> None:
-    """Trains both models and writes them with their metrics."""
+def run(
+    config: Config,
+    prepared: Prepared,
+    directory: Path,
+    workers: Workers | None = None,
+    checkpoints: Path | None = None,
+) -> None:
+    """Trains both models and writes them with their metrics.
+
+    Args:
+        config: The `retrieval` section decides.
+        prepared: The prepared tables.
+        directory: Where to write; left empty by workers behind the chief.
+        workers: The processes that train together; None for this one alone.
+        checkpoints: Folder from which a killed training goes on, None for
+            none. Used by several workers and where the log is streamed.
+
+    Raises:
+        DataError: If there is nothing to learn from, or a worker was lost.
+    """
+    # Before anything else of TensorFlow, as several workers need.
+    team = Team(workers or Workers())
     options = config.retrieval
     source = feed.open_feed(prepared, options)
+    if team.workers.count == 1 and not feed.is_streamed(prepared, options):
+        checkpoints = None
     questions = validation.draw(
         source,
         prepared,
@@ -47,11 +79,45 @@ def run(config: Config, prepared: Prepared, directory: Path) -> None:
         options.validation_users,
         np.random.default_rng(seed(config, "validation")),
     )
-    base = _train(config, prepared, source, "base", directory, questions, 0)
+
+    def train(
+        which: Which, asked: validation.Questions | None, stop_epoch: int
+    ) -> dict[str, Any]:
+        with _explained(team):
+            return _train(
+                config,
+                prepared,
+                source,
+                which,
+                directory,
+                asked,
+                stop_epoch,
+                team,
+                checkpoints,
+            )
+
+    base = train("base", questions, 0)
     epochs = base["best_epoch"] if questions.count else options.epochs
-    final = _train(config, prepared, source, "final", directory, None, epochs)
-    metrics = {"base": base, "final": final}
-    (directory / "metrics.json").write_text(json.dumps(metrics, indent=2))
+    metrics = {"base": base, "final": train("final", None, epochs)}
+    if team.is_chief:
+        text = json.dumps(metrics, indent=2)
+        (directory / "metrics.json").write_text(text)
+
+
+@contextlib.contextmanager
+def _explained(team: Team) -> Iterator[None]:
+    """Says what to do where a worker is lost."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if team.workers.count == 1:
+            raise
+        raise DataError(
+            "All workers must stay until training ends. Received: "
+            f"{str(error).splitlines()[0]} (at worker {team.workers.index} of "
+            f"{team.workers.count}). Start all workers again: training goes "
+            "on from the last checkpoint."
+        ) from error
 
 
 def load(
@@ -152,6 +218,8 @@ def _train(
     directory: Path,
     questions: validation.Questions | None,
     stop_epoch: int,
+    team: Team,
+    checkpoints: Path | None,
 ) -> dict[str, Any]:
     """Trains one model, writes its weights and returns its metrics."""
     options = config.retrieval
@@ -167,14 +235,16 @@ def _train(
         popular = targets.recent(source, rule, num_rows)
     now = np.zeros([num_rows, 0]) if popular is None else popular.now
     tables = None if popular is None else popular.tables
-    model = _build(config, prepared, counts, now, tables)
+    with team.strategy.scope():
+        model = _build(config, prepared, counts, now, tables)
     reach = targets.horizon(options, prepared.split, source)
     positions = batch_positions(options, num_targets)
-    read = source.parts(
-        functools.partial(_part, prepared.split, rule, popular, reach)
-    )
+    # A step has so many targets over all copies of the model.
+    positions = max(1, positions // team.num_replicas)
+    make = functools.partial(_part, prepared.split, rule, popular, reach)
+    read = source.parts(make)
     dataset = batches.training(
-        read,
+        read if team.workers.count == 1 else source.parts(make, team.share),
         prepared.users,
         prepared.context_specs,
         options.history_length,
@@ -183,33 +253,30 @@ def _train(
     )
     rng = np.random.default_rng(step_seed)
     steps = batches.steps(read(rng), options.history_length, positions, rng)
+    steps //= team.num_replicas
     if not steps:
         raise DataError(
             "The train part must have interactions to learn from. Received: "
             f"none for the {which} model (from {prepared.directory}). Lower "
             "retrieval.ranking_holdout or prepare a longer log."
         )
-    model.compile(optimizer=_optimizer(options, steps * options.epochs))
-    averages = progress.Averages(model, options.averaging)
-    watch = progress.Watch(averages, questions, options.patience, stop_epoch)
     started = time.monotonic()
-    model.fit(
+    watch = fitting.fit(
+        model,
         dataset,
-        epochs=options.epochs,
-        steps_per_epoch=steps,
-        verbose=2,
-        callbacks=[
-            watch,
-            tf.keras.callbacks.TensorBoard(
-                str(directory / "logs" / which), write_graph=False
-            ),
-        ],
+        steps,
+        options,
+        questions,
+        stop_epoch,
+        team,
+        checkpoints / f"{which}.npz" if checkpoints else None,
+        directory / "logs" / which,
     )
-    watch.restore()
-    target = directory / which
-    target.mkdir(parents=True, exist_ok=True)
-    model.save_weights(str(target / "weights.h5"))
-    np.savez(target / "targets.npz", counts=counts, popularity=now)
+    if team.is_chief:
+        target = directory / which
+        target.mkdir(parents=True, exist_ok=True)
+        model.save_weights(str(target / "weights.h5"))
+        np.savez(target / "targets.npz", counts=counts, popularity=now)
     return {
         "best_epoch": watch.best_epoch,
         "curve": watch.curve,
@@ -246,27 +313,3 @@ def _part(
         # A random split asks for any other item, not for the next one.
         is_unordered=split == "random",
     )
-
-
-def _optimizer(
-    options: RetrievalConfig, steps: int
-) -> tf.keras.optimizers.Optimizer:
-    """AdamW with a linear rise and a cosine fall to a tenth."""
-    warmup = max(1, round(steps * options.warmup_share))
-    rate = tf.keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0,
-        decay_steps=max(1, steps - warmup),
-        alpha=0.1,
-        warmup_target=options.learning_rate,
-        warmup_steps=warmup,
-    )
-    optimizer = tf.keras.optimizers.AdamW(
-        learning_rate=rate,
-        weight_decay=options.weight_decay,
-        beta_2=0.98,
-        global_clipnorm=options.clip_norm,
-    )
-    optimizer.exclude_from_weight_decay(
-        var_names=["bias", "gamma", "beta", "start", "log_rates"]
-    )
-    return optimizer

@@ -1,0 +1,125 @@
+"""Trains a tiny model alone, on two devices or as one of two workers.
+
+Run as a script, because TensorFlow takes devices and workers at its start:
+`python -m tests.replica_training one|two|HOST:PORT,HOST:PORT OUT [INDEX]`.
+The two halves of every batch go to the two copies; alone, a step has both.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+import numpy as np  # noqa: E402, I001
+import tensorflow as tf  # noqa: E402
+
+from models import retrieval  # noqa: E402  selects Keras 2
+from models.config import RetrievalConfig  # noqa: E402
+from models.towers import CandidateInputs  # noqa: E402
+from pipeline import fitting, workers  # noqa: E402
+
+NUM_ITEMS, LENGTH, STEPS = 30, 5, 3
+
+
+def half(rng, histories, targets):
+    """A batch of some histories with uneven targets and weights."""
+    history = rng.integers(2, NUM_ITEMS + 2, (histories, LENGTH))
+    return {
+        "history": history.astype(np.int32),
+        "user_index": np.ones(histories, np.int32),
+        "user_features": {},
+        "row": rng.integers(0, histories, targets).astype(np.int32),
+        "state": rng.integers(0, LENGTH + 1, targets).astype(np.int32),
+        "target": rng.integers(2, NUM_ITEMS + 2, targets).astype(np.int32),
+        "moment": np.zeros(targets, np.int32),
+        "weight": rng.random(targets).astype(np.float32),
+        "context": {},
+    }
+
+
+def both(first, second):
+    """Two halves as one batch."""
+    found = {
+        name: np.concatenate([first[name], second[name]])
+        for name in first
+        if name not in ("user_features", "context")
+    }
+    found["row"][len(first["row"]) :] += len(first["history"])
+    return found | {"user_features": {}, "context": {}}
+
+
+def dataset(batches):
+    """The batches, again and again."""
+    specs = tf.nest.map_structure(
+        lambda value: tf.TensorSpec([None, *value.shape[1:]], value.dtype),
+        batches[0],
+    )
+    return tf.data.Dataset.from_generator(
+        lambda: iter(batches), output_signature=specs
+    ).repeat()
+
+
+def main(kind, out, index="0"):
+    """Trains and writes losses and weights."""
+    if kind == "two":
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+        )
+    found = workers.Workers()
+    if ":" in kind:
+        found = workers.find(kind, int(index))
+    team = workers.Team(found)
+    if kind == "two":
+        team.strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    rng = np.random.default_rng(0)
+    halves = [
+        half(rng, *(sizes))
+        for _ in range(STEPS)
+        for sizes in ((6, 20), (9, 33))
+    ]
+    if kind == "one":
+        pairs = zip(halves[::2], halves[1::2], strict=True)
+        batches = [both(*pair) for pair in pairs]
+    elif kind == "two":
+        batches = halves
+    else:
+        batches = halves[int(index) :: 2]
+    options = RetrievalConfig(
+        encoder="bow",
+        num_heads=2,
+        embedding_dim=8,
+        history_length=LENGTH,
+        dropout=0.0,
+        id_dropout=0.0,
+        loss="in_batch",
+        num_uniform_negatives=0,
+        epochs=2,
+        averaging=0.5,
+        learning_rate=0.01,
+    )
+    tf.keras.utils.set_random_seed(3)
+    counts = np.concatenate([[0, 0], np.arange(NUM_ITEMS) + 1.0])
+    with team.strategy.scope():
+        model = retrieval.build(
+            options,
+            CandidateInputs({}, (), NUM_ITEMS + 2, counts),
+            (),
+            (),
+            2,
+        )
+    directory = Path(out)
+    watch = fitting.fit(
+        model, dataset(batches), STEPS, options, None, 0, team, None, directory
+    )
+    weights = [weight.numpy() for weight in model.trainable_weights]
+    np.savez(directory / f"weights-{index}.npz", *weights)
+    told = {"replicas": team.num_replicas, "curve": watch.curve}
+    (directory / f"curve-{index}.json").write_text(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
