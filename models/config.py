@@ -76,6 +76,9 @@ class RetrievalConfig:
         item_features: Item columns used; ["*"] takes all that the source
             declares.
         user_id: Whether known users have an embedding of their own.
+        history_id: Whether known items have another embedding for when they
+            stand in the history. What follows an item is then learned apart
+            from what it is like: better where order decides.
         user_features: User columns used; ["*"] takes all.
         context_features: Request columns used; ["*"] takes all.
         id_dropout: Share of items and users treated as unknown in a training
@@ -136,6 +139,7 @@ class RetrievalConfig:
     item_id: bool = True
     item_features: tuple[str, ...] = ("*",)
     user_id: bool = False
+    history_id: bool = False
     user_features: tuple[str, ...] = ("*",)
     context_features: tuple[str, ...] = ("*",)
     id_dropout: float = 0.05

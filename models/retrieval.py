@@ -17,7 +17,7 @@ import tensorflow_recommenders as tfrs
 
 from models import losses, replicas
 from models.config import FeatureSpec, RetrievalConfig
-from models.features import FIRST_ITEM, PADDING
+from models.features import FIRST_ITEM
 from models.towers import CandidateInputs, CandidateTower, QueryTower
 
 
@@ -174,7 +174,7 @@ class RetrievalModel(tfrs.Model):
     ) -> tf.Tensor:
         """Query vectors of the targets `[P, D]`."""
         states = self.query_tower.states(
-            embedded, inputs["history"] != PADDING, training=training
+            embedded, inputs["history"], training=training
         )
         row = inputs["row"]
         return self.query_tower.combine(

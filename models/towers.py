@@ -195,6 +195,16 @@ class QueryTower(tf.keras.Model):
                 bias_initializer=tf.keras.initializers.Constant(1 / count),
                 name="trends",
             )
+        self.history_id = config.history_id
+        if self.history_id:
+            # Small, so that training begins with the shared vectors.
+            self.past = self.add_weight(
+                name="history_ids",
+                shape=[candidate_tower.num_known, self.width],
+                initializer=tf.keras.initializers.RandomNormal(
+                    stddev=0.3 * self.width**-0.5
+                ),
+            )
         self.start = self.add_weight(
             name="start", shape=[self.width], initializer="zeros"
         )
@@ -230,27 +240,32 @@ class QueryTower(tf.keras.Model):
         # One more position of padding: even a history of width 0 has one.
         history = tf.pad(history, [[0, 0], [1, 0]])
         embedded = self.candidate_tower(history, training=training)
-        states = self.states(embedded, history != PADDING, training=training)
+        states = self.states(embedded, history, training=training)
         return self.combine(
             states[:, -1], user_index, user_features, context, training
         )
 
     def states(
-        self, embedded: tf.Tensor, mask: tf.Tensor, training: bool = False
+        self, embedded: tf.Tensor, history: tf.Tensor, training: bool = False
     ) -> tf.Tensor:
         """States before the first item and after each.
 
         Args:
             embedded: Candidate vectors of the history `[B, L, D]`.
-            mask: bool `[B, L]`, false at padding.
+            history: Its item indices, int `[B, L]`, 0 pads.
             training: Whether dropout acts.
 
         Returns:
             `[B, L + 1, W]`: the state at `t` has read the positions below
             `t`; where all of them are padding it is the learned start.
         """
+        mask = history != PADDING
+        items = embedded[..., : self.width]
+        if self.history_id:
+            known = history < self.candidate_tower.num_known
+            items += tf.gather(self.past, tf.where(known, history, UNKNOWN))
         # Unit entries, whatever the width, before the first norm.
-        items = embedded[..., : self.width] * self.width**0.5
+        items *= self.width**0.5
         items = self.dropout(items, training=training)
         encoded = self.encoder(items, mask, training=training)
         start = self.start * self.width**0.5

@@ -152,17 +152,32 @@ def test_empty_history_gets_one_answer_whatever_its_length(encoder):
     assert np.abs(answers[0][:, :-1]).max() > 0
 
 
+@pytest.mark.parametrize("history_id", [False, True])
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_one_pass_gives_the_state_of_each_prefix(encoder):
-    model = make(encoder=encoder)
+def test_one_pass_gives_the_state_of_each_prefix(encoder, history_id):
+    model = make(encoder=encoder, history_id=history_id)
     tower = model.query_tower
     history = tf.constant([[0, 2, 3, 4]])
-    states = tower.states(model.candidate_tower(history), history != 0)
+    states = tower.states(model.candidate_tower(history), history)
     queries = tower.combine(states).numpy()[0]
     prefixes = [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 2], [0, 0, 2, 3]]
     for place, prefix in enumerate(prefixes):
         expected = tower(tf.constant([prefix])).numpy()[0]
         np.testing.assert_allclose(queries[place], expected, atol=1e-5)
+
+
+def test_history_embedding_tells_items_apart_that_are_alike():
+    # Rows 2 and 5 have the same features, and without ids nothing else.
+    options = {"item_id": False, "dropout": 0.0}
+    for history_id, differ in ((False, False), (True, True)):
+        model = make(history_id=history_id, **options)
+        model.candidate_tower.bias.assign(
+            tf.zeros_like(model.candidate_tower.bias)
+        )
+        one, other = (
+            model.query_tower(tf.constant([[item]])).numpy() for item in (2, 5)
+        )
+        assert (np.abs(one - other).max() > 1e-3) == differ
 
 
 def test_user_and_context_change_the_query_and_missing_ones_do_not():
