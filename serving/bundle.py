@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.client import pywrap_tf_session
+from google.protobuf.message import EncodeError
 
-from serving import codes
+from serving import c_api, codes
 from serving.errors import ServingError
+from serving.session import Endpoint, Session
 
 # A run that takes longer moves off the caller's thread, where a deadline can
 # interrupt it. Shorter ones are spared the two thread switches, which cost
@@ -43,8 +44,8 @@ class Signature:
 
     name: str
     definition: Any
-    feeds: dict[str, Any]
-    fetches: dict[str, Any]
+    feeds: dict[str, Endpoint]
+    fetches: dict[str, Endpoint]
     defaults: dict[str, np.ndarray]
     is_short: bool = False
 
@@ -68,25 +69,17 @@ class Bundle:
         session_config: Any = None,
     ) -> None:
         self.directory = directory
-        _check_files(directory)
-        graph = tf.Graph()
-        self._session = tf.compat.v1.Session(graph=graph, config=session_config)
-        try:
-            with graph.as_default():
-                meta = tf.compat.v1.saved_model.loader.load(
-                    self._session, list(tags), str(directory)
-                )
-            # Sends what no run has sent yet: a model without variables.
-            self._session._extend_graph()
-        except BaseException as error:
-            self._session.close()
-            raise _translate_load(error, directory, tags) from error
-        graph.finalize()
-        self.signature_defs = dict(meta.signature_def)
-        self._graph = graph
+        if directory.exists() and not directory.is_dir():
+            # The loader's own words depend on the file system's order.
+            raise ServingError(
+                f"{directory}/saved_model.pb; Not a directory",
+                "FAILED_PRECONDITION",
+            )
+        config = session_config or tf.compat.v1.ConfigProto()
+        self._session = Session(directory, tags, config.SerializeToString())
+        self.signature_defs = self._session.signature_defs
         self._signatures: dict[str, Signature] = {}
         self._inline = _options(inter_op_thread_pool=-1)
-        self._pooled = _options()
 
     def signature(self, name: str) -> Signature | None:
         """The signature of that name, None if the model has none."""
@@ -116,14 +109,13 @@ class Bundle:
             defaults,
         )
 
-    def _tensor(self, info: Any) -> Any:
+    def _tensor(self, info: Any) -> Endpoint:
         try:
-            name = info.name if ":" in info.name else f"{info.name}:0"
-            return self._graph.get_tensor_by_name(name)._as_tf_output()
-        except (KeyError, ValueError) as error:
+            return self._session.endpoint(info.name)
+        except KeyError as error:
             raise ServingError(
                 f"Tensor {info.name}, specified in the signature, cannot be "
-                f"fed or fetched: {error}",
+                f"fed or fetched: {error.args[0]}",
                 "INVALID_ARGUMENT",
             ) from error
 
@@ -152,8 +144,8 @@ class Bundle:
     def run_tensors(
         self,
         signature: Signature,
-        feeds: dict[Any, np.ndarray],
-        fetches: list[Any],
+        feeds: dict[Endpoint, np.ndarray],
+        fetches: list[Endpoint],
         timeout_seconds: float | None,
     ) -> list[np.ndarray]:
         """`run` by the graph's tensors; `signature` is for the statistics."""
@@ -163,82 +155,34 @@ class Bundle:
         if signature.is_short:
             options = self._inline
         elif timeout_seconds is None or timeout_seconds > _FAR_SECONDS:
-            options = self._pooled
+            options = None
         else:
             milliseconds = max(1, math.ceil(timeout_seconds * 1000))
             options = timed = _options(timeout_in_ms=milliseconds)
         start = time.perf_counter()
         try:
-            arrays = pywrap_tf_session.TF_SessionRun_wrapper(
-                self._session._session, options, feeds, fetches, [], None
-            )
-            # A string without dimensions comes as plain bytes.
-            return [
-                np.array(array, object) if type(array) is bytes else array
-                for array in arrays
-            ]
-        except tf.errors.OpError as error:
-            raise translate(error) from error
-        except (TypeError, ValueError) as error:
-            # Raised before the runtime is reached: an array it cannot take.
+            return self._session.run(feeds, fetches, options)
+        except (TypeError, ValueError, EncodeError) as error:
+            # An array that the runtime cannot take or give.
             raise ServingError(str(error), "INVALID_ARGUMENT") from error
         finally:
             if timed is not None:
-                pywrap_tf_session.TF_DeleteBuffer(timed)
+                c_api.locked.TF_DeleteBuffer(timed)
             elapsed = time.perf_counter() - start
             signature.is_short = elapsed < _SHORT_RUN_SECONDS
 
     def close(self) -> None:
         """Frees the model; nothing may run it any more."""
         self._session.close()
-        pywrap_tf_session.TF_DeleteBuffer(self._inline)
-        pywrap_tf_session.TF_DeleteBuffer(self._pooled)
+        c_api.locked.TF_DeleteBuffer(self._inline)
 
 
-def _options(**values: int) -> Any:
+def _options(**values: int) -> int:
     message = tf.compat.v1.RunOptions(**values)
-    return pywrap_tf_session.TF_NewBufferFromString(message.SerializeToString())
+    return c_api.buffer_of(message.SerializeToString())
 
 
 def translate(error: tf.errors.OpError) -> ServingError:
     """The runtime's error as ours, code and words kept."""
     code = codes.NAMES.get(error.error_code, "UNKNOWN")
     return ServingError(error.message or str(error), code)
-
-
-def _check_files(directory: Path) -> None:
-    # The words and codes of TensorFlow's C++ loader; Python's has others.
-    if directory.exists() and not directory.is_dir():
-        raise ServingError(
-            f"{directory}/saved_model.pb; Not a directory",
-            "FAILED_PRECONDITION",
-        )
-    names = ("saved_model.pb", "saved_model.pbtxt")
-    if not any((directory / name).exists() for name in names):
-        raise ServingError(
-            "Could not find SavedModel .pb or .pbtxt at supplied export "
-            f"directory path: {directory}. Check that the directory exists "
-            "and that you have the right permissions for accessing it.",
-            "NOT_FOUND",
-        )
-
-
-def _translate_load(
-    error: BaseException, directory: Path, tags: Sequence[str]
-) -> BaseException:
-    if isinstance(error, tf.errors.OpError):
-        return translate(error)
-    if isinstance(error, OSError):
-        return ServingError(
-            f"Can't parse {directory}/saved_model.pb as binary proto",
-            "DATA_LOSS",
-        )
-    if isinstance(error, RuntimeError) and "tags" in str(error):
-        return ServingError(
-            "Could not find meta graph def matching supplied tags: { "
-            f"{' '.join(tags)} }}. {error}",
-            "NOT_FOUND",
-        )
-    if isinstance(error, Exception):
-        return ServingError(f"{type(error).__name__}: {error}", "INTERNAL")
-    return error

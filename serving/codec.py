@@ -34,6 +34,8 @@ _NUMBERS: dict[int, tuple[np.dtype, str]] = {
 }
 _OBJECT = np.dtype(object)
 _CODES = {dtype: (code, name) for code, (dtype, name) in _NUMBERS.items()}
+# NumPy dtype -> number of a DataType.
+NUMBER_CODES = {dtype: code for code, (dtype, _) in _NUMBERS.items()}
 
 
 # Bytes (a string counts 8) that a message may ask for beyond what it carries:

@@ -298,6 +298,7 @@ class Manager:
                 trace=not known,
                 model=version.model,
                 version=version.number,
+                path=version.path,
                 code=code,
                 error=error,
             )

@@ -111,6 +111,11 @@ def test_what_cannot_be_loaded_says_why(tmp_path):
     )
     models.break_model(tmp_path, 3)
     assert load(tmp_path / "3") == (
+        "OUT_OF_RANGE",
+        "Read less bytes than requested",
+    )
+    (tmp_path / "3" / "saved_model.pb").write_bytes(b"\xff" * 4000)
+    assert load(tmp_path / "3") == (
         "DATA_LOSS",
         f"Can't parse {tmp_path}/3/saved_model.pb as binary proto",
     )
@@ -121,4 +126,10 @@ def test_what_cannot_be_loaded_says_why(tmp_path):
     shutil.copytree(models.originals()["affine"], copied)
     for file in (copied / "variables").glob("*.data-*"):
         file.unlink()
-    assert ".data-" in load(copied)[1]
+    found, message = load(copied)
+    assert found == "NOT_FOUND"
+    assert ".data-" in message
+    (copied / "variables" / "variables.index").unlink()
+    found, message = load(copied)
+    assert found == "NOT_FOUND"
+    assert "variables.index" in message

@@ -135,8 +135,8 @@ def test_a_broken_version_leaves_the_old_one_serving(config, base):
         assert load.versions == {1}
         status = call(calls.status_request("m", version=3))
         entry = status.model_version_status[0].status
-        assert entry.error_code == 15
-        assert "Can't parse" in entry.error_message
+        assert entry.error_code == 11
+        assert "Read less bytes" in entry.error_message
 
 
 def test_a_slow_request_finishes_on_its_version(config, base):
