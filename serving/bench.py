@@ -179,30 +179,42 @@ def _before(end: float) -> float | None:
     return now if now < end else None
 
 
-def opened(ask: Callable[[], Any], load: Load) -> Result:
+def opened(
+    ask: Callable[[], Any],
+    load: Load,
+    name: str = "open",
+    is_over: Callable[[], bool] | None = None,
+) -> Result:
     """Sends on a schedule that does not wait for answers.
 
     `load.threads` times 8 callers wait for their turn; when all are busy the
     wait for one counts as latency.
+
+    Args:
+        ask: Sends one request.
+        load: What to send.
+        name: Of the loop, for the report.
+        is_over: Whether to end; None ends after `load.seconds`.
     """
     source = random.Random(1)
+    count = max(1, int(load.rate * load.seconds))
     times = itertools.accumulate(
         source.expovariate(load.rate)
-        for _ in range(max(1, int(load.rate * load.seconds)))
+        for _ in (itertools.count() if is_over else range(count))
     )
     lock, began = threading.Lock(), time.perf_counter()
 
     def due() -> float | None:
         with lock:
             moment = next(times, None)
-        if moment is None:
+        if moment is None or (is_over and is_over()):
             return None
         wait = began + moment - time.perf_counter()
         if wait > 0:
             time.sleep(wait)
         return began + moment
 
-    return _run("open", ask, load.threads * 8, due)
+    return _run(name, ask, load.threads * 8, due)
 
 
 def _run(

@@ -12,6 +12,7 @@ Exit status: 0 answered, 1 degraded answer (recommend, smoke), 2 error.
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from serving import signatures
@@ -111,6 +112,17 @@ def _parser() -> argparse.ArgumentParser:
     add("--seconds", type=float, default=10.0, help="of each loop")
     add("--rate", type=float, default=200.0, help="open loop, a second")
     add("--batch", type=int, default=1, help="queries a request")
+    add(
+        "--swaps",
+        type=int,
+        default=0,
+        help="measure swaps of both models instead, on a server of its own",
+    )
+    add(
+        "--models-config",
+        default="artifacts/serving/models.config",
+        help="what that server serves",
+    )
     return parser
 
 
@@ -174,15 +186,19 @@ def _ask(client: RecommenderClient, args: argparse.Namespace) -> Any:
         return client.status(args.models or list(signatures.SIGNATURES))
     if args.command == "smoke":
         return smoke.run(client, args.wait, args.timeout)
-    # Only here: what measures is not part of what applications import.
-    from serving import bench
+    return _bench(client, args)
 
-    return bench.run(
-        client,
-        bench.Load(
-            args.method, args.threads, args.seconds, args.rate, args.batch
-        ),
+
+def _bench(client: RecommenderClient, args: argparse.Namespace) -> Any:
+    # Only here: what measures is not part of what applications import.
+    from serving import bench, bench_swap
+
+    load = bench.Load(
+        args.method, args.threads, args.seconds, args.rate, args.batch
     )
+    if args.swaps:
+        return bench_swap.run(Path(args.models_config), load, args.swaps)
+    return bench.run(client, load)
 
 
 def _show(answer: Any, args: argparse.Namespace) -> None:
