@@ -9,7 +9,7 @@ from pathlib import Path
 
 from models.config import ConfigError
 from pipeline import config as configuration
-from pipeline import console, publish
+from pipeline import console, publish, workers
 from pipeline.config import Config
 from pipeline.publish import GateRejected
 from pipeline.schema import DataError
@@ -70,7 +70,20 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in _STEPS.items():
         command = commands.add_parser(name, help=text)
         command.add_argument("--force", action="store_true")
-        command.set_defaults(handler=_step)
+        command.set_defaults(handler=_step, workers="", worker=None)
+        if name == "train-retrieval":
+            command.add_argument(
+                "--workers",
+                default="",
+                metavar="HOST:PORT,...",
+                help="processes that train together; TF_CONFIG says the same",
+            )
+            command.add_argument(
+                "--worker",
+                type=int,
+                metavar="I",
+                help="which of them this one is, from 0, the chief",
+            )
     back = commands.add_parser("rollback", help="return to the last release")
     back.set_defaults(handler=_rollback)
     start = commands.add_parser(
@@ -110,7 +123,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _step(config: Config, options: argparse.Namespace) -> None:
-    run = Run(config, options.force, console.progress)
+    together = workers.Workers()
+    if options.command == "train-retrieval":
+        together = workers.find(options.workers, options.worker)
+    run = Run(config, options.force, console.progress, together)
     name = "publish" if options.command == "retrain" else options.command
     getattr(run, name.replace("-", "_"))()
     if name == "prepare":

@@ -4,6 +4,7 @@ On one device or many: see `workers`. Only the chief prints, validates, keeps
 checkpoints and writes TensorBoard's files.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import tensorflow as tf
@@ -14,7 +15,7 @@ from pipeline import validation
 from pipeline.checkpoint import Checkpoint
 from pipeline.progress import Averages, Watch
 from pipeline.schema import DataError
-from pipeline.workers import Team
+from pipeline.team import Team
 
 
 def fit(
@@ -27,6 +28,7 @@ def fit(
     team: Team,
     saved: Path | None,
     logs: Path,
+    progress: Callable[[str], None],
 ) -> Watch:
     """Trains, and leaves the best weights in the model.
 
@@ -40,6 +42,7 @@ def fit(
         team: Who trains together.
         saved: Checkpoint to go on from and to keep; None for none.
         logs: Folder for TensorBoard.
+        progress: Receives a line where training goes on from a checkpoint.
 
     Returns:
         What the epochs showed.
@@ -64,6 +67,8 @@ def fit(
                     f"number at the chief (from {saved}). Put the artifacts "
                     "directory on storage that all workers share."
                 )
+    if done:
+        progress(f"  going on from the checkpoint after epoch {done}")
     if team.is_chief:
         callbacks.append(
             tf.keras.callbacks.TensorBoard(str(logs), write_graph=False)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from models.retrieval import RetrievalModel
 from pipeline import validation
-from pipeline.workers import Team
+from pipeline.team import Team
 
 
 class Averages:

@@ -8,6 +8,8 @@ directory; a step asks the ones before it first, so any can be called alone.
 import glob
 import logging
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from typing import Any
 from pipeline import config as configuration
 from pipeline import manifest
 from pipeline.config import Config
+from pipeline.schema import DataError
+from pipeline.workers import Workers
 from serving import signatures
 
 logger = logging.getLogger(__name__)
@@ -30,6 +34,8 @@ class Run:
         config: The run's options.
         force: Whether steps run even when they are up to date.
         progress: Receives one line at every start, end and skip of a step.
+        workers: The processes that train retrieval together; None for this
+            one alone.
     """
 
     def __init__(
@@ -37,8 +43,10 @@ class Run:
         config: Config,
         force: bool = False,
         progress: Progress = logger.info,
+        workers: Workers | None = None,
     ) -> None:
         self.config = config
+        self._workers = workers or Workers()
         self._force = force
         self._progress = progress
         self._current: dict[str, Path] = {}
@@ -49,8 +57,15 @@ class Run:
         """Where the evaluation of this run is read from."""
         return self.config.run_directory / EVALUATION
 
-    def prepare(self) -> Path:
-        """Interactions and catalogue to prepared tables."""
+    def prepare(self, only_current: bool = False) -> Path:
+        """Interactions and catalogue to prepared tables.
+
+        Args:
+            only_current: Whether tables that are not up to date are an error.
+
+        Raises:
+            DataError: If they are one.
+        """
         from pipeline import prepare
 
         source = self.config.source
@@ -63,23 +78,42 @@ class Run:
             "pipeline.prepare",
             inputs,
             lambda directory: prepare.run(self.config, directory),
+            only_current=only_current,
         )
 
     def train_retrieval(self) -> Path:
-        """Trains the two-tower model."""
-        prepared = self.prepare()
+        """Trains the two-tower model, on all workers where there are several.
+
+        Raises:
+            DataError: If several workers find nothing prepared.
+        """
+        prepared = self.prepare(only_current=self._workers.count > 1)
+        inputs = self._sections("retrieval") | _after(prepared)
+        # Outside the step's directory, which a killed run leaves to nobody.
+        checkpoints = self.config.run_directory / ".checkpoints"
 
         def work(directory: Path) -> None:
             from pipeline import train_retrieval
 
-            train_retrieval.run(self.config, self._load(), directory)
+            train_retrieval.run(
+                self.config,
+                self._load(),
+                directory,
+                self._workers,
+                checkpoints / manifest.digest(inputs)[:16],
+                self._progress,
+            )
 
-        return self._step(
+        directory = self._step(
             "train-retrieval",
             "pipeline.train_retrieval",
-            self._sections("retrieval") | _after(prepared),
+            inputs,
             work,
+            is_written=self._workers.is_chief,
         )
+        if self._workers.is_chief:
+            shutil.rmtree(checkpoints, ignore_errors=True)
+        return directory
 
     def index(self) -> Path:
         """Embeds the catalogue and builds its index."""
@@ -204,6 +238,8 @@ class Run:
         module: str,
         inputs: dict[str, Any],
         work: Callable[[Path], None],
+        only_current: bool = False,
+        is_written: bool = True,
     ) -> Path:
         if name in self._current:
             return self._current[name]
@@ -212,8 +248,19 @@ class Run:
             "seed": self.config.seed,
             "code": manifest.code_digest(module),
         }
-        if not self._force and manifest.is_current(directory, inputs):
+        is_current = manifest.is_current(directory, inputs)
+        if is_current and (only_current or not self._force):
             self._progress(f"{name}: up to date, skipped (FORCE=1 reruns it)")
+        elif only_current:
+            raise DataError(
+                f"The step {name} must be up to date before several workers "
+                f"start. Received: nothing current in {directory}. Run "
+                f"`python -m pipeline {name}` once, with the same config."
+            )
+        elif not is_written:
+            self._progress(f"{name}: running for the chief")
+            with tempfile.TemporaryDirectory() as scratch:
+                work(Path(scratch))
         else:
             self._progress(f"{name}: running")
             with manifest.stage(directory, inputs) as staging:

@@ -13,9 +13,10 @@ the model they belong to), `metrics.json` with the curve, and TensorBoard
 import contextlib
 import functools
 import json
+import logging
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,10 @@ from pipeline.prepare import Prepared
 from pipeline.schema import DataError
 from pipeline.sequences import Sequences, keep
 from pipeline.targets import Which
-from pipeline.workers import Team, Workers
+from pipeline.team import Team
+from pipeline.workers import Workers
+
+logger = logging.getLogger(__name__)
 
 _STEPS_PER_EPOCH = 200
 
@@ -52,6 +56,7 @@ def run(
     directory: Path,
     workers: Workers | None = None,
     checkpoints: Path | None = None,
+    progress: Callable[[str], None] = logger.info,
 ) -> None:
     """Trains both models and writes them with their metrics.
 
@@ -62,6 +67,7 @@ def run(
         workers: The processes that train together; None for this one alone.
         checkpoints: Folder from which a killed training goes on, None for
             none. Used by several workers and where the log is streamed.
+        progress: Receives lines to show.
 
     Raises:
         DataError: If there is nothing to learn from, or a worker was lost.
@@ -94,6 +100,7 @@ def run(
                 stop_epoch,
                 team,
                 checkpoints,
+                progress,
             )
 
     base = train("base", questions, 0)
@@ -220,6 +227,7 @@ def _train(
     stop_epoch: int,
     team: Team,
     checkpoints: Path | None,
+    progress: Callable[[str], None],
 ) -> dict[str, Any]:
     """Trains one model, writes its weights and returns its metrics."""
     options = config.retrieval
@@ -271,6 +279,7 @@ def _train(
         team,
         checkpoints / f"{which}.npz" if checkpoints else None,
         directory / "logs" / which,
+        progress,
     )
     if team.is_chief:
         target = directory / which

@@ -19,7 +19,7 @@ import tensorflow as tf  # noqa: E402
 from models import retrieval  # noqa: E402  selects Keras 2
 from models.config import RetrievalConfig  # noqa: E402
 from models.towers import CandidateInputs  # noqa: E402
-from pipeline import fitting, workers  # noqa: E402
+from pipeline import fitting, team as teams, workers  # noqa: E402
 
 NUM_ITEMS, LENGTH, STEPS = 30, 5, 3
 
@@ -72,7 +72,7 @@ def main(kind, out, index="0"):
     found = workers.Workers()
     if ":" in kind:
         found = workers.find(kind, int(index))
-    team = workers.Team(found)
+    team = teams.Team(found)
     if kind == "two":
         team.strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     rng = np.random.default_rng(0)
@@ -113,7 +113,16 @@ def main(kind, out, index="0"):
         )
     directory = Path(out)
     watch = fitting.fit(
-        model, dataset(batches), STEPS, options, None, 0, team, None, directory
+        model,
+        dataset(batches),
+        STEPS,
+        options,
+        None,
+        0,
+        team,
+        None,
+        directory,
+        print,
     )
     weights = [weight.numpy() for weight in model.trainable_weights]
     np.savez(directory / f"weights-{index}.npz", *weights)

@@ -1,8 +1,10 @@
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -124,3 +126,81 @@ def test_two_workers_with_half_a_batch_train_as_one_with_all(alone, tmp_path):
     )
     same(tmp_path, alone)
     same(tmp_path, alone, index=1)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_goes_on_from_the_last_checkpoint(tmp_path):
+    options = (
+        f"artifacts={tmp_path}/artifacts",
+        "source.num_users=200",
+        "source.num_items=100",
+        "source.interactions_per_user=14",
+        "prepare.row_group_size=300",
+        "retrieval.encoder=bow",
+        "retrieval.embedding_dim=8",
+        "retrieval.batch_positions=64",
+        "retrieval.epochs=5",
+        "retrieval.patience=5",
+        "retrieval.streaming=always",
+    )
+    command = ["pipeline", *(f"--set={option}" for option in options)]
+    run = tmp_path / "artifacts" / "runs" / "sample"
+
+    def both(name):
+        ports = free_ports(2)
+        addresses = ",".join(f"127.0.0.1:{port}" for port in ports)
+        arguments = [*command, "train-retrieval", "--workers", addresses]
+        processes, logs = [], []
+        for index in (0, 1):
+            logs.append(tmp_path / f"{name}-{index}.log")
+            with logs[-1].open("w") as log:
+                processes.append(start(*arguments, "--worker", index, log=log))
+        return processes, logs
+
+    processes, logs = both("early")
+    for process in processes:
+        assert process.wait(60) == 1
+    assert "must be up to date before several workers" in logs[0].read_text()
+
+    finish(start(*command, "prepare"))
+    processes, logs = both("first")
+    try:
+        wait_for(lambda: list(run.glob(".checkpoints/*/base.npz")), logs)
+        processes[1].send_signal(signal.SIGKILL)
+        # Told by its peer's silence or, where that takes long, by us.
+        try:
+            processes[0].wait(15)
+            assert "Start all workers again" in logs[0].read_text()
+        except subprocess.TimeoutExpired:
+            processes[0].kill()
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert not (run / "train-retrieval").exists()
+
+    processes, logs = both("second")
+    try:
+        for process, log in zip(processes, logs, strict=True):
+            assert process.wait(120) == 0, log.read_text()
+    finally:
+        for process in processes:
+            process.kill()
+    text = [log.read_text() for log in logs]
+    for words in text:
+        assert "going on from the checkpoint after epoch" in words
+    # Only the final model starts from the beginning.
+    assert text[0].count("Epoch 1/5") == 1
+    assert "running for the chief" in text[1]
+    metrics = json.loads((run / "train-retrieval/metrics.json").read_text())
+    assert len(metrics["base"]["curve"]) == 5
+    assert {path.name for path in run.iterdir()} >= {"train-retrieval"}
+    assert not (run / ".checkpoints").exists()
+
+
+def wait_for(condition, logs, seconds=90):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        said = [log.read_text() for log in logs]
+        assert time.monotonic() < deadline, said
+        time.sleep(0.05)
