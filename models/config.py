@@ -73,6 +73,11 @@ class RetrievalConfig:
         dropout: Share of activations dropped in training.
         item_id: Whether known items have an embedding of their own. False
             makes the towers feature-based.
+        max_id_rows: Rows that the table of item ids, and that of user ids,
+            may have; 0 gives every known id its own. Beyond it the most
+            frequent ids, half as many as rows, keep their own and the others
+            are hashed.
+        num_id_hashes: Rows that make up a hashed id, 1 to 4.
         item_features: Item columns used; ["*"] takes all that the source
             declares.
         user_id: Whether known users have an embedding of their own.
@@ -138,6 +143,8 @@ class RetrievalConfig:
     dropout: float = 0.2
     item_id: bool = True
     item_features: tuple[str, ...] = ("*",)
+    max_id_rows: int = 0
+    num_id_hashes: int = 2
     user_id: bool = False
     history_id: bool = False
     user_features: tuple[str, ...] = ("*",)
@@ -221,6 +228,16 @@ class RetrievalConfig:
                 f"{self.embedding_dim} and {self.num_heads}.",
             ),
             (
+            (
+                self.max_id_rows == 0 or self.max_id_rows >= 16,
+                "`max_id_rows` must be 0 or at least 16. Received: "
+                f"{self.max_id_rows}.",
+            ),
+            (
+                1 <= self.num_id_hashes <= 4,
+                "`num_id_hashes` must be 1 to 4. Received: "
+                f"{self.num_id_hashes}.",
+            ),
                 self.item_id or bool(self.item_features),
                 "`item_features` must name a column where `item_id` is false, "
                 "or items cannot be told apart. Received: [].",

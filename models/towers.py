@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from models import history as encoders
+from models import ids as tables
 from models.config import FeatureSpec, RetrievalConfig
 from models.features import (
     FIRST_ITEM,
@@ -63,6 +64,7 @@ class CandidateTower(tf.keras.Model):
         self, config: RetrievalConfig, inputs: CandidateInputs, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
+        self.config = config
         self.width = config.embedding_dim
         self.item_id = config.item_id
         self.id_dropout = config.id_dropout
@@ -102,7 +104,7 @@ class CandidateTower(tf.keras.Model):
         if self.item_id:
             self.ids = self.add_weight(
                 name="ids",
-                shape=[self.num_known, self.width],
+                shape=[tables.num_rows(self.num_known, config), self.width],
                 initializer=tf.keras.initializers.RandomNormal(
                     stddev=self.width**-0.5
                 ),
@@ -139,7 +141,7 @@ class CandidateTower(tf.keras.Model):
         rows = tf.where(hidden, UNKNOWN, indices)
         vector = self.encoder(features)
         if self.item_id:
-            vector += tf.gather(self.ids, rows)
+            vector += tables.embed(self.ids, rows, self.num_known, self.config)
         parts = [vector, tf.gather(self.bias, rows)[..., tf.newaxis]]
         if self.num_trends:
             parts.append(tf.gather(self.popularity, indices))
@@ -169,6 +171,7 @@ class QueryTower(tf.keras.Model):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.config = config
         self.width = config.embedding_dim
         self.temperature = config.temperature
         self.user_id = config.user_id
@@ -200,7 +203,10 @@ class QueryTower(tf.keras.Model):
             # Small, so that training begins with the shared vectors.
             self.past = self.add_weight(
                 name="history_ids",
-                shape=[candidate_tower.num_known, self.width],
+                shape=[
+                    tables.num_rows(candidate_tower.num_known, config),
+                    self.width,
+                ],
                 initializer=tf.keras.initializers.RandomNormal(
                     stddev=0.3 * self.width**-0.5
                 ),
@@ -211,7 +217,7 @@ class QueryTower(tf.keras.Model):
         if self.user_id:
             self.ids = self.add_weight(
                 name="user_ids",
-                shape=[num_known_users, self.width],
+                shape=[tables.num_rows(num_known_users, config), self.width],
                 initializer=tf.keras.initializers.RandomNormal(
                     stddev=self.width**-0.5
                 ),
@@ -262,8 +268,9 @@ class QueryTower(tf.keras.Model):
         mask = history != PADDING
         items = embedded[..., : self.width]
         if self.history_id:
-            known = history < self.candidate_tower.num_known
-            items += tf.gather(self.past, tf.where(known, history, UNKNOWN))
+            count = self.candidate_tower.num_known
+            known = tf.where(history < count, history, UNKNOWN)
+            items += tables.embed(self.past, known, count, self.config)
         # Unit entries, whatever the width, before the first norm.
         items *= self.width**0.5
         items = self.dropout(items, training=training)
@@ -293,7 +300,9 @@ class QueryTower(tf.keras.Model):
                 chance = tf.random.uniform(tf.shape(user_index))
                 hidden |= chance < self.id_dropout
             rows = tf.where(hidden, UNKNOWN, user_index)
-            total += tf.gather(self.ids, rows)
+            total += tables.embed(
+                self.ids, rows, self.num_known_users, self.config
+            )
         # Keras norms are tied to the rank they first see.
         query = self.norm(tf.reshape(total, [-1, self.width]))
         # The one meets the candidate's bias.

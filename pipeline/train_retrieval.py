@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from models import retrieval
+from models import ids, retrieval
 from models.config import RetrievalConfig
 from models.features import FIRST_ITEM
 from models.retrieval import RetrievalModel
@@ -200,13 +200,12 @@ def _build(
         tables: The same at moments of the log `[T, N + 2, H]`, to train.
     """
     items = prepared.items
-    known = np.flatnonzero(counts)
     return retrieval.build(
         config.retrieval,
         CandidateInputs(
             items.features,
             items.specs,
-            int(known[-1]) + 1 if len(known) else FIRST_ITEM,
+            _num_known(counts),
             counts,
             popularity if popularity.shape[1] else None,
         ),
@@ -215,6 +214,29 @@ def _build(
         prepared.users.num_known,
         tables,
     )
+
+
+def _memory(
+    options: RetrievalConfig,
+    prepared: Prepared,
+    counts: np.ndarray,
+    tables: np.ndarray | None,
+) -> Iterator[str]:
+    """What the tables that grow with the vocabularies will take."""
+    if options.item_id:
+        yield ids.describe("items", _num_known(counts), options)
+    if options.history_id:
+        yield ids.describe("history items", _num_known(counts), options)
+    if options.user_id:
+        yield ids.describe("users", prepared.users.num_known, options)
+    if tables is not None:
+        yield f"popularity over time: {tables.nbytes / 1e6:,.1f} MB"
+
+
+def _num_known(counts: np.ndarray) -> int:
+    """First index without an id embedding of its own."""
+    known = np.flatnonzero(counts)
+    return int(known[-1]) + 1 if len(known) else FIRST_ITEM
 
 
 def _train(
@@ -243,6 +265,8 @@ def _train(
         popular = targets.recent(source, rule, num_rows)
     now = np.zeros([num_rows, 0]) if popular is None else popular.now
     tables = None if popular is None else popular.tables
+    for line in _memory(options, prepared, counts, tables):
+        progress(f"  {which}: {line}")
     with team.strategy.scope():
         model = _build(config, prepared, counts, now, tables)
     reach = targets.horizon(options, prepared.split, source)

@@ -1,0 +1,80 @@
+"""Embedding tables of ids: a row an id, or several hashed rows an id.
+
+Where there are more ids than a table may have rows, the ids in its first half
+(the most frequent ones, as vocabularies are ordered) keep rows of their own;
+each other id is the sum of a few rows of the second half that its hashes
+choose. Two ids meet in one of their rows often, in all of them seldom, so
+they can still be told apart.
+"""
+
+import tensorflow as tf
+
+from models.config import RetrievalConfig
+
+# Linear congruences modulo a prime; fixed, since trained rows depend on them.
+_PRIME = 2**31 - 1
+_HASHES = (
+    (1_103_515_245, 12_345),
+    (1_597_334_677, 1_013_904_223),
+    (747_796_405, 192_837_465),
+    (2_147_001_325, 715_136_305),
+)
+MAX_HASHES = len(_HASHES)
+
+
+def num_rows(count: int, config: RetrievalConfig) -> int:
+    """Rows of the table of `count` ids."""
+    limit = config.max_id_rows
+    return count if not limit else min(count, limit)
+
+
+def embed(
+    table: tf.Tensor, indices: tf.Tensor, count: int, config: RetrievalConfig
+) -> tf.Tensor:
+    """Vectors of ids.
+
+    Args:
+        table: `[num_rows, W]`.
+        indices: int `[...]`, below `count`.
+        count: Ids in all.
+        config: How many hashes an id has.
+
+    Returns:
+        `[..., W]`.
+    """
+    rows = num_rows(count, config)
+    if rows == count:
+        return tf.gather(table, indices)
+    own = rows // 2
+    places = [
+        tf.where(
+            indices < own,
+            indices,
+            own + _hashed(indices, hash_, rows - own),
+        )
+        for hash_ in _HASHES[: config.num_id_hashes]
+    ]
+    total = tf.add_n([tf.gather(table, place) for place in places])
+    # As long as a row of its own, whichever way a vector is made.
+    number = len(places)
+    scale = tf.where(indices < own, 1.0 / number, number**-0.5)
+    return total * scale[..., tf.newaxis]
+
+
+def _hashed(indices: tf.Tensor, hash_: tuple[int, int], size: int) -> tf.Tensor:
+    """A place below `size` for each index."""
+    factor, shift = hash_
+    wide = tf.cast(indices, tf.int64) * factor + shift
+    return tf.cast(wide % _PRIME % size, indices.dtype)
+
+
+def describe(name: str, count: int, config: RetrievalConfig) -> str:
+    """One line on the memory of a table, to show before it is made."""
+    rows, width = num_rows(count, config), config.embedding_dim
+    size = rows * width * 4 / 1e6
+    hashed = f" ({count - rows // 2:,} of them hashed)" if rows < count else ""
+    # Weights, two moments of the optimizer, averages and the best so far.
+    return (
+        f"{name}: {count:,} ids{hashed} in {rows:,} rows of {width}, "
+        f"{size:,.1f} MB, {5 * size:,.1f} MB while training"
+    )
