@@ -114,7 +114,7 @@ class RetrievalConfig:
         averaging: Momentum of the averaged weights that are kept; 0 keeps
             the last ones.
         epochs: Passes over the targets at most.
-        patience: Validations without a better NDCG@10 before training stops.
+        patience: Validations without a better NDCG@100 before training stops.
         validation_users: Users drawn for validation, 0 for all.
         recency_half_life: Share of the train part's duration after which a
             target counts half, 0 for equal weights. Temporal splits only.
@@ -122,9 +122,10 @@ class RetrievalConfig:
             late, each training target as it was then. Temporal splits only.
         horizon: How many interactions ahead a state learns to predict, each
             target drawn back by up to that many less one. 1 predicts the next
-            item; 0 takes the mean number of validation targets a user for
-            temporal splits, where one answer stands for all of them, and 1
-            otherwise.
+            item. 0 is 1 but for temporal splits, where one answer a user
+            stands for the whole part: there requests are drawn from the time
+            before a target, up to the validation part's duration, and ask for
+            as many interactions as its median user has.
         refit: Whether the final model also trains on the validation part.
         ranking_holdout: Share of the train targets the base model does not
             train on; the ranking model learns from lists made there.
@@ -142,9 +143,9 @@ class RetrievalConfig:
     num_heads: int = 2
     dropout: float = 0.2
     item_id: bool = True
-    item_features: tuple[str, ...] = ("*",)
     max_id_rows: int = 0
     num_id_hashes: int = 2
+    item_features: tuple[str, ...] = ("*",)
     user_id: bool = False
     history_id: bool = False
     user_features: tuple[str, ...] = ("*",)
@@ -228,7 +229,6 @@ class RetrievalConfig:
                 f"{self.embedding_dim} and {self.num_heads}.",
             ),
             (
-            (
                 self.max_id_rows == 0 or self.max_id_rows >= 16,
                 "`max_id_rows` must be 0 or at least 16. Received: "
                 f"{self.max_id_rows}.",
@@ -238,6 +238,7 @@ class RetrievalConfig:
                 "`num_id_hashes` must be 1 to 4. Received: "
                 f"{self.num_id_hashes}.",
             ),
+            (
                 self.item_id or bool(self.item_features),
                 "`item_features` must name a column where `item_id` is false, "
                 "or items cannot be told apart. Received: [].",

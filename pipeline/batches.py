@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.config import FeatureSpec
+from pipeline import trends
 from pipeline.parts import Part
 from pipeline.sequences import Sequences, reorder
 from pipeline.vocabulary import Table
@@ -68,12 +69,50 @@ def users_of(sequences: Sequences) -> np.ndarray:
 def drawn(
     part: Part, rng: np.random.Generator, share: tuple[int, int] = (0, 1)
 ) -> Part:
-    """The part as one epoch reads it, with an order where it has none."""
+    """The part as one epoch reads it: its order or its requests drawn."""
+    if part.lag:
+        part = _ask_early(part, rng)
     if part.is_unordered:
         users = users_of(part.sequences)
         order = np.lexsort([rng.random(len(users)), users])
         part = replace(part, sequences=reorder(part.sequences, order))
     return replace(part, share=share)
+
+
+def _ask_early(part: Part, rng: np.random.Generator) -> Part:
+    """Draws when each target is asked for, up to `lag` before it happens."""
+    times = part.sequences.timestamps
+    asked = times - rng.integers(0, part.lag, len(times), endpoint=True)
+    stops = np.minimum(part.stops, first_at(part.sequences, asked))
+    is_next = np.arange(len(times)) - stops < part.horizon
+    moments = part.moments
+    if part.bounds is not None:
+        moments = trends.moments(part.bounds, asked)
+    return replace(
+        part,
+        stops=stops,
+        moments=moments,
+        weights=np.where(is_next, part.weights, 0).astype(np.float32),
+    )
+
+
+def first_at(sequences: Sequences, times: np.ndarray) -> np.ndarray:
+    """The first event of each event's user at its time or later, int64 `[E]`.
+
+    Args:
+        sequences: Events of all users.
+        times: int64 `[E]`, none after its own event.
+    """
+    timestamps = sequences.timestamps
+    if not len(timestamps):
+        return np.zeros(0, np.int64)
+    origin = timestamps.min()
+    # Users one after the other on one line, each a span of his own.
+    span = int(timestamps.max() - origin) + 1
+    users = users_of(sequences) * span
+    line = users + (timestamps - origin)
+    wanted = users + np.maximum(times - origin, 0)
+    return np.searchsorted(line, wanted, side="left")
 
 
 def histories(
@@ -303,7 +342,8 @@ def _batch(
     begin = sequences.offsets[windows.rows[members][row]]
     # Drawn back, a state has still read only what it may; it stays inside
     # the window, at its first item unless the sequence starts here too.
-    early = rng.integers(0, part.horizon, len(event))
+    reach = 1 if part.lag else part.horizon
+    early = rng.integers(0, reach, len(event))
     floor = start[row] + (start[row] > begin)
     stop_of = np.maximum(part.stops[event] - early, floor)
     stop_of = np.minimum(stop_of, part.stops[event])
@@ -313,8 +353,8 @@ def _batch(
     reachable = (read > 0) | (stop_of == begin)
     trained = reachable & (part.weights[event] > 0)
     row, event, read = row[trained], event[trained], read[trained]
-    # The request happens when the first event that was not read does.
-    moment = part.moments[stop_of[trained]]
+    # Without a lag the request happens when the first unread event does.
+    moment = part.moments[event if part.lag else stop_of[trained]]
     state = np.where(read > 0, width - sizes[row] + read, 0)
     return {
         "history": np.where(inside, history, 0).astype(np.int32),

@@ -23,6 +23,11 @@ class Part:
         weights: float32 `[E]`, weight of each event as a target; 0 never.
         moments: int32 `[E]`, which popularity table holds at each event.
         horizon: Targets are predicted up to so many events early; 1 never is.
+        lag: Seconds. With them a target is asked for up to so long before it
+            happens, and is one only where it is among the `horizon` events
+            that come next; each epoch draws those times.
+        bounds: int64 `[T]`, when each popularity table begins to hold; needed
+            with a lag.
         is_unordered: Whether a target may follow from any other event of its
             user, so that each epoch draws an order.
         share: The how-manieth of how many equal shares of the batches to
@@ -35,6 +40,8 @@ class Part:
     weights: np.ndarray
     moments: np.ndarray
     horizon: int = 1
+    lag: int = 0
+    bounds: np.ndarray | None = None
     is_unordered: bool = False
     share: tuple[int, int] = (0, 1)
 
@@ -54,6 +61,8 @@ def join(parts: Sequence[Part]) -> Part:
         np.concatenate([part.weights for part in parts]),
         np.concatenate([part.moments for part in parts]),
         parts[0].horizon,
+        parts[0].lag,
+        parts[0].bounds,
         parts[0].is_unordered,
         parts[0].share,
     )

@@ -155,15 +155,39 @@ def recent(feed: Feed, made: Rule, num_rows: int) -> trends.Trends:
     return trends.make(read, num_rows)
 
 
-def horizon(options: RetrievalConfig, split: str, feed: Feed) -> int:
-    """How far ahead states learn to predict; resolves 0."""
-    if options.horizon:
-        return options.horizon
-    if split != "temporal":
-        return 1
-    events = users = 0
+@dataclass(frozen=True)
+class Reach:
+    """How far ahead states learn to predict.
+
+    Attributes:
+        events: Interactions ahead.
+        seconds: How long before a target it may be asked for, 0 for a count
+            of events only.
+    """
+
+    events: int = 1
+    seconds: int = 0
+
+
+def reach(options: RetrievalConfig, split: str, feed: Feed) -> Reach:
+    """Resolves `horizon` 0: what validation asks is what training learns.
+
+    A temporal split asks once a user, when the part begins, for all that
+    follows in it: sessions ago, and for as many as users do.
+    """
+    if options.horizon or split != "temporal":
+        return Reach(max(options.horizon, 1))
+    sizes, ends = [], []
     for chunk in feed.chunks():
-        later = chunk.sequences.parts == VALIDATION
-        events += int(later.sum())
-        users += len(np.unique(batches.users_of(chunk.sequences)[later]))
-    return max(1, round(events / users)) if users else 1
+        events = chunk.sequences
+        later = events.parts == VALIDATION
+        if later.any():
+            users = batches.users_of(events)[later]
+            sizes.append(np.unique(users, return_counts=True)[1])
+            times = events.timestamps[later]
+            ends.append((times.min(), times.max()))
+    if not sizes:
+        return Reach()
+    first, last = min(low for low, _ in ends), max(high for _, high in ends)
+    # The median: a few users do most, but each counts once.
+    return Reach(round(np.median(np.concatenate(sizes))), int(last - first))

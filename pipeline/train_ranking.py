@@ -6,8 +6,8 @@ lists on the validation part. What ships carries the `final` retrieval model
 and tables of everything before the test part: signals keep their meaning, so
 the learned weights stay.
 
-On disk: `scorer.h5`, `tables.npz`, `retrieval/final/weights.h5`,
-`rating.h5` where ratings exist, `metrics.json`.
+On disk: `scorer.h5`, `tables.npz`, `retrieval/final/`, `rating.h5` where
+ratings exist, `metrics.json`.
 """
 
 import json
@@ -26,10 +26,12 @@ from models.retrieval import RetrievalModel
 from models.signals import ItemTables, Signals
 from pipeline import (
     batches,
+    feed,
     item_tables,
     lists,
     metrics,
     queries,
+    targets,
     train_rating,
     train_retrieval,
 )
@@ -93,10 +95,8 @@ def run(
         used = used | (sequences.parts == VALIDATION)
     tables = _tables(config, prepared, used)
     np.savez(directory / "tables.npz", **asdict(tables))
-    target = directory / "retrieval" / "final"
-    target.mkdir(parents=True)
-    shutil.copyfile(
-        Path(retrieval) / "final" / "weights.h5", target / "weights.h5"
+    shutil.copytree(
+        Path(retrieval) / "final", directory / "retrieval" / "final"
     )
     if sequences.ratings is not None and config.ranking.predict_ratings:
         report["rating"] = train_rating.run(config, prepared, directory)
@@ -148,13 +148,26 @@ def training_lists(
     signals: Signals,
     held: np.ndarray,
 ) -> Lists:
-    """A list for each held-out event whose target can be recommended."""
+    """A list for each held-out event whose target can be recommended.
+
+    For a temporal split all requests are made when the held-out time begins,
+    as those of an evaluation are when its part does.
+    """
     options = config.ranking
     sequences = prepared.sequences()
     random = np.random.default_rng(train_retrieval.seed(config, "lists"))
     events = np.flatnonzero(held & (sequences.item_indices >= FIRST_ITEM))
     rows = batches.users_of(sequences)[events]
     stops = batches.stops(sequences, prepared.split)[events]
+    reach = targets.reach(
+        config.retrieval, prepared.split, feed.Memory(sequences)
+    )
+    if reach.seconds and len(events):
+        cut = sequences.timestamps[events].min()
+        asked_at = np.minimum(sequences.timestamps, cut)
+        stops = batches.first_at(sequences, asked_at)[events]
+        is_next = events - stops < reach.events
+        events, rows, stops = (v[is_next] for v in (events, rows, stops))
     # A target the user had before is never recommended.
     repeats = _is_in(sequences, rows, stops, events)
     events, rows, stops = (values[~repeats] for values in (events, rows, stops))
@@ -171,15 +184,15 @@ def training_lists(
         config.retrieval.history_length,
     )
     _, found = lists.retrieve(base, asked, config.index.num_candidates)
-    targets = sequences.item_indices[events]
+    wanted = sequences.item_indices[events]
     if not options.num_random_negatives:
         # Without items beyond the retrieved ones, lists that lack their
         # target would teach that what retrieval misses is good.
-        kept = (found == targets[:, None]).any(axis=1)
-        asked, found, targets = asked.take(kept), found[kept], targets[kept]
+        kept = (found == wanted[:, None]).any(axis=1)
+        asked, found, wanted = asked.take(kept), found[kept], wanted[kept]
     candidates, offsets = lists.compose(
         found,
-        targets,
+        wanted,
         asked.seen,
         options.list_size,
         options.num_random_negatives,

@@ -269,7 +269,7 @@ def _train(
         progress(f"  {which}: {line}")
     with team.strategy.scope():
         model = _build(config, prepared, counts, now, tables)
-    reach = targets.horizon(options, prepared.split, source)
+    reach = targets.reach(options, prepared.split, source)
     positions = batch_positions(options, num_targets)
     # A step has so many targets over all copies of the model.
     positions = max(1, positions // team.num_replicas)
@@ -322,7 +322,7 @@ def _part(
     split: str,
     rule: targets.Rule,
     popular: trends.Trends | None,
-    reach: int,
+    reach: targets.Reach,
     chunk: feed.Chunk,
 ) -> Part:
     """What of a chunk is trained on."""
@@ -342,7 +342,9 @@ def _part(
         batches.stops(sequences, split),
         weights,
         moments,
-        reach,
+        reach.events,
+        reach.seconds,
+        None if popular is None else popular.bounds,
         # A random split asks for any other item, not for the next one.
         is_unordered=split == "random",
     )

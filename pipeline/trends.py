@@ -45,9 +45,19 @@ class Trends:
     now: np.ndarray
 
     def moments(self, timestamps: np.ndarray) -> np.ndarray:
-        """Which table an event at each timestamp may read, int32 `[E]`."""
-        found = np.searchsorted(self.bounds, timestamps, side="right") - 1
-        return np.maximum(found, 0).astype(np.int32)
+        """Which table a request at each timestamp may read, int32 `[E]`."""
+        return moments(self.bounds, timestamps)
+
+
+def moments(bounds: np.ndarray, timestamps: np.ndarray) -> np.ndarray:
+    """Which table a request at each timestamp may read, int32 `[E]`.
+
+    Args:
+        bounds: `Trends.bounds`.
+        timestamps: int64 `[E]` seconds.
+    """
+    found = np.searchsorted(bounds, timestamps, side="right") - 1
+    return np.maximum(found, 0).astype(np.int32)
 
 
 def make(read: Callable[[], Iterable[Events]], num_rows: int) -> Trends:

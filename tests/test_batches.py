@@ -24,6 +24,8 @@ def epoch(
     weights=None,
     split=None,
     horizon=1,
+    lag=0,
+    bounds=None,
     epochs=1,
 ):
     sequences = prepared.sequences()
@@ -34,7 +36,10 @@ def epoch(
     def read(rng):
         moments = np.arange(len(weights), dtype=np.int32)
         rows = np.arange(len(sequences.user_ids))
-        yield Part(sequences, rows, stops, weights, moments, horizon)
+        part = Part(
+            sequences, rows, stops, weights, moments, horizon, lag, bounds
+        )
+        yield batches.drawn(part, rng)
 
     dataset = batches.training(
         read, prepared.users, prepared.context_specs, length, positions, seed
@@ -163,6 +168,49 @@ def test_a_horizon_draws_states_back():
         )
     assert len(gaps) == 60
     assert set(gaps) == {1, 2, 3, 4}
+
+
+def test_a_lag_asks_before_the_target_for_the_next_few():
+    # Two visits, of 6 and 20 items, an hour apart; items follow the clock.
+    rows = [list(range(2, 28))]
+    times = [*range(6), *range(3600, 3620)]
+    prepared = make_prepared(
+        rows, 30, parts=np.zeros(26), timestamps=times, split="temporal"
+    )
+    dataset = epoch(prepared, length=30, horizon=8, lag=300)
+    found = examples(dataset)
+    # Nearly all were asked for before their visit began.
+    starts = {2: 0, 8: 6}
+    for _, read, target in found:
+        begin = 8 if target >= 8 else 2
+        assert len(read) <= target - 2
+        assert target - 2 - len(read) < 8
+        assert len(read) >= starts[begin]
+    fresh = [read for _, read, target in found if len(read) not in (0, 6)]
+    assert len(fresh) <= 5
+    assert {target for _, _, target in found} >= set(range(2, 14))
+    assert len([target for _, _, target in found if target >= 16]) <= 5
+
+
+def test_a_lag_meets_the_popularity_of_the_request_not_of_the_target():
+    rows = [[2, 3], [4, 5]]
+    times = [0, 1000, 500, 2000]
+    prepared = make_prepared(
+        rows, 8, parts=np.zeros(4), timestamps=times, split="temporal"
+    )
+    bounds = np.arange(0, 2100, 100)
+    moments = {item: set() for item in range(2, 6)}
+    for seed in range(40):
+        for batch in epoch(
+            prepared, seed=seed, horizon=9, lag=400, bounds=bounds
+        ).as_numpy_iterator():
+            for target, moment in zip(
+                batch["target"], batch["moment"], strict=True
+            ):
+                moments[target].add(int(moment))
+    assert moments[5] <= {16, 17, 18, 19, 20} and len(moments[5]) >= 3
+    assert moments[3] <= {6, 7, 8, 9, 10} and len(moments[3]) >= 3
+    assert moments[2] == {0}
 
 
 def test_a_batch_has_about_the_positions_asked_for():

@@ -86,7 +86,7 @@ def test_a_stream_says_what_memory_says(split, tmp_path):
         np.testing.assert_array_equal(
             getattr(joined, name), getattr(held, name)
         )
-    assert targets.horizon(options, split, stream) == targets.horizon(
+    assert targets.reach(options, split, stream) == targets.reach(
         options, split, memory
     )
     for one, other in zip(

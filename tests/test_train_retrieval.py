@@ -187,12 +187,20 @@ def test_steps_grow_with_the_data(targets, positions):
 
 
 def test_temporal_states_learn_as_far_as_validation_asks():
-    rows = [[2, 3, 4, 5, 6, 7], [2, 3, 4, 5]]
-    parts = np.array([0, 1, 1, 1, 1, 2, 0, 0, 1, 1])
-    for split, expected in (("temporal", 3), ("leave_last_out", 1)):
-        prepared = make_prepared(rows, 10, split=split, parts=parts)
-        assert expected == targets.horizon(
-            RetrievalConfig(), split, feed.Memory(prepared.sequences())
+    rows = [[2, 3, 4, 5, 6, 7], [2, 3, 4, 5], [8, 9]]
+    parts = np.array([0, 1, 1, 1, 1, 2, 0, 0, 1, 1, 0, 1])
+    times = [0, 10, 11, 12, 60, 90, 1, 2, 30, 31, 3, 50]
+    for split, expected in (
+        ("temporal", targets.Reach(2, 50)),
+        ("leave_last_out", targets.Reach(1)),
+    ):
+        prepared = make_prepared(
+            rows, 10, split=split, parts=parts, timestamps=times
+        )
+        source = feed.Memory(prepared.sequences())
+        assert expected == targets.reach(RetrievalConfig(), split, source)
+        assert targets.Reach(7) == targets.reach(
+            RetrievalConfig(horizon=7), split, source
         )
 
 
