@@ -59,9 +59,12 @@ class ScannIndex(tf.Module):
     Args:
         embeddings: `[num_items + 2, embedding_dim]` by item index.
         k: Items returned a query.
-        searcher: The tensors of a built searcher, from `build_searcher`.
-        num_leaves_to_search: Tree leaves visited a query.
-        num_reordering_candidates: Best matches that are scored exactly.
+        searchers: The tensors of built searchers, from `build_searcher`, each
+            over a slice of the items; in the order of the items.
+        sizes: Items of each slice.
+        num_leaves_to_search: Tree leaves visited a query and searcher.
+        num_reordering_candidates: Best matches that are scored exactly, a
+            query and searcher.
     """
 
     is_exact = False
@@ -70,7 +73,8 @@ class ScannIndex(tf.Module):
         self,
         embeddings: np.ndarray,
         k: int,
-        searcher: Sequence[np.ndarray],
+        searchers: Sequence[Sequence[np.ndarray]],
+        sizes: Sequence[int],
         num_leaves_to_search: int,
         num_reordering_candidates: int,
     ) -> None:
@@ -81,7 +85,11 @@ class ScannIndex(tf.Module):
         self._ops = scann_ops
         self.exact = ExactIndex(embeddings, k)
         self.k = self.exact.k
-        self.state = scann_ops.ScannState([tf.constant(x) for x in searcher])
+        self.states = [
+            scann_ops.ScannState([tf.constant(x) for x in searcher])
+            for searcher in searchers
+        ]
+        self.sizes = tuple(sizes)
         self.num_leaves_to_search = num_leaves_to_search
         self.num_reordering_candidates = num_reordering_candidates
 
@@ -89,11 +97,32 @@ class ScannIndex(tf.Module):
         self, queries: tf.Tensor, seen: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns `(scores, indices)`, each `[batch_size, k]`."""
-        wanted = tf.minimum(
-            self.k + tf.shape(seen)[1], tf.constant(self.exact.num_items)
+        first, found = FIRST_ITEM, []
+        for state, size in zip(self.states, self.sizes, strict=True):
+            found.append(self._search(state, first, size, queries, seen))
+            first += size
+        scores, indices = merge(found, self.k)
+        valid = tf.cast(scores > MASKED_SCORE, tf.int32)
+        scores, indices = tf.cond(
+            tf.reduce_all(tf.reduce_sum(valid, axis=1) >= self.k),
+            lambda: (scores, indices),
+            lambda: self.exact(queries, seen),
         )
-        searcher = self._ops.searcher_from_module(self.state)
-        found = searcher.search_batched(
+        # ScaNN's ops tell nothing about their shapes.
+        shape = [queries.shape[0], self.k]
+        return tf.ensure_shape(scores, shape), tf.ensure_shape(indices, shape)
+
+    def _search(
+        self,
+        state: tf.Module,
+        first: int,
+        size: int,
+        queries: tf.Tensor,
+        seen: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The best of one slice, `[batch_size, k]`, scores not in order."""
+        wanted = tf.minimum(self.k + tf.shape(seen)[1], tf.constant(size))
+        found = self._ops.searcher_from_module(state).search_batched(
             queries,
             final_num_neighbors=wanted,
             pre_reorder_num_neighbors=tf.maximum(
@@ -101,27 +130,38 @@ class ScannIndex(tf.Module):
             ),
             leaves_to_search=self.num_leaves_to_search,
         )
-        indices = tf.cast(found.indices, tf.int32) + FIRST_ITEM
+        indices = tf.cast(found.indices, tf.int32) + first
         # Unfilled slots come back as NaN with the id of some candidate.
         valid = ~tf.math.is_nan(found.distances) & ~_contains(seen, indices)
         distances = tf.where(valid, found.distances, MASKED_SCORE)
         # A batch whose leaves hold little comes back narrower than asked.
         missing = tf.maximum(self.k - tf.shape(indices)[1], 0)
         widen = [[0, 0], [0, missing]]
-        distances = tf.pad(distances, widen, constant_values=MASKED_SCORE)
-        scores, order = tf.math.top_k(distances, self.k)
-        indices = tf.gather(tf.pad(indices, widen), order, batch_dims=1)
-        enough = tf.reduce_all(
-            tf.reduce_sum(tf.cast(valid, tf.int32), axis=1) >= self.k
+        return (
+            tf.pad(distances, widen, constant_values=MASKED_SCORE),
+            tf.pad(indices, widen),
         )
-        scores, indices = tf.cond(
-            enough,
-            lambda: (scores, _or_padding(scores, indices)),
-            lambda: self.exact(queries, seen),
-        )
-        # ScaNN's ops tell nothing about their shapes.
-        shape = [queries.shape[0], self.k]
-        return tf.ensure_shape(scores, shape), tf.ensure_shape(indices, shape)
+
+
+def merge(
+    found: Sequence[tuple[tf.Tensor, tf.Tensor]], k: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The best of several lists, as one index over all items has them.
+
+    Args:
+        found: Scores and item indices `[batch_size, any]` of each list, over
+            distinct items; lists of lower items come first.
+        k: Items wanted, at most as many as there are slots.
+
+    Returns:
+        `(scores, indices)`, each `[batch_size, k]`.
+    """
+    scores, order = tf.math.top_k(
+        tf.concat([scores for scores, _indices in found], axis=1), k
+    )
+    indices = tf.concat([indices for _scores, indices in found], axis=1)
+    indices = tf.gather(indices, order, batch_dims=1)
+    return scores, _or_padding(scores, indices)
 
 
 def build_searcher(

@@ -160,9 +160,21 @@ class RetrievalModel(tfrs.Model):
             replicas.total(tf.reduce_sum(weights)),
         )
 
-    def candidate_embeddings(self, block: int = 8192) -> np.ndarray:
-        """Vectors of the whole catalogue `[N + 2, D]`, row 0 all zeros."""
+    def candidate_embeddings(
+        self, block: int = 8192, first: int = 0, stop: int | None = None
+    ) -> np.ndarray:
+        """Vectors of the catalogue by item index, row 0 all zeros.
+
+        Args:
+            block: Rows embedded at a time.
+            first: First item index.
+            stop: Item index to stop in front of; None for the last.
+
+        Returns:
+            `[N + 2, D]`, or those rows of it.
+        """
         rows = np.arange(self.num_items + FIRST_ITEM, dtype=np.int32)
+        rows = rows[first:stop]
         blocks = [
             self.candidate_tower(rows[start : start + block]).numpy()
             for start in range(0, len(rows), block)

@@ -71,6 +71,13 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text)
         command.add_argument("--force", action="store_true")
         command.set_defaults(handler=_step, workers="", worker=None)
+        if name == "index":
+            command.add_argument(
+                "--shard",
+                type=_shard,
+                metavar="I/N",
+                help="only slice I of N, counted from 0; `index` merges them",
+            )
         if name == "train-retrieval":
             command.add_argument(
                 "--workers",
@@ -127,6 +134,9 @@ def _step(config: Config, options: argparse.Namespace) -> None:
     if options.command == "train-retrieval":
         together = workers.find(options.workers, options.worker)
     run = Run(config, options.force, console.progress, together)
+    if getattr(options, "shard", None) is not None:
+        run.index_shard(*options.shard)
+        return
     name = "publish" if options.command == "retrain" else options.command
     getattr(run, name.replace("-", "_"))()
     if name == "prepare":
@@ -181,6 +191,16 @@ def _count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return number
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """Which slice of how many."""
+    shard, _slash, count = text.partition("/")
+    if not (shard.isdigit() and count.isdigit() and int(shard) < int(count)):
+        raise argparse.ArgumentTypeError(
+            "must be I/N with I from 0 to N - 1, such as 0/4"
+        )
+    return int(shard), int(count)
 
 
 def _check(config: Config, options: argparse.Namespace) -> None:

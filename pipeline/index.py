@@ -2,7 +2,8 @@
 
 Enters: a trained retrieval model. Leaves, in the step's directory:
 `embeddings.npy` `[num_items + 2, embedding_dim]`, `index.json` (what was
-chosen and the whole recall/latency frontier) and, for ScaNN, `searcher.npz`.
+chosen and the whole recall/latency frontier) and, for ScaNN, `searcher-0.npz`
+and so on, one a shard.
 
 Exact search is the truth that recall is measured against, and the choice for
 small catalogues: one matrix product beats a tree there.
@@ -10,6 +11,7 @@ small catalogues: one matrix product beats a tree there.
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +27,17 @@ from pipeline.schema import VALIDATION, DataError
 
 EMBEDDINGS = "embeddings.npy"
 REPORT = "index.json"
-SEARCHER = "searcher.npz"
+_SEARCHER = "searcher-{}.npz"
 # Below this ScaNN cannot train its codebooks.
 _SCANN_MINIMUM = 1_000
 
 
 def run(
-    config: Config, prepared: Prepared, retrieval: Path, directory: Path
+    config: Config,
+    prepared: Prepared,
+    retrieval: Path,
+    directory: Path,
+    shards: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Embeds the catalogue, builds, tunes and saves the index.
 
@@ -40,6 +46,7 @@ def run(
         prepared: The prepared tables.
         retrieval: Directory of the train-retrieval step.
         directory: Where to write.
+        shards: What `run_shard` wrote, all of it; none embeds here.
 
     Returns:
         The report, as saved in `index.json`.
@@ -48,32 +55,118 @@ def run(
         DataError: If ScaNN is asked for on too small a catalogue.
     """
     model = train_retrieval.load(config, prepared, retrieval)
-    embeddings = model.candidate_embeddings()
+    searchers = None
+    if shards:
+        embeddings = np.concatenate(
+            [np.load(shard / EMBEDDINGS) for shard in shards]
+        )
+        searchers = _searchers(shards)
+    else:
+        embeddings = model.candidate_embeddings()
     queries = _queries(config, prepared, model)
-    report, searcher = build(embeddings, queries, config.index)
-    save(embeddings, report, searcher, directory)
+    report, searchers = build(embeddings, queries, config.index, searchers)
+    save(embeddings, report, searchers, directory)
     return report
+
+
+def run_shard(
+    config: Config,
+    prepared: Prepared,
+    retrieval: Path,
+    directory: Path,
+    shard: int,
+    num_shards: int,
+) -> int:
+    """Embeds and indexes one slice of the catalogue, for `run` to merge.
+
+    Args:
+        config: The `index` section decides.
+        prepared: The prepared tables.
+        retrieval: Directory of the train-retrieval step.
+        directory: Where to write.
+        shard: Which slice, counted from 0.
+        num_shards: Slices in all.
+
+    Returns:
+        The slice's items.
+
+    Raises:
+        DataError: If there are more slices than items.
+    """
+    num_items = len(prepared.items.ids) - search.FIRST_ITEM
+    if num_shards > num_items:
+        raise DataError(
+            "Every shard must have an item. Received: "
+            f"{num_shards} shards of {num_items} items (from --shard)."
+        )
+    bounds = search.FIRST_ITEM + np.arange(num_shards + 1) * num_items // (
+        num_shards
+    )
+    first, stop = int(bounds[shard]), int(bounds[shard + 1])
+    model = train_retrieval.load(config, prepared, retrieval)
+    # The first slice carries the rows of padding and unknown items.
+    embeddings = model.candidate_embeddings(
+        first=first if shard else 0, stop=stop
+    )
+    np.save(directory / EMBEDDINGS, embeddings)
+    size = stop - first
+    if _is_scann(config.index, num_items) and size >= _SCANN_MINIMUM:
+        searcher = search.build_searcher(
+            embeddings[-size:], config.index.num_candidates, _num_leaves(size)
+        )
+        _save_searcher(searcher, directory / _SEARCHER.format(0))
+    return size
+
+
+def _searchers(shards: Sequence[Path]) -> list[list[np.ndarray]] | None:
+    """Those of the shards, or None where a shard is too small for one."""
+    paths = [shard / _SEARCHER.format(0) for shard in shards]
+    if not all(path.exists() for path in paths):
+        return None
+    return [_load_searcher(path) for path in paths]
+
+
+def _is_scann(config: IndexConfig, num_items: int) -> bool:
+    if config.kind == "auto":
+        return num_items >= config.exact_below
+    return config.kind == "scann"
+
+
+def _num_leaves(num_items: int) -> int:
+    return int(np.sqrt(num_items))
 
 
 def save(
     embeddings: np.ndarray,
     report: dict[str, Any],
-    searcher: list[np.ndarray] | None,
+    searchers: list[list[np.ndarray]] | None,
     directory: Path,
 ) -> None:
     """Writes what `build` made of `embeddings` for `load`."""
     np.save(directory / EMBEDDINGS, embeddings)
-    if searcher is not None:
-        # Some tensors are strings, which NumPy would have to pickle.
-        protos = [tf.make_tensor_proto(tensor) for tensor in searcher]
-        np.savez(
-            directory / SEARCHER,
-            *(
-                np.frombuffer(proto.SerializeToString(), np.uint8)
-                for proto in protos
-            ),
-        )
+    for number, searcher in enumerate(searchers or ()):
+        _save_searcher(searcher, directory / _SEARCHER.format(number))
     manifest.write_json(directory / REPORT, report)
+
+
+def _save_searcher(searcher: list[np.ndarray], path: Path) -> None:
+    # Some tensors are strings, which NumPy would have to pickle.
+    protos = [tf.make_tensor_proto(tensor) for tensor in searcher]
+    np.savez(
+        path,
+        *(
+            np.frombuffer(proto.SerializeToString(), np.uint8)
+            for proto in protos
+        ),
+    )
+
+
+def _load_searcher(path: Path) -> list[np.ndarray]:
+    with np.load(path) as saved:
+        return [
+            tf.make_ndarray(TensorProto.FromString(saved[name].tobytes()))
+            for name in saved.files
+        ]
 
 
 def load(
@@ -84,33 +177,37 @@ def load(
     embeddings = np.load(directory / EMBEDDINGS)
     if report["kind"] == "exact":
         return search.ExactIndex(embeddings, config.num_candidates)
-    with np.load(directory / SEARCHER) as saved:
-        searcher = [
-            tf.make_ndarray(TensorProto.FromString(saved[name].tobytes()))
-            for name in saved.files
-        ]
     chosen = report["chosen"]
     return search.ScannIndex(
         embeddings,
         config.num_candidates,
-        searcher,
+        [
+            _load_searcher(directory / _SEARCHER.format(number))
+            for number in range(len(report["shards"]))
+        ],
+        report["shards"],
         chosen["num_leaves_to_search"],
         chosen["num_reordering_candidates"],
     )
 
 
 def build(
-    embeddings: np.ndarray, queries: np.ndarray, config: IndexConfig
-) -> tuple[dict[str, Any], list[np.ndarray] | None]:
+    embeddings: np.ndarray,
+    queries: np.ndarray,
+    config: IndexConfig,
+    searchers: list[list[np.ndarray]] | None = None,
+) -> tuple[dict[str, Any], list[list[np.ndarray]] | None]:
     """Chooses an index by the config and measures it.
 
     Args:
         embeddings: `[num_items + 2, embedding_dim]`.
         queries: `[num_queries, embedding_dim]` to measure recall with.
         config: Kind, list length and recall floor.
+        searchers: Of equal slices of the items, to be merged; None builds
+            one over all of them.
 
     Returns:
-        The report, and the tensors of the ScaNN searcher if one was built.
+        The report, and the tensors of the ScaNN searchers if there are any.
 
     Raises:
         DataError: If ScaNN is asked for on too small a catalogue.
@@ -126,9 +223,7 @@ def build(
         f"recall@{k}": 1.0,
         "latency_ms": _latency_ms(exact, queries),
     }
-    if config.kind == "exact" or (
-        config.kind == "auto" and num_items < config.exact_below
-    ):
+    if not _is_scann(config, num_items):
         report["frontier"] = []
         return report, None
     if num_items < _SCANN_MINIMUM:
@@ -137,14 +232,27 @@ def build(
             f"{num_items} (from [index] kind = {config.kind!r}). Set it to "
             "'exact', which is faster at this size."
         )
-    num_leaves = int(np.sqrt(num_items))
-    searcher = search.build_searcher(
-        embeddings[search.FIRST_ITEM :], config.num_candidates, num_leaves
-    )
+    if searchers is None:
+        searchers = [
+            search.build_searcher(
+                embeddings[search.FIRST_ITEM :],
+                config.num_candidates,
+                _num_leaves(num_items),
+            )
+        ]
+    sizes = np.diff(
+        np.arange(len(searchers) + 1) * num_items // len(searchers)
+    ).tolist()
+    num_leaves = _num_leaves(min(sizes))
     frontier = []
     for leaves, reordering in _settings(num_leaves, k):
         index = search.ScannIndex(
-            embeddings, config.num_candidates, searcher, leaves, reordering
+            embeddings,
+            config.num_candidates,
+            searchers,
+            sizes,
+            leaves,
+            reordering,
         )
         answers = _answers(index, queries)
         recall = np.mean(
@@ -168,6 +276,7 @@ def build(
     best = max(frontier, key=lambda point: point[f"recall@{k}"])
     report |= {
         "kind": "scann",
+        "shards": sizes,
         "num_leaves": num_leaves,
         "chosen": best,
         "exact_latency_ms": report["latency_ms"],
@@ -176,7 +285,7 @@ def build(
         "meets_recall_floor": best[f"recall@{k}"] >= config.recall_floor,
         "frontier": frontier,
     }
-    return report, searcher
+    return report, searchers
 
 
 def _settings(num_leaves: int, k: int) -> list[tuple[int, int]]:

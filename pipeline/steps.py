@@ -116,26 +116,76 @@ class Run:
         return directory
 
     def index(self) -> Path:
-        """Embeds the catalogue and builds its index."""
+        """Embeds the catalogue and builds its index, or merges its shards."""
         retrieval = self.train_retrieval()
+        shards = self._shards(retrieval)
 
         def work(directory: Path) -> None:
             from pipeline import index
 
-            report = index.run(self.config, self._load(), retrieval, directory)
+            report = index.run(
+                self.config, self._load(), retrieval, directory, shards
+            )
             k = report["num_candidates"]
+            merged = f", merged from {len(shards)} shards" if shards else ""
             self._progress(
-                f"  {report['kind']} index of {report['num_items']} items: "
-                f"recall@{k} {report[f'recall@{k}']:.3f}, "
+                f"  {report['kind']} index of {report['num_items']} items"
+                f"{merged}: recall@{k} {report[f'recall@{k}']:.3f}, "
                 f"{report['latency_ms']:.2f} ms a query"
             )
 
         return self._step(
             "index",
             "pipeline.index",
-            self._sections("index") | _after(retrieval),
+            self._sections("index")
+            | _after(retrieval)
+            | ({"shards": len(shards)} if shards else {}),
             work,
         )
+
+    def index_shard(self, shard: int, num_shards: int) -> Path:
+        """Embeds and indexes one slice of the catalogue.
+
+        Once all are there, in any order and from any machine that sees the
+        run's directory, `index` merges them.
+        """
+        retrieval = self.train_retrieval()
+
+        def work(directory: Path) -> None:
+            from pipeline import index
+
+            size = index.run_shard(
+                self.config,
+                self._load(),
+                retrieval,
+                directory,
+                shard,
+                num_shards,
+            )
+            self._progress(f"  {size} items")
+
+        return self._step(
+            _shard_name(shard, num_shards),
+            "pipeline.index",
+            self._shard_inputs(retrieval),
+            work,
+        )
+
+    def _shard_inputs(self, retrieval: Path) -> dict[str, Any]:
+        return self._sections("index") | _after(retrieval)
+
+    def _shards(self, retrieval: Path) -> list[Path]:
+        """A complete set of shards that are up to date, or none."""
+        inputs = self._inputs("pipeline.index", self._shard_inputs(retrieval))
+        for first in sorted(self.config.run_directory.glob("index-shard-0-*")):
+            count = int(first.name.rpartition("-")[2])
+            found = [
+                self.config.run_directory / _shard_name(shard, count)
+                for shard in range(count)
+            ]
+            if all(manifest.is_current(shard, inputs) for shard in found):
+                return found
+        return []
 
     def train_ranking(self) -> Path:
         """Trains the model that rescores what the index returns."""
@@ -244,10 +294,7 @@ class Run:
         if name in self._current:
             return self._current[name]
         directory = self.config.run_directory / name
-        inputs = inputs | {
-            "seed": self.config.seed,
-            "code": manifest.code_digest(module),
-        }
+        inputs = self._inputs(module, inputs)
         is_current = manifest.is_current(directory, inputs)
         if is_current and (only_current or not self._force):
             self._progress(f"{name}: up to date, skipped (FORCE=1 reruns it)")
@@ -270,11 +317,21 @@ class Run:
         self._current[name] = directory
         return directory
 
+    def _inputs(self, module: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        return inputs | {
+            "seed": self.config.seed,
+            "code": manifest.code_digest(module),
+        }
+
     def _sections(self, *names: str) -> dict[str, Any]:
         return {
             name: configuration.section_values(getattr(self.config, name))
             for name in names
         }
+
+
+def _shard_name(shard: int, num_shards: int) -> str:
+    return f"index-shard-{shard}-of-{num_shards}"
 
 
 def _after(*steps: Path) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Exact and ScaNN search against NumPy; saving; lists that stay full."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from models import index as search
 from pipeline import index
 from pipeline.config import IndexConfig
 from pipeline.schema import DataError
+from pipeline.steps import Run
 
 NUM_ITEMS, DIM, K = 4_000, 16, 20
 
@@ -122,6 +125,77 @@ def test_a_saved_scann_index_answers_the_same(
     loaded = tf.saved_model.load(str(tmp_path))
     for query, answer in zip(queries, expected, strict=True):
         assert np.array_equal(loaded.call(query[None], seen)[1], answer)
+
+
+@pytest.mark.parametrize("num_shards", [2, 3, 7])
+def test_shards_merged_equal_one_index_on_exact_search(
+    embeddings: np.ndarray, queries: np.ndarray, num_shards: int
+) -> None:
+    generator = np.random.default_rng(1)
+    seen = generator.integers(0, 3_000, (len(queries), 30)).astype(np.int32)
+    # Equal items in several shards: ties keep the order of the catalogue.
+    doubled = np.concatenate([embeddings[:1502], embeddings[2:1502]])
+    size = len(doubled) - 2
+    one = search.ExactIndex(doubled, K)(queries, seen)
+    found = []
+    for shard in range(num_shards):
+        first = 2 + shard * size // num_shards
+        stop = 2 + (shard + 1) * size // num_shards
+        rows = np.concatenate([doubled[:2], doubled[first:stop]])
+        inside = (seen >= first) & (seen < stop)
+        local = np.where(inside, seen - first + 2, 0).astype(np.int32)
+        scores, indices = search.ExactIndex(rows, K)(queries, local)
+        found.append((scores, tf.where(indices > 0, indices + first - 2, 0)))
+    merged = search.merge(found, K)
+    np.testing.assert_array_equal(merged[1], one[1])
+    np.testing.assert_allclose(merged[0], one[0], rtol=1e-6)
+
+
+def test_scann_shards_are_merged_and_saved(
+    embeddings: np.ndarray, queries: np.ndarray, tmp_path: Path
+) -> None:
+    config = IndexConfig(kind="scann", num_candidates=K)
+    searchers = [
+        search.build_searcher(embeddings[first : first + 2000], K, 44)
+        for first in (2, 2002)
+    ]
+    report, kept = index.build(embeddings, queries, config, searchers)
+    assert report["shards"] == [2000, 2000]
+    assert report["meets_recall_floor"]
+    index.save(embeddings, report, kept, tmp_path)
+    loaded = index.load(config, tmp_path)
+    seen = np.zeros((1, 1), np.int32)
+    hits = []
+    for query in queries:
+        found = loaded(query[None], seen)[1].numpy()[0]
+        truth = _oracle(embeddings, query, seen[0], K)
+        assert len(set(found)) == K
+        hits.append(len(set(found) & set(truth)) / K)
+    assert np.mean(hits) > 0.9
+    everything = np.arange(2, NUM_ITEMS + 2 - K, dtype=np.int32)[None]
+    found = loaded(queries[:1], everything)[1].numpy()[0]
+    assert sorted(found) == list(range(NUM_ITEMS + 2 - K, NUM_ITEMS + 2))
+
+
+def test_shards_are_merged_when_all_are_there(
+    tiny_run: Run, tmp_path: Path
+) -> None:
+    config = replace(tiny_run.config, artifacts=str(tmp_path))
+    shutil.copytree(tiny_run.config.run_directory, config.run_directory)
+    said: list[str] = []
+    for shard in (2, 0):
+        Run(config, progress=said.append).index_shard(shard, 3)
+    # Not complete: what is there stays up to date.
+    one = np.load(Run(config).index() / "embeddings.npy")
+    Run(config, progress=said.append).index_shard(1, 3)
+    merged = Run(config, progress=said.append).index()
+    assert "merged from 3 shards" in "".join(said)
+    np.testing.assert_array_equal(np.load(merged / "embeddings.npy"), one)
+    # A shard of another model is not merged.
+    changed = replace(config, index=replace(config.index, num_candidates=20))
+    said.clear()
+    Run(changed, progress=said.append).index()
+    assert "merged" not in "".join(said)
 
 
 def test_small_catalogues_are_searched_exactly(
