@@ -17,6 +17,7 @@ import logging
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from pipeline import (
 from pipeline.config import Config
 from pipeline.parts import Part
 from pipeline.prepare import Prepared
-from pipeline.schema import DataError
+from pipeline.schema import TRAIN, DataError
 from pipeline.sequences import Sequences, keep
 from pipeline.targets import Which
 from pipeline.team import Team
@@ -75,6 +76,14 @@ def run(
     # Before anything else of TensorFlow, as several workers need.
     team = Team(workers or Workers())
     options = config.retrieval
+    # One size for both models: an epoch of one is then worth one of the other.
+    targeted = prepared.items.counts[TRAIN].sum() * (
+        1 - options.ranking_holdout
+    )
+    options = replace(
+        options, batch_positions=batch_positions(options, targeted)
+    )
+    config = replace(config, retrieval=options)
     source = feed.open_feed(prepared, options)
     if team.workers.count == 1 and not feed.is_streamed(prepared, options):
         checkpoints = None
@@ -171,7 +180,7 @@ def _rule(
     )
 
 
-def batch_positions(options: RetrievalConfig, num_targets: int) -> int:
+def batch_positions(options: RetrievalConfig, num_targets: float) -> int:
     """Targets in a step; resolves 0.
 
     On ML-100K 512 gave NDCG@10 .126 where 2048 gave .121 in as much time: on
@@ -239,19 +248,40 @@ def _num_known(counts: np.ndarray) -> int:
     return int(known[-1]) + 1 if len(known) else FIRST_ITEM
 
 
-def _train(
+@dataclass(frozen=True)
+class Task:
+    """A model that is ready to be trained, with what trains it.
+
+    Attributes:
+        model: With fresh weights.
+        dataset: This worker's batches, without end.
+        steps: Of an epoch.
+        num_targets: Of an epoch.
+        counts: Weight of each item among the targets `[N + 2]`.
+        popularity: How popular each item is now `[N + 2, H]`.
+    """
+
+    model: RetrievalModel
+    dataset: tf.data.Dataset
+    steps: int
+    num_targets: int
+    counts: np.ndarray
+    popularity: np.ndarray
+
+
+def task(
     config: Config,
     prepared: Prepared,
     source: feed.Feed,
     which: Which,
-    directory: Path,
-    questions: validation.Questions | None,
-    stop_epoch: int,
     team: Team,
-    checkpoints: Path | None,
     progress: Callable[[str], None],
-) -> dict[str, Any]:
-    """Trains one model, writes its weights and returns its metrics."""
+) -> Task:
+    """Counts what a model trains on and makes the model.
+
+    Raises:
+        DataError: If there is nothing to learn from.
+    """
     options = config.retrieval
     step_seed = seed(config, f"train-retrieval/{which}")
     tf.keras.utils.set_random_seed(step_seed)
@@ -270,7 +300,7 @@ def _train(
     with team.strategy.scope():
         model = _build(config, prepared, counts, now, tables)
     reach = targets.reach(options, prepared.split, source)
-    positions = batch_positions(options, num_targets)
+    positions = options.batch_positions
     # A step has so many targets over all copies of the model.
     positions = max(1, positions // team.num_replicas)
     make = functools.partial(_part, prepared.split, rule, popular, reach)
@@ -292,12 +322,29 @@ def _train(
             f"none for the {which} model (from {prepared.directory}). Lower "
             "retrieval.ranking_holdout or prepare a longer log."
         )
+    return Task(model, dataset, steps, num_targets, counts, now)
+
+
+def _train(
+    config: Config,
+    prepared: Prepared,
+    source: feed.Feed,
+    which: Which,
+    directory: Path,
+    questions: validation.Questions | None,
+    stop_epoch: int,
+    team: Team,
+    checkpoints: Path | None,
+    progress: Callable[[str], None],
+) -> dict[str, Any]:
+    """Trains one model, writes its weights and returns its metrics."""
+    made = task(config, prepared, source, which, team, progress)
     started = time.monotonic()
     watch = fitting.fit(
-        model,
-        dataset,
-        steps,
-        options,
+        made.model,
+        made.dataset,
+        made.steps,
+        config.retrieval,
         questions,
         stop_epoch,
         team,
@@ -308,12 +355,16 @@ def _train(
     if team.is_chief:
         target = directory / which
         target.mkdir(parents=True, exist_ok=True)
-        model.save_weights(str(target / "weights.h5"))
-        np.savez(target / "targets.npz", counts=counts, popularity=now)
+        made.model.save_weights(str(target / "weights.h5"))
+        np.savez(
+            target / "targets.npz",
+            counts=made.counts,
+            popularity=made.popularity,
+        )
     return {
         "best_epoch": watch.best_epoch,
         "curve": watch.curve,
-        "targets": num_targets,
+        "targets": made.num_targets,
         "seconds": round(time.monotonic() - started, 1),
     }
 
