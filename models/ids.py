@@ -7,6 +7,8 @@ choose. Two ids meet in one of their rows often, in all of them seldom, so
 they can still be told apart.
 """
 
+from collections.abc import Iterator
+
 import tensorflow as tf
 
 from models.config import RetrievalConfig
@@ -68,13 +70,23 @@ def _hashed(indices: tf.Tensor, hash_: tuple[int, int], size: int) -> tf.Tensor:
     return tf.cast(wide % _PRIME % size, indices.dtype)
 
 
-def describe(name: str, count: int, config: RetrievalConfig) -> str:
-    """One line on the memory of a table, to show before it is made."""
-    rows, width = num_rows(count, config), config.embedding_dim
-    size = rows * width * 4 / 1e6
-    hashed = f" ({count - rows // 2:,} of them hashed)" if rows < count else ""
-    # Weights, two moments of the optimizer, averages and the best so far.
-    return (
-        f"{name}: {count:,} ids{hashed} in {rows:,} rows of {width}, "
-        f"{size:,.1f} MB, {5 * size:,.1f} MB while training"
-    )
+def describe(
+    config: RetrievalConfig, num_items: int, num_users: int
+) -> Iterator[str]:
+    """What the tables of ids will take, to show before they are made."""
+    width = config.embedding_dim
+    for name, count, is_used in (
+        ("items", num_items, config.item_id),
+        ("items of histories", num_items, config.history_id),
+        ("users", num_users, config.user_id),
+    ):
+        if not is_used:
+            continue
+        rows = num_rows(count, config)
+        size = rows * width * 4 / 1e6
+        hashed = count - rows // 2 if rows < count else 0
+        # Weights, two moments of the optimizer, averages, the best so far.
+        yield (
+            f"{name}: {count:,} ids, {hashed:,} of them hashed, in {rows:,} "
+            f"rows of {width}: {size:,.1f} MB, {5 * size:,.1f} MB in training"
+        )

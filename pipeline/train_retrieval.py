@@ -225,23 +225,6 @@ def _build(
     )
 
 
-def _memory(
-    options: RetrievalConfig,
-    prepared: Prepared,
-    counts: np.ndarray,
-    tables: np.ndarray | None,
-) -> Iterator[str]:
-    """What the tables that grow with the vocabularies will take."""
-    if options.item_id:
-        yield ids.describe("items", _num_known(counts), options)
-    if options.history_id:
-        yield ids.describe("history items", _num_known(counts), options)
-    if options.user_id:
-        yield ids.describe("users", prepared.users.num_known, options)
-    if tables is not None:
-        yield f"popularity over time: {tables.nbytes / 1e6:,.1f} MB"
-
-
 def _num_known(counts: np.ndarray) -> int:
     """First index without an id embedding of its own."""
     known = np.flatnonzero(counts)
@@ -295,7 +278,8 @@ def task(
         popular = targets.recent(source, rule, num_rows)
     now = np.zeros([num_rows, 0]) if popular is None else popular.now
     tables = None if popular is None else popular.tables
-    for line in _memory(options, prepared, counts, tables):
+    known_users = prepared.users.num_known
+    for line in ids.describe(options, _num_known(counts), known_users):
         progress(f"  {which}: {line}")
     with team.strategy.scope():
         model = _build(config, prepared, counts, now, tables)

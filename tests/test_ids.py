@@ -117,12 +117,13 @@ def test_hashed_ids_are_learned_saved_and_exported(tmp_path):
 
 
 def test_memory_is_told_before_training():
-    config = RetrievalConfig(embedding_dim=50, max_id_rows=10_000)
-    assert ids.describe("items", 1_000_000, config) == (
-        "items: 1,000,000 ids (995,000 of them hashed) in 10,000 rows of 50, "
-        "2.0 MB, 10.0 MB while training"
-    )
-    assert "5,000 ids in 5,000 rows" in ids.describe("users", 5_000, config)
+    config = RetrievalConfig(embedding_dim=50, max_id_rows=10_000, user_id=True)
+    assert list(ids.describe(config, 1_000_000, 5_000)) == [
+        "items: 1,000,000 ids, 995,000 of them hashed, in 10,000 rows of 50: "
+        "2.0 MB, 10.0 MB in training",
+        "users: 5,000 ids, 0 of them hashed, in 5,000 rows of 50: "
+        "1.0 MB, 5.0 MB in training",
+    ]
 
 
 def test_tables_without_room_are_refused():
