@@ -14,23 +14,25 @@ from pathlib import Path
 
 from serving import events
 from serving.errors import ServingError
-from serving.states import Servable, State, Status, Version, fingerprint
+from serving.states import (
+    Model,
+    Servable,
+    State,
+    Status,
+    Version,
+    fingerprint,
+)
 
 # Loads model `name`, version, directory; returns what answers requests.
 Load = Callable[[str, int, Path], Servable]
 
-
-class _Model:
-    """Wanted and present versions of one model; guarded by the manager."""
-
-    def __init__(self) -> None:
-        self.wanted: dict[int, Path] = {}
-        self.present: dict[int, Version] = {}
-        self.unloading: set[int] = set()
-        self.statuses: dict[int, Status] = {}
-        # Replaced, never changed: readers take no lock.
-        self.serving: dict[int, Version] = {}
-        self.latest: Version | None = None
+# A release brings versions of several models in one look at the file system,
+# and callers combine them: those loaded first wait this long for the others.
+_SWITCH_SECONDS = 10.0
+_ONE_LOOK_SECONDS = 0.25
+# Who got an answer from the old version of one model may ask the same version
+# of another: it stays this long after a new one answers.
+_LINGER_SECONDS = 0.25
 
 
 class Manager:
@@ -55,7 +57,7 @@ class Manager:
         self._interval = load_retry_interval_seconds
         self._slots = threading.BoundedSemaphore(max(1, num_load_threads))
         self._changed = threading.Condition()
-        self._models: dict[str, _Model] = {}
+        self._models: dict[str, Model] = {}
         self._stopped = False
 
     def want(self, name: str, versions: Mapping[int, Path]) -> None:
@@ -64,7 +66,7 @@ class Manager:
             if name not in self._models:
                 if not versions:
                     return
-                self._models[name] = _Model()
+                self._models[name] = Model()
                 threading.Thread(
                     target=self._work,
                     args=(name, self._models[name]),
@@ -75,10 +77,11 @@ class Manager:
             retried = self._forget_failures(model, versions)
             if model.wanted != versions or retried:
                 model.wanted = dict(versions)
+                model.wanted_since = time.monotonic()
                 self._changed.notify_all()
 
     def _forget_failures(
-        self, model: _Model, versions: Mapping[int, Path]
+        self, model: Model, versions: Mapping[int, Path]
     ) -> bool:
         """A failed version whose directory changed gets another chance."""
         retried = False
@@ -192,14 +195,14 @@ class Manager:
                 for version in model.serving.values()
             ]
             for model in self._models.values():
-                model.serving, model.latest = {}, None
+                model.serve({})
         end = time.monotonic() + grace_seconds
         for version in loaded:
             is_idle = version.drain(max(0.0, end - time.monotonic()))
             if is_idle and version.servable is not None:
                 version.servable.close()
 
-    def _work(self, name: str, model: _Model) -> None:
+    def _work(self, name: str, model: Model) -> None:
         while True:
             with self._changed:
                 while True:
@@ -216,7 +219,7 @@ class Manager:
                 self._start_unload(model, version)
 
     def _next_action(
-        self, name: str, model: _Model
+        self, name: str, model: Model
     ) -> tuple[tuple[str, Version] | None, float | None]:
         """TensorFlow Serving's AvailabilityPreservingPolicy."""
         for number, path in model.wanted.items():
@@ -233,9 +236,13 @@ class Manager:
                     self._set(model, version, State.END)
         unwanted = sorted(set(model.serving) - set(model.wanted))
         is_served = any(number in model.serving for number in model.wanted)
-        if unwanted and (not model.wanted or is_served or len(unwanted) > 1):
-            return ("unload", model.serving[unwanted[0]]), None
         now = time.monotonic()
+        lingering = model.switched_at + _LINGER_SECONDS - now
+        pauses = []
+        if unwanted and is_served and lingering > 0:
+            pauses.append(lingering)
+        elif unwanted and (not model.wanted or is_served or len(unwanted) > 1):
+            return ("unload", model.serving[unwanted[0]]), None
         loadable = [
             version
             for number, version in model.present.items()
@@ -244,10 +251,10 @@ class Manager:
         ready = [version for version in loadable if version.retry_at <= now]
         if ready:
             return ("load", max(ready, key=lambda item: item.number)), None
-        pauses = [version.retry_at - now for version in loadable]
+        pauses += [version.retry_at - now for version in loadable]
         return None, min(pauses, default=None)
 
-    def _attempt(self, model: _Model, version: Version) -> None:
+    def _attempt(self, model: Model, version: Version) -> None:
         version.fingerprint = fingerprint(version.path)
         version.attempts += 1
         with self._changed:
@@ -263,11 +270,14 @@ class Manager:
             self._fail(model, version, error)
             return
         with self._changed:
+            version.servable = servable
+            self._changed.notify_all()
+            self._await_others(model, version)
             if self._stopped:
                 servable.close()
                 return
-            version.servable = servable
-            _serve(model, {**model.serving, version.number: version})
+            model.switched_at = time.monotonic()
+            model.serve({**model.serving, version.number: version})
             self._set(
                 model,
                 version,
@@ -275,7 +285,26 @@ class Manager:
                 load_ms=round(1000 * (time.perf_counter() - start)),
             )
 
-    def _fail(self, model: _Model, version: Version, error: Exception) -> None:
+    def _await_others(self, model: Model, version: Version) -> None:
+        """Lets the versions of one release begin to answer together."""
+
+        def is_alone() -> bool:
+            return (
+                self._stopped
+                or version.number not in model.wanted
+                or not any(
+                    other.is_replacing()
+                    and abs(other.wanted_since - model.wanted_since)
+                    < _ONE_LOOK_SECONDS
+                    for other in self._models.values()
+                    if other is not model
+                )
+            )
+
+        if model.serving:
+            self._changed.wait_for(is_alone, _SWITCH_SECONDS)
+
+    def _fail(self, model: Model, version: Version, error: Exception) -> None:
         code = getattr(error, "code", "") or "UNKNOWN"
         known = isinstance(error, ServingError)
         with self._changed:
@@ -306,20 +335,20 @@ class Manager:
                 model, version, State.END, Status(State.END, code, str(error))
             )
 
-    def _start_unload(self, model: _Model, version: Version) -> None:
+    def _start_unload(self, model: Model, version: Version) -> None:
         with self._changed:
             self._set(model, version, State.UNLOADING)
             model.unloading.add(version.number)
             model.present.pop(version.number, None)
             left = dict(model.serving)
             left.pop(version.number, None)
-            _serve(model, left)
+            model.serve(left)
         # Requests in flight may take long; the next version must not wait.
         threading.Thread(
             target=self._unload, args=(model, version), daemon=True
         ).start()
 
-    def _unload(self, model: _Model, version: Version) -> None:
+    def _unload(self, model: Model, version: Version) -> None:
         version.drain()
         if version.servable is not None:
             version.servable.close()
@@ -330,7 +359,7 @@ class Manager:
 
     def _set(
         self,
-        model: _Model,
+        model: Model,
         version: Version,
         state: State,
         status: Status | None = None,
@@ -345,8 +374,3 @@ class Manager:
                 **values,
             )
         self._changed.notify_all()
-
-
-def _serve(model: _Model, serving: dict[int, Version]) -> None:
-    model.serving = serving
-    model.latest = serving[max(serving)] if serving else None

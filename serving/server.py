@@ -14,6 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 # TensorFlow reads that level once, when it is imported.
 import argparse  # noqa: E402
+import gc  # noqa: E402
 import logging  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
@@ -300,6 +301,10 @@ def main(arguments: Sequence[str]) -> int:
         status = 0 if server.is_stopping else _fail(error)
         # Loading threads may be inside TensorFlow: leave without them.
         os._exit(status)
+    # What lives as long as the process need not be searched for garbage: that
+    # takes a fifth of a second, and every request waits.
+    gc.collect()
+    gc.freeze()
     server.wait()
     events.info("server_stopping", grace=options.drain_seconds)
     server.stop()

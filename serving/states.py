@@ -1,4 +1,4 @@
-"""One version of a model between being wanted and its end.
+"""A model's versions between being wanted and their end.
 
 States are those of TensorFlow Serving: START, LOADING, AVAILABLE, UNLOADING,
 END; a failed load is END with an error.
@@ -74,6 +74,51 @@ class Version:
         with self._idle:
             self._closing = True
             return self._idle.wait_for(lambda: not self._users, timeout_seconds)
+
+
+class Model:
+    """Wanted and present versions of one model; guarded by the manager.
+
+    Attributes:
+        wanted: Version to directory.
+        wanted_since: When that last changed, seconds of the monotonic clock.
+        present: Versions that load, answer or have failed.
+        unloading: Versions on their way out.
+        statuses: Of every version ever seen.
+        serving: Versions that answer; replaced, never changed, for readers
+            take no lock.
+        latest: The highest of them.
+        switched_at: When the last one began to answer.
+    """
+
+    def __init__(self) -> None:
+        self.wanted: dict[int, Path] = {}
+        self.wanted_since = 0.0
+        self.present: dict[int, Version] = {}
+        self.unloading: set[int] = set()
+        self.statuses: dict[int, Status] = {}
+        self.serving: dict[int, Version] = {}
+        self.latest: Version | None = None
+        self.switched_at = 0.0
+
+    def serve(self, serving: dict[int, Version]) -> None:
+        """Replaces the versions that answer."""
+        self.serving = serving
+        self.latest = serving[max(serving)] if serving else None
+
+    def is_replacing(self) -> bool:
+        """Whether a first attempt is under way to replace what it serves."""
+        return bool(self.serving) and any(
+            number not in self.serving
+            and _is_first_attempt(self.present.get(number))
+            for number in self.wanted
+        )
+
+
+def _is_first_attempt(version: Version | None) -> bool:
+    return version is None or not (
+        version.servable or version.failed or version.retry_at
+    )
 
 
 def fingerprint(path: Path) -> tuple:

@@ -119,6 +119,64 @@ def test_a_new_version_is_loaded_before_the_old_one_goes(
     assert loads.journal == ["load m/1", "load m/2", "close m/1"]
 
 
+@pytest.fixture
+def two(manager: Manager, loads: Loads) -> Manager:
+    """Serves version 1 of `a` and `b`; version 2 of `b` loads slowly."""
+    loads.gates["b", 2] = threading.Event()
+    for name in ("a", "b"):
+        manager.want(name, paths(1))
+    manager.wait_for({"a", "b"})
+    return manager
+
+
+def numbers(manager: Manager) -> list[int]:
+    found = [manager.acquire(name, None) for name in ("a", "b")]
+    for version in found:
+        version.release()
+    return [version.number for version in found]
+
+
+def test_the_versions_of_one_release_answer_together(
+    two: Manager, loads: Loads
+) -> None:
+    for name in ("a", "b"):
+        two.want(name, paths(2))
+    until(lambda: "load a/2" in loads.journal)
+    time.sleep(0.1)
+    assert numbers(two) == [1, 1]
+    assert states(two, "a")[2] == State.LOADING
+    loads.gates["b", 2].set()
+    until(lambda: numbers(two) == [2, 2])
+
+
+def test_who_began_with_the_old_version_can_end_with_it(
+    two: Manager, loads: Loads
+) -> None:
+    loads.gates["b", 2].set()
+    for name in ("a", "b"):
+        two.want(name, paths(2))
+    until(lambda: numbers(two) == [2, 2])
+    two.acquire("a", 1).release()
+    until(lambda: states(two, "a")[1] == State.END)
+
+
+def test_a_release_does_not_wait_for_what_is_broken(
+    two: Manager, loads: Loads
+) -> None:
+    loads.broken.add(("b", 2))
+    loads.gates["b", 2].set()
+    for name in ("a", "b"):
+        two.want(name, paths(2))
+    until(lambda: numbers(two) == [2, 1])
+
+
+def test_a_version_does_not_wait_for_another_release(two: Manager) -> None:
+    two.want("b", paths(2))
+    time.sleep(0.4)
+    two.want("a", paths(2))
+    until(lambda: numbers(two) == [2, 1])
+
+
 def test_a_broken_version_leaves_the_old_one_serving(
     manager: Manager, loads: Loads
 ) -> None:

@@ -1,12 +1,14 @@
 """The server as operators start it: flags, ports, health, the end."""
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -320,11 +322,21 @@ def test_flags_win_over_the_session_config_file(tmp_path):
         )
 
 
-def test_turns_are_short_only_while_something_loads():
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority")
+def test_only_later_loads_give_way_to_requests(monkeypatch):
+    found = []
+
+    class Bundle:
+        def __init__(self, directory, *unused):
+            self.directory = directory
+            thread = threading.get_native_id()
+            found.append(os.getpriority(os.PRIO_PROCESS, thread))
+
+    monkeypatch.setattr(loader, "Bundle", Bundle)
     load = loader.Loader(predict.Limits(), monitoring.Metrics())
-    usual = sys.getswitchinterval()
-    with load._yielding():
-        with load._yielding():
-            assert sys.getswitchinterval() < usual
-        assert sys.getswitchinterval() < usual
-    assert sys.getswitchinterval() == pytest.approx(usual)
+    here = os.getpriority(os.PRIO_PROCESS, 0)
+    for number in (1, 2, 3):
+        load("m", number, Path("/absent"))
+    assert found[0] == here
+    assert min(found[1:]) > here
+    assert os.getpriority(os.PRIO_PROCESS, 0) == here
