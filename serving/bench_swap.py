@@ -25,7 +25,7 @@ from serving import bench, signatures, versions
 from serving.client import RecommenderClient
 from serving.errors import ServingError
 
-_STAGES = (signatures.RETRIEVAL, signatures.RANKING)
+STAGES = (signatures.RETRIEVAL, signatures.RANKING)
 _PATIENCE_SECONDS = 120.0
 
 
@@ -52,7 +52,7 @@ class Deployment:
 
     def __init__(self, models_config: Path, directory: Path) -> None:
         self._pointer = directory / "models.config"
-        self._bases = {name: directory / name for name in _STAGES}
+        self._bases = {name: directory / name for name in STAGES}
         for name, source in _live(models_config).items():
             for number in (1, 2):
                 shutil.copytree(source, self._bases[name] / str(number))
@@ -104,7 +104,7 @@ class Deployment:
             if has_ended or time.monotonic() > end:
                 raise ServingError(
                     f"The server must come to serve version {number} of "
-                    f"{' and '.join(_STAGES)}. It did not. Look at what "
+                    f"{' and '.join(STAGES)}. It did not. Look at what "
                     f"python -m serving.server says of {self._pointer}.",
                     "UNAVAILABLE",
                 )
@@ -114,10 +114,10 @@ class Deployment:
         with contextlib.suppress(ServingError):
             found = {
                 (status.model, status.version, status.state)
-                for status in client.status(_STAGES)
+                for status in client.status(STAGES)
                 if status.state != "END"
             }
-            return found == {(name, number, "AVAILABLE") for name in _STAGES}
+            return found == {(name, number, "AVAILABLE") for name in STAGES}
         return False
 
 
@@ -125,7 +125,7 @@ def _live(models_config: Path) -> dict[str, Path]:
     """The published version directory of each stage."""
     found = versions.read_models_config(models_config)
     live = {}
-    for name in _STAGES:
+    for name in STAGES:
         base, numbers = found.get(name, ("", []))
         if not numbers:
             raise ServingError(

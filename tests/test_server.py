@@ -327,6 +327,8 @@ def test_only_later_loads_give_way_to_requests(monkeypatch):
     found = []
 
     class Bundle:
+        run_tensors = None
+
         def __init__(self, directory, *unused):
             self.directory = directory
             thread = threading.get_native_id()

@@ -11,6 +11,10 @@ import numpy as np
 import pytest
 import serving_calls as calls
 import serving_models as models
+import tensorflow as tf
+
+from serving import bench, bench_swap
+from tests import toy_models
 
 SLOPES = {1: 0.5, 2: 1 / 3}
 
@@ -155,6 +159,36 @@ def test_a_slow_request_finishes_on_its_version(config, base):
         assert answers[0].model_spec.version.value == 1
         assert answers[0].outputs["steps"].int64_val == [150_000]
         calls.eventually(lambda: calls.states(call, "m")[1] == "END")
+
+
+@pytest.fixture
+def stages(tmp_path, monkeypatch):
+    """The models.config of both stages, graphs of thousands of nodes."""
+    numbers = toy_models._numbers
+
+    def many_nodes(ids):
+        found = numbers(ids)
+        for _ in range(1000):
+            found = tf.abs(found)
+        return found
+
+    monkeypatch.setattr(toy_models, "_numbers", many_nodes)
+    toy_models.export(tmp_path, 1, bench_swap.STAGES)
+    return toy_models.models_config(tmp_path, bench_swap.STAGES, [1])
+
+
+@pytest.mark.parametrize("swaps", [2, pytest.param(50, marks=pytest.mark.slow)])
+def test_swaps_of_both_stages_lose_no_request(stages, swaps):
+    load = bench.Load(seconds=1, rate=40, threads=2)
+
+    report = bench_swap.run(stages, load, swaps)
+
+    steady, swapping = report
+    assert steady["failed"] == swapping["failed"] == {}
+    assert steady["degraded"] == swapping["degraded"] == 0
+    assert swapping["requests"] > 10 * swaps
+    # How much slower they are is for the bench to say, on a quiet machine.
+    assert "times the steady one" in str(report)
 
 
 @contextlib.contextmanager
