@@ -110,6 +110,9 @@ init-config: setup ## print a config for INTERACTIONS=<file> [ITEMS= USERS=]
 check: setup ## report on a config's data without training
 	$(STEP) $@
 
+bench-scale: setup-dev ## speed, memory and cost by size; SIZES="100_000 1_000_000"
+	$(RUN) -m pipeline $@ $(if $(SIZES),--interactions $(SIZES))
+
 spark-up: setup ## run a Spark master and two workers; needs Java 17
 	$(RUN) -m pip install --quiet --disable-pip-version-check \
 		-r requirements-spark.txt

@@ -107,6 +107,12 @@ def _parser() -> argparse.ArgumentParser:
         "spark-up", help="run a Spark master and two workers until interrupted"
     )
     cluster.add_argument("--port", type=int, default=7077)
+    scale = commands.add_parser(
+        "bench-scale", help="measure speed, memory and cost by size"
+    )
+    scale.add_argument("--interactions", type=_count, nargs="*", default=None)
+    scale.add_argument("--directory", type=Path, default="artifacts/bench")
+    scale.add_argument("--price", type=float, default=0.05, metavar="PER_HOUR")
     look = commands.add_parser("check", help="report on a config's data")
     look.add_argument(
         "config", nargs="?", default=argparse.SUPPRESS, metavar="CONFIG"
@@ -178,7 +184,20 @@ def _spark_up(options: argparse.Namespace) -> None:
         threading.Event().wait()
 
 
+def _bench_scale(options: argparse.Namespace) -> None:
+    from pipeline import bench_scale
+
+    sizes = options.interactions or bench_scale.SIZES
+    report = bench_scale.run(
+        options.directory, sizes, options.price, console.progress
+    )
+    print(console.text(bench_scale.table(report)), end="")
+    print("\n".join(f"~ {line}" for line in report["assumptions"]))
+    print(bench_scale.plot(options.directory / "bench-scale.json"))
+
+
 _WITHOUT_CONFIG = {
+    "bench-scale": _bench_scale,
     "init-config": _draft,
     "generate": _generate,
     "spark-up": _spark_up,

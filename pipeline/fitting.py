@@ -51,7 +51,7 @@ def fit(
         DataError: If the workers do not see the same checkpoint.
     """
     with team.strategy.scope():
-        model.compile(optimizer=_optimizer(options, steps * options.epochs))
+        model.compile(optimizer=optimizer(options, steps * options.epochs))
         averages = Averages(model, options.averaging)
         watch = Watch(averages, questions, options.patience, stop_epoch, team)
         callbacks: list[tf.keras.callbacks.Callback] = [watch]
@@ -86,7 +86,7 @@ def fit(
     return watch
 
 
-def _optimizer(
+def optimizer(
     options: RetrievalConfig, steps: int
 ) -> tf.keras.optimizers.Optimizer:
     """AdamW with a linear rise and a cosine fall to a tenth."""
