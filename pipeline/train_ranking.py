@@ -132,7 +132,9 @@ def make_scorer(config: Config, prepared: Prepared, signals: Signals) -> Scorer:
         config.ranking,
         lines.signals.shape[-1],
         prepared.items.features,
-        prepared.items.specs,
+        # Words name single items: with thousands of lists they are learned
+        # by heart (ML-1M: validation NDCG@10 .194 with titles, .209 without).
+        tuple(spec for spec in prepared.items.specs if spec.kind != "text"),
         prepared.users.specs,
         prepared.context_specs,
         name="scorer",
