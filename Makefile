@@ -19,7 +19,7 @@ SERVING := artifacts/serving
 .PHONY: help setup setup-dev demo prepare train-retrieval index train-ranking \
 	export evaluate publish rollback retrain serve recommend smoke \
 	bench-serving staging-up staging-down k8s-render protos lint typecheck \
-	test clean
+	test test-scale spark-up bench-scale clean
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / \
@@ -123,6 +123,13 @@ lint: setup-dev ## ruff: format and rules
 	$(RUN) -m ruff check .
 typecheck: setup-dev ## mypy
 	$(RUN) -m mypy
+# What needs processes of its own: Spark, workers, the tutorial.
+test-scale: setup-dev ## Spark (where Java is), several workers, the tutorial
+	@if command -v java > /dev/null; then $(RUN) -m pip install --quiet \
+		--disable-pip-version-check -r requirements-spark.txt; \
+	else echo "test-scale: no Java here, so the Spark tests are skipped"; fi
+	$(RUN) -m pytest -m "spark or slow" tests/test_spark.py \
+		tests/test_workers.py tests/test_tutorial.py
 test: setup-dev ## the test suite; data sets are looked for in DATA_DIR
 	$(RUN) -m pytest -n 2 --dist loadfile
 

@@ -77,7 +77,7 @@ def run(
         "epochs": 2 * _EPOCHS,
         "measured": rows,
         "estimated": [
-            _estimate(rows[-1], size) for size in _PAPER if size > sizes[-1]
+            _estimate(rows[-1], size) for size in _PAPER if size > max(sizes)
         ],
         "assumptions": list(ASSUMPTIONS),
     }

@@ -58,6 +58,8 @@ class DuckDBEngine:
             self.connection = ibis.duckdb.connect(
                 directory / "work.duckdb", **settings
             )
+            # A bar in a log file is no progress.
+            self.connection.raw_sql("SET enable_progress_bar = false")
         except Exception as error:
             raise DataError(
                 "DuckDB refused its settings: "
