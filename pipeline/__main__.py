@@ -236,13 +236,17 @@ def _ablation(config: Config, options: argparse.Namespace) -> None:
 
 
 def _recommend(config: Config, options: argparse.Namespace) -> None:
-    from pipeline import showcase
+    from pipeline import catalogue, showcase
 
     history = [item for item in options.history.split(",") if item]
     run = Run(config, progress=console.progress)
     print(
         showcase.recommend(
-            run.prepared(), options.target, options.user, history
+            run.prepared(),
+            options.target,
+            options.user,
+            history,
+            catalogue.read_popular(config.serving_directory),
         )
     )
 

@@ -17,7 +17,14 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from models import index as search
-from pipeline import exported, index, manifest, train_ranking, train_retrieval
+from pipeline import (
+    catalogue,
+    exported,
+    index,
+    manifest,
+    train_ranking,
+    train_retrieval,
+)
 from pipeline.config import Config
 from pipeline.prepare import Prepared
 from serving import signatures
@@ -46,6 +53,9 @@ def run(
     bundle = build(config, prepared, steps)
     for name, module in bundle.items():
         save(module, directory / name, name, _samples(prepared))
+    catalogue.write(
+        prepared, directory / signatures.RETRIEVAL / signatures.EXTRA_ASSETS
+    )
     bundle_id = manifest.file_digest(directory)[:16]
     query_inputs = sorted(bundle[signatures.RANKING].inputs.signature())
     for name in bundle:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline import manifest
+from pipeline import catalogue, manifest
 from pipeline.config import Config, PublishConfig
 from serving import signatures, versions
 
@@ -200,6 +200,8 @@ _HISTORY = "# releases, live first: "
 
 
 def _point(serving: Path, history: list[int]) -> None:
+    retrieval = serving / signatures.RETRIEVAL / str(history[0])
+    catalogue.release(retrieval, serving)
     versions.write_models_config(
         serving / POINTER,
         {

@@ -51,7 +51,11 @@ def demo(run: Run, progress: Callable[[str], None]) -> str:
 
 
 def recommend(
-    prepared: Prepared, target: str, user_id: str, history: Sequence[str]
+    prepared: Prepared,
+    target: str,
+    user_id: str,
+    history: Sequence[str],
+    popular: Sequence[str] = (),
 ) -> str:
     """Asks a running server for one user.
 
@@ -60,6 +64,7 @@ def recommend(
         target: The server, host:port.
         user_id: May be unknown or empty.
         history: Item ids, most recent last.
+        popular: What to offer when a model does not answer.
 
     Raises:
         DataError: If an item id of the history is not in the catalogue.
@@ -77,8 +82,15 @@ def recommend(
         history = _history_of(prepared, user_id)
     query = Query(user_id, history, _features(prepared, user_id))
     label = f"user {user_id}" if user_id else "anonymous"
-    with RecommenderClient(target, timeout_seconds=10.0) as client:
-        return console.text(_table(client, prepared, query, label))
+    with RecommenderClient(
+        target, timeout_seconds=10.0, popular=popular
+    ) as client:
+        try:
+            return console.text(_table(client, prepared, query, label))
+        except ServingError:
+            if not popular:
+                raise
+            return console.text(_degraded(client, prepared, query, label))
 
 
 @contextlib.contextmanager
@@ -196,12 +208,7 @@ def _table(
     """What the user liked beside what both stages answer."""
     retrieved = client.retrieve(query)
     ranked = client.rank(query, retrieved.item_ids, version=retrieved.version)
-    titles = {
-        str(item): str(title) or str(item)
-        for item, title in zip(
-            prepared.items.ids, prepared.items.titles, strict=True
-        )
-    }
+    titles = _titles(prepared)
     table = Table(title=label, title_justify="left")
     table.add_column("latest in the history", ratio=1)
     table.add_column("retrieval", ratio=1)
@@ -218,4 +225,28 @@ def _table(
             titles[ranked.item_ids[row]],
             f"{ranked.scores[row]:.2f}",
         )
+    return table
+
+
+def _titles(prepared: Prepared) -> dict[str, str]:
+    return {
+        str(item): str(title) or str(item)
+        for item, title in zip(
+            prepared.items.ids, prepared.items.titles, strict=True
+        )
+    }
+
+
+def _degraded(
+    client: RecommenderClient, prepared: Prepared, query: Query, label: str
+) -> Table:
+    """What an application gets while a model does not answer."""
+    answer = client.recommend(query, NUM_SHOWN)
+    titles = _titles(prepared)
+    table = Table(
+        title=f"{label} (degraded: {answer.degraded})", title_justify="left"
+    )
+    table.add_column("offered")
+    for item in answer.item_ids:
+        table.add_row(titles.get(item, item))
     return table

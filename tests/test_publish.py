@@ -3,14 +3,17 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from pipeline import manifest, publish
+from pipeline import catalogue, manifest, publish
 from pipeline.config import Config, PublishConfig
 from pipeline.publish import GateRejected
 from serving import signatures, versions
+from serving.client import fallback, tables
 
 
 def _evaluation(bundle_id: str = "b1", **rows: float) -> dict[str, Any]:
@@ -196,3 +199,55 @@ def test_pruning_keeps_the_live_and_the_previous_version(
     assert publish.rollback(config) == (3, 2)
     with pytest.raises(GateRejected):
         publish.rollback(config)
+
+
+def _stage_catalogue(
+    config: Config, bundle_id: str, popular: list[str]
+) -> tuple[Path, Path]:
+    staged = _stage(config, bundle_id)
+    extra = staged[0] / signatures.RETRIEVAL / signatures.EXTRA_ASSETS
+    manifest.write_json(extra / catalogue.POPULAR, popular)
+    (extra / catalogue.TITLES).write_text("50\tStar Wars\n")
+    return staged
+
+
+def test_popular_items_and_titles_go_forth_and_back_with_a_release(
+    config: Config,
+) -> None:
+    serving = config.serving_directory
+    assert catalogue.read_popular(serving) == []
+    publish.run(config, *_stage_catalogue(config, "b1", ["50", "1"]))
+    assert catalogue.read_popular(serving) == ["50", "1"]
+    publish.run(config, *_stage_catalogue(config, "b2", ["2"]))
+    # What the client reads, and how it reads it.
+    assert fallback.read(serving / "popular.json") == ("2",)
+    assert tables.read_titles(str(serving / "titles.tsv")) == {
+        "50": "Star Wars"
+    }
+    publish.rollback(config)
+    assert fallback.read(serving / "popular.json") == ("50", "1")
+
+
+def test_popular_items_are_counted_before_the_test_part(
+    tmp_path: Path,
+) -> None:
+    prepared = SimpleNamespace(
+        items=SimpleNamespace(
+            ids=np.array(["", "", "a", "b", "c", "d"]),
+            counts=np.array(
+                [
+                    [9, 9, 3, 1, 0, 2],  # train
+                    [9, 9, 0, 4, 0, 0],  # validation
+                    [9, 9, 9, 9, 9, 9],  # test
+                ]
+            ),
+            titles=np.array(["", "", "An\tA ", "B", "", "D"]),
+        )
+    )
+    catalogue.write(prepared, tmp_path)  # type: ignore[arg-type]
+    assert fallback.read(tmp_path / "popular.json") == ("b", "a", "d")
+    assert tables.read_titles(str(tmp_path / "titles.tsv")) == {
+        "a": "An A",
+        "b": "B",
+        "d": "D",
+    }

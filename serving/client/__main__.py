@@ -48,8 +48,16 @@ def _parser() -> argparse.ArgumentParser:
         choices=[signatures.RETRIEVAL, signatures.RETRIEVAL_EXACT],
     )
     add("--fused", default="auto", choices=["auto", "off"])
-    add("--popular", default="", help="file of fallback items")
-    add("--titles", default="", help="JSON or id<tab>title file")
+    add(
+        "--popular",
+        default=_published("popular.json"),
+        help="file of fallback items, default that of the release here",
+    )
+    add(
+        "--titles",
+        default=_published("titles.tsv"),
+        help="JSON or id<tab>title file, default that of the release here",
+    )
     add("--json", action="store_true", help="print JSON")
 
     query = argparse.ArgumentParser(add_help=False)
@@ -120,12 +128,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--models-config",
-        default="artifacts/serving/models.config",
+        default=str(_PUBLISHED / "models.config"),
         help="what that server serves",
     )
     return parser
 
 
+def _published(name: str) -> str:
+    """A file of the last release, if this is where it was published."""
+    path = _PUBLISHED / name
+    return str(path) if path.exists() else ""
+
+
+_PUBLISHED = Path("artifacts/serving")
 _METHODS = ["recommend", "retrieve", "rank"]
 
 
