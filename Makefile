@@ -80,8 +80,10 @@ recommend: setup ## ask a running server: USER=<id> or HISTORY=<id,id>
 smoke: setup ## check a running deployment: status, retrieval, recommendation
 	$(RUN) -m serving.client smoke $(foreach one,$(TARGET),--target '$(one)') \
 		--wait 60 --timeout 10
-bench-serving: setup ## load a running server: closed and open loop
-	$(RUN) -m serving.client bench $(foreach one,$(TARGET),--target '$(one)')
+bench-serving: setup ## load a running server; SWAPS=50: swap both stages
+	$(RUN) -m serving.client bench $(foreach one,$(TARGET),--target '$(one)') \
+		$(if $(SWAPS),--swaps $(SWAPS) --rate 50 --threads 2 \
+		--models-config $(SERVING)/models.config)
 
 # Two servers: ranking's models are on TensorFlow Serving's own image.
 STAGING_TARGETS = *=127.0.0.1:8500 ranking=127.0.0.1:8510 \
