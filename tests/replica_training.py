@@ -1,7 +1,7 @@
 """Trains a tiny model alone, on two devices or as one of two workers.
 
 Run as a script, because TensorFlow takes devices and workers at its start:
-`python -m tests.replica_training one|two|HOST:PORT,HOST:PORT OUT [INDEX]`.
+`python -m tests.replica_training alone|devices|HOST:PORT,... OUT [INDEX]`.
 The two halves of every batch go to the two copies; alone, a step has both.
 """
 
@@ -62,32 +62,22 @@ def dataset(batches):
     ).repeat()
 
 
-def main(kind, out, index="0"):
-    """Trains and writes losses and weights."""
-    if kind == "two":
-        (cpu,) = tf.config.list_physical_devices("CPU")
-        tf.config.set_logical_device_configuration(
-            cpu, [tf.config.LogicalDeviceConfiguration()] * 2
-        )
-    found = workers.Workers()
-    if ":" in kind:
-        found = workers.find(kind, int(index))
-    team = teams.Team(found)
-    if kind == "two":
-        team.strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+def halves():
+    """Batches for two copies in turn."""
     rng = np.random.default_rng(0)
-    halves = [
-        half(rng, *(sizes))
-        for _ in range(STEPS)
-        for sizes in ((6, 20), (9, 33))
+    return [
+        half(rng, *sizes) for _ in range(STEPS) for sizes in ((6, 20), (9, 33))
     ]
-    if kind == "one":
-        pairs = zip(halves[::2], halves[1::2], strict=True)
-        batches = [both(*pair) for pair in pairs]
-    elif kind == "two":
-        batches = halves
-    else:
-        batches = halves[int(index) :: 2]
+
+
+def together():
+    """The same batches for one copy."""
+    found = halves()
+    return [both(*pair) for pair in zip(found[::2], found[1::2], strict=True)]
+
+
+def train(team, batches, directory, name):
+    """Trains and writes losses and weights."""
     options = RetrievalConfig(
         encoder="bow",
         num_heads=2,
@@ -105,13 +95,15 @@ def main(kind, out, index="0"):
     counts = np.concatenate([[0, 0], np.arange(NUM_ITEMS) + 1.0])
     with team.strategy.scope():
         model = retrieval.build(
-            options,
-            CandidateInputs({}, (), NUM_ITEMS + 2, counts),
-            (),
-            (),
-            2,
+            options, CandidateInputs({}, (), NUM_ITEMS + 2, counts), (), (), 2
         )
-    directory = Path(out)
+    told = {"replicas": team.num_replicas}
+    if team.num_replicas == 1:
+        # What two copies would have that did not hear of each other.
+        told["joint"], told["apart"] = (
+            float(np.mean([model.compute_loss(batch) for batch in found]))
+            for found in (together(), halves())
+        )
     watch = fitting.fit(
         model,
         dataset(batches),
@@ -125,9 +117,28 @@ def main(kind, out, index="0"):
         print,
     )
     weights = [weight.numpy() for weight in model.trainable_weights]
-    np.savez(directory / f"weights-{index}.npz", *weights)
-    told = {"replicas": team.num_replicas, "curve": watch.curve}
-    (directory / f"curve-{index}.json").write_text(json.dumps(told))
+    np.savez(directory / f"weights-{name}.npz", *weights)
+    told["curve"] = watch.curve
+    (directory / f"curve-{name}.json").write_text(json.dumps(told))
+
+
+def main(kind, out, index="0"):
+    """Trains alone; or alone and on two devices; or as one of two workers."""
+    directory = Path(out)
+    if ":" in kind:
+        team = teams.Team(workers.find(kind, int(index)))
+        train(team, halves()[int(index) :: 2], directory, index)
+        return
+    if kind == "devices":
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+        )
+    team = teams.Team(workers.Workers())
+    train(team, together(), directory, "alone")
+    if kind == "devices":
+        team.strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+        train(team, halves(), directory, "both")
 
 
 if __name__ == "__main__":

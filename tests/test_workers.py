@@ -82,50 +82,45 @@ def finish(*processes, seconds=120):
             process.kill()
 
 
-def trained(directory, index=0):
-    told = json.loads((directory / f"curve-{index}.json").read_text())
-    with np.load(directory / f"weights-{index}.npz") as saved:
-        weights = [saved[name] for name in saved.files]
+def trained(directory, name):
+    told = json.loads((directory / f"curve-{name}.json").read_text())
+    with np.load(directory / f"weights-{name}.npz") as saved:
+        weights = [saved[key] for key in saved.files]
     return told, weights
 
 
-def same(directory, other, index=0):
-    told, weights = trained(directory, index)
-    expected_told, expected = trained(other)
-    assert expected_told["replicas"] == 1
-    assert told["replicas"] == 2
-    losses = [row["loss"] for row in told["curve"]]
-    assert losses == pytest.approx(
-        [row["loss"] for row in expected_told["curve"]], abs=2e-5
-    )
-    assert losses[1] < losses[0]
-    for one, two in zip(weights, expected, strict=True):
-        np.testing.assert_allclose(one, two, atol=2e-4)
+def same(directory, *names):
+    """Losses and weights of two copies are those of one with all targets."""
+    alone, expected = trained(directory, "alone")
+    assert alone["replicas"] == 1
+    # The control: copies that do not hear of each other have other losses.
+    assert abs(alone["joint"] - alone["apart"]) > 0.1
+    for name in names:
+        told, weights = trained(directory, name)
+        assert told["replicas"] == 2
+        losses = [row["loss"] for row in told["curve"]]
+        assert losses == pytest.approx(
+            [row["loss"] for row in alone["curve"]], abs=2e-5
+        )
+        assert losses[1] < losses[0]
+        for one, two in zip(weights, expected, strict=True):
+            np.testing.assert_allclose(one, two, atol=2e-4)
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("one")
-    finish(start("tests.replica_training", "one", directory))
-    return directory
-
-
-def test_two_devices_with_half_a_batch_train_as_one_with_all(alone, tmp_path):
-    finish(start("tests.replica_training", "two", tmp_path))
-    same(tmp_path, alone)
+def test_two_devices_with_half_a_batch_train_as_one_with_all(tmp_path):
+    finish(start("tests.replica_training", "devices", tmp_path))
+    same(tmp_path, "both")
 
 
 @pytest.mark.slow
-def test_two_workers_with_half_a_batch_train_as_one_with_all(alone, tmp_path):
+def test_two_workers_with_half_a_batch_train_as_one_with_all(tmp_path):
     addresses = ",".join(f"127.0.0.1:{port}" for port in free_ports(2))
+    module = "tests.replica_training"
     finish(
-        *(
-            start("tests.replica_training", addresses, tmp_path, index)
-            for index in (0, 1)
-        )
+        start(module, "alone", tmp_path),
+        *(start(module, addresses, tmp_path, index) for index in (0, 1)),
     )
-    same(tmp_path, alone)
-    same(tmp_path, alone, index=1)
+    same(tmp_path, 0, 1)
 
 
 @pytest.mark.slow
