@@ -73,11 +73,15 @@ def decode(tensor: Any, max_bytes: int = MAX_TENSOR_BYTES) -> np.ndarray:
             )
         return np.frombuffer(content, dtype).reshape(shape)
     field = getattr(tensor, name)
-    if count * dtype.itemsize > max_bytes and len(field) < count:
-        raise ValueError(
-            f"shape {shape} needs {count * dtype.itemsize} bytes, "
-            f"at most {max_bytes} are permitted"
-        )
+    if len(field) < count:
+        # The last value stands for all that are missing.
+        is_long = dtype is _OBJECT and len(field)
+        each = dtype.itemsize + (len(field[-1]) if is_long else 0)
+        if count * each > max_bytes:
+            raise ValueError(
+                f"shape {shape} needs {count * each} bytes, "
+                f"at most {max_bytes} are permitted"
+            )
     if dtype is not _OBJECT:
         return _fill(_read(field, dtype), count).reshape(shape)
     values = _split(content, count) if content and count else list(field)

@@ -209,12 +209,17 @@ def _add_tensorflow(parser: argparse.ArgumentParser) -> None:
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("limits, not in TensorFlow Serving")
-    _flag(group, "max_request_bytes", _INT32_MAX, "of one request message")
-    _flag(group, "max_batch_rows", _INT32_MAX, "first dimension of an input")
+    _flag(
+        group,
+        "max_request_bytes",
+        2**29,
+        f"of one request message; the original takes {_INT32_MAX}",
+    )
+    _flag(group, "max_batch_rows", 1_000_000, "first dimension of an input")
     _flag(
         group,
         "max_row_width",
-        _INT32_MAX,
+        1_000_000,
         "other dimensions of an input, such as candidates to rank",
     )
     _flag(

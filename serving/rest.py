@@ -11,8 +11,9 @@ import time
 from typing import Any
 
 import waitress
+from waitress import channel, task
 
-from serving import config_text, events
+from serving import config_text, events, json_text
 from serving.rest_api import Rest
 from serving.servicer import Servicer
 from serving.wire import server_config_pb2
@@ -20,6 +21,25 @@ from serving.wire import server_config_pb2
 METRICS_PATH = "/monitoring/prometheus/metrics"
 # Bodies beyond this wait in a file instead of in memory.
 _MEMORY_BYTES = 16 * 2**20
+
+
+class _Refusal(task.ErrorTask):
+    """Waitress' answer to what is no request, as the API's callers read it."""
+
+    def execute(self) -> None:
+        """Sends it."""
+        error = self.request.error
+        text = json_text.error(f"{error.reason}: {error.body}")
+        body = text.encode("utf-8", "replace")
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers.append(("Content-Type", "application/json"))
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+
+
+class _Channel(channel.HTTPChannel):
+    error_task_class = _Refusal
 
 
 class RestServer:
@@ -54,12 +74,12 @@ class RestServer:
         end = time.monotonic() + min(1.0, grace_seconds)
         channels = self._server.active_channels
         while time.monotonic() < end and any(
-            channel.total_outbufs_len for channel in list(channels.values())
+            opened.total_outbufs_len for opened in list(channels.values())
         ):
             time.sleep(0.01)
         self._server.close()
-        for channel in list(channels.values()):
-            channel.handle_close()
+        for opened in list(channels.values()):
+            opened.handle_close()
 
 
 def start(servicer: Servicer, options: argparse.Namespace) -> RestServer:
@@ -76,21 +96,21 @@ def start(servicer: Servicer, options: argparse.Namespace) -> RestServer:
         _metrics_path(options.monitoring_config_file),
         options.rest_api_enable_cors_support,
     )
-    return RestServer(
-        waitress.create_server(
-            application,
-            host="0.0.0.0",
-            port=options.rest_api_port,
-            threads=max(1, options.rest_api_num_threads),
-            max_request_body_size=options.max_request_bytes,
-            inbuf_overflow=_MEMORY_BYTES,
-            outbuf_overflow=_MEMORY_BYTES,
-            connection_limit=1000,
-            asyncore_use_poll=True,
-            clear_untrusted_proxy_headers=True,
-            ident=None,
-        )
+    server = waitress.create_server(
+        application,
+        host="0.0.0.0",
+        port=options.rest_api_port,
+        threads=max(1, options.rest_api_num_threads),
+        max_request_body_size=options.max_request_bytes,
+        inbuf_overflow=_MEMORY_BYTES,
+        outbuf_overflow=_MEMORY_BYTES,
+        connection_limit=1000,
+        asyncore_use_poll=True,
+        clear_untrusted_proxy_headers=True,
+        ident=None,
     )
+    server.channel_class = _Channel
+    return RestServer(server)
 
 
 def _metrics_path(path: str) -> str:

@@ -185,3 +185,11 @@ def test_any_message_is_read_or_refused(
     except ValueError:
         return
     assert array.shape == tuple(sizes)
+
+
+def test_a_repeated_string_counts_as_often_as_it_repeats() -> None:
+    made = tensor_pb2.TensorProto(dtype=7, string_val=[b"x" * 1000])
+    made.tensor_shape.dim.add(size=1000)
+    assert codec.decode(made, max_bytes=2**21).shape == (1000,)
+    with pytest.raises(ValueError, match="at most 1000000 are permitted"):
+        codec.decode(made, max_bytes=10**6)

@@ -1,83 +1,24 @@
-"""The REST API and the metrics page, to the byte where it is known."""
+"""The REST API's answers, to the byte where it is known."""
 
 import base64
-import http.client
 import json
-import random
 import re
-import socket
 
-import numpy as np
 import pytest
-import serving_calls as calls
-import serving_models as models
-from prometheus_client.parser import text_string_to_metric_families
-
-from serving import json_text, rest_api
+import rest_calls
+from rest_calls import PREDICT
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    base = tmp_path_factory.mktemp("rest")
-    for name in ("affine", "examples"):
-        models.publish(models.originals()[name], base / name, 3)
-    config = base / "models.config"
-    config.write_text(
-        str(
-            calls.reload_request(
-                *(
-                    {"name": name, "base_path": str(base / name)}
-                    for name in ("affine", "examples")
-                )
-            ).config
-        )
-    )
-    monitoring = base / "monitoring.config"
-    monitoring.write_text("prometheus_config { enable: true }")
-    port = calls.free_port()
-    with calls.running(
-        f"--model_config_file={config}",
-        f"--monitoring_config_file={monitoring}",
-        f"--rest_api_port={port}",
-        "--rest_api_enable_cors_support",
-    ) as (found, call):
-        found.rest_port = port
-        # A label needs a version that answers already.
-        reload = calls.reload_request(
-            *(
-                {
-                    "name": name,
-                    "base_path": str(base / name),
-                    "version_labels": {"stable": 3},
-                }
-                for name in ("affine", "examples")
-            )
-        )
-        call(reload)
+    with rest_calls.running(tmp_path_factory.mktemp("rest")) as found:
         yield found
 
 
 @pytest.fixture
 def ask(server):
-    connection = http.client.HTTPConnection(
-        "127.0.0.1", server.rest_port, timeout=30
-    )
-
-    def send(path, body=None, method=None, headers=None):
-        """Status and text; objects are sent as JSON."""
-        if body is not None and not isinstance(body, bytes):
-            body = json.dumps(body).encode()
-        method = method or ("GET" if body is None else "POST")
-        connection.request(method, path, body, headers or {})
-        answer = connection.getresponse()
-        send.headers = answer.headers
-        return answer.status, answer.read().decode("utf-8", "surrogateescape")
-
-    yield send
-    connection.close()
-
-
-PREDICT = "/v1/models/affine:predict"
+    with rest_calls.asking(server.rest_port) as send:
+        yield send
 
 
 def test_predictions_by_row(ask):
@@ -327,120 +268,3 @@ def test_errors(ask, path, body, status, words):
     (message,) = json.loads(text).values()
     assert list(json.loads(text)) == ["error"]
     assert re.search(re.escape(words).replace(r"\|", "|"), message), message
-
-
-def test_outside_of_v1_is_a_bare_404(ask):
-    status, text = ask("/other")
-    assert status == 404
-    assert "<H1>Not Found</H1>" in text
-    assert ask.headers["Content-Type"] == "text/html"
-
-
-def test_other_methods_are_malformed(ask):
-    status, text = ask("/v1/models/affine", b"{}", "PUT")
-    assert (status, "Malformed request: PUT" in text) == (400, True)
-
-
-def test_cors(ask):
-    ask("/v1/models/affine")
-    assert ask.headers["Access-Control-Allow-Origin"] == "*"
-    origin = {"Origin": "https://here"}
-    assert ask(PREDICT, method="OPTIONS", headers=origin)[0] == 200
-    assert ask(PREDICT, method="OPTIONS")[0] == 400
-
-
-def test_what_follows_the_body_is_ignored(ask):
-    assert ask(PREDICT, b' {"instances": [1]} and more')[0] == 200
-
-
-def test_content_type_is_not_looked_at(ask):
-    headers = {"Content-Type": "image/png"}
-    assert ask(PREDICT, {"inputs": 1}, headers=headers)[0] == 200
-
-
-def test_metrics(ask):
-    ask(PREDICT, {"inputs": 1})
-    ask("/v1/models/absent")
-    status, text = ask("/monitoring/prometheus/metrics")
-    assert status == 200
-    assert ask.headers["Content-Type"].startswith("text/plain")
-    assert re.search(
-        r"^:tensorflow:serving:request_count"
-        r'\{model_name="affine",status="OK"\} [1-9]',
-        text,
-        re.MULTILINE,
-    )
-    assert 'request_count{model_name="absent",status="NOT_FOUND"} ' in text
-    found = {
-        (sample.name, tuple(sorted(sample.labels.items())))
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-    labels = (
-        ("API", "predict"),
-        ("entrypoint", "REST"),
-        ("model_name", "affine"),
-    )
-    assert (":tensorflow:serving:request_latency_count", labels) in found
-    bounds = [
-        sample
-        for sample, present in found
-        if sample == ":tensorflow:serving:request_latency_bucket"
-        and labels[0] in present
-    ]
-    assert len(bounds) == 34
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (9_000_000, "9e+06"),
-        (999_999, "999999.0"),
-        (0.5, "0.5"),
-        (0.0003, "0.0003"),
-        (0.00003, "3e-05"),
-        (555557.5, "555557.5"),
-        (0.1, "0.1"),
-        (1 / 3, "0.333333343"),
-        (-0.0, "-0.0"),
-        (float("-inf"), "-Infinity"),
-    ],
-)
-def test_floats_as_the_original_writes_them(value, text):
-    assert json_text.numbers(np.float32([value])) == [text]
-
-
-def test_doubles_keep_their_digits():
-    assert json_text.numbers(np.float64([1 / 3])) == ["0.33333333333333331"]
-
-
-def test_a_thousand_mutated_bodies(server, ask):
-    source = random.Random(7)
-    goods = [
-        (PREDICT, {"instances": [1, 2.5]}),
-        (PREDICT, {"signature_name": "strings", "inputs": ["a", "\u2603"]}),
-        ("/v1/models/examples:classify", {"examples": [{"x": 0.5}]}),
-    ]
-    application = rest_api.Rest(server.servicer)
-    statuses = set()
-    for index in range(1_000):
-        path, body = goods[index % 3]
-        made = bytearray(json.dumps(body, ensure_ascii=False).encode())
-        for _ in range(source.choice((1, 1, 3))):
-            place = source.randrange(len(made))
-            made[place] = source.randrange(256)
-            if source.randrange(4) == 0:
-                made[place:place] = source.choice(
-                    (b"[" * 50, b"1e999", b'"\\ud800"', b"null", b"9" * 40)
-                )
-        statuses.add(application.answer("POST", path, bytes(made))[0])
-    # 500 is what faults of ours would be called.
-    assert statuses <= {200, 400, 404}
-    for body in (b"[" * 100_000, b'{"inputs": ' + b"[" * 100_000):
-        assert ask(PREDICT, body)[0] == 400
-
-
-def test_a_slow_caller_holds_nobody_up(server, ask):
-    with socket.create_connection(("127.0.0.1", server.rest_port)) as slow:
-        slow.sendall(b"POST /v1/models/affine:predict HTTP/1.1\r\n")
-        assert ask(PREDICT, {"inputs": 1})[0] == 200

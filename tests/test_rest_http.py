@@ -1,0 +1,138 @@
+"""The REST port as HTTP: paths, methods, headers, metrics, broken callers."""
+
+import json
+import random
+import re
+import socket
+
+import pytest
+import rest_calls
+from prometheus_client.parser import text_string_to_metric_families
+from rest_calls import PREDICT
+
+from serving import rest_api
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with rest_calls.running(tmp_path_factory.mktemp("rest")) as found:
+        yield found
+
+
+@pytest.fixture
+def ask(server):
+    with rest_calls.asking(server.rest_port) as send:
+        yield send
+
+
+def test_outside_of_v1_is_a_bare_404(ask):
+    status, text = ask("/other")
+    assert status == 404
+    assert "<H1>Not Found</H1>" in text
+    assert ask.headers["Content-Type"] == "text/html"
+
+
+def test_other_methods_are_malformed(ask):
+    status, text = ask("/v1/models/affine", b"{}", "PUT")
+    assert (status, "Malformed request: PUT" in text) == (400, True)
+
+
+def test_cors(ask):
+    ask("/v1/models/affine")
+    assert ask.headers["Access-Control-Allow-Origin"] == "*"
+    origin = {"Origin": "https://here"}
+    assert ask(PREDICT, method="OPTIONS", headers=origin)[0] == 200
+    assert ask(PREDICT, method="OPTIONS")[0] == 400
+
+
+def test_what_follows_the_body_is_ignored(ask):
+    assert ask(PREDICT, b' {"instances": [1]} and more')[0] == 200
+
+
+def test_content_type_is_not_looked_at(ask):
+    headers = {"Content-Type": "image/png"}
+    assert ask(PREDICT, {"inputs": 1}, headers=headers)[0] == 200
+
+
+def test_metrics(ask):
+    ask(PREDICT, {"inputs": 1})
+    ask("/v1/models/absent")
+    status, text = ask("/monitoring/prometheus/metrics")
+    assert status == 200
+    assert ask.headers["Content-Type"].startswith("text/plain")
+    assert re.search(
+        r"^:tensorflow:serving:request_count"
+        r'\{model_name="affine",status="OK"\} [1-9]',
+        text,
+        re.MULTILINE,
+    )
+    assert 'request_count{model_name="absent",status="NOT_FOUND"} ' in text
+    found = {
+        (sample.name, tuple(sorted(sample.labels.items())))
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    labels = (
+        ("API", "predict"),
+        ("entrypoint", "REST"),
+        ("model_name", "affine"),
+    )
+    assert (":tensorflow:serving:request_latency_count", labels) in found
+    bounds = [
+        sample
+        for sample, present in found
+        if sample == ":tensorflow:serving:request_latency_bucket"
+        and labels[0] in present
+    ]
+    assert len(bounds) == 34
+
+
+def test_a_thousand_mutated_bodies(server, ask):
+    source = random.Random(7)
+    goods = [
+        (PREDICT, {"instances": [1, 2.5]}),
+        (PREDICT, {"signature_name": "strings", "inputs": ["a", "\u2603"]}),
+        ("/v1/models/examples:classify", {"examples": [{"x": 0.5}]}),
+    ]
+    application = rest_api.Rest(server.servicer)
+    statuses = set()
+    for index in range(1_000):
+        path, body = goods[index % 3]
+        made = bytearray(json.dumps(body, ensure_ascii=False).encode())
+        for _ in range(source.choice((1, 1, 3))):
+            place = source.randrange(len(made))
+            made[place] = source.randrange(256)
+            if source.randrange(4) == 0:
+                made[place:place] = source.choice(
+                    (b"[" * 50, b"1e999", b'"\\ud800"', b"null", b"9" * 40)
+                )
+        statuses.add(application.answer("POST", path, bytes(made))[0])
+    # 500 is what faults of ours would be called.
+    assert statuses <= {200, 400, 404}
+    for body in (b"[" * 100_000, b'{"inputs": ' + b"[" * 100_000):
+        assert ask(PREDICT, body)[0] == 400
+
+
+def test_a_slow_caller_holds_nobody_up(server, ask):
+    with socket.create_connection(("127.0.0.1", server.rest_port)) as slow:
+        slow.sendall(b"POST /v1/models/affine:predict HTTP/1.1\r\n")
+        assert ask(PREDICT, {"inputs": 1})[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET /v1/models/affine HTTP/1.1\r\nHost: a\r\nbroken\r\n\r\n", 400),
+        (b"POST /v1/a HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400),
+        (b"POST /v1/a HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n", 413),
+    ],
+)
+def test_what_is_no_http_is_refused_in_json(server, sent, status):
+    address = ("127.0.0.1", server.rest_port)
+    with socket.create_connection(address, timeout=10) as caller:
+        caller.sendall(sent)
+        answer = b"".join(iter(lambda: caller.recv(65536), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert int(head.split()[1]) == status
+    assert b"Content-Type: application/json" in head
+    assert list(json.loads(body)) == ["error"]
