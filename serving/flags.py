@@ -215,11 +215,11 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         2**29,
         f"of one request message; the original takes {_INT32_MAX}",
     )
-    _flag(group, "max_batch_rows", 1_000_000, "first dimension of an input")
+    _flag(group, "max_batch_rows", 2**25, "first dimension of an input")
     _flag(
         group,
         "max_row_width",
-        1_000_000,
+        2**25,
         "other dimensions of an input, such as candidates to rank",
     )
     _flag(
