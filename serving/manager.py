@@ -31,8 +31,9 @@ Load = Callable[[str, int, Path], Servable]
 _SWITCH_SECONDS = 10.0
 _ONE_LOOK_SECONDS = 0.25
 # Who got an answer from the old version of one model may ask the same version
-# of another: it stays this long after a new one answers.
-_LINGER_SECONDS = 0.25
+# of another: it stays this long after a new one answers. TensorFlow Serving's
+# own manager takes one step in that time.
+_LINGER_SECONDS = 0.1
 
 
 class Manager:
