@@ -6,6 +6,8 @@ those of TensorFlow Serving's `classifier.cc`, `regressor.cc` and
 `multi_inference.cc`.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,12 +19,11 @@ from serving.bundle import Bundle, Signature
 from serving.errors import ServingError
 from serving.predict import DEFAULT_SIGNATURE, Limits, check_size
 
-CLASSIFY = "tensorflow/serving/classify"
-REGRESS = "tensorflow/serving/regress"
 _INVALID = "INVALID_ARGUMENT"
 
 
-def classify(
+def infer(
+    method: "Method",
     bundle: Bundle,
     request: Any,
     response: Any,
@@ -31,55 +32,42 @@ def classify(
     limits: Limits,
     run_tensors: Any = None,
 ) -> int:
-    """Answers a `ClassificationRequest`; returns the number of examples.
+    """Answers a Classification- or `RegressionRequest`.
+
+    Args:
+        method: Which of the two.
+        bundle: The model that answers.
+        request: Names the signature and holds the examples.
+        response: Empty, filled.
+        version: Goes into the answer; None leaves it out.
+        timeout_seconds: When to give up, None for never.
+        limits: What the request may ask for.
+        run_tensors: Runs the graph instead of `bundle.run_tensors`: batching.
+
+    Returns:
+        The number of examples.
 
     Raises:
         ServingError: With the code of each rule.
     """
-    signature = _signature(bundle, request.model_spec)
-    names = _check_classify(signature, limits)
-    arrays, count = _compute(
-        bundle,
-        request.input,
+    name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+    signature = bundle.signature(name)
+    if signature is None:
+        raise ServingError(
+            f"No signature was found with the name: {name}", _INVALID
+        )
+    names = method.outputs(signature, limits)
+    examples = _examples(request.input, limits)
+    arrays = (run_tensors or bundle.run_tensors)(
         signature,
-        names,
+        {signature.feeds["inputs"]: examples},
+        [signature.fetches[output] for output in names],
         timeout_seconds,
-        limits,
-        run_tensors,
     )
     write_spec(request.model_spec, version, response.model_spec)
-    _write_classes(response.result, arrays, count)
-    return count
-
-
-def regress(
-    bundle: Bundle,
-    request: Any,
-    response: Any,
-    version: int | None,
-    timeout_seconds: float | None,
-    limits: Limits,
-    run_tensors: Any = None,
-) -> int:
-    """Answers a `RegressionRequest`; returns the number of examples.
-
-    Raises:
-        ServingError: With the code of each rule.
-    """
-    signature = _signature(bundle, request.model_spec)
-    names = _check_regress(signature, limits)
-    arrays, count = _compute(
-        bundle,
-        request.input,
-        signature,
-        names,
-        timeout_seconds,
-        limits,
-        run_tensors,
-    )
-    write_spec(request.model_spec, version, response.model_spec)
-    _write_values(response.result, arrays, count)
-    return count
+    found = dict(zip(names, arrays, strict=True))
+    method.write(response.result, found, len(examples))
+    return len(examples)
 
 
 def first_spec(request: Any) -> Any:
@@ -104,7 +92,7 @@ def multi(
         ServingError: With the code of each rule.
     """
     seen: set[str] = set()
-    tasks: list[tuple[Signature, list[str]]] = []
+    tasks: list[tuple[Method, Signature, list[str]]] = []
     model = first_spec(request).name
     for task in request.tasks:
         _check_task(task, model, seen)
@@ -115,25 +103,23 @@ def multi(
                 f"Requested signature not found in model graph: {name}",
                 _INVALID,
             )
-        if task.method_name == CLASSIFY:
-            tasks.append((signature, _check_classify(signature, limits)))
-        elif task.method_name == REGRESS:
-            tasks.append((signature, _check_regress(signature, limits)))
-        else:
+        method = _METHODS.get(task.method_name)
+        if method is None:
             raise ServingError(
                 f"Unsupported signature method_name: {task.method_name}",
                 "UNIMPLEMENTED",
             )
+        tasks.append((method, signature, method.outputs(signature, limits)))
     examples = _examples(request.input, limits)
     if not tasks:
         raise ServingError(
             "Must specify at least one target to fetch or execute.", _INVALID
         )
-    feeds = {signature.feeds["inputs"]: examples for signature, _ in tasks}
+    feeds = {signature.feeds["inputs"]: examples for _, signature, _ in tasks}
     fetches = list(
         {
             signature.fetches[name]: None
-            for signature, names in tasks
+            for _, signature, names in tasks
             for name in names
         }
     )
@@ -141,20 +127,19 @@ def multi(
     found = dict(
         zip(
             fetches,
-            run(tasks[0][0], feeds, fetches, timeout_seconds),
+            run(tasks[0][1], feeds, fetches, timeout_seconds),
             strict=True,
         )
     )
-    for task, (signature, names) in zip(request.tasks, tasks, strict=True):
+    for task, (method, signature, names) in zip(
+        request.tasks, tasks, strict=True
+    ):
         arrays = {name: found[signature.fetches[name]] for name in names}
-        result = response.results.add()
-        if task.method_name == CLASSIFY:
-            result.classification_result.SetInParent()
-            _write_classes(result.classification_result, arrays, len(examples))
-        else:
-            result.regression_result.SetInParent()
-            _write_values(result.regression_result, arrays, len(examples))
-        write_spec(task.model_spec, version, result.model_spec)
+        entry = response.results.add()
+        result = getattr(entry, method.result)
+        result.SetInParent()
+        method.write(result, arrays, len(examples))
+        write_spec(task.model_spec, version, entry.model_spec)
     return len(examples)
 
 
@@ -177,16 +162,6 @@ def _check_task(task: Any, model: str, seen: set[str]) -> None:
     seen.add(name)
 
 
-def _signature(bundle: Bundle, spec: Any) -> Signature:
-    name = spec.signature_name or DEFAULT_SIGNATURE
-    signature = bundle.signature(name)
-    if signature is None:
-        raise ServingError(
-            f"No signature was found with the name: {name}", _INVALID
-        )
-    return signature
-
-
 def write_spec(asked: Any, version: int | None, spec: Any) -> None:
     """Name, resolved signature and resolved version, never a label."""
     spec.name = asked.name
@@ -195,35 +170,14 @@ def write_spec(asked: Any, version: int | None, spec: Any) -> None:
         spec.version.value = version
 
 
-def _check_method(
-    signature: Signature, method: str, kind: str, limits: Limits
-) -> None:
-    found = signature.definition.method_name
-    if limits.check_method_name and found != method:
-        raise ServingError(
-            f"Expected {kind} signature method_name to be {method}. Was: "
-            f"{found}",
-            _INVALID,
-        )
-
-
-def _check_classify(signature: Signature, limits: Limits) -> list[str]:
-    """The outputs to fetch."""
-    _check_method(signature, CLASSIFY, "classification", limits)
-    if len(signature.feeds) != 1:
-        raise ServingError("Expected one input Tensor.", _INVALID)
+def _class_outputs(signature: Signature) -> list[str]:
     if len(signature.fetches) not in (1, 2):
         raise ServingError(
             "Expected one or two output Tensors, found "
             f"{len(signature.fetches)}",
             _INVALID,
         )
-    if "inputs" not in signature.feeds:
-        raise ServingError(
-            "No classification inputs found in SignatureDef: "
-            f"{signature.definition}",
-            _INVALID,
-        )
+    _check_input(signature, "classification")
     names: list[str] = [
         name for name in ("classes", "scores") if name in signature.fetches
     ]
@@ -237,19 +191,10 @@ def _check_classify(signature: Signature, limits: Limits) -> list[str]:
     return names
 
 
-def _check_regress(signature: Signature, limits: Limits) -> list[str]:
-    """The output to fetch."""
-    _check_method(signature, REGRESS, "regression", limits)
-    if len(signature.feeds) != 1:
-        raise ServingError("Expected one input Tensor.", _INVALID)
+def _value_outputs(signature: Signature) -> list[str]:
     if len(signature.fetches) != 1:
         raise ServingError("Expected one output Tensor.", _INVALID)
-    if "inputs" not in signature.feeds:
-        raise ServingError(
-            "No regression inputs found in SignatureDef: "
-            f"{signature.definition}",
-            _INVALID,
-        )
+    _check_input(signature, "regression")
     if "outputs" not in signature.fetches:
         raise ServingError(
             "No regression outputs found in SignatureDef: "
@@ -257,6 +202,14 @@ def _check_regress(signature: Signature, limits: Limits) -> list[str]:
             _INVALID,
         )
     return ["outputs"]
+
+
+def _check_input(signature: Signature, kind: str) -> None:
+    if "inputs" not in signature.feeds:
+        raise ServingError(
+            f"No {kind} inputs found in SignatureDef: {signature.definition}",
+            _INVALID,
+        )
 
 
 def _examples(source: Any, limits: Limits) -> np.ndarray:
@@ -277,25 +230,6 @@ def _examples(source: Any, limits: Limits) -> np.ndarray:
     # Two serialized messages in a row are their merge.
     found[:] = [context + item.SerializeToString() for item in examples]
     return found
-
-
-def _compute(
-    bundle: Bundle,
-    source: Any,
-    signature: Signature,
-    names: list[str],
-    timeout_seconds: float | None,
-    limits: Limits,
-    run_tensors: Any,
-) -> tuple[dict[str, np.ndarray], int]:
-    examples = _examples(source, limits)
-    arrays = (run_tensors or bundle.run_tensors)(
-        signature,
-        {signature.feeds["inputs"]: examples},
-        [signature.fetches[name] for name in names],
-        timeout_seconds,
-    )
-    return dict(zip(names, arrays, strict=True)), len(examples)
 
 
 def _shape(array: np.ndarray) -> str:
@@ -382,3 +316,53 @@ def _write_values(
         )
     for value in values.ravel().tolist():
         result.regressions.add(value=value)
+
+
+@dataclass(frozen=True)
+class Method:
+    """How Classify and Regress differ.
+
+    Attributes:
+        name: The signature's `method_name`.
+        result: Field of an `InferenceResult`.
+        find_outputs: The outputs to fetch, or an error.
+        write: Fills the result from outputs, for so many examples.
+    """
+
+    name: str
+    result: str
+    find_outputs: Callable[[Signature], list[str]]
+    write: Callable[[Any, dict[str, np.ndarray], int], None]
+
+    def outputs(self, signature: Signature, limits: Limits) -> list[str]:
+        """The outputs to fetch.
+
+        Raises:
+            ServingError: If the signature is not one of this method.
+        """
+        found = signature.definition.method_name
+        if limits.check_method_name and found != self.name:
+            kind = self.result.removesuffix("_result")
+            raise ServingError(
+                f"Expected {kind} signature method_name to be {self.name}. "
+                f"Was: {found}",
+                _INVALID,
+            )
+        if len(signature.feeds) != 1:
+            raise ServingError("Expected one input Tensor.", _INVALID)
+        return self.find_outputs(signature)
+
+
+CLASSIFY = Method(
+    "tensorflow/serving/classify",
+    "classification_result",
+    _class_outputs,
+    _write_classes,
+)
+REGRESS = Method(
+    "tensorflow/serving/regress",
+    "regression_result",
+    _value_outputs,
+    _write_values,
+)
+_METHODS = {method.name: method for method in (CLASSIFY, REGRESS)}

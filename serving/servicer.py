@@ -78,7 +78,7 @@ class Servicer:
         """`PredictionService.Classify`."""
         _check_spec(request)
         response = classification_pb2.ClassificationResponse()
-        self._infer(inference.classify, request, response, timeout_seconds)
+        self._infer(inference.CLASSIFY, request, response, timeout_seconds)
         return response
 
     def regress(
@@ -87,12 +87,12 @@ class Servicer:
         """`PredictionService.Regress`."""
         _check_spec(request)
         response = regression_pb2.RegressionResponse()
-        self._infer(inference.regress, request, response, timeout_seconds)
+        self._infer(inference.REGRESS, request, response, timeout_seconds)
         return response
 
     def _infer(
         self,
-        method: Any,
+        method: inference.Method,
         request: Any,
         response: Any,
         timeout_seconds: float | None,
@@ -100,7 +100,8 @@ class Servicer:
         version = self.core.acquire(request.model_spec)
         try:
             model: Any = version.servable
-            count = method(
+            count = inference.infer(
+                method,
                 model.bundle,
                 request,
                 response,

@@ -98,41 +98,32 @@ def _run(
     limits: predict.Limits,
 ) -> None:
     kind = log.WhichOneof("log_type")
+    rest = (None, None, limits)
     if kind == "predict_log":
-        predict.run(
-            bundle,
-            log.predict_log.request,
-            predict_pb2.PredictResponse(),
-            None,
-            None,
-            limits,
-        )
+        request = log.predict_log.request
+        predict.run(bundle, request, predict_pb2.PredictResponse(), *rest)
     elif kind == "classify_log":
-        inference.classify(
+        inference.infer(
+            inference.CLASSIFY,
             bundle,
             log.classify_log.request,
             classification_pb2.ClassificationResponse(),
-            None,
-            None,
-            limits,
+            *rest,
         )
     elif kind == "regress_log":
-        inference.regress(
+        inference.infer(
+            inference.REGRESS,
             bundle,
             log.regress_log.request,
             regression_pb2.RegressionResponse(),
-            None,
-            None,
-            limits,
+            *rest,
         )
     elif kind == "multi_inference_log":
         inference.multi(
             bundle,
             log.multi_inference_log.request,
             inference_pb2.MultiInferenceResponse(),
-            None,
-            None,
-            limits,
+            *rest,
         )
     elif kind is not None:
         field = log.DESCRIPTOR.fields_by_name[kind].number
