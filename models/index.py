@@ -97,11 +97,7 @@ class ScannIndex(tf.Module):
         self, queries: tf.Tensor, seen: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns `(scores, indices)`, each `[batch_size, k]`."""
-        first, found = FIRST_ITEM, []
-        for state, size in zip(self.states, self.sizes, strict=True):
-            found.append(self._search(state, first, size, queries, seen))
-            first += size
-        scores, indices = merge(found, self.k)
+        scores, indices = self.approximate(queries, seen)
         valid = tf.cast(scores > MASKED_SCORE, tf.int32)
         scores, indices = tf.cond(
             tf.reduce_all(tf.reduce_sum(valid, axis=1) >= self.k),
@@ -111,6 +107,16 @@ class ScannIndex(tf.Module):
         # ScaNN's ops tell nothing about their shapes.
         shape = [queries.shape[0], self.k]
         return tf.ensure_shape(scores, shape), tf.ensure_shape(indices, shape)
+
+    def approximate(
+        self, queries: tf.Tensor, seen: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The call without the exact index behind it: lists may be short."""
+        first, found = FIRST_ITEM, []
+        for state, size in zip(self.states, self.sizes, strict=True):
+            found.append(self._search(state, first, size, queries, seen))
+            first += size
+        return merge(found, self.k)
 
     def _search(
         self,

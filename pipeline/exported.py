@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from models import index as search
+from models import rerank
 from pipeline import lookups
 from pipeline.prepare import Prepared
 from serving import signatures
@@ -144,6 +145,8 @@ class Retrieval(tf.Module):
         )
         exact = index if index.is_exact else index.exact
         self.embeddings = exact.embeddings
+        # What follows in a vector are popularities, not what an item is like.
+        self._width = model.candidate_tower.width
         self._model = _Untracked(model)
         self.saved_variables = list(model.variables)
 
@@ -206,12 +209,22 @@ class Retrieval(tf.Module):
         indices = tf.maximum(indices, 1)
         return {"embedding": tower.embed(indices, features, training=False)}
 
+    def directions(self, items: tf.Tensor) -> tf.Tensor:
+        """What items are like, however popular: unit vectors [..., W]."""
+        vectors = tf.gather(self.embeddings, items)[..., : self._width]
+        return tf.math.l2_normalize(vectors, axis=-1)
+
     def _similar(self, inputs: Tensors) -> Tensors:
-        indices = self.inputs.items(inputs["item_id"])
-        queries = tf.math.l2_normalize(
-            tf.gather(self.embeddings, indices), axis=-1
-        )
-        scores, found = self.index(queries, indices[:, tf.newaxis])
+        items = self.inputs.items(inputs["item_id"])
+        mine = self.directions(items)
+        # The index compares by dot product; its list is put in the order of
+        # the cosine.
+        beyond = [[0, 0], [0, self.embeddings.shape[1] - self._width]]
+        _, found = self.index(tf.pad(mine, beyond), items[:, tf.newaxis])
+        cosine = tf.einsum("bd,bkd->bk", mine, self.directions(found))
+        cosine = tf.where(found == 0, search.MASKED_SCORE, cosine)
+        scores, order = tf.math.top_k(cosine, self.index.k)
+        found = tf.gather(found, order, batch_dims=1)
         return {"candidate_ids": self.inputs.ids(found), "scores": scores}
 
 
@@ -292,24 +305,39 @@ class Recommender(tf.Module):
 
     def functions(self) -> Functions:
         """Concrete functions by signature name."""
-        inputs = self.retrieval.inputs
-        specs = inputs.signature() | {
+        specs = self.retrieval.inputs.signature() | {
             "excluded_ids": tf.TensorSpec(
                 [None, None], tf.string, "excluded_ids"
             )
         }
+        diversity = tf.TensorSpec([None], tf.float32, signatures.DIVERSITY)
+        return {
+            signatures.SERVING_DEFAULT: _function(self._recommend, specs),
+            signatures.WITH_DIVERSITY: _function(
+                self._recommend, specs | {signatures.DIVERSITY: diversity}
+            ),
+        }
 
-        def recommend(tensors: Tensors) -> Tensors:
-            query = inputs.encode(tensors)
-            excluded = inputs.items(tensors["excluded_ids"])
-            _, candidates = self.retrieval.search(query, excluded)
-            scores, positions = self.ranking.order(
-                query, candidates, self.num_recommendations
+    def _recommend(self, tensors: Tensors) -> Tensors:
+        inputs = self.retrieval.inputs
+        query = inputs.encode(tensors)
+        excluded = inputs.items(tensors["excluded_ids"])
+        _, candidates = self.retrieval.search(query, excluded)
+        wanted = self.num_recommendations
+        if signatures.DIVERSITY not in tensors:
+            scores, places = self.ranking.order(query, candidates, wanted)
+        else:
+            scores = self.ranking.score(query, candidates)["scores"]
+            places = rerank.diversify(
+                scores,
+                candidates > 0,
+                self.retrieval.directions(candidates),
+                tensors[signatures.DIVERSITY],
+                wanted,
             )
-            items = tf.gather(candidates, positions, batch_dims=1)
-            return {"item_ids": inputs.ids(items), "scores": scores}
-
-        return {signatures.SERVING_DEFAULT: _function(recommend, specs)}
+            scores = tf.gather(scores, places, batch_dims=1)
+        items = tf.gather(candidates, places, batch_dims=1)
+        return {"item_ids": inputs.ids(items), "scores": scores}
 
 
 class _Untracked:

@@ -15,6 +15,10 @@ QUERY_EMBEDDING = "query_embedding"
 CANDIDATE_EMBEDDING = "candidate_embedding"
 SIMILAR_ITEMS = "similar_items"
 SCORE = "score"
+WITH_DIVERSITY = "with_diversity"
+
+# Input of WITH_DIVERSITY, 0 to 1: how much difference counts.
+DIVERSITY = "diversity"
 
 RETRIEVAL = "retrieval"
 RETRIEVAL_EXACT = "retrieval_exact"
@@ -66,6 +70,10 @@ _RETRIEVED = {
     "scores": Tensor("float32", "BK"),
 }
 _CANDIDATES = {"candidate_ids": Tensor("string", "BC")}
+_RECOMMENDED = {
+    "item_ids": Tensor("string", "BN"),
+    "scores": Tensor("float32", "BN"),
+}
 
 _RETRIEVAL_SIGNATURES = {
     SERVING_DEFAULT: Signature(_QUERY, _RETRIEVED, "query"),
@@ -96,12 +104,12 @@ SIGNATURES: dict[str, dict[str, Signature]] = {
         ),
     },
     RECOMMENDER: {
-        SERVING_DEFAULT: Signature(
-            _QUERY | _EXCLUDED,
-            {
-                "item_ids": Tensor("string", "BN"),
-                "scores": Tensor("float32", "BN"),
-            },
+        SERVING_DEFAULT: Signature(_QUERY | _EXCLUDED, _RECOMMENDED, "query"),
+        # Ordered by relevance and difference from the items in front, so the
+        # scores do not descend; a diversity of 0 is the default's order.
+        WITH_DIVERSITY: Signature(
+            _QUERY | _EXCLUDED | {DIVERSITY: Tensor("float32", "B")},
+            _RECOMMENDED,
             "query",
         ),
     },

@@ -43,7 +43,10 @@ SIGNATURES = {
         "serving_default": QUERY | CANDIDATES,
         "score": QUERY | CANDIDATES,
     },
-    "recommender": {"serving_default": QUERY | EXCLUDED},
+    "recommender": {
+        "serving_default": QUERY | EXCLUDED,
+        "with_diversity": QUERY | EXCLUDED | {"diversity": (FLOAT, 1)},
+    },
 }
 CATALOGUE = [f"i{index}" for index in range(20)]
 WIDTH = 8  # Items that retrieval and the fused model return.

@@ -230,6 +230,36 @@ def test_one_fused_call_where_recommender_is_deployed(make):
             assert not client.recommend(Query(), k=2).fused
 
 
+def test_diversity_is_the_fused_models_to_give(make):
+    queries = [Query(diversity=0.3), Query()]
+    with FakeServer(["retrieval", "ranking", "recommender"]) as server:
+        with make(server.target) as client:
+            answers = client.recommend(queries, k=2)
+            assert [answer.degraded for answer in answers] == ["", ""]
+            client.recommend(Query(), k=2)
+        asked = [
+            (signature, inputs) for _, signature, inputs in server.requests
+        ]
+        assert [signature for signature, _ in asked] == [
+            "with_diversity",
+            "serving_default",
+        ]
+        np.testing.assert_allclose(asked[0][1]["diversity"], [0.3, 0.0])
+        with make(server.target, fused="off") as client:
+            answers = client.recommend(queries, k=2)
+    # Two calls cannot: the answer says so, for the query that asked.
+    assert [answer.degraded for answer in answers] == [
+        "diversity unavailable",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.5, float("nan")])
+def test_a_diversity_outside_its_range_is_refused(client, wrong):
+    with pytest.raises(ServingError, match="between 0 and 1"):
+        client.recommend(Query(diversity=wrong))
+
+
 def test_a_missing_fused_model_is_not_asked_for_every_time(client, server):
     for _ in range(3):
         client.recommend(Query())

@@ -310,6 +310,43 @@ def test_a_described_item_gets_the_embedding_that_is_indexed(
     assert not np.allclose(found[1], found[2], atol=1e-3)
 
 
+def test_diversity_changes_the_order_and_none_of_it_does_not(
+    loaded: dict[str, Any], items: list[bytes]
+) -> None:
+    model = loaded["recommender"].signatures
+    inputs = _query([[b"", *items[:3]]], excluded_ids=[[b""]])
+    plain = model["serving_default"](**inputs)
+    ids = plain["item_ids"].numpy()[0].tolist()
+    score = dict(zip(ids, plain["scores"].numpy()[0], strict=True))
+    lists = []
+    for diversity in (0.0, 0.5, 1.0):
+        answer = model["with_diversity"](
+            diversity=tf.constant([diversity]), **inputs
+        )
+        lists.append(answer["item_ids"].numpy()[0].tolist())
+        assert sorted(lists[-1]) == sorted(ids)
+        np.testing.assert_allclose(
+            answer["scores"].numpy()[0],
+            [score[item] for item in lists[-1]],
+            rtol=1e-4,
+            atol=1e-4,
+        )
+    assert lists[0] == ids
+    # The most relevant stays in front; what follows differs from it more.
+    assert lists[1][0] == ids[0]
+    assert lists[2] != ids
+
+
+def test_similar_items_are_in_the_order_of_the_cosine(
+    loaded: dict[str, Any], items: list[bytes]
+) -> None:
+    model = loaded["retrieval"].signatures
+    answer = model["similar_items"](item_id=tf.constant(items[:5]))
+    scores = answer["scores"].numpy()
+    assert (np.diff(scores, axis=1) <= 1e-6).all()
+    assert scores.max() <= 1.0 + 1e-5
+
+
 def test_similar_items_leave_the_item_itself_out(
     loaded: dict[str, Any], items: list[bytes]
 ) -> None:

@@ -133,6 +133,13 @@ def rows(queries: Query | Sequence[Query]) -> tuple[list[Query], bool]:
                 f"Received: {query!r}. Put the id in a list.",
                 "INVALID_ARGUMENT",
             )
+        if not 0.0 <= query.diversity <= 1.0:
+            raise ServingError(
+                "`diversity` must be between 0 and 1. Received: "
+                f"{query.diversity!r} (from Query.diversity). 0 orders by "
+                "relevance alone.",
+                "INVALID_ARGUMENT",
+            )
     return found, one
 
 

@@ -10,13 +10,21 @@ from collections.abc import Sequence
 import numpy as np
 
 from serving import codec
+from serving import signatures as contract
 from serving.client import columns
 from serving.client.query import Query
 from serving.errors import ServingError
 from serving.wire import serving_pb2
 
 _NOT_FEATURES = frozenset(
-    {"user_id", "history", "excluded_ids", "candidate_ids", "item_id"}
+    {
+        "user_id",
+        "history",
+        "excluded_ids",
+        "candidate_ids",
+        "item_id",
+        contract.DIVERSITY,
+    }
 )
 Signatures = dict[str, dict[str, columns.Input]]
 
@@ -89,6 +97,9 @@ def predict_request(
             columns.strings(target, [query.excluded_ids for query in queries])
         elif name == "candidate_ids":
             columns.strings(target, candidates)
+        elif name == contract.DIVERSITY:
+            values = [query.diversity for query in queries]
+            columns.write(target, values, kind, name)
         else:
             values = [query.features.get(name) for query in queries]
             columns.write(target, values, kind, name)

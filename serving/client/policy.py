@@ -24,6 +24,7 @@ from serving import signatures
 from serving.client import calls, channel, fallback, messages, plans, retry
 from serving.client.query import (
     BOTH_UNAVAILABLE,
+    DIVERSITY_UNAVAILABLE,
     RANKING_UNAVAILABLE,
     RETRIEVAL_UNAVAILABLE,
     Items,
@@ -94,6 +95,8 @@ class Policy:
     ) -> calls.Plan:
         began = time.monotonic()
         model, signature = signatures.RECOMMENDER, signatures.SERVING_DEFAULT
+        if any(query.diversity for query in queries):
+            signature = signatures.WITH_DIVERSITY
         response = yield from self.plans.caller.predict(
             model,
             signature,
@@ -176,11 +179,12 @@ class Policy:
                     items.item_ids[:k],
                     items.scores[:k],
                     items.version,
+                    degraded=DIVERSITY_UNAVAILABLE if query.diversity else "",
                     retrieval_ms=retrieval_ms,
                     ranking_ms=items.latency_ms,
                     retries=trace.retries,
                 )
-                for items in ranked
+                for query, items in zip(queries, ranked, strict=True)
             ]
 
     @property

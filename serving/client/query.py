@@ -12,6 +12,7 @@ from typing import Any
 RANKING_UNAVAILABLE = "ranking unavailable"
 RETRIEVAL_UNAVAILABLE = "retrieval unavailable"
 BOTH_UNAVAILABLE = "retrieval and ranking unavailable"
+DIVERSITY_UNAVAILABLE = "diversity unavailable"
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,15 @@ class Query:
         features: User and context features by the model's input names; those
             left out are sent as missing ("", NaN or 0).
         excluded_ids: Items that must not be answered.
+        diversity: 0 to 1, how much the items of a recommendation shall differ
+            from each other; 0 orders by relevance alone. Needs `recommender`.
     """
 
     user_id: str = ""
     history: Sequence[str] = ()
     features: Mapping[str, Any] = field(default_factory=dict)
     excluded_ids: Sequence[str] = ()
+    diversity: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class Recommendations:
         degraded: "" for a whole answer, else what was missing: "ranking
             unavailable" (retrieval's order), "retrieval unavailable" (popular
             items, ranked), "retrieval and ranking unavailable" (popular items
-            as given).
+            as given), "diversity unavailable" (ordered by relevance alone).
         retrieval_ms: Latency of the first stage, retries included.
         ranking_ms: Latency of the second stage, retries included.
         fused: Whether one call to `recommender` gave the answer; its latency
