@@ -117,6 +117,28 @@ class Artefacts:
             )
         return _join(found)
 
+    def recommend(
+        self, queries: Queries, diversity: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and item indices `[Q, N]` of the fused model."""
+        function = self._function(
+            signatures.RECOMMENDER, signatures.WITH_DIVERSITY
+        )
+        found = []
+        for rows in _blocks(len(queries)):
+            answer = function(
+                excluded_ids=tf.fill([len(rows), 1], ""),
+                diversity=tf.fill([len(rows)], diversity),
+                **self._request(function, queries.take(rows)),
+            )
+            found.append(
+                (
+                    answer["scores"].numpy(),
+                    self._indices(answer["item_ids"].numpy()),
+                )
+            )
+        return _join(found)
+
     def rate(self, queries: Queries, candidates: np.ndarray) -> np.ndarray:
         """Predicted ratings `[Q, C]` of candidates, 0 pads."""
         function = self._function(signatures.RANKING, signatures.SCORE)

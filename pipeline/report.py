@@ -5,6 +5,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from pipeline import diversity
+
 _COLUMNS = ("ndcg@10", "recall@10", "recall@100", "mrr")
 _WIDTH = 100
 _DECILES = "popularity_"
@@ -44,6 +46,8 @@ def lines(evaluation: dict[str, Any]) -> list[str]:
             f"predicted ratings: RMSE {ratings['rmse']:.4f} over "
             f"{ratings['interactions']:,} interactions"
         )
+    if evaluation.get("diversity"):
+        found += diversity.sentences(evaluation["diversity"])
     return found + warnings(evaluation)
 
 
