@@ -13,13 +13,15 @@ def count() -> int:
     return 1 if context is None else context.num_replicas_in_sync
 
 
-def gathered(values: tf.Tensor) -> tf.Tensor:
-    """Rows `[n, ...]` of all copies, in one order everywhere."""
+def gathered(indices: tf.Tensor) -> tf.Tensor:
+    """Indices `[n]` of all copies, in one order everywhere."""
     if count() == 1:
-        return values
-    # What comes from a dataset has no device yet, and gathering asks for it.
-    values = tf.identity(values)
-    return tf.distribute.get_replica_context().all_gather(values, axis=0)
+        return indices
+    # The cast also gives what comes from a dataset a device, which gathering
+    # asks for; GPUs keep 32-bit integers in the memory of the host.
+    wide = tf.cast(indices, tf.int64)
+    found = tf.distribute.get_replica_context().all_gather(wide, axis=0)
+    return tf.cast(found, indices.dtype)
 
 
 def total(value: tf.Tensor) -> tf.Tensor:
