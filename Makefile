@@ -17,9 +17,9 @@ SERVING := artifacts/serving
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo prepare train-retrieval index train-ranking \
-	export evaluate publish rollback retrain serve recommend smoke \
-	bench-serving staging-up staging-down k8s-render protos lint typecheck \
-	test test-scale spark-up bench-scale clean
+	distill export ondevice-export evaluate publish rollback retrain serve \
+	recommend smoke bench-serving staging-up staging-down k8s-render protos \
+	lint typecheck test test-scale spark-up bench-scale clean
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / \
@@ -57,7 +57,11 @@ index: setup ## embed the catalogue and build its index
 	$(STEP) $@ $(FORCED)
 train-ranking: setup ## train the model that rescores what was retrieved
 	$(STEP) $@ $(FORCED)
+distill: setup ## train the on-device student on what both stages answer
+	$(STEP) $@ $(FORCED)
 export: setup ## write the SavedModels
+	$(STEP) $@ $(FORCED)
+ondevice-export: setup ## write the student as .tflite bundles
 	$(STEP) $@ $(FORCED)
 evaluate: setup ## measure the exported models against baselines
 	$(STEP) $@ $(FORCED)

@@ -96,6 +96,9 @@ class RetrievalConfig:
             every query; 0 keeps all.
         num_uniform_negatives: Items drawn uniformly from the catalogue and
             added to the in-batch negatives (mixed negative sampling).
+        num_mined_negatives: Items drawn from the nearest neighbours of the
+            batch's targets and added to the negatives; who is near is found
+            anew at the start of every epoch.
         num_hard_negatives: Negatives kept a query, those with the highest
             logits; 0 keeps all.
         remove_accidental_hits: Whether a negative that is the query's own
@@ -155,6 +158,7 @@ class RetrievalConfig:
     full_softmax_below: int = 20_000
     num_in_batch_negatives: int = 0
     num_uniform_negatives: int = 512
+    num_mined_negatives: int = 0
     num_hard_negatives: int = 0
     remove_accidental_hits: bool = True
     logq: bool = True
@@ -193,6 +197,7 @@ class RetrievalConfig:
             "full_softmax_below",
             "num_in_batch_negatives",
             "num_uniform_negatives",
+            "num_mined_negatives",
             "num_hard_negatives",
             "batch_positions",
             "validation_users",
@@ -208,16 +213,16 @@ class RetrievalConfig:
         )
         positives = ("temperature", "learning_rate", "clip_norm")
         check(
-            *_rules(self, counts, lambda value: value >= 1, "at least 1"),
-            *_rules(self, naturals, lambda value: value >= 0, "at least 0"),
-            *_rules(
+            *rules(self, counts, lambda value: value >= 1, "at least 1"),
+            *rules(self, naturals, lambda value: value >= 0, "at least 0"),
+            *rules(
                 self,
                 shares,
                 lambda value: 0 <= value < 1,
                 "at least 0 and below 1",
             ),
-            *_rules(self, positives, lambda value: value > 0, "above 0"),
-            *_rules(
+            *rules(self, positives, lambda value: value > 0, "above 0"),
+            *rules(
                 self,
                 ("weight_decay", "recency_half_life"),
                 lambda value: value >= 0,
@@ -309,12 +314,12 @@ class RankingConfig:
         naturals = ("num_random_negatives", "num_cross_layers", "max_lists")
         unknown = sorted(set(self.features) - set(RANKING_FEATURES))
         check(
-            *_rules(self, counts, lambda value: value >= 1, "at least 1"),
-            *_rules(self, naturals, lambda value: value >= 0, "at least 0"),
-            *_rules(
+            *rules(self, counts, lambda value: value >= 1, "at least 1"),
+            *rules(self, naturals, lambda value: value >= 0, "at least 0"),
+            *rules(
                 self, ("learning_rate",), lambda value: value > 0, "above 0"
             ),
-            *_rules(
+            *rules(
                 self, ("weight_decay",), lambda value: value >= 0, "at least 0"
             ),
             (
@@ -341,7 +346,7 @@ class RankingConfig:
         )
 
 
-def _rules(
+def rules(
     options: object,
     names: Iterable[str],
     holds: Callable[[float], bool],
@@ -356,41 +361,3 @@ def _rules(
         )
         for name in names
     ]
-
-
-@dataclass(frozen=True)
-class StudentConfig:
-    """The on-device model: small, built-in TFLite operations only.
-
-    Attributes:
-        encoder: "bow" a mean weighted by recency, "cnn" a convolution, "rnn"
-            a GRU, "attention" one head over the history.
-        embedding_dim: Width of the item table.
-        history_length: Item indices the model reads.
-        num_recommendations: Items it returns.
-    """
-
-    encoder: Literal["bow", "cnn", "rnn", "attention"] = "bow"
-    embedding_dim: int = 32
-    history_length: int = 10
-    num_recommendations: int = 10
-
-    def __post_init__(self) -> None:
-        check(
-            (
-                self.encoder in ("bow", "cnn", "rnn", "attention"),
-                "`encoder` must be bow, cnn, rnn or attention. Received: "
-                f"{self.encoder!r}.",
-            ),
-            *(
-                (
-                    value >= 1,
-                    f"`{name}` must be at least 1. Received: {value}.",
-                )
-                for name, value in (
-                    ("embedding_dim", self.embedding_dim),
-                    ("history_length", self.history_length),
-                    ("num_recommendations", self.num_recommendations),
-                )
-            ),
-        )

@@ -2,15 +2,14 @@
 
 One item table serves both ends: its rows are gathered for the history and
 dotted with the encoded query. Item features are added to the rows, so what
-ships is one table whether the student is ID-based, feature-based or both. A
-last column holds each item's bias.
+ships is one table whether the student is ID-based, feature-based or both.
 
 Item indices are those of the project: 0 padding, 1 unknown, items from 2.
-Padding may stand anywhere before or after the history; the position of an
-item is counted in real items from the history's end.
+Padding stands before or after the history; the position of an item is counted
+from the history's end.
 
 Shape letters: B batch, L history length, V rows of the table, D embedding
-width, K recommendations.
+width, H summaries of a history, K recommendations.
 """
 
 from collections.abc import Mapping
@@ -19,7 +18,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from models.config import FeatureSpec, StudentConfig, check
+from models.config import FeatureSpec, check
+from models.student_config import StudentConfig
 
 _EXCLUDED = -1e9
 
@@ -70,9 +70,6 @@ class Student(tf.keras.Model):
         )
         if self._ids is not None:
             self._ids.assign(start([num_rows, width]))
-        self._bias = self.add_weight(
-            name="bias", shape=[num_rows], initializer="zeros"
-        )
         self._features = []
         for spec in used:
             column = np.asarray((features or {})[spec.name])
@@ -86,16 +83,34 @@ class Student(tf.keras.Model):
                     ),
                 )
             )
-        self._start = self.add_weight(name="start", shape=[1, width])
-        self._recency = self.add_weight(
-            name="recency", shape=[length + 1, 1], initializer="zeros"
+        heads = 1 if config.encoder == "rnn" else config.num_heads
+        self._start = self.add_weight(
+            name="start", shape=[heads, width], initializer="zeros"
         )
-        self._positions = self.add_weight(
-            name="positions", shape=[length + 1, width], initializer="zeros"
+        self._prior = self.add_weight(
+            name="prior",
+            shape=[heads, 1],
+            initializer=tf.keras.initializers.Constant(-2.0),
+        )
+        self._recency = self.add_weight(
+            name="recency",
+            shape=[length, heads],
+            initializer=tf.keras.initializers.Constant(
+                _half_lives(length, heads)
+            ),
         )
         dense = tf.keras.layers.Dense
-        self._hidden = dense(width, "relu", name="hidden")
+        self._mix = dense(
+            width,
+            use_bias=False,
+            name="mix",
+            kernel_initializer=tf.keras.initializers.Constant(
+                np.tile(np.eye(width), [heads, 1]) / heads
+            ),
+        )
+        self._hidden = dense(config.hidden_units, "relu", name="hidden")
         self._out = dense(width, kernel_initializer="zeros", name="out")
+        self._dropout = tf.keras.layers.Dropout(config.dropout)
         self._layers_of_encoder: dict[str, Any] = {}
         if config.encoder == "cnn":
             self._layers_of_encoder["kernel"] = dense(width, "relu")
@@ -103,11 +118,12 @@ class Student(tf.keras.Model):
             self._layers_of_encoder["gates"] = dense(2 * width, "sigmoid")
             self._layers_of_encoder["candidate"] = dense(width, "tanh")
         elif config.encoder == "attention":
-            for name in ("query", "key"):
-                self._layers_of_encoder[name] = dense(width, use_bias=False)
+            self._layers_of_encoder["query"] = dense(
+                heads * width, use_bias=False
+            )
 
     def table(self) -> tf.Tensor:
-        """Rows of all items, the last column their bias: [V, D + 1]."""
+        """Rows of all items: [V, D]."""
         rows = tf.zeros([self.num_rows, self.config.embedding_dim])
         if self._ids is not None:
             rows += self._ids
@@ -117,59 +133,88 @@ class Student(tf.keras.Model):
                 tf.gather(embeddings, values) * present, axis=1
             )
             rows += total / tf.maximum(tf.reduce_sum(present, axis=1), 1.0)
-        return tf.concat([rows, self._bias[:, None]], axis=1)
+        return rows
 
-    def call(self, history: tf.Tensor) -> tf.Tensor:
+    def call(self, history: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Scores of every row for int32 [B, L] histories: [B, V]."""
         table = self.table()
-        embedded = tf.gather(table[:, :-1], history)
-        return tf.matmul(
-            self.encode(history, embedded), table, transpose_b=True
-        )
+        queries = self.query(history, table, training)
+        return tf.matmul(queries, table, transpose_b=True)
 
-    def encode(self, history: tf.Tensor, embedded: tf.Tensor) -> tf.Tensor:
-        """Queries [B, D + 1] of histories [B, L] embedded as [B, L, D]."""
-        length = self.config.history_length
+    def query(
+        self, history: tf.Tensor, table: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
+        """Queries [B, D] of int32 [B, L] histories over rows [V, D]."""
+        return self.encode(history, tf.gather(table, history), training)
+
+    def encode(
+        self,
+        history: tf.Tensor,
+        embedded: tf.Tensor,
+        training: bool = False,
+        scale: np.ndarray | None = None,
+    ) -> tf.Tensor:
+        """Queries [B, D] of histories [B, L] embedded as [B, L, D].
+
+        Args:
+            history: Item indices.
+            embedded: Their rows.
+            training: Whether activations are dropped.
+            scale: float32 [D] that the last layer takes in: a product after
+                it would be merged into the table by the converter.
+        """
+        positions = np.arange(1, self.config.history_length + 1)
+        positions = positions.astype(np.float32)
         mask = tf.cast(tf.not_equal(history, 0), tf.float32)
-        # A product with a triangle counts from the end; cumulative sums are
-        # not in every TFLite runtime.
-        triangle = np.tril(np.ones([length, length], np.float32))
-        place = tf.cast(tf.matmul(mask, triangle), tf.int32)
-        present = mask[..., None]
-        embedded = embedded * present
-        any_item = tf.reduce_max(mask, axis=1, keepdims=True)
-        state = self._encoded(embedded, place, present)
-        state += (1.0 - any_item) * self._start
-        state += self._out(self._hidden(state))
-        return tf.concat([state, tf.ones_like(state[:, :1])], axis=1)
+        # Cumulative sums are not in every TFLite runtime. Padding gets place
+        # 0 on whichever side it is.
+        end = tf.reduce_max(mask * positions, axis=1, keepdims=True) + 1.0
+        place = tf.cast((end - positions) * mask, tf.int32)
+        embedded = self._dropout(embedded, training=training)
+        state = self._summary(embedded, place, mask[..., None])
+        hidden = self._dropout(self._hidden(state), training=training)
+        if scale is None:
+            return self._mix(state) + self._out(hidden)
+        out = tf.matmul(hidden, self._out.kernel * scale)
+        out += self._out.bias * scale
+        return tf.matmul(state, self._mix.kernel * scale) + out
 
-    def _encoded(
+    def _summary(
         self, embedded: tf.Tensor, place: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
+        """Weighted means of the history side by side: [B, H * D]."""
         layers, encoder = self._layers_of_encoder, self.config.encoder
         if encoder == "rnn":
             return self._recurrent(embedded, present)
-        logits = tf.gather(self._recency, place)
+        # Row 0 weighs padding.
+        weighed = tf.concat(
+            [tf.zeros_like(self._recency[:1]), _weight(self._recency)], axis=0
+        )
+        weights = tf.gather(weighed, place)
         if encoder == "cnn":
+            embedded *= present
             before = tf.pad(embedded, [[0, 0], [1, 0], [0, 0]])[:, :-1]
             embedded += layers["kernel"](tf.concat([before, embedded], -1))
         elif encoder == "attention":
-            placed = embedded + tf.gather(self._positions, place)
-            newest = tf.cast(tf.equal(place, 1), tf.float32)[..., None]
-            query = tf.reduce_sum(placed * newest * present, 1, keepdims=True)
-            logits += tf.reduce_sum(
-                layers["query"](query) * layers["key"](placed),
-                axis=2,
-                keepdims=True,
-            ) / float(np.sqrt(self.config.embedding_dim))
-        weights = present * tf.exp(tf.minimum(logits, 20.0))
-        total = tf.reduce_sum(weights, axis=1)
-        return tf.reduce_sum(weights * embedded, axis=1) / (total + 1e-6)
+            newest = tf.cast(tf.equal(place, 1), tf.float32)[:, None]
+            query = layers["query"](tf.matmul(newest, embedded)[:, 0])
+            query = tf.reshape(query, [-1, *self._start.shape])
+            affinity = tf.matmul(embedded, query, transpose_b=True)
+            weights *= _weight(affinity)
+        weights = tf.transpose(weights, [0, 2, 1])
+        # An item that every history starts with: all there is in an empty
+        # one, and less and less of a longer one.
+        prior = _weight(self._prior)
+        total = tf.reduce_sum(weights, axis=2, keepdims=True) + prior
+        summary = tf.matmul(weights, embedded) + self._start * prior
+        return tf.reshape(
+            summary / total, [-1, self._start.shape.num_elements()]
+        )
 
     def _recurrent(self, embedded: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
         """A GRU unrolled by hand: a fused one keeps state between calls."""
         layers, width = self._layers_of_encoder, self.config.embedding_dim
-        state = tf.zeros_like(embedded[:, 0])
+        state = tf.zeros_like(embedded[:, 0]) + self._start
         for step in range(self.config.history_length):
             item, real = embedded[:, step], present[:, step]
             gates = layers["gates"](tf.concat([item, state], 1))
@@ -180,8 +225,23 @@ class Student(tf.keras.Model):
         return state
 
 
+def _weight(logits: tf.Tensor) -> tf.Tensor:
+    return tf.exp(tf.minimum(logits, 20.0))
+
+
+def _half_lives(length: int, heads: int) -> np.ndarray:
+    """Logits of decays: the first head is the plain mean, the last the end.
+
+    Half-lives halve from head to head down to a third of an item.
+    """
+    lives = np.geomspace(0.3 * 4.0 ** (heads - 1), 0.3, heads)
+    rates = np.log(2) / lives
+    rates[0] *= heads == 1
+    return -np.arange(length)[:, None] * rates
+
+
 def quantise(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """int8 [V, D + 1] and a scale per column, which the query absorbs."""
+    """int8 [V, D] and a scale per column, which the query absorbs."""
     scale = np.maximum(np.abs(table).max(axis=0), 1e-8) / 127.0
     return np.round(table / scale).astype(np.int8), scale.astype(np.float32)
 
@@ -194,35 +254,59 @@ def recommend(
 ) -> dict[str, tf.Tensor]:
     """What ships, for one int32 [L] history.
 
+    The best K are looked for in two stages: items are dealt to groups, the K
+    groups with the highest maxima hold the best K items, and only those
+    groups' items are sorted.
+
     Args:
         student: Encodes; its table is replaced by `stored`.
-        stored: The table, [V, D + 1] in float32 or int8.
-        scale: float32 [D + 1] to multiply its columns with.
+        stored: The table, [V, D] in float32 or int8.
+        scale: float32 [D] to multiply its columns with.
         history: Item indices; those outside the table count as unknown.
 
     Returns:
         `ids` int32 [K], best first and 0 where the catalogue is exhausted,
         and `scores` float32 [K]. Nothing of the history is among them.
     """
-    rows, columns = stored.shape
+    rows, count = len(stored), student.config.num_recommendations
     known = tf.logical_and(history >= 0, history < rows)
     history = tf.where(known, history, 1)
-    # Always 0, but not for a converter, which would otherwise fold the cast
-    # and store the table in float32.
-    zero = tf.minimum(history[0], 0)
-    table = tf.slice(tf.constant(stored), tf.stack([zero, 0]), [rows, columns])
-    embedded = tf.cast(tf.gather(tf.constant(stored), history), tf.float32)
-    query = student.encode(history[None], (embedded * scale)[None, :, :-1])
-    scores = tf.matmul(
-        query * scale, tf.cast(table, tf.float32), transpose_b=True
-    )[0]
-    count = student.config.num_recommendations
-    # Enough that the best K remain when all of the history is among them.
-    wide = min(rows, count + student.config.history_length + 2)
-    scores, ids = tf.math.top_k(scores, wide)
-    hits = tf.cast(tf.equal(ids[:, None], history[None]), tf.float32)
-    excluded = tf.logical_or(tf.reduce_max(hits, axis=1) > 0.0, ids < 2)
-    scores = tf.where(excluded, _EXCLUDED, scores)
-    ids = tf.where(excluded, 0, ids)
-    scores, order = tf.math.top_k(scores, count)
-    return {"ids": tf.gather(ids, order), "scores": scores}
+    in_group, num_groups = _groups(rows, count)
+    filled = in_group * num_groups
+    stored = np.pad(stored, [(0, filled - rows), (0, 0)])
+    embedded = tf.gather(tf.constant(stored), history)
+    if stored.dtype == np.int8:
+        embedded = tf.cast(embedded, tf.float32) * scale
+    query = student.encode(history[None], embedded[None], scale=scale)
+    # In float32, whole numbers where the table is int8: the converter makes
+    # them int8 again, with a scale of 1, and multiplies in int8.
+    scores = tf.matmul(query, tf.constant(stored, tf.float32), transpose_b=True)
+    never = [0, 1, *range(rows, filled)]
+    hidden = tf.concat([history, tf.constant(never)], axis=0)
+    scores += tf.scatter_nd(
+        hidden[:, None], tf.fill([hidden.shape[0]], _EXCLUDED), [filled]
+    )
+    ids = None
+    if in_group > 1:
+        best = tf.nn.max_pool2d(
+            tf.reshape(scores, [1, in_group, 1, num_groups]),
+            (in_group, 1),
+            (1, 1),
+            "VALID",
+        )
+        _, group = tf.math.top_k(tf.reshape(best, [num_groups]), count)
+        members = np.arange(in_group, dtype=np.int32) * num_groups
+        ids = tf.reshape(group[:, None] + members, [count * in_group])
+        scores = tf.gather(tf.reshape(scores, [filled]), ids)
+    scores, order = tf.math.top_k(tf.reshape(scores, [-1]), count)
+    found = order if ids is None else tf.gather(ids, order)
+    # Exhausted places: what is hidden is far below any score.
+    found = tf.where(scores > _EXCLUDED / 2, found, 0)
+    return {"ids": found, "scores": scores}
+
+
+def _groups(rows: int, count: int) -> tuple[int, int]:
+    """Items in a group and groups, so that both sorts are short."""
+    in_group = max(1, round((rows / count) ** 0.5))
+    num_groups = -(-rows // in_group)
+    return (in_group, num_groups) if num_groups > 2 * count else (1, rows)

@@ -24,6 +24,7 @@ from models.config import (
     RetrievalConfig,
     check,
 )
+from models.student_config import StudentConfig
 from pipeline.schema import PrepareConfig, SourceConfig
 
 
@@ -82,6 +83,8 @@ class EvaluateConfig:
             reproduces tutorials only and is labelled so.
         bootstrap_samples: Resamples behind each confidence interval.
         num_users: Users drawn for the evaluation, 0 for all.
+        diversity: Settings of the fused model's diversity whose cost is
+            reported; [] reports none.
     """
 
     part: Literal["validation", "test"] = "test"
@@ -89,6 +92,7 @@ class EvaluateConfig:
     seen: Literal["excluded", "included"] = "excluded"
     bootstrap_samples: int = 1000
     num_users: int = 0
+    diversity: tuple[float, ...] = (0.3,)
 
     def __post_init__(self) -> None:
         check(
@@ -101,6 +105,11 @@ class EvaluateConfig:
                 self.num_users >= 0,
                 f"`num_users` must not be negative. Received: "
                 f"{self.num_users}.",
+            ),
+            (
+                all(0.0 < value <= 1.0 for value in self.diversity),
+                "`diversity` must be above 0 and at most 1. Received: "
+                f"{list(self.diversity)}.",
             ),
         )
 
@@ -143,6 +152,7 @@ class Config:
         retrieval: The two-tower model.
         index: Its nearest-neighbour index.
         ranking: The model that rescores what was retrieved.
+        student: The on-device model that the other two teach.
         evaluate: How the exported models are measured.
         publish: The gate in front of a release.
     """
@@ -155,6 +165,7 @@ class Config:
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
     index: IndexConfig = field(default_factory=IndexConfig)
     ranking: RankingConfig = field(default_factory=RankingConfig)
+    student: StudentConfig = field(default_factory=StudentConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     publish: PublishConfig = field(default_factory=PublishConfig)
 

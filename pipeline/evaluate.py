@@ -9,6 +9,8 @@ the step's directory, `evaluation.json`:
     baselines    settings chosen on validation
     index        what approximate search loses against exact search
     ratings      root mean squared error where there are ratings
+    ondevice     the student: size, latency and quality of each precision
+    diversity    what diversity on request costs and gives
     sanity       collapse of lists and embeddings, shuffled targets
 """
 
@@ -22,9 +24,11 @@ import numpy as np
 from pipeline import (
     artefacts,
     baselines,
+    diversity,
     index,
     manifest,
     metrics,
+    ondevice_evaluate,
     publish,
     queries,
     scoreboard,
@@ -45,6 +49,7 @@ def run(
     exports: Path,
     index_directory: Path,
     directory: Path,
+    ondevice: Path | None = None,
 ) -> dict[str, Any]:
     """Evaluates and writes `evaluation.json`.
 
@@ -54,6 +59,8 @@ def run(
         exports: Directory of the export step.
         index_directory: Directory of the index step.
         directory: Where to write.
+        ondevice: Directory of the ondevice-export step; None leaves the
+            student out.
 
     Returns:
         What was written.
@@ -76,6 +83,7 @@ def run(
                 signatures.RETRIEVAL,
                 signatures.RETRIEVAL_EXACT,
                 signatures.RANKING,
+                signatures.RECOMMENDER,
             )
         },
         prepared,
@@ -95,6 +103,13 @@ def run(
             baseline, asked.histories, max(CUTOFFS), config.seed, options.seen
         )
     board = Board(asked, prepared, options.bootstrap_samples, config.seed)
+    student: dict[str, Any] | None = None
+    # A student never recommends what is in the history.
+    if ondevice is not None and options.seen == "excluded":
+        student, rows = ondevice_evaluate.run(
+            config, ondevice, asked, board, answers["two_stage"]
+        )
+        answers |= rows
     result = {
         "dataset": config.name,
         "split": prepared.split,
@@ -115,6 +130,16 @@ def run(
         "baselines": chosen,
         "index": _index_loss(answers, index_directory),
         "ratings": _ratings(config, bundle, prepared),
+        "ondevice": student,
+        "diversity": diversity.measure(
+            bundle,
+            asked,
+            embeddings[:, : config.retrieval.embedding_dim],
+            options.diversity,
+        )
+        # The fused model never recommends what is in the history.
+        if options.diversity and options.seen == "excluded"
+        else None,
         "sanity": board.sanity(answers, embeddings),
         "seconds": round(time.monotonic() - started, 1),
     }

@@ -5,53 +5,17 @@ of these, `config.json`. The folder is staged beside its target and renamed.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from models import student as students
 from models.config import check
 from models.student import Student
 from pipeline import manifest
+from pipeline.ondevice_convert import Precision, convert
 from serving import ondevice
-
-Precision = Literal["float32", "float16", "int8"]
-
-
-def convert(student: Student, precision: Precision = "int8") -> bytes:
-    """The student as a .tflite file of built-in operations.
-
-    Args:
-        student: Called at least once, so that its layers are built.
-        precision: Of the item table; scores are float32 always.
-    """
-    table = student.table().numpy()
-    scale = np.ones(table.shape[1], np.float32)
-    if precision == "int8":
-        table, scale = students.quantise(table)
-    length = student.config.history_length
-
-    @tf.function(
-        input_signature=[tf.TensorSpec([length], tf.int32, name="history")]
-    )
-    def serve(history: tf.Tensor) -> dict[str, tf.Tensor]:
-        return students.recommend(student, table, scale, history)
-
-    module = tf.Module()
-    module.student, module.serve = student, serve
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [serve.get_concrete_function()], module
-    )
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    if precision == "float16":
-        # TFLite gathers no float16 rows: the converter stores the table so
-        # and widens it when the model is loaded.
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.target_spec.supported_types = [tf.float16]
-    return bytes(converter.convert())
 
 
 def write(
@@ -60,6 +24,9 @@ def write(
     titles: Sequence[str],
     directory: Path,
     precision: Precision = "int8",
+    counts: Sequence[int] = (),
+    features: Mapping[str, Sequence[Sequence[str]]] | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> str:
     """Writes the bundle and replays it; returns the bundle id.
 
@@ -69,6 +36,9 @@ def write(
         titles: Likewise.
         directory: Where the bundle will stand; must not exist.
         precision: Of the item table.
+        counts: Train interactions of each row; empty leaves them out.
+        features: Words of each row by item column.
+        facts: Added to `config.json`.
     """
     check(
         (
@@ -88,9 +58,15 @@ def write(
     (staging / ondevice.MODEL).write_bytes(convert(student, precision))
     manifest.write_json(
         staging / ondevice.VOCABULARY,
-        {"ids": list(ids), "titles": list(titles)},
+        {
+            "ids": list(ids),
+            "titles": list(titles),
+            "counts": [int(count) for count in counts],
+            "features": dict(features or {}),
+        },
     )
-    _seal(staging, student, precision, (ondevice.MODEL, ondevice.VOCABULARY))
+    described = _describe(student, precision) | dict(facts or {})
+    _seal(staging, described, (ondevice.MODEL, ondevice.VOCABULARY))
     bundle = ondevice.OnDevice(staging)
     cases = []
     for history in _golden(student):
@@ -102,29 +78,53 @@ def write(
                 "scores": [float(score) for score in scores],
             }
         )
-    manifest.write_json(staging / ondevice.GOLDEN, {"cases": cases})
+    # int8 products round differently on other processors.
+    share = 0.02 if precision == "int8" else 1e-4
+    largest = max(
+        (
+            abs(score)
+            for case in cases
+            for item, score in zip(case["ids"], case["scores"], strict=True)
+            if item
+        ),
+        default=0.0,
+    )
+    manifest.write_json(
+        staging / ondevice.GOLDEN,
+        {"tolerance": share * max(largest, 1e-3), "cases": cases},
+    )
     bundle_id = _seal(
         staging,
-        student,
-        precision,
+        described,
         (ondevice.MODEL, ondevice.VOCABULARY, ondevice.GOLDEN),
     )
     manifest.replace(staging, directory)
     return bundle_id
 
 
+def _describe(student: Student, precision: Precision) -> dict[str, Any]:
+    options = student.config
+    return {
+        "precision": precision,
+        "encoder": options.encoder,
+        "embedding_dim": options.embedding_dim,
+        "history_length": options.history_length,
+        "num_recommendations": options.num_recommendations,
+        "num_items": student.num_rows - 2,
+        "item_id": options.item_id,
+        "item_features": list(options.item_features),
+        "padding": "left",
+    }
+
+
 def _seal(
-    directory: Path, student: Student, precision: str, names: tuple[str, ...]
+    directory: Path, described: dict[str, Any], names: tuple[str, ...]
 ) -> str:
     files = {name: manifest.file_digest(directory / name) for name in names}
     bundle_id = manifest.digest(files)[:16]
     config: dict[str, Any] = {
         "bundle_id": bundle_id,
-        "precision": precision,
-        "encoder": student.config.encoder,
-        "history_length": student.config.history_length,
-        "num_recommendations": student.config.num_recommendations,
-        "padding": "left",
+        **described,
         "model_bytes": (directory / ondevice.MODEL).stat().st_size,
         "files": files,
     }

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline import catalogue, manifest
+from pipeline import catalogue, manifest, ondevice_release
 from pipeline.config import Config, PublishConfig
 from serving import signatures, versions
 
@@ -60,11 +60,13 @@ def gate(evaluation: dict[str, Any], config: PublishConfig) -> list[str]:
                 f"`publish.must_beat` names {name!r}, which was not "
                 f"evaluated. Evaluated: {', '.join(rows)}."
             )
-        elif not ours > rows[name][metric]:
-            reasons.append(
-                f"two_stage must exceed {name} in {metric}: {ours:.4f} is "
-                f"not above {rows[name][metric]:.4f}."
-            )
+            continue
+        reasons += [
+            f"{model} must exceed {name} in {metric}: "
+            f"{rows[model][metric]:.4f} is not above {rows[name][metric]:.4f}."
+            for model in ("two_stage", "student")
+            if model in rows and not rows[model][metric] > rows[name][metric]
+        ]
     for difference in evaluation.get("differences", ()):
         if (
             difference["against"] == "live"
@@ -80,13 +82,20 @@ def gate(evaluation: dict[str, Any], config: PublishConfig) -> list[str]:
     return reasons
 
 
-def run(config: Config, exports: Path, evaluation: Path) -> tuple[int, bool]:
+def run(
+    config: Config,
+    exports: Path,
+    evaluation: Path,
+    ondevice: Path | None = None,
+) -> tuple[int, bool]:
     """Publishes an evaluated bundle if the gate accepts it.
 
     Args:
         config: Names the serving directory and the gate's rules.
         exports: Directory of the export step.
         evaluation: The evaluation.json made from exactly those exports.
+        ondevice: Directory of the ondevice-export step; None releases the
+            server models alone.
 
     Returns:
         The live version, and whether it is new: a bundle that is live
@@ -104,6 +113,10 @@ def run(config: Config, exports: Path, evaluation: Path) -> tuple[int, bool]:
             f"{results['bundle_id']}, staged is {bundle_id}. Run evaluate "
             "again."
         )
+    student = None
+    if ondevice is not None and results.get("ondevice"):
+        student = results["ondevice"]["bundle_id"]
+        reasons += ondevice_release.obstacles(results, ondevice)
     manifest.write_json(
         evaluation.parent / GATE,
         {
@@ -117,18 +130,29 @@ def run(config: Config, exports: Path, evaluation: Path) -> tuple[int, bool]:
     serving = config.serving_directory
     with _lock(serving):
         history = releases(serving)
-        if live_bundle(serving) == bundle_id:
+        if live_bundle(serving) == bundle_id and student in (
+            None,
+            ondevice_release.bundle_id(
+                serving / ondevice_release.NAME / str(history[0])
+            ),
+        ):
             return history[0], False
         version = 1 + max(
             (
                 number
-                for name in signatures.BUNDLE
+                for name in (*signatures.BUNDLE, ondevice_release.NAME)
                 for number in versions.list_versions(serving / name)
             ),
             default=0,
         )
         for name in signatures.BUNDLE:
             _place(exports / name, serving / name, version)
+        if ondevice is not None and student is not None:
+            ondevice_release.place(
+                ondevice,
+                results,
+                serving / ondevice_release.NAME / str(version),
+            )
         history = [version, *history]
         if config.publish.keep_versions:
             history = history[: config.publish.keep_versions]
@@ -226,6 +250,7 @@ def _place(source: Path, model: Path, version: int) -> None:
 
 
 def _prune(serving: Path, kept: list[int]) -> None:
+    ondevice_release.prune(serving, kept)
     for name in signatures.BUNDLE:
         for number in versions.list_versions(serving / name):
             if number not in kept:

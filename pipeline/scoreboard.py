@@ -104,6 +104,10 @@ class Board:
         ]
         if "live" in values:
             pairs.append(("two_stage", "live"))
+        if "student" in values:
+            pairs += [("student", "two_stage"), ("student", best)]
+        if "student_undistilled" in values:
+            pairs.append(("student", "student_undistilled"))
         return [
             {
                 "model": model,

@@ -1,8 +1,8 @@
 """The steps of a run, in order, each skipped when nothing it needs changed.
 
-`prepare → train-retrieval → index → train-ranking → export → evaluate →
-publish`. Each function brings its step up to date and returns the step's
-directory; a step asks the ones before it first, so any can be called alone.
+`prepare → train-retrieval → index → train-ranking → distill → export →
+ondevice-export → evaluate → publish`. Each function brings its step up to
+date, after those before it, and returns its directory.
 """
 
 import glob
@@ -34,8 +34,7 @@ class Run:
         config: The run's options.
         force: Whether steps run even when they are up to date.
         progress: Receives one line at every start, end and skip of a step.
-        workers: The processes that train retrieval together; None for this
-            one alone.
+        workers: Processes that train retrieval; None for this one alone.
     """
 
     def __init__(
@@ -205,6 +204,24 @@ class Run:
             work,
         )
 
+    def distill(self) -> Path:
+        """Trains the on-device student on what both stages answer."""
+        ranking = self.train_ranking()
+
+        def work(directory: Path) -> None:
+            from pipeline import distill
+
+            distill.run(
+                self.config, self._load(), ranking, directory, self._progress
+            )
+
+        return self._step(
+            "distill",
+            "pipeline.distill",
+            self._sections("student") | _after(ranking),
+            work,
+        )
+
     def export(self) -> Path:
         """Writes the SavedModels that ship."""
         before = {
@@ -225,11 +242,26 @@ class Run:
             "export", "pipeline.export", _after(*before.values()), work
         )
 
+    def ondevice_export(self) -> Path:
+        """Writes the student as .tflite bundles."""
+        distilled, exports = self.distill(), self.export()
+
+        def work(directory: Path) -> None:
+            from pipeline import ondevice_export
+
+            ondevice_export.run(
+                self.config, self._load(), distilled, exports, directory
+            )
+
+        inputs, module = _after(distilled, exports), "pipeline.ondevice_export"
+        return self._step("ondevice-export", module, inputs, work)
+
     def evaluate(self) -> Path:
         """Measures the exported models; writes evaluation.json."""
         from pipeline import publish
 
         exports, index = self.export(), self.index()
+        ondevice = self.ondevice_export()
         directory = self.config.run_directory / "evaluate"
         live = publish.live_bundle(self.config.serving_directory)
         if live == publish.read_bundle_id(exports / signatures.BUNDLE[0]):
@@ -240,12 +272,16 @@ class Run:
         def work(directory: Path) -> None:
             from pipeline import evaluate
 
-            evaluate.run(self.config, self._load(), exports, index, directory)
+            evaluate.run(
+                self.config, self._load(), exports, index, directory, ondevice
+            )
 
         directory = self._step(
             "evaluate",
             "pipeline.evaluate",
-            self._sections("evaluate") | {"live": live} | _after(exports),
+            self._sections("evaluate")
+            | {"live": live}
+            | _after(exports, ondevice),
             work,
         )
         # The one file people and scripts read stands at a short path.
@@ -260,9 +296,11 @@ class Run:
         """
         from pipeline import publish
 
-        exports = self.export()
+        exports, ondevice = self.export(), self.ondevice_export()
         self.evaluate()
-        version, is_new = publish.run(self.config, exports, self.evaluation)
+        version, is_new = publish.run(
+            self.config, exports, self.evaluation, ondevice
+        )
         self._progress(
             f"publish: accepted, version {version} is live"
             if is_new

@@ -33,6 +33,7 @@ def movielens_100k(data_directory: Path) -> Path:
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> "Run":
     """A run on a tiny sample with every step up to the evaluation done."""
+    from models.student_config import StudentConfig
     from pipeline.config import Config, IndexConfig
     from pipeline.schema import PrepareConfig, SourceConfig
     from pipeline.steps import Run
@@ -54,6 +55,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> "Run":
         ),
         index=IndexConfig(num_candidates=30),
         ranking=models_config.RankingConfig(epochs=3),
+        student=StudentConfig(embedding_dim=8, history_length=10, epochs=2),
     )
     run = Run(config)
     run.evaluate()

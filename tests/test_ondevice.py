@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import models  # noqa: F401  (selects Keras 2)
-from models.config import ConfigError, FeatureSpec, StudentConfig
+from models.config import ConfigError, FeatureSpec
 from models.student import Student
+from models.student_config import StudentConfig
 from pipeline import ondevice_bundle
 from serving import ondevice
 from serving.errors import ServingError

@@ -16,7 +16,15 @@ from pipeline.config import EvaluateConfig, PublishConfig
 from pipeline.steps import Run
 
 ROOT = Path(__file__).resolve().parent.parent
-STEPS = ("prepare", "train-retrieval", "index", "train-ranking", "export")
+STEPS = (
+    "prepare",
+    "train-retrieval",
+    "index",
+    "train-ranking",
+    "distill",
+    "export",
+    "ondevice-export",
+)
 
 
 def _copy_of(run: Run, folder: Path) -> Run:
@@ -52,7 +60,13 @@ def test_a_changed_section_reruns_its_step_and_those_after(
         ranking=RankingConfig(epochs=1, predict_ratings=False, max_lists=64),
     )
     ran = [line.split(":")[0] for line in lines if line.endswith("running")]
-    assert ran == ["train-ranking", "export", "evaluate"]
+    assert ran == [
+        "train-ranking",
+        "export",
+        "distill",
+        "ondevice-export",
+        "evaluate",
+    ]
     assert manifest.read(run.config.run_directory / "index") == before
 
 
