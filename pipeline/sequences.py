@@ -8,6 +8,7 @@ hold a bounded number of interactions, so that readers need little memory.
 Shapes: `num_users`, and `num_events` interactions of all users end to end.
 """
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -214,6 +215,8 @@ class File:
 
     def __init__(self, directory: Path) -> None:
         self._file = pq.ParquetFile(Path(directory) / FILE)
+        # A training that ends may still read ahead when the next one starts.
+        self._lock = threading.Lock()
         # Ratings and ids are not what training reads.
         self._columns = [
             name
@@ -231,7 +234,9 @@ class File:
 
     def read(self, groups: list[int]) -> Sequences:
         """Sequences of some row groups, end to end."""
-        return _sequences(self._file.read_row_groups(groups, self._columns))
+        with self._lock:
+            table = self._file.read_row_groups(groups, self._columns)
+        return _sequences(table)
 
 
 def _starts(sizes: list[int]) -> np.ndarray:
