@@ -90,6 +90,8 @@ def mixture_probabilities(
     num_in_batch: int | tf.Tensor,
     num_uniform: int,
     num_items: int,
+    num_mined: int = 0,
+    mined: tf.Tensor | float = 0.0,
 ) -> tf.Tensor:
     """Chance of an item to be a given slot of mixed negatives.
 
@@ -98,14 +100,17 @@ def mixture_probabilities(
         num_in_batch: Slots filled with targets of the batch.
         num_uniform: Slots filled uniformly from the catalogue.
         num_items: Catalogue size.
+        num_mined: Slots filled with neighbours of targets.
+        mined: Chance of the item to be such a neighbour.
 
     Returns:
         As `probabilities`.
     """
     in_batch = tf.cast(num_in_batch, tf.float32)
-    total = in_batch + float(num_uniform)
+    total = in_batch + float(num_uniform) + float(num_mined)
     uniform = float(num_uniform) / float(num_items)
-    return (in_batch * probabilities + uniform) / total
+    expected = in_batch * probabilities + uniform + float(num_mined) * mined
+    return expected / total
 
 
 def listwise_softmax(

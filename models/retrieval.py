@@ -18,6 +18,7 @@ import tensorflow_recommenders as tfrs
 from models import losses, replicas
 from models.config import FeatureSpec, RetrievalConfig
 from models.features import FIRST_ITEM
+from models.mining import Mined
 from models.towers import CandidateInputs, CandidateTower, QueryTower
 
 
@@ -65,8 +66,12 @@ class RetrievalModel(tfrs.Model):
         # Called at the end of a training step, inside its graph.
         self.after_step: Callable[[], None] | None = None
         self.loss_mean = tf.keras.metrics.Mean(name="loss")
-        self._probabilities = tf.constant(
-            counts / max(counts.sum(), 1), tf.float32
+        probabilities = counts / max(counts.sum(), 1)
+        self._probabilities = tf.constant(probabilities, tf.float32)
+        self._mined = (
+            Mined(probabilities)
+            if config.num_mined_negatives and not self.is_full
+            else None
         )
 
     @property
@@ -126,9 +131,15 @@ class RetrievalModel(tfrs.Model):
                 tf.int32,
             )
             drawn = self._drawn(replicas.gathered(targets))
-            used = [tf.reshape(history, [-1]), targets, drawn, uniform]
+            others = uniform
+            if self._mined is not None:
+                mined = self._mined.draw(
+                    targets, self.config.num_mined_negatives
+                )
+                others = tf.concat([uniform, mined], axis=0)
+            used = [tf.reshape(history, [-1]), targets, drawn, others]
             items, where = tf.unique(tf.concat(used, axis=0))
-            places, slots, drawn, uniform = tf.split(
+            places, slots, drawn, others = tf.split(
                 where, [tf.size(ids) for ids in used]
             )
             places = tf.reshape(places, tf.shape(history))
@@ -144,7 +155,7 @@ class RetrievalModel(tfrs.Model):
                 logits, targets - FIRST_ITEM, self.config.label_smoothing
             )
         else:
-            negatives = tf.concat([drawn, uniform], axis=0)
+            negatives = tf.concat([drawn, others], axis=0)
             loss = self._sampled(
                 queries,
                 vectors,
@@ -159,6 +170,11 @@ class RetrievalModel(tfrs.Model):
             tf.reduce_sum(loss * weights),
             replicas.total(tf.reduce_sum(weights)),
         )
+
+    def mine(self, epoch: int) -> None:
+        """Finds the hard negatives of an epoch, where it takes any."""
+        if self._mined is not None:
+            self._mined.refresh(self.candidate_embeddings(), epoch)
 
     def candidate_embeddings(
         self, block: int = 8192, first: int = 0, stop: int | None = None
@@ -246,6 +262,10 @@ class RetrievalModel(tfrs.Model):
                 num_in_batch,
                 self.config.num_uniform_negatives,
                 self.num_items,
+                self.config.num_mined_negatives,
+                0.0
+                if self._mined is None
+                else tf.gather(self._mined.chance, items),
             )
         chosen = tf.gather(vectors, slots)
         if self._trends is not None:

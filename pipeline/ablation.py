@@ -56,10 +56,13 @@ def variants(config: Config) -> list[Variant]:
         | {"remove_accidental_hits": False},
         "loss in-batch, 64 hard negatives": sampled
         | {"num_hard_negatives": 64},
+        "loss in-batch, logQ, 512 mined negatives": sampled
+        | {"num_mined_negatives": 512},
         "no item features": {"item_features": ()},
         "no user features": {"user_features": ()},
         "no item ids": {"item_id": False},
         "user ids": {"user_id": True},
+        "history ids": {"history_id": not config.retrieval.history_id},
         "no id dropout": {"id_dropout": 0.0},
         "no averaged weights": {"averaging": 0.0},
     }

@@ -54,7 +54,12 @@ def fit(
         model.compile(optimizer=optimizer(options, steps * options.epochs))
         averages = Averages(model, options.averaging)
         watch = Watch(averages, questions, options.patience, stop_epoch, team)
-        callbacks: list[tf.keras.callbacks.Callback] = [watch]
+        callbacks: list[tf.keras.callbacks.Callback] = [
+            watch,
+            tf.keras.callbacks.LambdaCallback(
+                on_epoch_begin=lambda epoch, _logs: model.mine(epoch)
+            ),
+        ]
         done = 0
         if saved is not None:
             checkpoint = Checkpoint(saved, averages, watch, team.is_chief)
