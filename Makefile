@@ -14,11 +14,13 @@ OPTIONS = --config $(CONFIG) $(foreach pair,$(SET),--set '$(pair)')
 STEP = $(RUN) -m pipeline $(OPTIONS)
 FORCED = $(if $(FORCE),--force)
 SERVING := artifacts/serving
+WEB := serving/web
+WEB_PORT ?= 8080
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo prepare train-retrieval index train-ranking \
-	distill export ondevice-export evaluate publish rollback retrain serve \
-	recommend smoke bench-serving staging-up staging-down k8s-render protos \
+	distill export ondevice-export ondevice-demo evaluate publish rollback retrain serve \
+	recommend smoke bench-serving bench-ondevice staging-up staging-down k8s-render protos \
 	lint typecheck test test-scale spark-up bench-scale clean
 
 help: ## show this list
@@ -81,6 +83,14 @@ recommend: setup ## ask a running server: USER=<id> or HISTORY=<id,id>
 		$(if $(filter command line,$(origin USER)),--user '$(USER)') \
 		$(if $(HISTORY),--history '$(HISTORY)')
 
+ondevice-demo: setup ## the live on-device model in a browser; BUNDLE= WEB_PORT= SERVER=
+	@sha256sum --check --status $(WEB)/node_modules/.lock 2>/dev/null || { \
+		echo "ondevice-demo: installing the page's packages" >&2; \
+		(cd $(WEB) && npm ci --no-audit --no-fund >&2) && sha256sum \
+			$(WEB)/package-lock.json > $(WEB)/node_modules/.lock; }
+	$(RUN) -m serving.web --serving $(SERVING) --port $(WEB_PORT) \
+		$(if $(BUNDLE),--bundle '$(BUNDLE)') $(if $(SERVER),--server '$(SERVER)')
+
 smoke: setup ## check a running deployment: status, retrieval, recommendation
 	$(RUN) -m serving.client smoke $(foreach one,$(TARGET),--target '$(one)') \
 		--wait 60 --timeout 10
@@ -108,6 +118,8 @@ protos: setup-dev ## generate serving/wire from its .proto files
 	$(RUN) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. \
 		serving/wire/*.proto
 
+bench-ondevice: setup ## size, latency and quality beside TensorFlow's toolkit
+	$(STEP) $@
 ablation: setup ## what each choice is worth; SEEDS=1..3 ONLY=<part of a name>
 	$(STEP) $@ $(if $(SEEDS),--seeds $(SEEDS)) $(if $(ONLY),--only '$(ONLY)')
 init-config: setup ## print a config for INTERACTIONS=<file> [ITEMS= USERS=]
