@@ -20,8 +20,8 @@ WEB_PORT ?= 8080
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo prepare train-retrieval index train-ranking \
 	distill export ondevice-export ondevice-demo evaluate publish rollback retrain serve \
-	recommend smoke bench-serving bench-ondevice staging-up staging-down k8s-render protos \
-	lint typecheck test test-scale spark-up bench-scale clean
+	recommend smoke bench-serving bench-ondevice staging-up staging-down \
+	k8s-render protos lint typecheck test test-scale spark-up bench-scale clean
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / \

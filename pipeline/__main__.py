@@ -120,6 +120,11 @@ def _parser() -> argparse.ArgumentParser:
         "config", nargs="?", default=argparse.SUPPRESS, metavar="CONFIG"
     )
     look.set_defaults(handler=_check)
+    device = commands.add_parser(
+        "bench-ondevice", help="measure the student against the toolkit's"
+    )
+    device.add_argument("--rounds", type=int, default=2_000)
+    device.set_defaults(handler=_bench_ondevice)
     worth = commands.add_parser(
         "ablation", help="measure what each choice is worth"
     )
@@ -235,6 +240,17 @@ def _ablation(config: Config, options: argparse.Namespace) -> None:
 
     rows = ablation.run(config, options.seeds, options.only, console.progress)
     print(console.text(ablation.table(rows)))
+
+
+def _bench_ondevice(config: Config, options: argparse.Namespace) -> None:
+    from pipeline import bench_ondevice
+
+    run = Run(config, progress=console.progress)
+    path = config.run_directory / bench_ondevice.RESULT
+    bench_ondevice.run(
+        config, run.prepared(), path, options.rounds, console.progress
+    )
+    print(f"written to {path}")
 
 
 def _recommend(config: Config, options: argparse.Namespace) -> None:
