@@ -94,7 +94,7 @@ def test_ten_lines_from_orders_to_published_models(tmp_path: Path) -> None:
         },
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert "3,000 interactions of 300 users with 80 items" in run.stdout

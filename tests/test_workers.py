@@ -72,7 +72,7 @@ def start(*arguments, log=None, **environment):
     )
 
 
-def finish(*processes, seconds=120):
+def finish(*processes, seconds=400):
     try:
         for process in processes:
             output = process.communicate(timeout=seconds)[0]
@@ -154,7 +154,7 @@ def test_a_killed_worker_goes_on_from_the_last_checkpoint(tmp_path):
 
     processes, logs = both("early")
     for process in processes:
-        assert process.wait(60) == 1
+        assert process.wait(300) == 1
     assert "must be up to date before several workers" in logs[0].read_text()
 
     finish(start(*command, "prepare"))
@@ -177,7 +177,7 @@ def test_a_killed_worker_goes_on_from_the_last_checkpoint(tmp_path):
     processes, logs = both("second")
     try:
         for process, log in zip(processes, logs, strict=True):
-            assert process.wait(120) == 0, log.read_text()
+            assert process.wait(400) == 0, log.read_text()
     finally:
         for process in processes:
             process.kill()
@@ -193,7 +193,7 @@ def test_a_killed_worker_goes_on_from_the_last_checkpoint(tmp_path):
     assert not (run / ".checkpoints").exists()
 
 
-def wait_for(condition, logs, seconds=90):
+def wait_for(condition, logs, seconds=300):
     deadline = time.monotonic() + seconds
     while not condition():
         said = [log.read_text() for log in logs]
