@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from models.config import ConfigError
 from pipeline import sources
 from pipeline.schema import DataError, SourceConfig
-from pipeline.sources import download, files
+from pipeline.sources import files
 from pipeline.sources.timestamps import Clock
 
 HEAD = "user_id,item_id,timestamp"
@@ -374,96 +374,6 @@ def test_any_json_is_read_or_explained(
     except DataError:
         return
     assert all(row["user_id"] and row["item_id"] for row in rows(tables))
-
-
-LAYOUTS: dict[str, dict[str, bytes]] = {
-    "100k": {
-        "u.data": b"1\t2\t5\t100\n2\t1\t3\t200\n",
-        "u.item": "1|Amélie (2001)|01-Jan-2001||http://x|".encode("latin-1")
-        + b"|".join(b"1" if n in (5, 14) else b"0" for n in range(19))
-        + b"\n2|Unknown||||" + b"|".join([b"0"] * 19) + b"\n",
-        "u.user": b"1|30|F|writer|02139\n2|40|M|other|T8H1N\n",
-    },
-    "1m": {
-        "ratings.dat": b"1::2::5::100\n2::1::3::200\n",
-        "movies.dat": "1::Amélie (2001)::Comedy|Romance\n".encode("latin-1")
-        + b"2::Unknown::\n",
-        "users.dat": b"1::F::30::writer::02139\n2::M::40::other::48067\n",
-    },
-    "10m": {
-        "ratings.dat": b"1::2::5::100\n2::1::3.0::200\n",
-        "movies.dat": "1::Amélie (2001)::Comedy|Romance\n"
-        "2::Unknown::(no genres listed)\n".encode(),
-        "tags.dat": b"1::2::x::100\n",
-    },
-    "25m": {
-        "ratings.csv": b"userId,movieId,rating,timestamp\n1,2,5.0,100\n"
-        b"2,1,3.0,200\n",
-        "movies.csv": "movieId,title,genres\n"
-        '1,"Amélie (2001) ",Comedy|Romance\n'
-        "2,Unknown,(no genres listed)\n".encode(),
-        "genome-tags.csv": b"tagId,tag\n1,007\n",
-    },
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("release", sorted(LAYOUTS))
-@pytest.mark.parametrize("packed", [True, False])
-def test_movielens_layouts_agree(
-    tmp_path: Path, release: str, packed: bool
-) -> None:
-    members = {f"ml/{k}": v for k, v in LAYOUTS[release].items()}
-    path = tmp_path / "ml.zip"
-    path.write_bytes(zipped(members))
-    if not packed:
-        with zipfile.ZipFile(path) as archive:
-            archive.extractall(tmp_path)
-        path = tmp_path / "ml"
-    tables = read(
-        tmp_path / "out", SourceConfig(kind="movielens", path=str(path))
-    )
-    assert rows(tables) == [
-        {"user_id": "1", "item_id": "2", "timestamp": 100, "rating": 5.0},
-        {"user_id": "2", "item_id": "1", "timestamp": 200, "rating": 3.0},
-    ]
-    first, second = pq.read_table(tables.items).to_pylist()
-    assert first["title_shown"] == "Amélie (2001)"
-    assert first["genres"] == ["Comedy", "Romance"]
-    assert first["year"] == 2001.0
-    assert second["genres"] in (None, [])
-    assert second["year"] is None
-    if release in ("100k", "1m"):
-        assert pq.read_table(tables.users).to_pylist()[0] == {
-            "user_id": "1",
-            "age": 30.0,
-            "gender": "F",
-            "occupation": "writer",
-        }
-    else:
-        assert tables.users is None
-
-
-def test_an_archive_without_network_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="on another machine, and put it at"):
-        download.fetch(tmp_path / "ml-100k.zip", "http://127.0.0.1:9/")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_fetched_archive_must_have_its_checksum(tmp_path: Path) -> None:
-    served = tmp_path / "served"
-    served.mkdir()
-    data = zipped({"u.data": b"x"})
-    (served / "ml-100k.zip").write_bytes(data)
-    (served / "ml-1m.zip").write_bytes(data)
-    import hashlib
-
-    good = hashlib.md5(data).hexdigest()
-    (served / "ml-1m.zip.md5").write_text(f"MD5 (ml-1m.zip) = {good}\n")
-    with pytest.raises(DataError, match="must have the published checksum"):
-        download.fetch(tmp_path / "ml-100k.zip", f"{served.as_uri()}/")
-    assert not (tmp_path / "ml-100k.zip").exists()
-    download.fetch(tmp_path / "ml-1m.zip", f"{served.as_uri()}/")
-    assert (tmp_path / "ml-1m.zip").read_bytes() == data
 
 
 def test_source_options_are_checked_together() -> None:
