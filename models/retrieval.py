@@ -21,6 +21,10 @@ from models.features import FIRST_ITEM
 from models.mining import Mined
 from models.towers import CandidateInputs, CandidateTower, QueryTower
 
+# Logits of an epoch up to which "auto" computes all of them, about two minutes
+# on two cores. ML-1M has a third of it.
+_FULL_WORK = 1e10
+
 
 class RetrievalModel(tfrs.Model):
     """Two towers and how they learn.
@@ -62,6 +66,7 @@ class RetrievalModel(tfrs.Model):
         self.is_full = config.loss == "full" or (
             config.loss == "auto"
             and self.num_items <= config.full_softmax_below
+            and self.num_items * counts.sum() <= _FULL_WORK
         )
         # Called at the end of a training step, inside its graph.
         self.after_step: Callable[[], None] | None = None

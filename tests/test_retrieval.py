@@ -106,6 +106,15 @@ def test_auto_takes_the_full_softmax_for_small_catalogues():
     assert not make(full_softmax_below=4).is_full
 
 
+def test_auto_samples_where_all_logits_would_take_too_long(monkeypatch):
+    # 5 items and 16 targets.
+    monkeypatch.setattr(retrieval, "_FULL_WORK", 80)
+    assert make().is_full
+    monkeypatch.setattr(retrieval, "_FULL_WORK", 79)
+    assert not make().is_full
+    assert make(loss="full").is_full
+
+
 @pytest.mark.parametrize("loss", ["full", "in_batch"])
 def test_a_step_lowers_the_loss(loss):
     model = make(loss=loss)
