@@ -19,7 +19,7 @@ WEB_PORT ?= 8080
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo prepare train-retrieval index train-ranking \
-	distill export ondevice-export ondevice-demo evaluate publish rollback retrain serve \
+	distill export ondevice-export ondevice-demo ondevice-android evaluate publish rollback retrain serve \
 	recommend smoke bench-serving bench-ondevice staging-up staging-down \
 	k8s-render protos lint typecheck test test-scale spark-up bench-scale clean
 
@@ -90,6 +90,10 @@ ondevice-demo: setup ## the live on-device model in a browser; BUNDLE= WEB_PORT=
 			$(WEB)/package-lock.json > $(WEB)/node_modules/.lock; }
 	$(RUN) -m serving.web --serving $(SERVING) --port $(WEB_PORT) \
 		$(if $(BUNDLE),--bundle '$(BUNDLE)') $(if $(SERVER),--server '$(SERVER)')
+
+ondevice-android: setup ## assets for TensorFlow's Android sample: OUTPUT= GENRES=
+	$(RUN) -m pipeline.android $(OPTIONS) $(if $(OUTPUT),--output '$(OUTPUT)') \
+		$(if $(GENRES),--genres '$(GENRES)')
 
 smoke: setup ## check a running deployment: status, retrieval, recommendation
 	$(RUN) -m serving.client smoke $(foreach one,$(TARGET),--target '$(one)') \
