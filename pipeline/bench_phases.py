@@ -23,6 +23,8 @@ from pipeline.schema import DataError, PrepareConfig, SourceConfig
 _WARM_UP = 5
 _TRAIN_SECONDS = 60.0
 _TRAIN_STEPS = 300
+# Batches whose examples are counted.
+_SAMPLED = 50
 
 Figures = dict[str, float]
 
@@ -143,10 +145,13 @@ def trained(directory: Path, interactions: int) -> Figures:
         seconds = time.monotonic() - start
         if number >= _TRAIN_STEPS or seconds > _TRAIN_SECONDS:
             break
+    # Targets that a state drawn back cannot reach are left out of a batch.
+    sample = made.dataset.take(_SAMPLED).as_numpy_iterator()
+    size = sum(len(batch["target"]) for batch in sample) / _SAMPLED
     return {
         "seconds": seconds,
-        "examples": number * made.num_targets / made.steps,
-        "epoch_examples": made.num_targets,
+        "examples": number * size,
+        "epoch_examples": made.steps * size,
         "cores": (time.process_time() - cpu) / seconds,
         "items": total,
     }
