@@ -16,7 +16,10 @@ class StudentConfig:
             and by affinity to the last item.
         embedding_dim: Width of the item table.
         history_length: Item indices the model reads.
-        num_recommendations: Items it returns.
+        num_recommendations: Items it returns. More than an app shows: what a
+            user had longer ago than `history_length` items is taken out of
+            them. On ML-100K 30 gave a validation NDCG@10 of .150, 10 gave
+            .146, and more nothing more.
         num_heads: Means of a history, each with weights of its own ("rnn" has
             one state instead).
         hidden_units: Width of the layer between history and query.
@@ -26,9 +29,12 @@ class StudentConfig:
             numeric.
         dropout: Share of activations dropped in training.
         mix: Weight of the teacher's scores in the loss, the rest is that of
-            what came next; 0 trains without a teacher.
+            what came next; 0 trains without a teacher. Chosen on validation,
+            NDCG@10 on ML-100K after 8 epochs over the last 50 items: .133 at
+            0, .143 at .5, .141 at 1, and over the last 100 items .134 at 0,
+            .149 at .7 (the teacher: .147).
         temperature: The teacher's and the student's scores are divided by it
-            before they are compared.
+            before they are compared; 2 gave .131 in place of .143.
         compare: Whether the same student is also trained without a teacher,
             to see what the teacher is worth.
         precision: Of the published file; "auto" takes the smallest one within
@@ -48,7 +54,7 @@ class StudentConfig:
     encoder: Literal["bow", "cnn", "rnn", "attention"] = "attention"
     embedding_dim: int = 32
     history_length: int = 100
-    num_recommendations: int = 10
+    num_recommendations: int = 30
     num_heads: int = 3
     hidden_units: int = 32
     item_id: bool = True

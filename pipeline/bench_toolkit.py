@@ -8,6 +8,8 @@ and a second item table for the output. It is here to be compared with.
 import numpy as np
 import tensorflow as tf
 
+from models.student_config import StudentConfig
+
 
 class Toolkit(tf.keras.Model):
     """History to scores, with two item tables.
@@ -28,8 +30,11 @@ class Toolkit(tf.keras.Model):
     ) -> None:
         super().__init__()
         self.num_rows = num_rows
-        self.history_length = history_length
-        self.num_recommendations = num_recommendations
+        self.config = StudentConfig(
+            embedding_dim=embedding_dim,
+            history_length=history_length,
+            num_recommendations=num_recommendations,
+        )
         shape = [num_rows, embedding_dim]
         self._input = self.add_weight(
             name="input", shape=shape, initializer="uniform"
@@ -58,16 +63,18 @@ class Toolkit(tf.keras.Model):
 
         @tf.function(
             input_signature=[
-                tf.TensorSpec([self.history_length], tf.int32, name="history")
+                tf.TensorSpec(
+                    [self.config.history_length], tf.int32, name="history"
+                )
             ]
         )
         def serve(history: tf.Tensor) -> dict[str, tf.Tensor]:
             scores = tf.sigmoid(self(history[None])[0])
-            best, ids = tf.math.top_k(scores, self.num_recommendations)
+            best, ids = tf.math.top_k(scores, self.config.num_recommendations)
             return {"ids": ids, "scores": best}
 
         module = tf.Module()
-        module.model, module.serve = self, serve
+        module.saved, module.serve = self.weights, serve
         converter = tf.lite.TFLiteConverter.from_concrete_functions(
             [serve.get_concrete_function()], module
         )

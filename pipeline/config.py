@@ -121,12 +121,14 @@ class PublishConfig:
     Attributes:
         metric: The figure compared, a column of evaluation.json.
         must_beat: Rows of evaluation.json that two_stage must exceed.
+        student_must_beat: Rows that the on-device student must exceed.
         keep_versions: Versions kept by `prune`, the live and the previous one
             always among them; 0 keeps all.
     """
 
     metric: str = "ndcg@10"
     must_beat: tuple[str, ...] = ("popularity", "recent_popularity")
+    student_must_beat: tuple[str, ...] = ("popularity",)
     keep_versions: int = 0
 
     def __post_init__(self) -> None:

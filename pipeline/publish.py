@@ -54,19 +54,24 @@ def gate(evaluation: dict[str, Any], config: PublishConfig) -> list[str]:
             f"{metric!r}. Choose one of {', '.join(rows['two_stage'])}."
         ]
     reasons = []
-    for name in config.must_beat:
+    required = [("two_stage", "must_beat", name) for name in config.must_beat]
+    if "student" in rows:
+        required += [
+            ("student", "student_must_beat", name)
+            for name in config.student_must_beat
+        ]
+    for model, option, name in required:
         if name not in rows:
             reasons.append(
-                f"`publish.must_beat` names {name!r}, which was not "
+                f"`publish.{option}` names {name!r}, which was not "
                 f"evaluated. Evaluated: {', '.join(rows)}."
             )
-            continue
-        reasons += [
-            f"{model} must exceed {name} in {metric}: "
-            f"{rows[model][metric]:.4f} is not above {rows[name][metric]:.4f}."
-            for model in ("two_stage", "student")
-            if model in rows and not rows[model][metric] > rows[name][metric]
-        ]
+        elif not rows[model][metric] > rows[name][metric]:
+            reasons.append(
+                f"{model} must exceed {name} in {metric}: "
+                f"{rows[model][metric]:.4f} is not above "
+                f"{rows[name][metric]:.4f}."
+            )
     for difference in evaluation.get("differences", ()):
         if (
             difference["against"] == "live"

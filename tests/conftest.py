@@ -55,7 +55,9 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> "Run":
         ),
         index=IndexConfig(num_candidates=30),
         ranking=models_config.RankingConfig(epochs=3),
-        student=StudentConfig(embedding_dim=8, history_length=10, epochs=2),
+        student=StudentConfig(
+            embedding_dim=8, history_length=10, epochs=2, max_histories=1000
+        ),
     )
     run = Run(config)
     run.evaluate()

@@ -18,6 +18,7 @@ ROWS, LENGTH = 60, 5
 
 
 def make(encoder: str = "bow", rows: int = ROWS, **options: int) -> Student:
+    options = {"num_recommendations": 10} | options
     config = StudentConfig(encoder=encoder, history_length=LENGTH, **options)
     student = Student(config, rows)
     student(np.zeros([1, LENGTH], np.int32))
@@ -109,6 +110,35 @@ def test_the_size_at_3953_items(
 ) -> None:
     student = make(rows=3953, embedding_dim=dimensions)
     assert len(ondevice_bundle.convert(student, precision)) <= limit
+
+
+@pytest.mark.parametrize("item_id", [True, False])
+def test_the_size_of_the_default_student(item_id: bool) -> None:
+    rows, genres = 3953, FeatureSpec("genres", "multi_categorical", 20, 3)
+    config = StudentConfig(item_id=item_id, item_features=("genres",))
+    values = np.random.default_rng(0).integers(0, 20, (rows, 3))
+    student = Student(config, rows, {"genres": values}, (genres,), item_id)
+    student(np.zeros([1, config.history_length], np.int32))
+    limit = 150_000 if item_id else 250_000
+    assert len(ondevice_bundle.convert(student, "int8")) <= limit
+
+
+@pytest.mark.parametrize("rows", [13, 20, 21, 997])
+def test_two_stages_find_what_a_full_sort_finds(
+    rows: int, tmp_path: Path
+) -> None:
+    student = make(rows=rows)
+    ondevice_bundle.write(
+        student, names(rows), names(rows), tmp_path / "1", "float32"
+    )
+    loaded = ondevice.OnDevice(tmp_path / "1")
+    random = np.random.default_rng(1)
+    for _ in range(20):
+        history = random.integers(2, rows, LENGTH).tolist()
+        ids = loaded.run(history)[0].tolist()
+        left = rows - 2 - len(set(history))
+        best = expected(student, history)[: min(left, 10)]
+        assert ids == best + [0] * (10 - len(best))
 
 
 def test_int8_keeps_scores_distinct_and_the_best_items(bundle: Path) -> None:
