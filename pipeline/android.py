@@ -263,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the assets of a config's student; the exit status."""
     from models.config import ConfigError
     from pipeline import config as configuration
-    from pipeline import distill
+    from pipeline import console, distill
     from pipeline.schema import TRAIN
     from pipeline.steps import Run
 
@@ -277,7 +277,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         config = configuration.load(options.config, options.set)
-        run = Run(config)
+        console.quiet_native_logs(config.run_directory / "native.log")
+        run = Run(config, progress=console.progress)
         trained = run.distill()
         prepared = run.prepared()
         items = prepared.items
