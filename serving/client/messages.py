@@ -98,8 +98,9 @@ def predict_request(
         elif name == "candidate_ids":
             columns.strings(target, candidates)
         elif name == contract.DIVERSITY:
-            values = [query.diversity for query in queries]
-            columns.write(target, values, kind, name)
+            columns.write(
+                target, [query.diversity for query in queries], kind, name
+            )
         else:
             values = [query.features.get(name) for query in queries]
             columns.write(target, values, kind, name)
