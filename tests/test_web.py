@@ -29,7 +29,10 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 
 def make(seed: int) -> Student:
-    config = StudentConfig(encoder="attention", history_length=LENGTH)
+    # More than the page shows.
+    config = StudentConfig(
+        encoder="attention", history_length=LENGTH, num_recommendations=14
+    )
     student = Student(config, ROWS)
     student(np.zeros([1, LENGTH], np.int32))
     random = np.random.default_rng(seed)
@@ -207,7 +210,10 @@ class ModelServer(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         length = int(self.headers["Content-Length"])
         self.asked.append(json.loads(self.rfile.read(length)))
-        self.send({"outputs": {"item_ids": [self.answer], "scores": [[1.0]]}})
+        # Another answer before anything is picked.
+        empty = self.asked[-1]["inputs"].get("history") == [[""]]
+        items = [] if empty else self.answer
+        self.send({"outputs": {"item_ids": [items], "scores": [[1.0]]}})
 
     def send(self, value: Any) -> None:
         content = json.dumps(value).encode()
@@ -305,7 +311,8 @@ def shown(page: Any, items: list[str], where: str = "recommendations") -> None:
 
 
 def expected(bundle: Path, history: list[str]) -> list[str]:
-    return [item for item, _ in ondevice.OnDevice(bundle).recommend(history)]
+    found = ondevice.OnDevice(bundle).recommend(history)
+    return [item for item, _ in found[:10]]
 
 
 @pytest.mark.browser
@@ -492,6 +499,7 @@ def test_the_answer_of_a_server_stands_beside(
         page.wait_for_selector("#server:not([hidden])")
         pick(page, "title 07")
         shown(page, answer, "server-results")
+        page.wait_for_selector("#agreement:not([hidden])")
         assert asked[-1] == {
             "inputs": {
                 "history": [["i07"]],
