@@ -14,6 +14,7 @@ from models.config import RankingConfig
 from pipeline import manifest
 from pipeline.config import EvaluateConfig, PublishConfig
 from pipeline.steps import Run
+from serving import ondevice
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = (
@@ -116,12 +117,16 @@ def test_a_release_is_compared_with_and_not_evaluated_again(
     tiny_run: Run, tmp_path: Path
 ) -> None:
     run = _copy_of(tiny_run, tmp_path)
-    forced = replace(run.config, publish=PublishConfig(must_beat=("random",)))
+    gate = PublishConfig(must_beat=("random",), student_must_beat=("random",))
+    forced = replace(run.config, publish=gate)
     Run(forced).publish()
     lines: list[str] = []
     Run(forced, progress=lines.append).publish()
     assert not [line for line in lines if line.endswith("running")]
     assert "version 1 is this bundle" in lines[-1]
+    bundle = ondevice.OnDevice(ondevice.live(forced.serving_directory))
+    assert bundle.config["version"] == 1
+    assert bundle.replay() > 0
 
     lines.clear()
     changed = replace(forced, ranking=RankingConfig(epochs=1, max_lists=64))
