@@ -1,7 +1,7 @@
 """What each choice is worth, measured on the validation part.
 
 Every variant changes the config in one place, trains both stages with one to
-three seeds and reads the validation figures that training wrote. The test part
+three seeds and keeps the validation figures of its training. The test part
 is not touched: the defaults are chosen from this table.
 """
 
@@ -15,11 +15,14 @@ import numpy as np
 from rich.table import Table
 
 from models.config import RANKING_FEATURES
-from pipeline import manifest
+from pipeline import config as configuration
+from pipeline import manifest, train_ranking, train_retrieval
 from pipeline.config import Config
+from pipeline.prepare import Prepared
 from pipeline.steps import Run
 
 METRIC = "ndcg@10"
+_REPORT = "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,8 @@ def run(
 ) -> list[dict[str, Any]]:
     """Trains every variant and writes `ablation.json` as it goes.
 
+    Models that would ship are not trained, only those that validation judges.
+
     Args:
         config: The starting point.
         num_seeds: Seeds a variant, the config's own and those after it.
@@ -102,6 +107,7 @@ def run(
     rows: list[dict[str, Any]] = []
     directory = config.run_directory / "ablation"
     directory.mkdir(parents=True, exist_ok=True)
+    prepared = Run(config, progress=progress).prepared()
     for variant in variants(config):
         if pattern not in variant.name:
             continue
@@ -109,12 +115,9 @@ def run(
         section = replace(getattr(config, variant.section), **variant.changes)
         measured = [
             _measure(
-                replace(
-                    config,
-                    name=_run_name(config, variant, seed),
-                    seed=seed,
-                    **{variant.section: section},
-                ),
+                replace(config, seed=seed, **{variant.section: section}),
+                prepared,
+                directory,
                 progress,
             )
             for seed in range(config.seed, config.seed + num_seeds)
@@ -143,28 +146,73 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
     return result
 
 
-def _run_name(config: Config, variant: Variant, seed: int) -> str:
-    """Variants of the ranking model share the steps before it."""
-    if variant.section == "ranking" or not variant.changes:
-        return f"{config.name}-ablation-{seed}"
-    words = "".join(c if c.isalnum() else "-" for c in variant.name)
-    return f"{config.name}-ablation-{seed}-{words}"
-
-
 def _measure(
-    config: Config, progress: Callable[[str], None]
+    config: Config,
+    prepared: Prepared,
+    directory: Path,
+    progress: Callable[[str], None],
 ) -> tuple[float, float]:
-    run = Run(config, progress=progress)
-    retrieval = _read(run.train_retrieval())["base"]["curve"]
-    ranking = _read(run.train_ranking())["curve"]
+    """The figures of retrieval alone and of both stages, on validation."""
+    retrieval = _kept(
+        directory,
+        "retrieval",
+        _inputs(config, prepared, "retrieval"),
+        lambda made: train_retrieval.run(
+            config, prepared, made, progress=progress, only_base=True
+        ),
+    )
+
+    def rank(made: Path) -> None:
+        base = train_retrieval.load(config, prepared, retrieval, "base")
+        _scorer, report = train_ranking.learn(config, prepared, base)
+        manifest.write_json(made / _REPORT, report)
+
+    ranking = _kept(
+        directory,
+        "ranking",
+        _inputs(config, prepared, "retrieval", "index", "ranking"),
+        rank,
+    )
+    report = json.loads((ranking / _REPORT).read_text(encoding="utf-8"))
+    # The curve begins with the order that retrieval gives.
     return (
-        max(epoch[METRIC] for epoch in retrieval),
-        max(epoch[METRIC] for epoch in ranking),
+        report["curve"][0][METRIC],
+        report["curve"][report["best_epoch"]][METRIC],
     )
 
 
-def _read(step: Path) -> dict[str, Any]:
-    return json.loads((step / "metrics.json").read_text(encoding="utf-8"))
+def _inputs(
+    config: Config, prepared: Prepared, *sections: str
+) -> dict[str, Any]:
+    values = {
+        name: configuration.section_values(getattr(config, name))
+        for name in sections
+    }
+    return values | {
+        "prepared": manifest.file_digest(
+            prepared.directory / manifest.MANIFEST
+        ),
+        "seed": config.seed,
+        "code": manifest.code_digest(f"pipeline.train_{sections[-1]}"),
+    }
+
+
+def _kept(
+    directory: Path,
+    stage: str,
+    inputs: dict[str, Any],
+    work: Callable[[Path], None],
+) -> Path:
+    """What was trained with these inputs, now or earlier.
+
+    Variants that have a model in common share it, and a table that was
+    interrupted goes on.
+    """
+    made = directory / f"{stage}-{manifest.digest(inputs)[:16]}"
+    if not manifest.is_current(made, inputs):
+        with manifest.stage(made, inputs) as staging:
+            work(staging)
+    return made
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -68,12 +68,33 @@ def run(
         The metrics, as saved in `metrics.json`.
     """
     started = time.monotonic()
+    base = train_retrieval.load(config, prepared, retrieval, "base")
+    scorer, report = learn(config, prepared, base)
+    scorer.save_weights(str(directory / "scorer.h5"))
+    sequences = prepared.sequences()
+    last = VALIDATION if config.retrieval.refit else TRAIN
+    tables = _tables(config, prepared, sequences.parts <= last)
+    np.savez(directory / "tables.npz", **asdict(tables))
+    shutil.copytree(
+        Path(retrieval) / "final", directory / "retrieval" / "final"
+    )
+    if sequences.ratings is not None and config.ranking.predict_ratings:
+        report["rating"] = train_rating.run(config, prepared, directory)
+    report["seconds"] = round(time.monotonic() - started, 1)
+    (directory / "metrics.json").write_text(json.dumps(report, indent=2))
+    return report
+
+
+def learn(
+    config: Config, prepared: Prepared, base: RetrievalModel
+) -> tuple[Scorer, dict[str, Any]]:
+    """Trains the scorer on lists of `base` and reports how it went."""
+    started = time.monotonic()
     step_seed = train_retrieval.seed(config, "train-ranking")
     tf.keras.utils.set_random_seed(step_seed)
     sequences = prepared.sequences()
     held = train_retrieval.holdout(config, prepared, sequences)
     train = sequences.parts == TRAIN
-    base = train_retrieval.load(config, prepared, retrieval, "base")
     signals = Signals(
         config.ranking, base, _tables(config, prepared, train & ~held)
     )
@@ -84,25 +105,11 @@ def run(
     )
     validation = validation_lists(config, prepared, base, signals, asked)
     scorer = make_scorer(config, prepared, signals)
-    report = {
+    return scorer, {
         "lists": len(training.requests),
         "list_seconds": round(time.monotonic() - started, 1),
         **fit(config, scorer, training, validation, asked, step_seed),
     }
-    scorer.save_weights(str(directory / "scorer.h5"))
-    used = train
-    if config.retrieval.refit:
-        used = used | (sequences.parts == VALIDATION)
-    tables = _tables(config, prepared, used)
-    np.savez(directory / "tables.npz", **asdict(tables))
-    shutil.copytree(
-        Path(retrieval) / "final", directory / "retrieval" / "final"
-    )
-    if sequences.ratings is not None and config.ranking.predict_ratings:
-        report["rating"] = train_rating.run(config, prepared, directory)
-    report["seconds"] = round(time.monotonic() - started, 1)
-    (directory / "metrics.json").write_text(json.dumps(report, indent=2))
-    return report
 
 
 def load(config: Config, prepared: Prepared, directory: Path) -> RankingModel:

@@ -58,6 +58,7 @@ def run(
     workers: Workers | None = None,
     checkpoints: Path | None = None,
     progress: Callable[[str], None] = logger.info,
+    only_base: bool = False,
 ) -> None:
     """Trains both models and writes them with their metrics.
 
@@ -69,6 +70,7 @@ def run(
         checkpoints: Folder from which a killed training goes on, None for
             none. Used by several workers and where the log is streamed.
         progress: Receives lines to show.
+        only_base: Whether to leave `final` out, where nothing will ship.
 
     Raises:
         DataError: If there is nothing to learn from, or a worker was lost.
@@ -113,8 +115,10 @@ def run(
             )
 
     base = train("base", questions, 0)
-    epochs = base["best_epoch"] if questions.count else options.epochs
-    metrics = {"base": base, "final": train("final", None, epochs)}
+    metrics = {"base": base}
+    if not only_base:
+        epochs = base["best_epoch"] if questions.count else options.epochs
+        metrics["final"] = train("final", None, epochs)
     if team.is_chief:
         text = json.dumps(metrics, indent=2)
         (directory / "metrics.json").write_text(text)
