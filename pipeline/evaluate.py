@@ -31,10 +31,10 @@ from pipeline import (
     ondevice_evaluate,
     publish,
     queries,
-    scoreboard,
 )
 from pipeline.artefacts import Artefacts
 from pipeline.config import Config
+from pipeline.metrics import Ragged
 from pipeline.prepare import Prepared
 from pipeline.queries import Queries
 from pipeline.scoreboard import CUTOFFS, Answer, Board
@@ -219,7 +219,7 @@ def _index_loss(answers: dict[str, Answer], directory: Path) -> dict[str, Any]:
     exact = answers[signatures.RETRIEVAL_EXACT][1]
     for k in CUTOFFS:
         truth = exact[:, :k]
-        there = scoreboard.as_ragged(truth)
+        there = Ragged.unpadded(truth)
         hits = metrics.find_hits(answers[signatures.RETRIEVAL][1][:, :k], there)
         found[f"recall@{k}"] = round(
             float(hits.sum() / max(len(there.items), 1)), 5

@@ -194,17 +194,10 @@ def compose(
     hidden = metrics.find_hits(lists, seen) | _repeated(lists)
     # A random item that was retrieved is represented there.
     hidden[:, 1 + num_kept :] |= metrics.find_hits(
-        drawn.astype(np.int32), as_ragged(retrieved)
+        drawn.astype(np.int32), Ragged.unpadded(retrieved)
     )
     hidden[:, 0] = False
     return np.where(hidden, 0, lists).astype(np.int32), offsets
-
-
-def as_ragged(items: np.ndarray) -> Ragged:
-    """Rows of a matrix without their padding."""
-    there = items > 0
-    offsets = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
-    return Ragged(offsets.astype(np.int64), items[there].astype(np.int32))
 
 
 def _log_ratio(all_of: int, drawn: int) -> float:

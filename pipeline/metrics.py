@@ -44,6 +44,13 @@ class Ragged:
             np.array(flat, np.int32),
         )
 
+    @classmethod
+    def unpadded(cls, items: np.ndarray) -> Ragged:
+        """The rows of a matrix `[B, K]` without their padding."""
+        there = items != _PADDING
+        offsets = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
+        return cls(offsets.astype(np.int64), items[there].astype(np.int32))
+
     def __len__(self) -> int:
         """Number of rows."""
         return len(self.offsets) - 1

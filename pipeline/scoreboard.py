@@ -199,13 +199,6 @@ def _restrict(relevant: Ragged, items: np.ndarray) -> Ragged:
     return Ragged(before[relevant.offsets], relevant.items[kept])
 
 
-def as_ragged(items: np.ndarray) -> Ragged:
-    """Rows of a matrix without their padding."""
-    there = items > 0
-    offsets = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
-    return Ragged(offsets.astype(np.int64), items[there].astype(np.int32))
-
-
 def _overlap(items: np.ndarray, rng: np.random.Generator) -> float:
     """Mean share of a list that another user's list has too."""
     if len(items) < 2:
@@ -213,5 +206,5 @@ def _overlap(items: np.ndarray, rng: np.random.Generator) -> float:
     first, second = rng.integers(len(items), size=(2, _NUM_PAIRS))
     differ = first != second
     first, second = first[differ], second[differ]
-    hits = metrics.find_hits(items[first], as_ragged(items[second]))
+    hits = metrics.find_hits(items[first], Ragged.unpadded(items[second]))
     return float(hits.mean())

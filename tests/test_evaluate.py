@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from prepared_stub import make_prepared
 
-from pipeline import artefacts, evaluate, queries, report, scoreboard
+from pipeline import artefacts, evaluate, queries, report
 from pipeline.metrics import Ragged
 from pipeline.scoreboard import Board
 
@@ -203,7 +203,7 @@ def test_search_hides_what_it_is_told_to():
     np.testing.assert_array_equal(items, [[3, 4]])
 
 
-def test_as_ragged_leaves_padding_out():
-    found = scoreboard.as_ragged(np.array([[3, 0, 2], [0, 0, 0]]))
+def test_unpadded_leaves_padding_out():
+    found = Ragged.unpadded(np.array([[3, 0, 2], [0, 0, 0]]))
     np.testing.assert_array_equal(found.items, [3, 2])
     np.testing.assert_array_equal(found.lengths, [2, 0])
