@@ -142,12 +142,16 @@ class Manager:
     ) -> dict[tuple[str, int], Status]:
         """Waits until each model answers or has failed.
 
+        It answers for this when each of its wanted versions was tried, so
+        that whoever waited may ask for the lower ones as well. As in
+        TensorFlow Serving a lower one does not make up for one that failed.
+
         Args:
             names: Models that are wanted.
             is_given_up: Polled; ends the wait.
 
         Returns:
-            The failed versions of models that do not answer.
+            The versions that failed, with none higher that answers.
         """
         with self._changed:
             while not self._stopped:
@@ -169,15 +173,19 @@ class Manager:
         failed, waiting = {}, set()
         for name in names:
             model = self._models.get(name)
-            if model is not None and model.latest is not None:
+            if model is None:
+                waiting.add(name)
                 continue
-            present = model.present.values() if model else ()
-            broken = [version for version in present if version.failed]
-            if model and broken and len(broken) >= len(model.wanted):
-                for version in broken:
-                    status = model.statuses[version.number]
-                    failed[name, version.number] = status
-            else:
+            latest = model.latest.number if model.latest else None
+            broken = [
+                version.number
+                for version in model.present.values()
+                if version.failed
+                and (latest is None or version.number > latest)
+            ]
+            for number in broken:
+                failed[name, number] = model.statuses[number]
+            if not broken and (latest is None or model.has_untried()):
                 waiting.add(name)
         return failed, waiting
 
@@ -302,7 +310,7 @@ class Manager:
                 )
             )
 
-        if model.serving:
+        if model.serving and version.number == max(model.wanted, default=None):
             self._changed.wait_for(is_alone, _SWITCH_SECONDS)
 
     def _fail(self, model: Model, version: Version, error: Exception) -> None:

@@ -54,6 +54,10 @@ class Version:
     _closing: bool = False
     _idle: threading.Condition = field(default_factory=threading.Condition)
 
+    def was_tried(self) -> bool:
+        """Whether its first attempt failed."""
+        return self.failed or bool(self.retry_at)
+
     def acquire(self) -> bool:
         """Keeps the version loaded until `release`; False if it is going."""
         with self._idle:
@@ -107,18 +111,26 @@ class Model:
         self.latest = serving[max(serving)] if serving else None
 
     def is_replacing(self) -> bool:
-        """Whether a first attempt is under way to replace what it serves."""
-        return bool(self.serving) and any(
+        """Whether what callers get is about to change: a release is under way.
+
+        The highest wanted version is what callers without a choice get; the
+        lower ones of a policy like `all` come without any change for them.
+        """
+        top = max(self.wanted, default=None)
+        if not self.serving or top is None or top in self.serving:
+            return False
+        version = self.present.get(top)
+        return version is None or not (version.servable or version.was_tried())
+
+    def has_untried(self) -> bool:
+        """Whether a wanted version has neither answered nor failed yet."""
+        return any(
             number not in self.serving
-            and _is_first_attempt(self.present.get(number))
+            and not (
+                number in self.present and self.present[number].was_tried()
+            )
             for number in self.wanted
         )
-
-
-def _is_first_attempt(version: Version | None) -> bool:
-    return version is None or not (
-        version.servable or version.failed or version.retry_at
-    )
 
 
 def fingerprint(path: Path) -> tuple:

@@ -170,6 +170,38 @@ def test_a_release_does_not_wait_for_what_is_broken(
     until(lambda: numbers(two) == [2, 1])
 
 
+def test_lower_versions_of_several_models_do_not_wait_for_each_other(
+    manager: Manager,
+) -> None:
+    start = time.monotonic()
+    for name in ("a", "b"):
+        manager.want(name, paths(1, 2, 3, 4))
+    assert manager.wait_for({"a", "b"}) == {}
+    assert time.monotonic() - start < 5
+    for name in ("a", "b"):
+        found = states(manager, name)
+        assert found == dict.fromkeys((1, 2, 3, 4), State.AVAILABLE)
+
+
+def test_a_lower_version_that_is_broken_is_not_waited_for(
+    loads: Loads,
+) -> None:
+    loads.broken.add(("m", 1))
+    manager = Manager(loads, 5, 60.0)
+    manager.want("m", paths(1, 2))
+    assert manager.wait_for({"m"}) == {}
+    assert loads.journal.count("load m/1") == 1
+    manager.stop(0)
+
+
+def test_the_highest_version_decides_whether_a_model_came_up(
+    manager: Manager, loads: Loads
+) -> None:
+    loads.broken.add(("m", 2))
+    manager.want("m", paths(1, 2))
+    assert list(manager.wait_for({"m"})) == [("m", 2)]
+
+
 def test_a_version_does_not_wait_for_another_release(two: Manager) -> None:
     two.want("b", paths(2))
     time.sleep(0.4)
