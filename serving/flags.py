@@ -1,8 +1,9 @@
 """The server's command line: TensorFlow Serving's flags, and a few limits.
 
 `--name=value` as in the original, and `--name value`, which it ignores. An
-unknown flag is an error. Flags that cannot mean anything here (TFLite, TPU,
-request logging) are accepted at their defaults only.
+unknown flag is an error. Flags for what this server has not (TFLite, XLA, ALTS)
+are accepted at their defaults only; those that merely save memory or threads in
+the original are accepted and mean nothing.
 """
 
 import argparse
@@ -13,6 +14,26 @@ from serving.errors import ServingError
 
 _INT32_MAX = 2**31 - 1
 _CPUS = os.cpu_count() or 1
+# Whatever these ask for cannot be given: only the default is taken.
+_ABSENT: dict[str, bool | str] = {
+    "use_alts_credentials": False,
+    "platform_config_file": "",
+    "thread_pool_factory_config_file": "",
+    "mixed_precision": "",
+    "prefer_tflite_model": False,
+    "xla_cpu_compilation_enabled": False,
+    "xla_gpu_compilation_enabled": False,
+}
+# These change nothing that a caller could see.
+_IGNORED: dict[str, bool | int] = {
+    "enable_profiler": True,
+    "flush_filesystem_caches": True,
+    "num_unload_threads": 0,
+    "num_tflite_pools": _CPUS,
+    "num_tflite_interpreters_per_pool": 1,
+    "remove_unused_fields_from_bundle_metagraph": True,
+    "skip_initialize_tpu": False,
+}
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -40,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_transport(parser)
     _add_models(parser)
     _add_tensorflow(parser)
+    _add_absent(parser)
     _add_limits(parser)
     return parser
 
@@ -106,7 +128,6 @@ def _add_transport(parser: argparse.ArgumentParser) -> None:
     )
     _flag(group, "grpc_channel_arguments", "", "a=1,b=2 for the gRPC server")
     _flag(group, "ssl_config_file", "", "SSLConfig: gRPC over TLS only")
-    _flag(group, "use_alts_credentials", False, "not supported")
     _flag(
         group,
         "enable_grpc_healthcheck_service",
@@ -114,7 +135,6 @@ def _add_transport(parser: argparse.ArgumentParser) -> None:
         "grpc.health.v1.Health",
     )
     _flag(group, "monitoring_config_file", "", "MonitoringConfig: Prometheus")
-    _flag(group, "enable_profiler", True, "accepted; there is no profiler")
 
 
 def _add_models(parser: argparse.ArgumentParser) -> None:
@@ -140,7 +160,6 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
         0,
         "models that load at once, 0 for 4 a core",
     )
-    _flag(group, "num_unload_threads", 0, "accepted; unloads never wait")
     _flag(group, "max_num_load_retries", 5, "attempts after a failed load")
     _flag(
         group,
@@ -181,7 +200,6 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
         False,
         "outputs in tensor_content",
     )
-    _flag(group, "flush_filesystem_caches", True, "accepted")
 
 
 def _add_tensorflow(parser: argparse.ArgumentParser) -> None:
@@ -194,7 +212,6 @@ def _add_tensorflow(parser: argparse.ArgumentParser) -> None:
             "threads, 0 for automatic",
         )
     _flag(group, "tensorflow_session_config_file", "", "ConfigProto")
-    _flag(group, "platform_config_file", "", "not supported")
     _flag(
         group,
         "per_process_gpu_memory_fraction",
@@ -205,6 +222,14 @@ def _add_tensorflow(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--version", action="store_true", help="print versions and end"
     )
+
+
+def _add_absent(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("accepted for TensorFlow Serving's sake")
+    for name, absent in _ABSENT.items():
+        _flag(group, name, absent, "not supported: the default only")
+    for name, ignored in _IGNORED.items():
+        _flag(group, name, ignored, "without effect")
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
@@ -249,10 +274,12 @@ def _problem(flags: argparse.Namespace) -> str:
             "At least one of server_options.grpc_port or "
             "server_options.grpc_socket_path must be set."
         )
-    if flags.use_alts_credentials:
-        return "--use_alts_credentials is not supported by this server"
-    if flags.platform_config_file:
-        return "--platform_config_file is not supported by this server"
+    for name, default in _ABSENT.items():
+        if getattr(flags, name) != default:
+            return (
+                f"--{name} is not supported by this server. Received: "
+                f"{getattr(flags, name)}. Leave it out."
+            )
     if not (flags.version or flags.model_config_file or flags.model_base_path):
         return (
             "Both server_options.model_base_path and "

@@ -21,6 +21,7 @@ import sys  # noqa: E402
 import threading  # noqa: E402
 import time  # noqa: E402
 from collections.abc import Sequence  # noqa: E402
+from importlib import metadata  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -281,7 +282,11 @@ def main(arguments: Sequence[str]) -> int:
     logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
     options = flags.parse(arguments)
     if options.version:
-        sys.stdout.write(f"TensorFlow Library: {tf.__version__}\n")
+        api = metadata.version("tensorflow-serving-api")
+        sys.stdout.write(
+            f"TensorFlow ModelServer: {api} (embedded, same API)\n"
+            f"TensorFlow Library: {tf.__version__}\n"
+        )
         return 0
     try:
         flags.check(options)

@@ -118,6 +118,14 @@ def test_flags_have_the_original_names_and_defaults():
         "enable_grpc_healthcheck_service": False,
         "enable_serialization_as_tensor_content": False,
         "enable_profiler": True,
+        "prefer_tflite_model": False,
+        "num_tflite_interpreters_per_pool": 1,
+        "remove_unused_fields_from_bundle_metagraph": True,
+        "xla_cpu_compilation_enabled": False,
+        "xla_gpu_compilation_enabled": False,
+        "thread_pool_factory_config_file": "",
+        "mixed_precision": "",
+        "skip_initialize_tpu": False,
         "version": False,
     }
     assert {name: found[name] for name in defaults} == defaults
@@ -142,6 +150,14 @@ def test_flags_have_the_original_names_and_defaults():
                 "--tensorflow_inter_op_parallelism=1",
             ],
             "cannot configure all",
+        ),
+        (
+            ["--model_base_path=/m", "--prefer_tflite_model"],
+            "--prefer_tflite_model is not supported",
+        ),
+        (
+            ["--model_base_path=/m", "--platform_config_file=/p"],
+            "--platform_config_file is not supported",
         ),
     ],
 )
@@ -297,7 +313,9 @@ def test_version_tells_of_tensorflow():
         text=True,
         check=True,
     )
-    assert "TensorFlow Library: 2." in found.stdout
+    server, library = found.stdout.splitlines()
+    assert server.startswith("TensorFlow ModelServer: 2.")
+    assert library.startswith("TensorFlow Library: 2.")
 
 
 def test_flags_win_over_the_session_config_file(tmp_path):
