@@ -80,6 +80,11 @@ class Manager:
                 model.wanted = dict(versions)
                 model.wanted_since = time.monotonic()
                 self._changed.notify_all()
+            if not versions:
+                # Its worker may be in the middle of a load: what nobody wants
+                # must not answer until that ends.
+                for version in list(model.serving.values()):
+                    self._start_unload(model, version)
 
     def _forget_failures(
         self, model: Model, versions: Mapping[int, Path]
@@ -346,6 +351,8 @@ class Manager:
 
     def _start_unload(self, model: Model, version: Version) -> None:
         with self._changed:
+            if model.serving.get(version.number) is not version:
+                return
             self._set(model, version, State.UNLOADING)
             model.unloading.add(version.number)
             model.present.pop(version.number, None)

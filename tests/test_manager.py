@@ -266,6 +266,23 @@ def test_nothing_wanted_unloads_everything(manager: Manager) -> None:
         manager.acquire("m", None)
 
 
+def test_what_nobody_wants_stops_at_once_though_another_version_loads(
+    manager: Manager, loads: Loads
+) -> None:
+    manager.want("m", paths(1))
+    manager.wait_for({"m"})
+    loads.gates["m", 2] = threading.Event()
+    manager.want("m", paths(2))
+    until(lambda: "load m/2" in loads.journal)
+    manager.want("m", {})
+    with pytest.raises(ServingError, match="Latest"):
+        manager.acquire("m", None)
+    until(lambda: states(manager)[1] == State.END)
+    assert loads.journal.count("close m/1") == 1
+    loads.gates["m", 2].set()
+    until(lambda: states(manager)[2] == State.END)
+
+
 def test_an_unloaded_version_can_come_back(manager: Manager) -> None:
     manager.want("m", paths(1))
     manager.wait_for({"m"})
