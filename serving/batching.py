@@ -172,10 +172,10 @@ class Batcher:
 
     Args:
         run: Runs the graph once.
-        name: Of the model, for the metrics.
+        name: Of the threads that run batches, for the metrics.
         rules: How batches are formed.
         scheduler: Runs them.
-        metrics: Gets the time spent waiting.
+        metrics: Gets the time spent waiting and the number of runs.
     """
 
     def __init__(
@@ -297,6 +297,7 @@ class Batcher:
                 for alias, tensor in signature.feeds.items()
             },
         )
+        self._metrics.batch_run_count.add(())
         outputs = self._run(signature, merged, fetches, timeout)
         return batch_tensors.share(outputs, counts, filled)
 
@@ -332,6 +333,7 @@ def load(parameters_file: str, per_model: bool, metrics: Metrics) -> Any:
     if common.HasField("num_batch_threads"):
         threads = max(1, common.num_batch_threads.value)
     scheduler = Scheduler(threads)
+    pool = common.thread_pool_name.value or "batch_threads"
 
     def batcher(name: str, bundle: Bundle) -> tuple[Run, Callable[[], None]]:
         parameters = common
@@ -346,7 +348,7 @@ def load(parameters_file: str, per_model: bool, metrics: Metrics) -> Any:
                 "--enable_per_model_batching_parameters",
             )
         made = Batcher(
-            bundle.run_tensors, name, rules_of(parameters), scheduler, metrics
+            bundle.run_tensors, pool, rules_of(parameters), scheduler, metrics
         )
         return made.run_tensors, made.stop
 

@@ -323,12 +323,14 @@ class Method:
     """How Classify and Regress differ.
 
     Attributes:
+        api: What metrics call it.
         name: The signature's `method_name`.
         result: Field of an `InferenceResult`.
         find_outputs: The outputs to fetch, or an error.
         write: Fills the result from outputs, for so many examples.
     """
 
+    api: str
     name: str
     result: str
     find_outputs: Callable[[Signature], list[str]]
@@ -354,12 +356,14 @@ class Method:
 
 
 CLASSIFY = Method(
+    "Classify",
     "tensorflow/serving/classify",
     "classification_result",
     _class_outputs,
     _write_classes,
 )
 REGRESS = Method(
+    "Regress",
     "tensorflow/serving/regress",
     "regression_result",
     _value_outputs,

@@ -15,6 +15,7 @@ import prometheus_client
 # Upper bounds in microseconds: 10 x 1.8^i.
 LATENCY_BUCKETS = tuple(10 * 1.8**power for power in range(33))
 _COUNT_BUCKETS = tuple(float(2**power) for power in range(15))
+_QUEUE_BUCKETS = tuple(100 * 1.2**power for power in range(52))
 # Callers choose the model name, so the number of rows must be bounded.
 _MAX_ROWS = 2000
 
@@ -147,8 +148,11 @@ class Metrics:
         )
         self.queuing_latency = Histogram(
             prefix + "batching_session/queuing_latency",
-            LATENCY_BUCKETS,
-            "model_name",
+            _QUEUE_BUCKETS,
+            "thread_pool_name",
+        )
+        self.batch_run_count = Counter(
+            prefix + "batching_session/wrapped_run_count"
         )
         self._all: dict[str, Counter | Histogram] = {
             metric.name: metric
@@ -160,6 +164,7 @@ class Metrics:
                 self.example_count_total,
                 self.warmup_latency,
                 self.queuing_latency,
+                self.batch_run_count,
             )
         }
 
@@ -177,9 +182,7 @@ class Metrics:
         """The text that Prometheus reads."""
         lines: list[str] = []
         for name in sorted(self._all):
-            rows = self._all[name].lines()
-            if len(rows) > 1:
-                lines += rows
+            lines += self._all[name].lines()
         process = prometheus_client.generate_latest().decode()
         return "\n".join(lines) + "\n" + process
 

@@ -100,6 +100,7 @@ class Servicer:
         version = self.core.acquire(request.model_spec)
         try:
             model: Any = version.servable
+            start = time.perf_counter()
             count = inference.infer(
                 method,
                 model.bundle,
@@ -109,6 +110,9 @@ class Servicer:
                 timeout_seconds,
                 self.limits,
                 model.run_tensors,
+            )
+            self.metrics.runtime_latency.add(
+                (version.model, method.api, "TF1"), time.perf_counter() - start
             )
             self.metrics.count_examples(version.model, count)
         finally:

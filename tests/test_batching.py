@@ -1,5 +1,6 @@
 """Requests that run together and get their own rows back."""
 
+import re
 import threading
 import time
 from types import SimpleNamespace
@@ -293,7 +294,7 @@ def test_a_server_batches_every_api(base):
     file = base / "batching.txt"
     file.write_text(
         "max_batch_size { value: 4 } batch_timeout_micros { value: 1000 } "
-        "num_batch_threads { value: 2 }"
+        "num_batch_threads { value: 2 } thread_pool_name { value: 'some' }"
     )
     with running(
         f"--model_config_file={base / 'models.config'}",
@@ -322,7 +323,14 @@ def test_a_server_batches_every_api(base):
         assert code == "FAILED_PRECONDITION"
         assert "has 0 dimensions" in message
         page = server.metrics.page()
-        assert ":batching_session:queuing_latency_count" in page
+        prefix = ":tensorflow:serving:batching_session:"
+        name = f'{prefix}queuing_latency_count{{thread_pool_name="some"}}'
+        assert re.search(f"^{re.escape(name)} [1-9]", page, re.MULTILINE)
+        assert re.search(
+            f"^{prefix}wrapped_run_count{{}} [1-9]", page, re.MULTILINE
+        )
+        labels = 'model_name="examples",API="Classify",runtime="TF1"'
+        assert f"runtime_latency_count{{{labels}}} 1\n" in page
 
 
 def test_each_version_may_bring_its_own_parameters(base):

@@ -1,5 +1,6 @@
 """The metrics page: names, labels, buckets, bounds."""
 
+import re
 import threading
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -26,7 +27,8 @@ def test_names_and_labels_are_the_original_ones():
     metrics.request_latency.add(("m", "predict", "REST"), 0.001)
     metrics.runtime_latency.add(("m", "Predict", "TF1"), 0.001)
     metrics.warmup_latency.add(("/models/m/1", "OK"), 0.001)
-    metrics.queuing_latency.add(("m",), 0.001)
+    metrics.queuing_latency.add(("batch_threads",), 0.001)
+    metrics.batch_run_count.add(())
     metrics.count_examples("m", 3)
     page = metrics.page()
     prefix = ":tensorflow:serving:"
@@ -44,7 +46,8 @@ def test_names_and_labels_are_the_original_ones():
     assert f'{prefix}request_example_count_total{{model="m"}} 3\n' in page
     assert f'{prefix}request_example_counts_sum{{model="m"}} 3\n' in page
     name = f"{prefix}batching_session:queuing_latency_count"
-    assert rows(page, name) == [({"model_name": "m"}, 1)]
+    assert rows(page, name) == [({"thread_pool_name": "batch_threads"}, 1)]
+    assert f"{prefix}batching_session:wrapped_run_count{{}} 1\n" in page
 
 
 def test_buckets_are_10_times_1_8_to_the_power_in_microseconds():
@@ -63,8 +66,19 @@ def test_buckets_are_10_times_1_8_to_the_power_in_microseconds():
     assert counts[-2:] == [3, 4]
 
 
-def test_metrics_without_rows_are_left_out():
-    assert ":tensorflow:" not in monitoring.Metrics().page()
+def test_metrics_are_declared_before_their_first_row():
+    page = monitoring.Metrics().page()
+    for name, kind in (
+        ("request_count", "counter"),
+        ("request_latency", "histogram"),
+        ("runtime_latency", "histogram"),
+        ("request_example_counts", "histogram"),
+        ("request_example_count_total", "counter"),
+        ("model_warmup_latency", "histogram"),
+        ("batching_session:queuing_latency", "histogram"),
+    ):
+        assert f"# TYPE :tensorflow:serving:{name} {kind}\n" in page
+    assert re.findall("^:tensorflow:.*", page, re.MULTILINE) == []
 
 
 def test_labels_are_escaped():
