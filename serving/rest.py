@@ -95,6 +95,7 @@ def start(servicer: Servicer, options: argparse.Namespace) -> RestServer:
         options.rest_api_timeout_in_ms / 1000,
         _metrics_path(options.monitoring_config_file),
         options.rest_api_enable_cors_support,
+        options.max_request_bytes,
     )
     server = waitress.create_server(
         application,

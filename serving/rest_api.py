@@ -7,6 +7,7 @@ Paths, status codes and bodies are the original's, see `json_requests`,
 import re
 import time
 import urllib.parse
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -65,6 +66,7 @@ class Rest:
         timeout_seconds: Longest call, 0 for no limit.
         metrics_path: Where the metrics page is, empty for nowhere.
         with_cors: Whether to send CORS headers.
+        max_body_bytes: What a compressed body may grow to.
     """
 
     def __init__(
@@ -73,11 +75,13 @@ class Rest:
         timeout_seconds: float = 30.0,
         metrics_path: str = "",
         with_cors: bool = False,
+        max_body_bytes: int = 2**29,
     ) -> None:
         self._servicer = servicer
         self._timeout = timeout_seconds or None
         self._metrics_path = metrics_path
         self._with_cors = with_cors
+        self._max_body_bytes = max_body_bytes
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
@@ -100,7 +104,8 @@ class Rest:
         body = b""
         if method == "POST":
             body = environ["wsgi.input"].read()
-        status, text = self.answer(method, path, body)
+        encoding = environ.get("HTTP_CONTENT_ENCODING", "")
+        status, text = self.answer(method, path, body, "gzip" in encoding)
         data = text.encode("utf-8", "surrogateescape")
         return _send(start_response, status, data, "application/json", headers)
 
@@ -111,13 +116,16 @@ class Rest:
         status = 200 if re.search("https?://", origin) else 400
         return _send(start_response, status, b"", "text/plain", headers)
 
-    def answer(self, method: str, path: str, body: bytes) -> tuple[int, str]:
+    def answer(
+        self, method: str, path: str, body: bytes, is_gzip: bool = False
+    ) -> tuple[int, str]:
         """HTTP status and body of a request below /v1/.
 
         Args:
             method: GET, POST or another one, which is refused.
             path: As the caller sent it, escapes included.
             body: Of a POST.
+            is_gzip: Whether it is compressed.
         """
         start = time.perf_counter()
         model, verb, code = "", "", "OK"
@@ -128,6 +136,8 @@ class Rest:
                 raise _malformed(method, path)
             escaped, number, label, verb = found.groups(default="")
             model = _unescape(escaped)
+            if is_gzip:
+                body = _inflate(body, self._max_body_bytes)
             spec: dict[str, Any] = {"name": model}
             if label:
                 spec["version_label"] = _unescape(label)
@@ -224,6 +234,23 @@ class Rest:
             f'{{\n"model_spec":{_json(response.model_spec)},\n'
             f'"metadata": {{"signature_def": {_json(signatures)}}}\n}}\n'
         )
+
+
+def _inflate(body: bytes, limit: int) -> bytes:
+    """The bytes of a gzip body, which may ask for far more than it carries."""
+    stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        found = stream.decompress(body, limit)
+    except zlib.error as error:
+        raise requests.invalid(
+            f"Failed to uncompress the gzipped body: {error}"
+        ) from error
+    if not stream.eof:
+        raise requests.invalid(
+            "A gzipped body must be complete and have at most "
+            f"{limit} bytes. Received: {len(found)} bytes without an end."
+        )
+    return found
 
 
 def _malformed(method: str, path: str) -> ServingError:

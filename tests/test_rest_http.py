@@ -1,5 +1,6 @@
 """The REST port as HTTP: paths, methods, headers, metrics, broken callers."""
 
+import gzip
 import json
 import random
 import re
@@ -52,6 +53,23 @@ def test_what_follows_the_body_is_ignored(ask):
 def test_content_type_is_not_looked_at(ask):
     headers = {"Content-Type": "image/png"}
     assert ask(PREDICT, {"inputs": 1}, headers=headers)[0] == 200
+
+
+def test_a_body_may_be_compressed(ask, server):
+    body = b'{"instances": [1]}'
+    headers = {"Content-Encoding": "gzip"}
+    plain = ask(PREDICT, body)
+    assert plain[0] == 200
+    assert ask(PREDICT, gzip.compress(body), headers=headers) == plain
+    for broken in (body, gzip.compress(body)[:-9]):
+        status, text = ask(PREDICT, broken, headers=headers)
+        assert status == 400
+        assert "gzipped body" in text
+    bomb = gzip.compress(b" " * 1_000_000 + body)
+    small = rest_api.Rest(server.servicer, max_body_bytes=100_000)
+    status, text = small.answer("POST", PREDICT, bomb, True)
+    assert (status, "at most 100000 bytes" in text) == (400, True)
+    assert ask(PREDICT, bomb, headers=headers) == plain
 
 
 def test_metrics(ask):
