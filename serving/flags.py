@@ -237,8 +237,8 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     _flag(
         group,
         "max_request_bytes",
-        2**29,
-        f"of one request message; the original takes {_INT32_MAX}",
+        _INT32_MAX,
+        "of one request message; over REST at most 2**29",
     )
     _flag(group, "max_batch_rows", 2**25, "first dimension of an input")
     _flag(

@@ -19,6 +19,8 @@ from serving.servicer import Servicer
 from serving.wire import server_config_pb2
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
+# JSON takes ten times its bytes once it is read.
+_MAX_BODY_BYTES = 2**29
 # Bodies beyond this wait in a file instead of in memory.
 _MEMORY_BYTES = 16 * 2**20
 
@@ -90,19 +92,20 @@ def start(servicer: Servicer, options: argparse.Namespace) -> RestServer:
         ServingError: If the monitoring config cannot be read.
     """
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    max_body_bytes = min(options.max_request_bytes, _MAX_BODY_BYTES)
     application = Rest(
         servicer,
         options.rest_api_timeout_in_ms / 1000,
         _metrics_path(options.monitoring_config_file),
         options.rest_api_enable_cors_support,
-        options.max_request_bytes,
+        max_body_bytes,
     )
     server = waitress.create_server(
         application,
         host="0.0.0.0",
         port=options.rest_api_port,
         threads=max(1, options.rest_api_num_threads),
-        max_request_body_size=options.max_request_bytes,
+        max_request_body_size=max_body_bytes,
         inbuf_overflow=_MEMORY_BYTES,
         outbuf_overflow=_MEMORY_BYTES,
         connection_limit=1000,
