@@ -80,6 +80,13 @@ def test_status_lists_models(ask):
     ]
 
 
+def test_status_of_a_model_that_no_server_knows_is_an_error(ask):
+    assert ask("status", "retrieval")[0] == 0
+    status, out, err = ask("status", "retrieval", "retreival")
+    assert (status, out) == (2, "")
+    assert "retreival (from the command line)" in err
+
+
 def test_a_degraded_answer_says_so_and_exits_with_one(ask, server):
     server.faults["ranking"] = "INTERNAL"
 

@@ -198,10 +198,24 @@ def _ask(client: RecommenderClient, args: argparse.Namespace) -> Any:
     if args.command == "similar":
         return client.similar_items(args.item, args.k)
     if args.command == "status":
-        return client.status(args.models or list(signatures.SIGNATURES))
+        return _status(client, args.models)
     if args.command == "smoke":
         return smoke.run(client, args.wait, args.timeout)
     return _bench(client, args)
+
+
+def _status(client: RecommenderClient, models: list[str]) -> Any:
+    found = client.status(models or list(signatures.SIGNATURES))
+    # Who asks for a model by name must not take an empty table for "served".
+    missing = sorted(set(models) - {row.model for row in found})
+    if missing:
+        raise ServingError(
+            f"The servers must know every model that is named. Received: "
+            f"{', '.join(missing)} (from the command line), of which they "
+            "never had a version. Correct the name or --target, or publish.",
+            "NOT_FOUND",
+        )
+    return found
 
 
 def _bench(client: RecommenderClient, args: argparse.Namespace) -> Any:
