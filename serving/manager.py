@@ -20,6 +20,7 @@ from serving.states import (
     State,
     Status,
     Version,
+    bundle_id_of,
     fingerprint,
 )
 
@@ -270,6 +271,7 @@ class Manager:
 
     def _attempt(self, model: Model, version: Version) -> None:
         version.fingerprint = fingerprint(version.path)
+        version.bundle_id = bundle_id_of(version.path)
         version.attempts += 1
         with self._changed:
             if version.attempts == 1:
@@ -301,13 +303,17 @@ class Manager:
 
     def _await_others(self, model: Model, version: Version) -> None:
         """Lets the versions of one release begin to answer together."""
+        bundle_id = version.bundle_id
+        is_latest = version.number == max(model.wanted, default=None)
+        if not (bundle_id and model.serving and is_latest):
+            return
 
         def is_alone() -> bool:
             return (
                 self._stopped
                 or version.number not in model.wanted
                 or not any(
-                    other.is_replacing()
+                    other.is_joining(bundle_id)
                     and abs(other.wanted_since - model.wanted_since)
                     < _ONE_LOOK_SECONDS
                     for other in self._models.values()
@@ -315,8 +321,7 @@ class Manager:
                 )
             )
 
-        if model.serving and version.number == max(model.wanted, default=None):
-            self._changed.wait_for(is_alone, _SWITCH_SECONDS)
+        self._changed.wait_for(is_alone, _SWITCH_SECONDS)
 
     def _fail(self, model: Model, version: Version, error: Exception) -> None:
         code = getattr(error, "code", "") or "UNKNOWN"

@@ -4,6 +4,7 @@ States are those of TensorFlow Serving: START, LOADING, AVAILABLE, UNLOADING,
 END; a failed load is END with an error.
 """
 
+import json
 import threading
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -40,7 +41,12 @@ class Status:
 
 @dataclass
 class Version:
-    """One version of one model, from being wanted to its end."""
+    """One version of one model, from being wanted to its end.
+
+    Attributes:
+        bundle_id: Of the release it is part of, see `bundle_id_of`; None until
+            its directory was looked at.
+    """
 
     model: str
     number: int
@@ -48,6 +54,7 @@ class Version:
     servable: Servable | None = None
     failed: bool = False
     fingerprint: tuple = ()
+    bundle_id: str | None = None
     attempts: int = 0
     retry_at: float = 0.0
     _users: int = 0
@@ -110,8 +117,8 @@ class Model:
         self.serving = serving
         self.latest = serving[max(serving)] if serving else None
 
-    def is_replacing(self) -> bool:
-        """Whether what callers get is about to change: a release is under way.
+    def is_joining(self, bundle_id: str) -> bool:
+        """Whether what callers get is about to become part of a release.
 
         The highest wanted version is what callers without a choice get; the
         lower ones of a policy like `all` come without any change for them.
@@ -120,7 +127,11 @@ class Model:
         if not self.serving or top is None or top in self.serving:
             return False
         version = self.present.get(top)
-        return version is None or not (version.servable or version.was_tried())
+        return version is None or not (
+            version.servable
+            or version.was_tried()
+            or version.bundle_id not in (None, bundle_id)
+        )
 
     def has_untried(self) -> bool:
         """Whether a wanted version has neither answered nor failed yet."""
@@ -143,3 +154,21 @@ def fingerprint(path: Path) -> tuple:
         except OSError:
             found.append((0, 0, 0))
     return tuple(found)
+
+
+def bundle_id_of(path: Path) -> str:
+    """Which release a version directory is part of, "" if it names none.
+
+    Publishing writes the release's id into the manifest of each of its models:
+    callers combine their answers.
+    """
+    try:
+        manifest = json.loads(
+            (path / "assets.extra" / "manifest.json").read_bytes()
+        )
+    except (OSError, ValueError):
+        # Not one of our exports.
+        return ""
+    if not isinstance(manifest, dict):
+        return ""
+    return str(manifest.get("bundle_id", ""))

@@ -1,3 +1,4 @@
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -119,6 +120,15 @@ def test_a_new_version_is_loaded_before_the_old_one_goes(
     assert loads.journal == ["load m/1", "load m/2", "close m/1"]
 
 
+def released(directory: Path, number: int, bundle: str) -> dict[int, Path]:
+    """A version whose manifest names the release that it is part of."""
+    path = directory / bundle / str(number)
+    manifest = path / "assets.extra" / "manifest.json"
+    manifest.parent.mkdir(parents=True, exist_ok=True)
+    manifest.write_text(json.dumps({"bundle_id": bundle}))
+    return {number: path}
+
+
 @pytest.fixture
 def two(manager: Manager, loads: Loads) -> Manager:
     """Serves version 1 of `a` and `b`; version 2 of `b` loads slowly."""
@@ -137,10 +147,11 @@ def numbers(manager: Manager) -> list[int]:
 
 
 def test_the_versions_of_one_release_answer_together(
-    two: Manager, loads: Loads
+    two: Manager, loads: Loads, tmp_path: Path
 ) -> None:
+    version = released(tmp_path, 2, "x")
     for name in ("a", "b"):
-        two.want(name, paths(2))
+        two.want(name, version)
     until(lambda: "load a/2" in loads.journal)
     time.sleep(0.1)
     assert numbers(two) == [1, 1]
@@ -149,24 +160,37 @@ def test_the_versions_of_one_release_answer_together(
     until(lambda: numbers(two) == [2, 2])
 
 
+@pytest.mark.parametrize("bundles", [("", ""), ("x", ""), ("x", "y")])
+def test_models_of_no_common_release_do_not_wait_for_each_other(
+    two: Manager, loads: Loads, tmp_path: Path, bundles: tuple[str, str]
+) -> None:
+    for name, bundle in zip(("b", "a"), reversed(bundles), strict=True):
+        two.want(name, released(tmp_path, 2, bundle) if bundle else paths(2))
+    until(lambda: numbers(two) == [2, 1])
+    assert states(two, "b")[2] == State.LOADING
+    loads.gates["b", 2].set()
+
+
 def test_who_began_with_the_old_version_can_end_with_it(
-    two: Manager, loads: Loads
+    two: Manager, loads: Loads, tmp_path: Path
 ) -> None:
     loads.gates["b", 2].set()
+    version = released(tmp_path, 2, "x")
     for name in ("a", "b"):
-        two.want(name, paths(2))
+        two.want(name, version)
     until(lambda: numbers(two) == [2, 2])
     two.acquire("a", 1).release()
     until(lambda: states(two, "a")[1] == State.END)
 
 
 def test_a_release_does_not_wait_for_what_is_broken(
-    two: Manager, loads: Loads
+    two: Manager, loads: Loads, tmp_path: Path
 ) -> None:
     loads.broken.add(("b", 2))
     loads.gates["b", 2].set()
+    version = released(tmp_path, 2, "x")
     for name in ("a", "b"):
-        two.want(name, paths(2))
+        two.want(name, version)
     until(lambda: numbers(two) == [2, 1])
 
 
@@ -202,11 +226,14 @@ def test_the_highest_version_decides_whether_a_model_came_up(
     assert list(manager.wait_for({"m"})) == [("m", 2)]
 
 
-def test_a_version_does_not_wait_for_another_release(two: Manager) -> None:
-    two.want("b", paths(2))
+def test_a_version_does_not_wait_for_one_that_came_earlier(
+    two: Manager, loads: Loads, tmp_path: Path
+) -> None:
+    two.want("b", released(tmp_path, 2, "x"))
     time.sleep(0.4)
-    two.want("a", paths(2))
+    two.want("a", released(tmp_path, 2, "x"))
     until(lambda: numbers(two) == [2, 1])
+    loads.gates["b", 2].set()
 
 
 def test_a_broken_version_leaves_the_old_one_serving(

@@ -5,6 +5,7 @@ ranking turns the order round, seen and excluded items are hidden.
 `python tests/toy_models.py DIRECTORY VERSION` exports one version of each.
 """
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -116,6 +117,10 @@ def export(directory, version=1, models=MODELS):
             str(staging),
             signatures={name: getattr(module, name) for name in signatures},
         )
+        # Names the release, as our exports do: both stages switch together.
+        manifest = staging / "assets.extra" / "manifest.json"
+        manifest.parent.mkdir(exist_ok=True)
+        manifest.write_text(json.dumps({"bundle_id": f"toy-{version}"}))
         staging.rename(directory / model / str(version))
 
 
