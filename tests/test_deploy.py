@@ -331,7 +331,7 @@ def test_the_compose_commands_serve(compose, tmp_path):
         ]
         for inside, outside in mounts.items():
             command = [part.replace(inside, str(outside)) for part in command]
-        # -P: only the image's own modules, not this checkout's.
+        # From there `-m` finds only the image's own modules.
         log = (tmp_path / f"{name}.log").open("w")
         started.append(
             subprocess.Popen(
