@@ -66,9 +66,10 @@ def write(
         },
     )
     described = _describe(student, precision) | dict(facts or {})
-    _seal(staging, described, (ondevice.MODEL, ondevice.VOCABULARY))
+    # Without cases yet: whole enough for the model to be asked for them.
+    _seal(staging, described, [], 0.0)
     bundle = ondevice.OnDevice(staging)
-    cases = []
+    cases: list[dict[str, Any]] = []
     for history in _golden(student):
         best, scores = bundle.run(history)
         cases.append(
@@ -89,15 +90,8 @@ def write(
         ),
         default=0.0,
     )
-    manifest.write_json(
-        staging / ondevice.GOLDEN,
-        {"tolerance": share * max(largest, 1e-3), "cases": cases},
-    )
-    bundle_id = _seal(
-        staging,
-        described,
-        (ondevice.MODEL, ondevice.VOCABULARY, ondevice.GOLDEN),
-    )
+    tolerance = share * max(largest, 1e-3)
+    bundle_id = _seal(staging, described, cases, tolerance)
     manifest.replace(staging, directory)
     return bundle_id
 
@@ -118,9 +112,25 @@ def _describe(student: Student, precision: Precision) -> dict[str, Any]:
 
 
 def _seal(
-    directory: Path, described: dict[str, Any], names: tuple[str, ...]
+    directory: Path,
+    described: dict[str, Any],
+    cases: list[dict[str, Any]],
+    tolerance: float,
 ) -> str:
-    files = {name: manifest.file_digest(directory / name) for name in names}
+    """Writes `golden.json` and `config.json`; returns the bundle id."""
+    manifest.write_json(
+        directory / ondevice.GOLDEN,
+        {
+            # Cases are in rows, which mean nothing with other ids.
+            "vocabulary": manifest.file_digest(directory / ondevice.VOCABULARY),
+            "tolerance": tolerance,
+            "cases": cases,
+        },
+    )
+    files = {
+        name: manifest.file_digest(directory / name)
+        for name in (ondevice.MODEL, ondevice.VOCABULARY, ondevice.GOLDEN)
+    }
     bundle_id = manifest.digest(files)[:16]
     config: dict[str, Any] = {
         "bundle_id": bundle_id,

@@ -19,6 +19,9 @@ from serving.errors import ServingError
 
 MODEL, VOCABULARY = "model.tflite", "vocabulary.json"
 CONFIG, GOLDEN = "config.json", "golden.json"
+_DESCRIBED = ("bundle_id", "files", "history_length", "num_items")
+_SHOWN = 5
+_AGAIN = "Copy the whole bundle again."
 # How the file that servers poll names the live version, first of all.
 _RELEASES = "# releases, live first: "
 
@@ -35,14 +38,7 @@ class OnDevice:
     """
 
     def __init__(self, directory: Path, threads: int = 1) -> None:
-        try:
-            self.config = json.loads(_read(directory / CONFIG))
-        except ValueError as error:
-            raise ServingError(
-                f"`{CONFIG}` must be whole. Received: {error} (from "
-                f"{directory}). Copy the bundle again.",
-                "DATA_LOSS",
-            ) from error
+        self.config = _config(directory)
         for name, digest in self.config["files"].items():
             found = hashlib.sha256(_read(directory / name)).hexdigest()
             if found != digest:
@@ -54,8 +50,16 @@ class OnDevice:
                     "DATA_LOSS",
                 )
         self._directory = directory
-        vocabulary = json.loads(_read(directory / VOCABULARY))
+        vocabulary = _json(directory, VOCABULARY)
         self._ids: list[str] = vocabulary["ids"]
+        rows = self.config["num_items"] + 2
+        if not len(self._ids) == len(vocabulary["titles"]) == rows:
+            raise ServingError(
+                f"`{VOCABULARY}` must have {rows} rows. Received: "
+                f"{len(self._ids)} ids and {len(vocabulary['titles'])} titles "
+                f"(from {directory}). {_AGAIN}",
+                "DATA_LOSS",
+            )
         self._titles = dict(zip(self._ids, vocabulary["titles"], strict=True))
         self._indices = {
             item: row for row, item in enumerate(self._ids) if row > 1
@@ -70,9 +74,20 @@ class OnDevice:
         except (ValueError, RuntimeError) as error:
             raise ServingError(
                 f"`{MODEL}` must be a TFLite model. Received: {error} (from "
-                f"{directory}). Copy the bundle again.",
+                f"{directory}). {_AGAIN}",
                 "DATA_LOSS",
             ) from error
+        shapes = {
+            name: entry["shape"].tolist()
+            for name, entry in self._runner.get_input_details().items()
+        }
+        if shapes != {"history": [self.config["history_length"]]}:
+            raise ServingError(
+                f"`{MODEL}` must read `history` of "
+                f"{self.config['history_length']} items. Received: a model of "
+                f"{shapes} (from {directory}). {_AGAIN}",
+                "DATA_LOSS",
+            )
 
     def run(
         self, history: Sequence[int] | np.ndarray
@@ -80,6 +95,10 @@ class OnDevice:
         """Ids int32 [K] and scores float32 [K] for padded indices [L]."""
         answer = self._runner(history=np.asarray(history, np.int32))
         return answer["ids"], answer["scores"]
+
+    def knows(self, item: str) -> bool:
+        """Whether an item id is in the vocabulary."""
+        return item in self._indices
 
     def title(self, item: str) -> str:
         """The title of an item, "" where it has none."""
@@ -109,8 +128,17 @@ class OnDevice:
         Raises:
             ServingError: If an answer differs.
         """
-        golden = json.loads(_read(self._directory / GOLDEN))
-        cases, tolerance = golden["cases"], golden.get("tolerance", 1e-4)
+        golden = _json(self._directory, GOLDEN)
+        # The cases are in rows: another vocabulary would not change them.
+        if golden["vocabulary"] != self.config["files"][VOCABULARY]:
+            raise ServingError(
+                f"`{VOCABULARY}` must be the one that `{GOLDEN}` was made "
+                f"with, whose digest starts with {golden['vocabulary'][:12]}. "
+                f"Received: {self.config['files'][VOCABULARY][:12]} (from "
+                f"{self._directory}). {_AGAIN}",
+                "DATA_LOSS",
+            )
+        cases, tolerance = golden["cases"], golden["tolerance"]
         for number, case in enumerate(cases):
             ids, scores = self.run(case["history"])
             if not _agree(ids.tolist(), scores.tolist(), case, tolerance):
@@ -168,9 +196,46 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         raise ServingError(
             f"An on-device bundle must hold `{path.name}`. Received: {error}. "
-            "Copy the whole bundle again.",
+            f"{_AGAIN}",
             "NOT_FOUND",
         ) from error
+
+
+def _json(directory: Path, name: str) -> dict[str, Any]:
+    try:
+        value = json.loads(_read(directory / name))
+    except ValueError as error:
+        raise ServingError(
+            f"`{name}` must be whole. Received: {error} (from {directory}). "
+            f"{_AGAIN}",
+            "DATA_LOSS",
+        ) from error
+    if not isinstance(value, dict):
+        raise ServingError(
+            f"`{name}` must be a JSON object. Received: a "
+            f"{type(value).__name__} (from {directory}). {_AGAIN}",
+            "DATA_LOSS",
+        )
+    return value
+
+
+def _config(directory: Path) -> dict[str, Any]:
+    """The bundle's description, with all that is needed to check the rest."""
+    config = _json(directory, CONFIG)
+    files = config.get("files")
+    listed = files if isinstance(files, dict) else {}
+    missing = [name for name in _DESCRIBED if name not in config] + [
+        f"files.{name}"
+        for name in (MODEL, VOCABULARY, GOLDEN)
+        if name not in listed
+    ]
+    if missing:
+        raise ServingError(
+            f"`{CONFIG}` must describe a bundle. Received: one without "
+            f"{', '.join(missing)} (from {directory}). {_AGAIN}",
+            "DATA_LOSS",
+        )
+    return config
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -191,8 +256,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "replay":
             write(f"replay: {bundle.replay()} golden cases agree\n")
             return 0
-        history = [item for item in options.history.split(",") if item]
-        for item, score in bundle.recommend(history):
+        history = [item.strip() for item in options.history.split(",")]
+        history = [item for item in history if item]
+        unknown = [item for item in history if not bundle.knows(item)]
+        if unknown:
+            sys.stderr.write(
+                f"ondevice: {len(unknown)} of {len(history)} items are not in "
+                f"the vocabulary and count as unknown: "
+                f"{', '.join(unknown[:_SHOWN])}"
+                + (", ...\n" if len(unknown) > _SHOWN else "\n")
+            )
+        answer = bundle.recommend(history)
+        if not answer:
+            sys.stderr.write("ondevice: nothing is left to recommend\n")
+        for item, score in answer:
             title = bundle.title(item)
             write(f"{item}\t{score:.4f}" + (f"\t{title}\n" if title else "\n"))
     except ServingError as error:

@@ -1,6 +1,8 @@
+import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -216,20 +218,84 @@ def test_a_vocabulary_of_another_version_is_refused(
         ondevice.OnDevice(copy)
 
 
-def test_a_mixed_bundle_fails_the_golden_replay(
+def mixed(bundle: Path, copy: Path, name: str, content: bytes) -> Path:
+    """A file replaced and its digest made to fit, as careless scripts do."""
+    shutil.copytree(bundle, copy)
+    (copy / name).write_bytes(content)
+    config = json.loads((copy / ondevice.CONFIG).read_text())
+    config["files"][name] = hashlib.sha256(content).hexdigest()
+    (copy / ondevice.CONFIG).write_text(json.dumps(config))
+    return copy
+
+
+def edited(bundle: Path, name: str, **changes: Any) -> bytes:
+    return json.dumps(
+        json.loads((bundle / name).read_text()) | changes
+    ).encode()
+
+
+def test_a_model_of_another_version_fails_the_golden_replay(
     bundle: Path, tmp_path: Path
 ) -> None:
-    # Digests made to fit, as a careless build script would.
+    student = make()
+    student.set_weights([0.5 - weight for weight in student.get_weights()])
+    content = ondevice_bundle.convert(student)
+    copy = mixed(bundle, tmp_path / "copy", ondevice.MODEL, content)
+    with pytest.raises(ServingError, match="Golden case . must give"):
+        ondevice.OnDevice(copy).replay()
+
+
+def test_a_vocabulary_of_another_order_fails_the_golden_replay(
+    bundle: Path, tmp_path: Path
+) -> None:
+    ids = ["", "", *names()[:1:-1]]
+    content = edited(bundle, ondevice.VOCABULARY, ids=ids)
+    copy = mixed(bundle, tmp_path / "copy", ondevice.VOCABULARY, content)
+    with pytest.raises(
+        ServingError, match="must be the one that `golden.json`"
+    ):
+        ondevice.OnDevice(copy).replay()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (ondevice.VOCABULARY, b"no json", "`vocabulary.json` must be whole"),
+        (ondevice.VOCABULARY, b"[]", "must be a JSON object. Received: a list"),
+        (
+            ondevice.VOCABULARY,
+            b'{"ids": ["", ""], "titles": []}',
+            "must have 60 rows. Received: 2 ids and 0 titles",
+        ),
+        (ondevice.MODEL, b"\x1c\0\0\0TFL3" + bytes(64), "be a TFLite model"),
+        (ondevice.GOLDEN, b"\xff", "`golden.json` must be whole"),
+    ],
+)
+def test_what_a_bundle_cannot_hold_is_explained(
+    bundle: Path, tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    copy = mixed(bundle, tmp_path / "copy", name, content)
+    with pytest.raises(ServingError, match=message):
+        ondevice.OnDevice(copy).replay()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"files": {}}, "without files.model.tflite, files.vocabulary.json"),
+        ({"history_length": 7}, "must read `history` of 7 items"),
+        ({"num_items": 3}, "must have 5 rows. Received: 60 ids"),
+    ],
+)
+def test_a_config_of_another_bundle_is_refused(
+    bundle: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(bundle, copy)
-    cases = json.loads((copy / ondevice.GOLDEN).read_text())
-    cases["cases"][2]["ids"][0] += 1
-    (copy / ondevice.GOLDEN).write_text(json.dumps(cases))
-    config = json.loads((copy / ondevice.CONFIG).read_text())
-    del config["files"][ondevice.GOLDEN]
-    (copy / ondevice.CONFIG).write_text(json.dumps(config))
-    with pytest.raises(ServingError, match="Golden case 2 must give"):
-        ondevice.OnDevice(copy).replay()
+    content = edited(bundle, ondevice.CONFIG, **changes)
+    (copy / ondevice.CONFIG).write_bytes(content)
+    with pytest.raises(ServingError, match=message):
+        ondevice.OnDevice(copy)
 
 
 def test_a_missing_bundle_is_an_error(tmp_path: Path) -> None:
@@ -248,6 +314,14 @@ def test_the_command_line_answers_and_replays(
     folder = ["--bundle", str(bundle)]
     assert ondevice.main(["recommend", *folder, "--history", "item-4"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 10
+    history = [*names()[2:], "new", "newer"]
+    asked = ["--history", " , ".join(history)]
+    assert ondevice.main(["recommend", *folder, *asked]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "2 of 60 items are not in the vocabulary" in captured.err
+    assert "count as unknown: new, newer\n" in captured.err
+    assert "nothing is left to recommend" in captured.err
     assert ondevice.main(["replay", *folder]) == 0
     assert "8 golden cases agree" in capsys.readouterr().out
     assert ondevice.main(["recommend", "--bundle", "nowhere"]) == 1

@@ -454,6 +454,12 @@ def other_model(bundle: Path, other: Path) -> None:
     refresh(bundle, "model.tflite", content)
 
 
+def reordered_vocabulary(bundle: Path, other: Path) -> None:
+    vocabulary = json.loads((bundle / "vocabulary.json").read_text())
+    vocabulary["ids"] = ["", "", *vocabulary["ids"][:1:-1]]
+    refresh(bundle, "vocabulary.json", json.dumps(vocabulary).encode())
+
+
 def broken_config(bundle: Path, other: Path) -> None:
     (bundle / "config.json").write_text('{"files": {')
 
@@ -466,6 +472,7 @@ def broken_config(bundle: Path, other: Path) -> None:
         (other_vocabulary, "“vocabulary.json” is damaged, or belongs to"),
         (not_a_model, "“model.tflite” is not a model this browser can run"),
         (other_model, "does not answer as its bundle says it must"),
+        (reordered_vocabulary, "titles are not those that the model was made"),
         (broken_config, "“config.json” is damaged"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

@@ -176,7 +176,14 @@ export class Model {
   }
 
   // Files that fit their digests may still not fit each other.
-  async #replay({ cases, tolerance = 1e-4 }) {
+  async #replay({ vocabulary, cases, tolerance }) {
+    // The cases are in rows: another vocabulary would not change them.
+    if (vocabulary !== this.config.files["vocabulary.json"]) {
+      throw new BundleError(
+        "The titles are not those that the model was made with.",
+        `The bundle's files come from different versions. ${AGAIN}`,
+      );
+    }
     for (const [number, expected] of cases.entries()) {
       let found;
       try {
