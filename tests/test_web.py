@@ -342,6 +342,27 @@ def test_the_page_recommends_what_the_interpreter_does(
 
 
 @pytest.mark.browser
+def test_many_picks_leave_the_answer_in_reach_of_a_phone(
+    visit: Callable[..., Any], bundles: dict[str, Path]
+) -> None:
+    page = visit(bundles["int8"], viewport={"width": 360, "height": 740})
+    tops = []
+    for row in range(2, 14):
+        pick(page, f"title {row:02d}")
+        shown(page, [f"i{one:02d}" for one in range(2, row + 1)], "history")
+        tops.append(page.locator("#answer-title").bounding_box()["y"])
+    # More than the model reads are on hand from the sixth on, which is said.
+    assert len(set(tops[LENGTH:])) == 1
+    assert tops[-1] < 800
+    # The newest is in sight, and nothing sticks out sideways.
+    frame = page.locator("#history").bounding_box()
+    newest = page.locator("#history > li").last.bounding_box()
+    end = frame["y"] + frame["height"]
+    assert newest["y"] + newest["height"] <= end + 1
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+@pytest.mark.browser
 def test_nothing_leaves_the_machine(
     visit: Callable[..., Any], bundles: dict[str, Path]
 ) -> None:

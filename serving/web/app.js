@@ -80,9 +80,11 @@ function drawPicks() {
       return entry;
     }),
   );
+  // The newest is the last.
+  $("history").scrollTop = $("history").scrollHeight;
   const length = model.config.history_length;
   $("history-note").textContent = !picks.length
-    ? "Nothing picked yet. On the right is what the model suggests to anyone."
+    ? "Nothing picked yet: the list is what the model suggests to anyone."
     : picks.length > length
       ? `The model reads the latest ${length} of your ${picks.length} picks.`
       : "";
