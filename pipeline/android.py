@@ -31,6 +31,7 @@ from models.config import check
 from models.features import FIRST_ITEM, UNKNOWN
 from models.student import Student
 from pipeline import manifest
+from pipeline.prepare import Prepared
 from pipeline.schema import DataError
 
 CONFIG, MODEL = "config.json", "recommendation.tflite"
@@ -259,6 +260,44 @@ def _embeddings(student: Student, column: str) -> np.ndarray:
     )
 
 
+def genres_of(
+    prepared: Prepared, wanted: str | None
+) -> tuple[str, list[str], list[list[str]]]:
+    """The column of genres, its words, and those of each item row.
+
+    Args:
+        prepared: The prepared tables.
+        wanted: The column; None takes `genres` where there is one, and no
+            words otherwise.
+
+    Raises:
+        DataError: If `wanted` is no column of words.
+    """
+    items = prepared.items
+    columns = [
+        spec.name
+        for spec in items.specs
+        if spec.kind in ("categorical", "multi_categorical")
+    ]
+    column = "genres" if wanted is None else wanted
+    if column not in columns:
+        if wanted is None:
+            return "", [], [[] for _ in items.ids]
+        raise DataError(
+            "`--genres` must be a categorical item column. Received: "
+            f"{wanted!r}; there {'is' if len(columns) == 1 else 'are'} "
+            f"{', '.join(columns) or 'none'} (from {prepared.directory}). "
+            "Name one of the source's item_features."
+        )
+    known = [str(word) for word in prepared.vocabularies[f"items.{column}"]]
+    indices = items.features[column].reshape(len(items.ids), -1)
+    words = [
+        [known[index - FIRST_ITEM] for index in row if index >= FIRST_ITEM]
+        for row in indices
+    ]
+    return column, known, words
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the assets of a config's student; the exit status."""
     from models.config import ConfigError
@@ -273,27 +312,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--output", type=Path, default=Path("artifacts/android")
     )
-    parser.add_argument("--genres", default="genres", help="column of genres")
+    parser.add_argument(
+        "--genres", help="item column of genres; `genres` where there is one"
+    )
     options = parser.parse_args(arguments)
     try:
         config = configuration.load(options.config, options.set)
         console.quiet_native_logs(config.run_directory / "native.log")
         run = Run(config, progress=console.progress)
-        trained = run.distill()
         prepared = run.prepared()
         items = prepared.items
-        student = distill.load(config, prepared, trained)
-        column = options.genres
-        known = prepared.vocabularies.get(f"items.{column}", ())
-        words: list[list[str]] = [[] for _ in items.ids]
-        if len(known):
-            indices = items.features[column].reshape(len(items.ids), -1)
-            words = [
-                [str(known[i - FIRST_ITEM]) for i in row if i >= FIRST_ITEM]
-                for row in indices
-            ]
+        column, known, words = genres_of(prepared, options.genres)
+        student = distill.load(config, prepared, run.distill())
         wanted = config.student.item_features
-        used = len(known) > 0 and (column in wanted or wanted == ("*",))
+        used = bool(known) and (column in wanted or wanted == ("*",))
         write(
             student,
             [
@@ -302,7 +334,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ],
             items.counts[TRAIN].tolist(),
             words,
-            [str(word) for word in known],
+            known,
             options.output,
             column if used else "",
         )

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+from prepared_stub import make_prepared, make_table
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
@@ -317,3 +318,23 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="`genres` must be an item feature"):
         android.convert(student, "genres")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_column_of_genres_is_found_or_asked_for() -> None:
+    # Comedy and nothing else; both words; none.
+    column = np.int32([[0, 0], [0, 0], [2, 0], [2, 3], [0, 0]])
+    specs = (
+        FeatureSpec("mood", "multi_categorical", 4, 2),
+        FeatureSpec("year", "numeric"),
+    )
+    items = make_table("i", 3, 5, specs=specs, features={"mood": column})
+    prepared = make_prepared([[2, 3, 4]], 3, items=items)
+    prepared.vocabularies["items.mood"] = ["Comedy", "Drama"]
+    named = android.genres_of(prepared, "mood")
+    words = [[], [], ["Comedy"], ["Comedy", "Drama"], []]
+    assert named == ("mood", ["Comedy", "Drama"], words)
+    # The app can do without, but not with what was misspelt.
+    assert android.genres_of(prepared, None) == ("", [], [[]] * 5)
+    for wrong in ("moods", "year"):
+        with pytest.raises(DataError, match=f"Received: '{wrong}'; there is"):
+            android.genres_of(prepared, wrong)
