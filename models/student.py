@@ -163,8 +163,7 @@ class Student(tf.keras.Model):
             scale: float32 [D] that the last layer takes in: a product after
                 it would be merged into the table by the converter.
         """
-        positions = np.arange(1, self.config.history_length + 1)
-        positions = positions.astype(np.float32)
+        positions = np.arange(1, history.shape[1] + 1, dtype=np.float32)
         mask = tf.cast(tf.not_equal(history, 0), tf.float32)
         # Cumulative sums are not in every TFLite runtime. Padding gets place
         # 0 on whichever side it is.
@@ -215,7 +214,7 @@ class Student(tf.keras.Model):
         """A GRU unrolled by hand: a fused one keeps state between calls."""
         layers, width = self._layers_of_encoder, self.config.embedding_dim
         state = tf.zeros_like(embedded[:, 0]) + self._start
-        for step in range(self.config.history_length):
+        for step in range(embedded.shape[1]):
             item, real = embedded[:, step], present[:, step]
             gates = layers["gates"](tf.concat([item, state], 1))
             update, reset = gates[:, :width], gates[:, width:]

@@ -44,7 +44,11 @@ class StudentConfig:
             all items; beyond, with the teacher's candidates and
             `num_uniform_negatives`.
         num_uniform_negatives: See above.
-        batch_size: Histories in a training step.
+        batch_size: Histories in a training step. 0 takes as many as make some
+            250 steps an epoch, a power of 2 from 64 to 512: where there are
+            few histories the number of steps counts. Of 36,000 (six a user
+            of ML-1M) 128 gave a validation NDCG@10 of .112 without a
+            teacher, 64 the same, 512 gave .094; ML-100K keeps 512.
         epochs: Passes over the histories.
         learning_rate: Peak of the schedule.
         weight_decay: AdamW decay of every matrix.
@@ -67,7 +71,7 @@ class StudentConfig:
     max_histories: int = 100_000
     full_softmax_below: int = 20_000
     num_uniform_negatives: int = 4096
-    batch_size: int = 512
+    batch_size: int = 0
     epochs: int = 10
     learning_rate: float = 0.005
     weight_decay: float = 0.01
@@ -91,14 +95,18 @@ class StudentConfig:
                     ("num_recommendations", self.num_recommendations),
                     ("num_heads", self.num_heads),
                     ("hidden_units", self.hidden_units),
-                    ("batch_size", self.batch_size),
                     ("epochs", self.epochs),
                     ("num_uniform_negatives", self.num_uniform_negatives),
                 )
             ),
             *rules(
                 self,
-                ("max_histories", "full_softmax_below", "weight_decay"),
+                (
+                    "max_histories",
+                    "full_softmax_below",
+                    "batch_size",
+                    "weight_decay",
+                ),
                 lambda value: value >= 0,
                 "at least 0",
             ),

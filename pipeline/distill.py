@@ -32,6 +32,8 @@ from pipeline.teacher import Moments, Opinions
 
 STUDENT, UNDISTILLED = "student", "undistilled"
 _BLOCK = 512
+# In an epoch, about, where the batch size is not given.
+_STEPS = 250
 
 
 def run(
@@ -130,8 +132,12 @@ def fit(
     if not count:
         return [0.0]
     random = np.random.default_rng(seed)
-    histories = found.histories.last(options.history_length)
-    steps = max(1, round(count / options.batch_size))
+    # No wider than the longest one: padding takes time and changes nothing.
+    longest = int(np.diff(found.histories.offsets).max())
+    histories = found.histories.last(
+        max(1, min(options.history_length, longest))
+    )
+    steps = max(1, round(count / batch_size(options, count)))
     optimizer = tf.keras.optimizers.AdamW(
         tf.keras.optimizers.schedules.CosineDecay(
             0.0,
@@ -185,6 +191,14 @@ def fit(
     for average, value in zip(averages, variables, strict=True):
         value.assign(average)
     return curve
+
+
+def batch_size(options: StudentConfig, num_histories: int) -> int:
+    """Histories in a training step; resolves 0."""
+    if options.batch_size:
+        return options.batch_size
+    wanted = np.log2(max(num_histories / _STEPS, 1.0))
+    return int(2 ** np.clip(np.round(wanted), 6, 9))
 
 
 def _full_loss(

@@ -93,7 +93,6 @@ def init_config(interactions: str, items: str = "", users: str = "") -> str:
         *[f"# {reason}" for reason in reasons],
         f'split = "{split}"',
         "",
-        "[retrieval]",
         *_sizes(figures),
     ]
     return "\n".join(text) + "\n"
@@ -340,8 +339,12 @@ def _sizes(figures: dict[str, Any]) -> list[str]:
     width = 32 if rows < 50_000 else 64 if rows < 5_000_000 else 128
     length = min(100, max(20, 10 * round(1.5 * rows / users / 10)))
     return [
+        "[retrieval]",
         f"# For {rows:,} interactions of {users:,} users with "
         f"{figures['items']:,} items.",
         f"embedding_dim = {width}",
+        f"history_length = {length}",
+        "",
+        "[student]",
         f"history_length = {length}",
     ]

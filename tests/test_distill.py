@@ -94,6 +94,30 @@ def test_the_sampled_loss_estimates_that_of_the_catalogue() -> None:
     np.testing.assert_allclose(sampled, full, atol=0.15)
 
 
+@pytest.mark.parametrize(
+    ("histories", "size"), [(1, 64), (30_000, 128), (10**6, 512)]
+)
+def test_few_histories_are_taken_in_small_steps(histories, size) -> None:
+    assert distill.batch_size(StudentConfig(), histories) == size
+    chosen = StudentConfig(batch_size=96)
+    assert distill.batch_size(chosen, histories) == 96
+
+
+@pytest.mark.parametrize("encoder", ["bow", "cnn", "rnn", "attention"])
+def test_padding_beyond_the_longest_history_changes_nothing(encoder) -> None:
+    # Training leaves it away.
+    options = dataclasses.replace(OPTIONS, encoder=encoder, history_length=9)
+    student = Student(options, ROWS)
+    student(np.zeros([1, 9], np.int32))
+    random = np.random.default_rng(5)
+    student.set_weights(
+        [random.normal(0, 0.3, w.shape) for w in student.get_weights()]
+    )
+    short = np.array([[0, 2, 3, 4], [5, 2, 9, 4]], np.int32)
+    wide = np.pad(short, [(0, 0), (5, 0)])
+    np.testing.assert_allclose(student(short), student(wide), atol=1e-5)
+
+
 def test_weights_come_back(tmp_path) -> None:
     prepared = make_prepared([[2, 3, 4]], ROWS - 2)
     student = distill.make(OPTIONS, prepared)
