@@ -4,6 +4,7 @@ The columns are guessed from a sample (`guess`), the split and the sizes from
 preparing the data once. Every guess stands in the text with its reason.
 """
 
+import dataclasses
 import re
 import shutil
 import tempfile
@@ -14,17 +15,28 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipeline import guess, prepare
+from pipeline import guess, peek, prepare
 from pipeline.quarantine import Quarantine
-from pipeline.schema import DataError, PrepareConfig, SourceConfig
+from pipeline.schema import (
+    FIRST_MOMENT,
+    DataError,
+    PrepareConfig,
+    SourceConfig,
+)
 from pipeline.sources import files, tabular
+from pipeline.sources.canonical import Batch
 
 SAMPLE_ROWS = 200_000
-MOVIELENS = ("u.data", "ratings.dat")
+# Files that tell an official release of MovieLens.
+MOVIELENS = (
+    {"u.data", "u.item", "u.user"},
+    {"ratings.dat", "movies.dat"},
+    {"ratings.csv", "movies.csv"},
+)
 # File names that tell less than the folder they are in.
 GENERIC = ("interactions", "ratings", "events", "log", "data", "part-0")
-DELIMITERS = (",", "\t", ";", "|")
 
 
 @dataclass(frozen=True)
@@ -62,12 +74,6 @@ def init_config(interactions: str, items: str = "", users: str = "") -> str:
     Raises:
         DataError: If the files cannot be read or no columns can be ids.
     """
-    place = Path(interactions.rstrip("/"))
-    stem = place.stem
-    if stem.lower() in GENERIC and place.parent.name:
-        stem = place.parent.name
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", stem)
-    name = name.strip("-._") or "data"
     if not items and not users and _is_movielens(interactions):
         source = SourceConfig(kind="movielens", path=interactions)
         lines = [
@@ -83,7 +89,7 @@ def init_config(interactions: str, items: str = "", users: str = "") -> str:
         "# Check the guesses below, then:",
         "#   python -m pipeline --config THIS_FILE check",
         "#   make retrain CONFIG=THIS_FILE",
-        f"name = {_quote(name)}",
+        f"name = {_quote(_name(Path(interactions.rstrip('/'))))}",
         "seed = 42",
         "",
         "[source]",
@@ -98,91 +104,116 @@ def init_config(interactions: str, items: str = "", users: str = "") -> str:
     return "\n".join(text) + "\n"
 
 
+def _name(place: Path) -> str:
+    """Name of a run on what lies at a path."""
+    stem = place.name.split(".")[0]
+    if stem.lower() in GENERIC and place.parent.name:
+        stem = place.parent.name
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-._") or "data"
+
+
 def _is_movielens(path: str) -> bool:
     with files.find(path, "--interactions") as found:
         names = {file.name for file in found}
-    return (
-        bool(names & set(MOVIELENS))
-        or {
-            "ratings.csv",
-            "movies.csv",
-        }
-        <= names
-    )
+    return any(layout <= names for layout in MOVIELENS)
 
 
-def _sample(source: SourceConfig, path: str, table: str) -> dict[str, pa.Array]:
+def _sample(source: SourceConfig, path: str, table: str) -> Batch:
     """The first rows of a table, all columns."""
+    option = f"--{table}"
     with tempfile.TemporaryDirectory() as directory:
         quarantine = Quarantine(Path(directory) / "quarantine.jsonl", 1.0)
-        with files.find(path, f"--{table}") as found:
-            if found and found[0].archive is not None:
-                found = [f for f in found if f.name.split(".")[0] == table]
-            if not found:
-                raise DataError(
-                    f"The archive must hold {table}.csv, .tsv, .jsonl or "
-                    f".parquet. Received: {path} without it. Give the path "
-                    "of the file."
+        with files.find(path, option) as found:
+            file = tabular.of_table(found, table, path, option)[0]
+            for batch in tabular.read_file(source, file, option, quarantine):
+                return Batch(
+                    {
+                        key: array.slice(0, SAMPLE_ROWS)
+                        for key, array in batch.columns.items()
+                    },
+                    batch.lines[:SAMPLE_ROWS],
+                    batch.file,
                 )
-            for batch in tabular.read_file(
-                source, found[0], f"--{table}", quarantine
-            ):
-                columns = dict(batch.columns)
-                for key, value in found[0].constants.items():
-                    columns.setdefault(
-                        key, pa.array([value] * len(batch.lines))
-                    )
-                return {
-                    key: array.slice(0, SAMPLE_ROWS)
-                    for key, array in columns.items()
-                }
+    unusable = "".join(f"\n  {line}" for line in quarantine.lines())
     raise DataError(
-        f"The {table} must have rows. Received: {path} with none. Check the "
-        "export that made it."
+        f"The {table} must have rows. Received: {path} with none"
+        f"{':' if unusable else ''}{unusable}{'' if unusable else '.'}\n"
+        "Check the export that made it."
     )
 
 
-def _delimiter(path: str) -> str:
-    """Separator of the columns, where it is not what the name says."""
-    with files.find(path, "--interactions") as found:
-        texts = [f for f in found if not f.name.endswith((".parquet", ".pq"))]
-        if not texts or texts[0].name.split(".")[-1] in ("jsonl", "ndjson"):
-            return ""
-        head = next(files.blocks(texts[0]), b"").split(b"\n")[0]
-        usual = "\t" if ".tsv" in texts[0].name else ","
-    counts = {d: head.count(d.encode()) for d in DELIMITERS}
-    best = max(counts, key=lambda d: (counts[d], d == usual))
-    return "" if best == usual or not counts[best] else best
+def _log(
+    rough: SourceConfig,
+) -> tuple[SourceConfig, guess.Log, dict[str, pa.Array]]:
+    """The interactions: how to read them, what their columns mean, a sample."""
+    first = peek.first_cells(rough)
+    if first:
+        unnamed = dataclasses.replace(rough, columns=peek.anonymous(len(first)))
+        batch = _sample(unnamed, rough.path, "interactions")
+        if peek.are_values(first, batch.columns):
+            log = guess.unnamed_log(batch.columns)
+            meant = {
+                column: key
+                for key in ("user_id", "item_id", "timestamp", "rating")
+                if (column := getattr(log, key))
+            }
+            names = tuple(meant.get(name, name) for name in unnamed.columns)
+            columns = dict(zip(names, batch.columns.values(), strict=True))
+            log = dataclasses.replace(
+                log,
+                user_id=meant.get(log.user_id, ""),
+                item_id=meant.get(log.item_id, ""),
+                timestamp=meant.get(log.timestamp, ""),
+                rating=meant.get(log.rating, ""),
+            )
+            return dataclasses.replace(rough, columns=names), log, columns
+    batch = _sample(rough, rough.path, "interactions")
+    log = guess.log(batch.columns)
+    if log.item_id and tabular.is_list(batch.columns[log.item_id]):
+        lengths = pc.list_value_length(batch.columns[log.item_id])
+        batch = tabular.unrolled(
+            batch,
+            log.item_id,
+            [
+                name
+                for name, array in batch.columns.items()
+                if not tabular.is_list(array)
+                or pc.list_value_length(array).equals(lengths)
+            ],
+        )
+        log = guess.log(batch.columns)
+    return rough, log, dict(batch.columns)
 
 
 def _tabular(
     interactions: str, items: str, users: str
 ) -> tuple[SourceConfig, list[str]]:
-    delimiter = _delimiter(interactions)
-    rough = SourceConfig(kind="tabular", path=interactions, delimiter=delimiter)
-    columns = _sample(rough, interactions, "interactions")
-    if all(re.fullmatch(r"[\d.:+-]*", name) for name in columns):
-        raise DataError(
-            "The first line must name the columns. Received: "
-            f"{list(columns)} (from {interactions}). Put a line such as "
-            "'user_id,item_id,timestamp' at the top."
-        )
-    log = guess.log(columns)
+    rough = SourceConfig(
+        kind="tabular",
+        path=interactions,
+        encoding=peek.encoding(interactions, items, users),
+    )
+    rough, log, columns = _log(rough)
     if not (log.user_id and log.item_id):
         raise DataError(
             "The interactions must have a column of users and one of items. "
             f"Received: {sorted(columns)} (from {interactions}). Write the "
             "config by hand from pipeline/configs/movielens-100k.toml."
         )
+    time_format = other = ""
+    if log.timestamp:
+        time_format, other = guess.time_format(columns[log.timestamp])
     options: dict[str, Any] = {
         "kind": "tabular",
         "path": interactions,
         "items_path": items,
         "users_path": users,
-        "delimiter": delimiter,
+        "encoding": rough.encoding,
+        "columns": rough.columns,
         "user_id": log.user_id,
         "item_id": log.item_id,
         "timestamp": log.timestamp,
+        "time_format": time_format,
         "rating": log.rating,
         "weight": log.weight,
         "event": log.event,
@@ -190,10 +221,12 @@ def _tabular(
         "max_bad_share": 0.01,
     }
     notes = {
-        "user_id": "",
+        "encoding": "the files are not UTF-8",
+        "columns": "the first line holds none: named by content and order",
         "timestamp": ""
         if log.timestamp
         else "none found: the order of the rows stands for time",
+        "time_format": f"{other} fits as well" if other else "",
         "rating": "" if log.rating else "none found: all count alike",
         "max_bad_share": "share of unusable rows to set aside before stopping",
         "event_weights": "raise the types that matter more; 0 is a weight too",
@@ -219,13 +252,10 @@ def _tabular(
         default = getattr(SourceConfig(), key)
         if value == default and key not in ("user_id", "item_id", "timestamp"):
             continue
-        if isinstance(value, dict):
-            pairs = (f"{_key(k)} = {_value(v)}" for k, v in value.items())
-            text = "{ " + ", ".join(pairs) + " }"
-        else:
-            text = _value(value)
         note = notes.get(key, "")
-        lines.append(f"{key} = {text}" + (f"  # {note}" if note else ""))
+        lines.append(
+            f"{key} = {_value(value)}" + (f"  # {note}" if note else "")
+        )
     return source, lines + sections
 
 
@@ -238,14 +268,13 @@ def _entity(
 ) -> list[str]:
     """Guesses the columns of the items or users into `options`."""
     if not path:
-        # An archive may bring the table along.
+        # The folder or archive of the interactions may bring it along.
         with files.find(rough.path, "--interactions") as found:
-            if not found or found[0].archive is None:
-                return []
-            if not any(f.name.split(".")[0] == table for f in found):
+            if not any(tabular.stem(file) == table for file in found):
                 return []
         path = rough.path
-    columns = _sample(rough, path, table)
+    rough = dataclasses.replace(rough, columns=())
+    columns = _sample(rough, path, table).columns
     entity = table[:-1]
     if known in columns:
         id_column = known
@@ -281,6 +310,12 @@ def _key(text: str) -> str:
 
 
 def _value(value: object) -> str:
+    """A value as TOML."""
+    if isinstance(value, dict):
+        pairs = (f"{_key(k)} = {_value(v)}" for k, v in value.items())
+        return "{ " + ", ".join(pairs) + " }"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_value(one) for one in value) + "]"
     if isinstance(value, str):
         return _quote(value).replace("\t", "\\t")
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -297,7 +332,7 @@ def _split(
             if "temporal split needs" not in str(error):
                 raise
             figures = {}
-        if figures and figures["first"] >= 0 and figures["last"] < 10**8:
+        if figures and figures["first"] >= 0 and figures["last"] < FIRST_MOMENT:
             reason = "The timestamps are positions or counters, not moments."
         elif figures:
             test = figures["parts"]["test"]

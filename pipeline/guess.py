@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.sources import cells
-from pipeline.sources.timestamps import Clock
+from pipeline.sources.timestamps import Clock, formatted
 
 USER_NAMES = (
     "userid user uid customerid customer memberid member visitorid visitor "
@@ -25,25 +25,40 @@ ITEM_NAMES = (
     "itemid item iid movieid movie productid product sku asin articleid "
     "article trackid track songid song bookid book isbn videoid video gameid "
     "game adid contentid content courseid course recipeid recipe newsid "
-    "parentasin stockcode"
+    "parentasin stockcode itemids items sequence"
 ).split()
 TIME_NAMES = (
     "timestamp time ts datetime date createdat created eventtime eventdate "
     "ratedat orderdate orderedat purchasedate purchasedat invoicedate "
-    "unixreviewtime unixtime watchedat playedat when day"
+    "unixreviewtime unixtime watchedat playedat when day timestamps position "
+    "pos step"
 ).split()
 RATING_NAMES = "rating ratings stars score overall grade vote".split()
 EVENT_NAMES = "event eventtype action behavior behaviour interaction".split()
 WEIGHT_NAMES = "weight strength playcount plays count quantity".split()
 TITLE_NAMES = "title name label productname itemname headline".split()
+# Of times that are not ISO, as for strptime. Years of two digits first: four
+# do not fit them, while two would pass for the first century.
+TIME_FORMATS = tuple(
+    date + time
+    for date in (
+        "%m/%d/%y", "%d/%m/%y", "%d.%m.%y", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y",
+        "%Y/%m/%d", "%m-%d-%Y", "%d-%m-%Y", "%Y%m%d", "%d %b %Y", "%b %d, %Y",
+        "%d %B %Y", "%B %d, %Y",
+    )
+    for time in ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
+)  # fmt: skip
 SEPARATORS = ("|", ";", ",")
 # What a look at the column tells no model anything.
 IGNORED = re.compile(r"url|link|image|img|path|uuid|email|phone|zip|password")
 
 
 def plain(name: str) -> str:
-    """Letters and digits of a column name, lower-case."""
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+    """Letters and digits of a column name, lower-case, without a type.
+
+    RecBole writes the type behind the name: "user_id:token".
+    """
+    return re.sub(r"[^a-z0-9]", "", name.lower().split(":")[0])
 
 
 def by_name(
@@ -97,6 +112,8 @@ def log(columns: Mapping[str, pa.Array]) -> Log:
 
     user, item = named(USER_NAMES), named(ITEM_NAMES)
     time = named(TIME_NAMES)
+    if time and not _readable_time(columns[time]):
+        time = ""
     rating = named(RATING_NAMES)
     if rating and not _numeric(columns[rating]):
         rating = ""
@@ -153,6 +170,68 @@ def log(columns: Mapping[str, pa.Array]) -> Log:
     )
 
 
+def unnamed_log(columns: Mapping[str, pa.Array]) -> Log:
+    """Guesses the columns of a log without names by content and order.
+
+    Args:
+        columns: A sample of its rows; the names say nothing.
+    """
+    order = list(columns)
+    time = next((n for n in order if _looks_like_time(columns[n])), "")
+    order = [name for name in order if name != time]
+    user = order[0] if order else ""
+    rated = [name for name in order[1:] if _looks_like_rating(columns[name])]
+    items = [
+        name
+        for name in order[1:]
+        if name not in rated and not _fractions(columns[name])
+    ]
+    # Log of two columns with hardly any items.
+    items, rated = items or rated[:1], rated if items else rated[1:]
+    item = max(items, key=lambda n: _num_distinct(columns[n]), default="")
+    rating = rated[0] if rated else ""
+    return Log(
+        user_id=user,
+        item_id=item,
+        timestamp=time,
+        rating=rating,
+        event="",
+        weight="",
+        event_types=(),
+        rest=tuple(n for n in order if n not in (user, item, rating)),
+    )
+
+
+def time_format(array: pa.Array) -> tuple[str, str]:
+    """Form of times that are neither numbers nor ISO, as for strptime.
+
+    Returns:
+        The form that fits nearly all values, "" for none, and another one
+        that fits as well, "" for none.
+    """
+    if pa.types.is_nested(array.type) or pa.types.is_temporal(array.type):
+        return "", ""
+    text = cells.as_text(array.slice(0, 1000)).drop_null()
+    if not len(text) or not _looks_like_date(text[0].as_py()):
+        return "", ""
+    shares = {
+        form: 1.0 - formatted(text, form).null_count / len(text)
+        for form in TIME_FORMATS
+    }
+    best = max(shares, key=lambda form: shares[form])
+    if shares[best] < 0.8:
+        return "", ""
+    others = (
+        form for form in shares if form != best and shares[form] == shares[best]
+    )
+    return best, next(others, "")
+
+
+def _looks_like_date(value: str) -> bool:
+    # Eight digits alone are a date only in these centuries.
+    return bool(re.match(r"(19|20)\d{6}$|.*\d.*[/., -].*\d", value))
+
+
 def features(
     columns: Mapping[str, pa.Array], id_column: str
 ) -> tuple[dict[str, str], dict[str, str], str]:
@@ -197,7 +276,7 @@ def _kind(name: str, array: pa.Array, separator: str) -> tuple[str, str]:
             # Few whole numbers are codes: an age group, an occupation.
             if distinct <= 25:
                 return "categorical", ""
-            if plain(name).endswith("id"):
+            if plain(name).endswith(("id", "code", "no", "number")):
                 return ("categorical", "") if 2 * distinct < rows else (
                     "", "it is another id"
                 )  # fmt: skip
@@ -263,10 +342,27 @@ def _fractions(array: pa.Array) -> bool:
     return not pc.all(pc.equal(numbers, pc.floor(numbers))).as_py()
 
 
+def _looks_like_rating(array: pa.Array) -> bool:
+    if not _numeric(array):
+        return False
+    low, high = pc.min_max(_numbers(array)).as_py().values()
+    return bool(low >= 0 and 1 <= high <= 10 and high > low)
+
+
+def _readable_time(array: pa.Array) -> bool:
+    """Whether a column named like a time holds times or positions."""
+    if pa.types.is_nested(array.type):
+        return False
+    if time_format(array)[0]:
+        return True
+    _seconds, bad = Clock().seconds(array.slice(0, 1000))
+    return bool(bad.mean() <= 0.2)
+
+
 def _looks_like_time(array: pa.Array) -> bool:
     if pa.types.is_nested(array.type) or not len(array):
         return False
-    if pa.types.is_temporal(array.type):
+    if pa.types.is_temporal(array.type) or time_format(array)[0]:
         return True
     clock = Clock()
     seconds, bad = clock.seconds(array.slice(0, 1000))

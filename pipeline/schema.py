@@ -20,6 +20,9 @@ from models.config import FeatureKind, check
 TRAIN, VALIDATION, TEST = 0, 1, 2
 PARTS = ("train", "validation", "test")
 
+# Smaller timestamps, in seconds (1973), are positions or counters.
+FIRST_MOMENT = 10**8
+
 # Columns with a meaning of their own in the interactions table.
 RESERVED = ("user_id", "item_id", "timestamp", "rating", "weight", "part")
 
@@ -49,7 +52,10 @@ class SourceConfig:
         items_path: Table of the items, tabular only; empty for none.
         users_path: Table of the users, tabular only; empty for none.
         format: Of the tabular files; "auto" goes by the file name.
-        delimiter: Column separator of text files; empty goes by the format.
+        delimiter: Column separator of text files; empty goes by the first
+            line of each, except that .tsv means tabs.
+        columns: Names of the columns of interactions whose text files do not
+            begin with a line of names.
         separator: Between the values of a multi_categorical cell.
         encoding: Of text files.
         user_id: Column of the user id.
@@ -58,6 +64,8 @@ class SourceConfig:
         users_id: Name of the user id in the users table; empty for the same.
         timestamp: Column of the time; empty takes the order of the rows.
         time_unit: Of numeric timestamps; "auto" goes by their size.
+        time_format: Of timestamps written in another way than ISO, as for
+            strptime: "%d.%m.%Y %H:%M".
         rating: Column of an explicit rating; empty for none.
         weight: Column of an interaction weight; empty for none.
         event: Column of the type of an implicit event; empty for none.
@@ -86,6 +94,7 @@ class SourceConfig:
     users_path: str = ""
     format: Literal["auto", "csv", "tsv", "jsonl", "parquet"] = "auto"
     delimiter: str = ""
+    columns: tuple[str, ...] = ()
     separator: str = "|"
     encoding: str = "utf-8"
     user_id: str = "user_id"
@@ -94,6 +103,7 @@ class SourceConfig:
     users_id: str = ""
     timestamp: str = "timestamp"
     time_unit: Literal["auto", "s", "ms", "us", "ns"] = "auto"
+    time_format: str = ""
     rating: str = ""
     weight: str = ""
     event: str = ""
@@ -151,9 +161,14 @@ class SourceConfig:
                 f"{self.weight!r} and {self.event!r}.",
             ),
             (
-                len(self.delimiter) <= 1,
-                "`delimiter` must be one character or empty. Received: "
+                len(self.delimiter) <= 1 or self.delimiter == "::",
+                "`delimiter` must be one character, '::' or empty. Received: "
                 f"{self.delimiter!r}.",
+            ),
+            (
+                len(set(self.columns)) == len(self.columns),
+                "`columns` must be different names. Received: "
+                f"{list(self.columns)}.",
             ),
             (
                 bool(self.separator),
@@ -309,7 +324,7 @@ def iso(timestamp: int) -> str:
 
     Before 1973 they are no times but positions, written as they are.
     """
-    if abs(timestamp) < 10**8:
+    if abs(timestamp) < FIRST_MOMENT:
         return f"position {timestamp:,}"
     moment = datetime.datetime.fromtimestamp(timestamp, datetime.UTC)
     return moment.strftime("%Y-%m-%d %H:%M:%S")

@@ -128,7 +128,8 @@ CASES: dict[str, tuple[dict[str, bytes], str, str]] = {
         "Correct source.user_id",
     ),
     "wrong_delimiter": (
-        other("log.csv", FULL_LOG.replace(b",", b";")),
+        other("log.csv", FULL_LOG)
+        | {"broken.toml": toml(SOURCE + 'delimiter = ";"\n')},
         "log.csv has",
         "Correct source.user_id",
     ),
@@ -186,8 +187,32 @@ CASES: dict[str, tuple[dict[str, bytes], str, str]] = {
         "log.zip",
         "fetch it again",
     ),
-    "zip_of_something_else": (
-        other("log.zip", archive(photos_csv=FULL_LOG)),
+    "json_array": (
+        other("log.json", b'[\n{"user_id": 1, "item_id": 2}]\n'),
+        "log.json",
+        "Convert it",
+    ),
+    "lists_of_different_lengths": (
+        other(
+            "log.jsonl",
+            b'{"user_id": 1, "item_id": [2, 3], "timestamp": [5]}\n',
+        ),
+        "log.jsonl",
+        "Correct the export",
+    ),
+    "names_for_names": (
+        other("log.parquet", parquet())
+        | {
+            "broken.toml": toml(
+                SOURCE.replace(".csv", ".parquet")
+                + 'columns = ["user_id", "item_id"]\n'
+            )
+        },
+        "log.parquet",
+        "Remove source.columns",
+    ),
+    "zip_of_other_tables": (
+        other("log.zip", archive(items_csv=FULL_LOG, users_csv=FULL_LOG)),
         "log.zip",
         "Name the file so",
     ),

@@ -35,7 +35,7 @@ def test_prepare_options_are_checked(
         ({"kind": "tabular"}, "`path` must name the interactions"),
         ({"item_features": {"x": "number"}}, "`item_features.x` must be one"),
         ({"context_features": {"x": "text"}}, "'categorical', 'numeric'"),
-        ({"delimiter": "::"}, "one character"),
+        ({"delimiter": "||"}, "one character"),
         ({"max_bad_share": 1.5}, "between 0 and 1"),
         ({"num_items": 40}, "at least twice `interactions_per_user`"),
         ({"order_strength": -1.0}, "`order_strength` must be between"),

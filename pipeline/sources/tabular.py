@@ -1,25 +1,23 @@
 """Your own files: CSV, TSV, JSON lines or Parquet, one or many.
 
 The config maps columns to meanings. Files may lie in folders named
-`column=value` (hive style), in a zip archive with `interactions.*`, and
-beside it `items.*` and `users.*`, or behind an fsspec address. What is not
+`column=value` (hive style), in a folder or zip archive with `interactions.*`,
+and beside it `items.*` and `users.*`, or behind an fsspec address. What is not
 there - ratings, timestamps, items, users - is done without.
 """
 
-import io
-import json
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyarrow import json as arrow_json
 
 from pipeline.quarantine import Quarantine
 from pipeline.schema import DataError, SourceConfig
-from pipeline.sources import canonical, cells, files, text
+from pipeline.sources import canonical, cells, files, json_lines, text
 from pipeline.sources.canonical import Batch, Tables
 from pipeline.sources.timestamps import Clock
 
@@ -33,6 +31,9 @@ FORMATS = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
+# Names that say nothing about the format: the content does.
+VAGUE = ("", ".txt", ".dat", ".data", ".inter", ".log")
+TABLES = ("interactions", "items", "users")
 BATCH_ROWS = 131_072
 
 
@@ -51,7 +52,7 @@ def read(source: SourceConfig, directory: Path) -> Tables:
         directory / "quarantine.jsonl", source.max_bad_share
     )
     notes: list[str] = []
-    clock = Clock(source.time_unit)
+    clock = Clock(source.time_unit, source.time_format)
     columns = {"user_id": source.user_id, "item_id": source.item_id}
     for name in ("timestamp", "rating", "weight"):
         if getattr(source, name):
@@ -111,8 +112,10 @@ def _entities(
     path = getattr(source, f"{entity}s_path")
     title = source.title if entity == "item" else ""
     wanted = bool(path or features or title)
-    if not path and wanted and source.path.endswith(".zip"):
-        path = source.path
+    if not path and wanted:
+        with files.find(source.path, "source.path") as found:
+            if any(stem(file) == f"{entity}s" for file in found):
+                path = source.path
     if not path:
         if not wanted:
             return None
@@ -156,18 +159,11 @@ def rows(
     """
     mapped = mapping(source, table)
     option = f"source.{option}"
+    if table != "interactions":
+        source = dataclasses.replace(source, columns=())
     with files.find(path, option) as found:
-        if found and found[0].archive is not None:
-            found = [f for f in found if f.name.split(".")[0] == table]
-        if not found:
-            raise DataError(
-                f"The archive must hold {table}.csv, .tsv, .jsonl or "
-                f".parquet. Received: {path} without it (from {option}). "
-                f"Name the file so, or give its own path."
-            )
-        for file in found:
+        for file in of_table(found, table, path, option):
             for batch in read_file(source, file, option, quarantine):
-                batch = _with_constants(batch, file)
                 for key, column in mapped.items():
                     if column not in batch.columns:
                         raise DataError(
@@ -181,7 +177,84 @@ def rows(
                                 else "."
                             )
                         )
+                if table == "interactions":
+                    item = mapped["item_id"]
+                    batch = unrolled(batch, item, list(mapped.values()))
                 yield batch
+
+
+def stem(file: files.File) -> str:
+    """Name of a file up to its first dot, lower-case."""
+    return file.name.split(".")[0].lower()
+
+
+def of_table(
+    found: list[files.File], table: str, path: str, option: str
+) -> list[files.File]:
+    """Files of one table among all that lie at a path.
+
+    Those named after the table; where none is, those not named after another
+    one.
+
+    Args:
+        found: All files there.
+        table: "interactions", "items" or "users".
+        path: Where they are, for messages.
+        option: Where the path is from, for messages.
+
+    Raises:
+        DataError: If there are none.
+    """
+    named = [file for file in found if stem(file) == table]
+    mine = named or [file for file in found if stem(file) not in TABLES]
+    # A path of its own may bear any name.
+    mine = mine or (found if len(found) == 1 else [])
+    if not mine:
+        raise DataError(
+            f"An archive or folder of several tables must hold {table}.csv, "
+            f".tsv, .jsonl or .parquet. Received: {path} with "
+            f"{sorted(file.name for file in found)[:8]} (from {option}). "
+            "Name the file so, or give its own path."
+        )
+    return mine
+
+
+def unrolled(batch: Batch, item: str, names: Sequence[str]) -> Batch:
+    """One row an interaction where a row holds the list of a user's items.
+
+    Args:
+        batch: As read.
+        item: Column of the items; where it holds no lists, nothing is done.
+        names: Columns to keep; lists go along with the items, element by
+            element.
+
+    Raises:
+        DataError: If a list is not as long as that of the items.
+    """
+    items = batch.columns[item]
+    if not is_list(items):
+        return batch
+    lengths = pc.list_value_length(items)
+    owner = pc.list_parent_indices(items)
+    columns = {}
+    for name in names:
+        values = batch.columns[name]
+        if not is_list(values):
+            columns[name] = values.take(owner)
+            continue
+        if not pc.list_value_length(values).equals(lengths):
+            raise DataError(
+                "Lists of one row must be equally long. Received: "
+                f"{name!r} and the items {item!r} of different lengths (in "
+                f"{batch.file}). Correct the export."
+            )
+        columns[name] = pc.list_flatten(values)
+    return Batch(columns, batch.lines[owner.to_numpy()], batch.file)
+
+
+def is_list(array: pa.Array) -> bool:
+    """Whether every cell of a column holds several values."""
+    return pa.types.is_list(array.type) or pa.types.is_large_list(array.type)
 
 
 OPTIONAL = ("timestamp", "rating", "weight", "event", "title")
@@ -251,14 +324,20 @@ def format_of(source: SourceConfig, file: files.File, option: str) -> str:
     """
     if source.format != "auto":
         return source.format
-    suffixes = [s for s in Path(file.name).suffixes if s != ".gz"]
-    kind = FORMATS.get(suffixes[-1].lower(), "") if suffixes else ""
-    if kind:
-        return kind
+    suffixes = [s.lower() for s in Path(file.name).suffixes if s != ".gz"]
+    suffix = suffixes[-1] if suffixes else ""
+    if suffix in FORMATS:
+        return FORMATS[suffix]
+    if suffix in VAGUE:
+        head = next(files.blocks(file), b"").lstrip()
+        if head.startswith(b"PAR1"):
+            return "parquet"
+        return "jsonl" if head.startswith(b"{") else "csv"
     raise DataError(
         f"A file name must end in one of {sorted(FORMATS)}, or "
         f"`format` must say what it is. Received: {file.shown} (from "
-        f"{option}). Set source.format."
+        f"{option}). Set source.format, or give a path or pattern without "
+        "this file."
     )
 
 
@@ -271,17 +350,30 @@ def read_file(
         DataError: If it is not what its format says.
     """
     kind = format_of(source, file, option)
+    if source.columns and kind in ("parquet", "jsonl"):
+        raise DataError(
+            "`columns` names those of text files without a line of names. "
+            f"Received: {list(source.columns)} and {file.shown}, which is "
+            f"{kind} and has names (from [source]). Remove source.columns."
+        )
     if kind == "parquet":
-        return _parquet(file)
-    if kind == "jsonl":
-        return _json(file, source.encoding, quarantine)
-    return text.read(
-        file,
-        None,
-        source.delimiter or {"csv": ",", "tsv": "\t"}[kind],
-        source.encoding,
-        quarantine,
-    )
+        batches = _parquet(file)
+    elif kind == "jsonl":
+        batches = json_lines.read(file, source.encoding, quarantine)
+    else:
+        batches = text.read(
+            file,
+            source.columns or None,
+            delimiter_of(source, kind),
+            source.encoding,
+            quarantine,
+        )
+    return (_with_constants(batch, file) for batch in batches)
+
+
+def delimiter_of(source: SourceConfig, kind: str) -> str:
+    """What separates the columns of a text file; "" to go by its content."""
+    return source.delimiter or ("\t" if kind == "tsv" else "")
 
 
 def _parquet(file: files.File) -> Iterator[Batch]:
@@ -302,75 +394,3 @@ def _parquet(file: files.File) -> Iterator[Batch]:
             f"{str(error).splitlines()[0]}. It is probably cut off or of "
             "another format: fetch it again, or set source.format."
         ) from error
-
-
-def _json(
-    file: files.File, encoding: str, quarantine: Quarantine
-) -> Iterator[Batch]:
-    line = 1
-    for block in files.blocks(file):
-        count = block.count(b"\n") + (not block.endswith(b"\n"))
-        try:
-            table = arrow_json.read_json(io.BytesIO(block)).combine_chunks()
-            # Arrow's reader can leave broken arrays behind where the types
-            # of nested values differ from row to row.
-            table.validate(full=True)
-            whole = table.num_rows == count
-        except pa.ArrowInvalid:
-            whole = False
-        if whole:
-            columns = {
-                name: table[name].chunk(0) for name in table.column_names
-            }
-            yield Batch(columns, np.arange(line, line + count), file.shown)
-        else:
-            yield from _json_lines(block, line, encoding, file, quarantine)
-        line += count
-
-
-def _json_lines(
-    block: bytes,
-    line: int,
-    encoding: str,
-    file: files.File,
-    quarantine: Quarantine,
-) -> Iterator[Batch]:
-    """Objects of a block line by line, where some line is none."""
-    objects: list[dict[str, object]] = []
-    lines: list[int] = []
-    for number, raw in enumerate(block.split(b"\n"), start=line):
-        if not raw.strip():
-            continue
-        text = raw.decode(encoding, "replace")
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = None
-        if isinstance(value, dict):
-            objects.append(value)
-            lines.append(number)
-        else:
-            quarantine.add_line(
-                "it is not a JSON object", file.shown, number, text
-            )
-    names = dict.fromkeys(name for value in objects for name in value)
-    if objects:
-        yield Batch(
-            {name: _column([v.get(name) for v in objects]) for name in names},
-            np.array(lines),
-            file.shown,
-        )
-
-
-def _column(values: list[object]) -> pa.Array:
-    try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        # Values of several types: text says them all.
-        return pa.array(
-            [
-                v if v is None or isinstance(v, str) else json.dumps(v)
-                for v in values
-            ],
-            pa.string(),
-        )

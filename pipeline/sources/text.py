@@ -8,6 +8,7 @@ lines after it, and a stray byte does not spoil the file.
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -21,6 +22,7 @@ from pipeline.sources.files import File, blocks
 
 # Lines a quoted value may span before its quote counts as broken.
 MAX_QUOTED_LINES = 50
+DELIMITERS = (",", "\t", ";", "|")
 
 
 def read(
@@ -37,6 +39,7 @@ def read(
         file: The file.
         columns: Names of its columns in order; None takes the first line.
         delimiter: "::" or one character; '"' quotes where it is ",", ";".
+            Empty goes by the first line.
         encoding: Of the file.
         quarantine: Receives lines that cannot be split into the columns.
         skip_header: Whether the first line holds names although `columns`
@@ -46,24 +49,23 @@ def read(
         DataError: If the file is empty, binary or compressed data that ends
             early.
     """
-    quoting = delimiter in (",", ";")
     names = list(columns) if columns else []
     line = 1
     for block in blocks(file):
         if line == 1:
             block = block.removeprefix(b"\xef\xbb\xbf")
             _refuse_binary(block, file, encoding)
+            delimiter = delimiter or _delimiter(block.split(b"\n", 1)[0])
             if columns is None or skip_header:
                 head, _newline, block = block.partition(b"\n")
                 line = 2
                 if columns is None:
-                    text = head.decode(encoding, "replace").strip("\r\n")
-                    names = next(csv.reader([text], delimiter=delimiter), [])
-                    names = [name.strip() for name in names]
+                    names = _cells(head, delimiter, encoding)
                     _refuse_repeated(names, file)
                 if not block:
                     continue
         count = block.count(b"\n") + (not block.endswith(b"\n"))
+        quoting = delimiter in (",", ";")
         batch = _fast(block, names, delimiter, encoding, quoting, count)
         if batch is not None:
             yield Batch(batch, np.arange(line, line + count), file.shown)
@@ -78,6 +80,33 @@ def read(
             f"A data file must have rows. Received: {file.shown}, which is "
             "empty. Check the export that made it."
         )
+
+
+def first_cells(file: File, delimiter: str, encoding: str) -> list[str]:
+    """Cells of the first line, whether names or values; [] without one."""
+    head = next(blocks(file), b"").removeprefix(b"\xef\xbb\xbf")
+    _refuse_binary(head, file, encoding)
+    line = head.split(b"\n", 1)[0]
+    return _cells(line, delimiter or _delimiter(line), encoding)
+
+
+def _cells(line: bytes, delimiter: str, encoding: str) -> list[str]:
+    text = line.decode(encoding, "replace").strip("\r\n")
+    if delimiter == "::":
+        return text.split(delimiter)
+    cells = next(csv.reader([text], delimiter=delimiter), [])
+    return [cell.strip() for cell in cells]
+
+
+def _delimiter(line: bytes) -> str:
+    """What separates the cells of a line, by what is there most often."""
+    if b"::" in line:
+        return "::"
+    bare = re.sub(rb'"[^"]*"', b"", line)
+    best = max(DELIMITERS, key=lambda one: bare.count(one.encode()))
+    if best.encode() in bare:
+        return best
+    return " " if b" " in bare.strip() else ","
 
 
 def _refuse_repeated(names: Sequence[str], file: File) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.schema import epoch_seconds
+from pipeline.schema import FIRST_MOMENT, epoch_seconds
 from pipeline.sources import cells
 
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -24,10 +24,12 @@ class Clock:
 
     Args:
         unit: Of numbers: "s", "ms", "us", "ns", or "auto".
+        text_format: Of text, as for strptime; empty for ISO.
     """
 
-    def __init__(self, unit: str = "auto") -> None:
+    def __init__(self, unit: str = "auto", text_format: str = "") -> None:
         self.unit = unit
+        self.text_format = text_format
         self.form = ""
         # A day of grace for clocks and time zones that are off.
         self.latest = int(time.time()) + 86_400
@@ -47,6 +49,9 @@ class Clock:
         if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
             self.form = self.form or "dates"
             return _whole(pc.cast(array, pa.timestamp("us")))
+        if self.text_format:
+            self.form = f"dates of the form {self.text_format}"
+            return _whole(formatted(cells.as_text(array), self.text_format))
         if pa.types.is_integer(kind) or pa.types.is_floating(kind):
             return self._numbers(array)
         text = cells.as_text(array)
@@ -68,13 +73,22 @@ class Clock:
         if values.dtype != np.int64:
             values = np.nan_to_num(values.astype(np.float64))
         if self.unit == "auto" and not bad.all():
-            self.unit = _unit(float(np.median(values[~bad])))
+            typical = float(np.median(values[~bad]))
+            self.unit = _unit(typical)
+            if abs(typical) < FIRST_MOMENT:
+                self.form = "positions or counters, not moments"
         if self.unit != "auto":
             self.form = self.form or f"numbers in {self.unit}"
         seconds = np.floor_divide(values, PER_SECOND.get(self.unit, 1))
         # Beyond int64 no second counts; the future rule catches the rest.
         seconds = np.clip(seconds, -(2**62), 2**62).astype(np.int64)
         return np.where(bad, 0, seconds), bad
+
+
+def formatted(text: pa.Array, text_format: str) -> pa.Array:
+    """Times of one strptime form; null where a text is not of that form."""
+    times = pc.strptime(text, text_format, unit="s", error_is_null=True)
+    return times.cast(pa.timestamp("us", times.type.tz))
 
 
 def _unit(typical: float) -> str:
@@ -111,6 +125,8 @@ def _whole(times: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _iso(text: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    # As query engines export times with a zone.
+    text = pc.replace_substring_regex(text, " ?UTC$", "Z")
     for kind in (pa.timestamp("us"), pa.timestamp("us", "UTC")):
         try:
             return _whole(pc.cast(text, kind))

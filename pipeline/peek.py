@@ -1,0 +1,86 @@
+"""What text files do not say about themselves: encoding, names of columns.
+
+Only `init-config` looks; what it finds stands in the config it writes.
+"""
+
+import re
+from collections.abc import Mapping
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline import guess
+from pipeline.schema import SourceConfig, epoch_seconds
+from pipeline.sources import cells, files, tabular, text
+
+_NUMBER = re.compile(r"[+-]?\d+([.,]\d*)?([eE][+-]?\d+)?")
+_NAMES = frozenset(
+    guess.USER_NAMES
+    + guess.ITEM_NAMES
+    + guess.TIME_NAMES
+    + guess.RATING_NAMES
+    + guess.TITLE_NAMES
+    + ["id"]
+)
+
+
+def encoding(*paths: str) -> str:
+    """Encoding that the first blocks of the files bear; empty paths aside.
+
+    Latin-1 fits any bytes, so it is taken only where more lines speak against
+    UTF-8 than for it: a few stray bytes are a matter for the quarantine.
+    """
+    wrong = right = 0
+    for path in filter(None, paths):
+        with files.find(path, "init-config") as found:
+            for file in found[:3]:
+                if file.name.endswith((".parquet", ".pq")):
+                    continue
+                for line in next(files.blocks(file), b"").split(b"\n"):
+                    if line.isascii():
+                        continue
+                    try:
+                        line.decode("utf-8")
+                        right += 1
+                    except UnicodeDecodeError:
+                        wrong += 1
+    return "latin-1" if wrong > right else "utf-8"
+
+
+def first_cells(source: SourceConfig) -> list[str]:
+    """Cells of the first line of the interactions; [] where not text."""
+    option = "--interactions"
+    with files.find(source.path, option) as found:
+        file = tabular.of_table(found, "interactions", source.path, option)[0]
+        kind = tabular.format_of(source, file, option)
+        if kind not in ("csv", "tsv"):
+            return []
+        return text.first_cells(
+            file, tabular.delimiter_of(source, kind), source.encoding
+        )
+
+
+def anonymous(count: int) -> tuple[str, ...]:
+    """Names for columns that have none."""
+    return tuple(f"column_{n}" for n in range(1, count + 1))
+
+
+def are_values(first: list[str], columns: Mapping[str, pa.Array]) -> bool:
+    """Whether the first line of a file holds values instead of names.
+
+    Args:
+        first: Its cells.
+        columns: A sample of the rows, this line among them.
+
+    Returns:
+        True where a cell is a number, a time, or comes again below.
+    """
+    if any(guess.plain(cell) in _NAMES for cell in first):
+        return False
+    if any(_NUMBER.fullmatch(cell) or epoch_seconds(cell) for cell in first):
+        return True
+    return any(
+        (pc.sum(pc.equal(cells.as_text(array), cell)).as_py() or 0) > 1
+        for cell, array in zip(first, columns.values(), strict=True)
+        if cell
+    )
