@@ -1,28 +1,23 @@
 """Drafts a config from files alone: `python -m pipeline init-config`.
 
 The columns are guessed from a sample (`guess`), the split and the sizes from
-preparing the data once. Every guess stands in the text with its reason.
+preparing the data once (`trial`). Every guess stands in the text with its
+reason.
 """
 
 import dataclasses
 import re
-import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import guess, peek, prepare
+from pipeline import guess, peek, trial
 from pipeline.quarantine import Quarantine
 from pipeline.schema import (
-    FIRST_MOMENT,
     DataError,
-    PrepareConfig,
     SourceConfig,
 )
 from pipeline.sources import files, tabular
@@ -37,27 +32,6 @@ MOVIELENS = (
 )
 # File names that tell less than the folder they are in.
 GENERIC = ("interactions", "ratings", "events", "log", "data", "part-0")
-
-
-@dataclass(frozen=True)
-class _Probe:
-    """The part of a config that preparing needs."""
-
-    source: SourceConfig
-    prepare: PrepareConfig
-    name: str = "check"
-    seed: int = 42
-
-
-@contextmanager
-def scratch() -> Iterator[Path]:
-    """A directory to prepare in, deleted after the block."""
-    directory = Path(tempfile.mkdtemp(prefix="check-"))
-    try:
-        (directory / ".scratch" / "source").mkdir(parents=True)
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def init_config(interactions: str, items: str = "", users: str = "") -> str:
@@ -83,7 +57,15 @@ def init_config(interactions: str, items: str = "", users: str = "") -> str:
         ]
     else:
         source, lines = _tabular(interactions, items, users)
-    split, reasons, figures = _split(source)
+    split, reasons, figures = trial.split(source)
+    repeated = []
+    if figures["repeats"] > 0.1 * figures["interactions"]:
+        share = figures["repeats"] / figures["interactions"]
+        repeated = [
+            f"# {share:.0%} of the interactions are exact repeats of another.",
+            'repeated = "last"',
+        ]
+        figures = trial.prepared(source, split, "last")
     text = [
         f"# Written by init-config from {interactions}.",
         "# Check the guesses below, then:",
@@ -98,8 +80,9 @@ def init_config(interactions: str, items: str = "", users: str = "") -> str:
         "[prepare]",
         *[f"# {reason}" for reason in reasons],
         f'split = "{split}"',
+        *repeated,
         "",
-        *_sizes(figures),
+        *trial.sizes(figures),
     ]
     return "\n".join(text) + "\n"
 
@@ -319,67 +302,3 @@ def _value(value: object) -> str:
     if isinstance(value, str):
         return _quote(value).replace("\t", "\\t")
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _split(
-    source: SourceConfig,
-) -> tuple[str, list[str], dict[str, Any]]:
-    """Chooses the split the data can bear, and says why."""
-    if source.kind == "movielens" or source.timestamp:
-        try:
-            figures = _prepared(source, "temporal")
-        except DataError as error:
-            if "temporal split needs" not in str(error):
-                raise
-            figures = {}
-        if figures and figures["first"] >= 0 and figures["last"] < FIRST_MOMENT:
-            reason = "The timestamps are positions or counters, not moments."
-        elif figures:
-            test = figures["parts"]["test"]
-            warm = round(test["users"] * (1.0 - test["cold_users_share"]))
-            if warm >= 300 and test["cold_users_share"] <= 0.5:
-                return (
-                    "temporal",
-                    [
-                        "Cuts the log at two moments, as in production: train "
-                        "on the past,",
-                        f"test on the future ({warm:,} users have both).",
-                    ],
-                    figures,
-                )
-            reason = (
-                f"A cut in time would leave {warm:,} known users to test on "
-                f"({test['cold_users_share']:.0%} would be new)."
-            )
-        else:
-            reason = "The timestamps allow no two cuts."
-    else:
-        reason = "There are no timestamps to cut at."
-    return (
-        "leave_last_out",
-        [reason, "So each user's last interaction is the test."],
-        _prepared(source, "leave_last_out"),
-    )
-
-
-def _prepared(source: SourceConfig, split: Any) -> dict[str, Any]:
-    with scratch() as directory:
-        prepare.run(_Probe(source, PrepareConfig(split=split)), directory)
-        return prepare.load(directory).summary
-
-
-def _sizes(figures: dict[str, Any]) -> list[str]:
-    """Model sizes for as much data as there is."""
-    rows, users = figures["interactions"], max(figures["users"], 1)
-    width = 32 if rows < 50_000 else 64 if rows < 5_000_000 else 128
-    length = min(100, max(20, 10 * round(1.5 * rows / users / 10)))
-    return [
-        "[retrieval]",
-        f"# For {rows:,} interactions of {users:,} users with "
-        f"{figures['items']:,} items.",
-        f"embedding_dim = {width}",
-        f"history_length = {length}",
-        "",
-        "[student]",
-        f"history_length = {length}",
-    ]

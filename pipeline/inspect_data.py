@@ -10,8 +10,8 @@ from typing import Any
 import ibis
 from ibis import _
 
-from pipeline import draft, prepare, sources, summary
 from pipeline import engine as engines
+from pipeline import prepare, sources, summary, trial
 from pipeline.draft import init_config as init_config
 from pipeline.sources.canonical import Tables
 
@@ -29,7 +29,7 @@ def check(config: prepare.Config) -> list[str]:
     Raises:
         DataError: If the data cannot be used at all.
     """
-    with draft.scratch() as directory:
+    with trial.scratch() as directory:
         tables = sources.read(
             config.source, config.seed, directory / ".scratch" / "source"
         )
@@ -38,6 +38,11 @@ def check(config: prepare.Config) -> list[str]:
         ) as engine:
             prepare.write(config, tables, engine, directory)
             figures = prepare.load(directory).summary
+            summary.require_questions(
+                figures["split"],
+                figures["parts"]["test"]["users"],
+                figures["users"],
+            )
             log = engine.read(tables.interactions)
             found = _figures(engine, log, tables)
     lines = summary.describe(figures)

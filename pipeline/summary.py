@@ -107,6 +107,32 @@ def compute(
     }
 
 
+def require_questions(split: str, count: int, num_users: int) -> None:
+    """Refuses prepared tables that leave nobody to validate and test with.
+
+    Args:
+        split: Name of the split.
+        count: Users with interactions behind the train part.
+        num_users: All users.
+
+    Raises:
+        DataError: If there are none.
+    """
+    if count:
+        return
+    advice = "Choose other shares or another split."
+    if split == "leave_last_out":
+        advice = (
+            "It needs users with 3 interactions or more: check that the "
+            "column of the user tells who returns, or choose another split."
+        )
+    raise DataError(
+        "Somebody must have interactions in validation and test. Received: "
+        f"none of {num_users:,} users (from prepare.split = {split!r}). "
+        f"{advice}"
+    )
+
+
 def _check_cuts(
     split: str, rows: np.ndarray, first: np.ndarray, last: np.ndarray
 ) -> None:

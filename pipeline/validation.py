@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from models.features import FIRST_ITEM
 from models.retrieval import RetrievalModel
-from pipeline import batches, feed
+from pipeline import batches, feed, summary
 from pipeline.prepare import Prepared
 from pipeline.schema import VALIDATION
 from pipeline.sequences import Sequences, keep, reorder
@@ -106,13 +106,20 @@ def draw(
     num_users: int,
     rng: np.random.Generator,
 ) -> Questions:
-    """Draws the users that `make` would, from a log of any size."""
+    """Draws the users that `make` would, from a log of any size.
+
+    Raises:
+        DataError: If nobody has an event in validation.
+    """
     asked = []
     for chunk in source.chunks():
         later = chunk.sequences.parts == VALIDATION
         users = np.unique(batches.users_of(chunk.sequences)[later])
         asked.append(users + chunk.first_row)
     rows = np.concatenate(asked)
+    summary.require_questions(
+        prepared.split, len(rows), len(prepared.users.ids) - 2
+    )
     if num_users and len(rows) > num_users:
         rows = np.sort(rng.choice(rows, num_users, replace=False))
     held = feed.pick(source, rows)

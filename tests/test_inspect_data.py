@@ -149,6 +149,37 @@ def test_a_log_without_ids_is_refused(tmp_path: Path) -> None:
         inspect_data.init_config(path)
 
 
+def test_exact_repeats_are_left_out(tmp_path: Path) -> None:
+    # Repeats of what is in the history are no targets: nothing would be left.
+    rows = [f"{n // 8},{n * n % 47},{1_600_000_000 + n}" for n in range(240)]
+    path = write_csv(tmp_path / "log.csv", "user,item,time", *rows, *rows)
+    drafted = loaded(tmp_path, path)
+    assert drafted.prepare.repeated == "last"
+    assert "50% of the interactions" in (tmp_path / "drafted.toml").read_text()
+    clean = write_csv(tmp_path / "clean.csv", "user,item,time", *rows)
+    assert loaded(tmp_path, clean).prepare.repeated == "keep"
+
+
+def test_a_log_that_leaves_nobody_to_test_is_refused(tmp_path: Path) -> None:
+    path = write_csv(
+        tmp_path / "log.csv", "user,item", *[f"{n},{n % 9}" for n in range(60)]
+    )
+    with pytest.raises(DataError, match="none of 60 users"):
+        inspect_data.init_config(path)
+    with pytest.raises(DataError, match="none of 60 users"):
+        inspect_data.check(
+            make_config(
+                SourceConfig(
+                    kind="tabular",
+                    path=path,
+                    user_id="user",
+                    item_id="item",
+                    timestamp="",
+                )
+            )
+        )
+
+
 def test_warnings_name_what_is_wrong(tmp_path: Path) -> None:
     log = write_csv(
         tmp_path / "log.csv",

@@ -1,0 +1,142 @@
+"""What preparing somebody's log once tells: the split and the sizes.
+
+`init-config` and `check` prepare in a directory that is deleted again.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import prepare, sequences, summary
+from pipeline.schema import (
+    FIRST_MOMENT,
+    DataError,
+    PrepareConfig,
+    SourceConfig,
+)
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """The part of a config that preparing needs."""
+
+    source: SourceConfig
+    prepare: PrepareConfig
+    name: str = "check"
+    seed: int = 42
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A directory to prepare in, deleted after the block."""
+    directory = Path(tempfile.mkdtemp(prefix="check-"))
+    try:
+        (directory / ".scratch" / "source").mkdir(parents=True)
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def split(
+    source: SourceConfig,
+) -> tuple[str, list[str], dict[str, Any]]:
+    """Chooses the split the data can bear.
+
+    Returns:
+        Its name; the reasons, one line each; the figures of `prepared`.
+
+    Raises:
+        DataError: If the data cannot be used, or leave nobody to test.
+    """
+    if source.kind == "movielens" or source.timestamp:
+        try:
+            figures = prepared(source, "temporal")
+        except DataError as error:
+            if "temporal split needs" not in str(error):
+                raise
+            figures = {}
+        if figures and figures["first"] >= 0 and figures["last"] < FIRST_MOMENT:
+            reason = "The timestamps are positions or counters, not moments."
+        elif figures:
+            test = figures["parts"]["test"]
+            warm = round(test["users"] * (1.0 - test["cold_users_share"]))
+            if warm >= 300 and test["cold_users_share"] <= 0.5:
+                return (
+                    "temporal",
+                    [
+                        "Cuts the log at two moments, as in production: train "
+                        "on the past,",
+                        f"test on the future ({warm:,} users have both).",
+                    ],
+                    figures,
+                )
+            reason = (
+                f"A cut in time would leave {warm:,} known users to test on "
+                f"({test['cold_users_share']:.0%} would be new)."
+            )
+        else:
+            reason = "The timestamps allow no two cuts."
+    else:
+        reason = "There are no timestamps to cut at."
+    return (
+        "leave_last_out",
+        [reason, "So each user's last interaction is the test."],
+        prepared(source, "leave_last_out"),
+    )
+
+
+def prepared(
+    source: SourceConfig, split: Any, repeated: Any = "keep"
+) -> dict[str, Any]:
+    """Prepares and forgets the tables.
+
+    Returns:
+        Their summary, with the number of exact `repeats`.
+
+    Raises:
+        DataError: If the data cannot be used, or leave nobody to test.
+    """
+    options = PrepareConfig(split=split, repeated=repeated)
+    with scratch() as directory:
+        prepare.run(_Probe(source, options), directory)
+        figures = prepare.load(directory).summary
+        summary.require_questions(
+            split, figures["parts"]["test"]["users"], figures["users"]
+        )
+        return figures | {"repeats": _exact_repeats(directory)}
+
+
+def _exact_repeats(directory: Path) -> int:
+    """Interactions of the same user, item and second as another one."""
+    count = 0
+    for block in sequences.iterate(directory):
+        # They follow each other: ties are ordered by item.
+        same = (np.diff(block.item_indices) == 0) & (
+            np.diff(block.timestamps) == 0
+        )
+        same[block.offsets[1:-1] - 1] = False
+        count += int(same.sum())
+    return count
+
+
+def sizes(figures: dict[str, Any]) -> list[str]:
+    """Model sizes for as much data as there is, as sections of TOML."""
+    rows, users = figures["interactions"], max(figures["users"], 1)
+    width = 32 if rows < 50_000 else 64 if rows < 5_000_000 else 128
+    length = min(100, max(20, 10 * round(1.5 * rows / users / 10)))
+    return [
+        "[retrieval]",
+        f"# For {rows:,} interactions of {users:,} users with "
+        f"{figures['items']:,} items.",
+        f"embedding_dim = {width}",
+        f"history_length = {length}",
+        "",
+        "[student]",
+        f"history_length = {length}",
+    ]
