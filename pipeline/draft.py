@@ -90,7 +90,7 @@ def init_config(interactions: str, items: str = "", users: str = "") -> str:
 def _name(place: Path) -> str:
     """Name of a run on what lies at a path."""
     stem = place.name.split(".")[0]
-    if stem.lower() in GENERIC and place.parent.name:
+    if (stem.lower() in GENERIC or "*" in stem) and place.parent.name:
         stem = place.parent.name
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-._") or "data"
 

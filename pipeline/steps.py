@@ -5,7 +5,6 @@ ondevice-export → evaluate → publish`. Each function brings its step up to
 date, after those before it, and returns its directory.
 """
 
-import glob
 import logging
 import os
 import shutil
@@ -66,11 +65,12 @@ class Run:
             DataError: If they are one.
         """
         from pipeline import prepare
+        from pipeline.sources import files
 
         source = self.config.source
         paths = (source.path, source.items_path, source.users_path)
         inputs = self._sections("source", "prepare") | {
-            "files": {path: _content(path) for path in paths if path}
+            "files": {path: files.content(path) for path in paths if path}
         }
         return self._step(
             "prepare",
@@ -379,18 +379,6 @@ def _after(*steps: Path) -> dict[str, Any]:
             for step in steps
         }
     }
-
-
-def _content(path: str) -> str | dict[str, str]:
-    """Digest of what a source path names: a file, a folder, or a pattern.
-
-    A file that is not there yet has none; neither has an address on a remote
-    store, whose changes FORCE=1 picks up.
-    """
-    if Path(path).exists():
-        return manifest.file_digest(Path(path))
-    matches = sorted(glob.glob(path, recursive=True))
-    return {match: manifest.file_digest(Path(match)) for match in matches}
 
 
 def _copy(source: Path, target: Path) -> None:

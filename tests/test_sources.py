@@ -266,16 +266,6 @@ def test_hive_folders_and_globs_are_one_log(tmp_path: Path) -> None:
         ]
 
 
-def test_addresses_go_through_fsspec(tmp_path: Path) -> None:
-    fsspec = pytest.importorskip("fsspec")
-    memory = fsspec.filesystem("memory")
-    memory.pipe("/bucket/log/a.csv", LOG)
-    found = rows(read(tmp_path / "out", tabular("memory://bucket/log")))
-    assert len(found) == 4
-    with pytest.raises(DataError, match="Correct the address"):
-        read(tmp_path / "out", tabular("memory://bucket/nothing"))
-
-
 def test_event_types_become_weights(tmp_path: Path) -> None:
     path = write_csv(
         tmp_path / "log.csv", HEAD + ",kind", "u,a,1,view", "u,b,2,buy",

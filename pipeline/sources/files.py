@@ -7,13 +7,16 @@ go through fsspec.
 
 import contextlib
 import fnmatch
+import glob
 import gzip
+import io
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
+from pipeline import manifest
 from pipeline.schema import DataError
 
 BLOCK = 16 * 2**20
@@ -59,18 +62,19 @@ def find(path: str, option: str) -> Iterator[list[File]]:
 
     Args:
         path: A file, a folder (files at any depth), a zip archive (its
-            members), a glob, or the same behind an fsspec address.
+            members, read in place), a glob, or the same behind an fsspec
+            address.
         option: Config key the path is from, for messages.
 
     Raises:
         DataError: If nothing is there, or an archive is corrupt.
     """
-    if "://" in path:
-        yield _remote(path, option)
-        return
-    root = Path(path).expanduser()
-    if root.is_file() and root.suffix == ".zip":
-        with _archive(root, option) as archive:
+    found = _remote(path, option) if "://" in path else _local(path, option)
+    if len(found) == 1 and found[0].name.endswith(".zip"):
+        with (
+            found[0].open() as stream,
+            _archive(stream, path, option) as archive,
+        ):
             yield [
                 File(
                     f"{path}/{name}",
@@ -83,6 +87,11 @@ def find(path: str, option: str) -> Iterator[list[File]]:
                 if not name.endswith("/")
             ]
         return
+    yield found
+
+
+def _local(path: str, option: str) -> list[File]:
+    root = Path(path).expanduser()
     if root.is_file():
         found = [root]
     elif root.is_dir():
@@ -102,20 +111,41 @@ def find(path: str, option: str) -> Iterator[list[File]]:
             f"{path} (from {option}). Correct the path, or set DATA_DIR if "
             "the config refers to it."
         )
-    base = root if root.is_dir() else Path()
-    yield [
+    return [
         File(
             str(file),
             file.name,
             str(file),
             constants=_constants(
-                str(file.relative_to(base)) if root.is_dir() else str(file)
+                str(file.relative_to(root)) if root.is_dir() else str(file)
             ),
         )
         for file in sorted(found)
         # Marks of Spark and hidden files are no data.
         if not file.name.startswith((".", "_"))
     ]
+
+
+def content(path: str) -> str | dict[str, str]:
+    """What changes when the data at a source path do.
+
+    Returns:
+        Digest of a file or a folder, or one for each file of a pattern; for
+        an address what its store says of each object (entity tag, or size
+        and time). A file that is not there yet has none.
+
+    Raises:
+        DataError: If nothing is at an address, or it cannot be reached.
+    """
+    if "://" in path:
+        return {
+            file.place: str(file.filesystem.checksum(file.place))
+            for file in _remote(path, "[source]")
+        }
+    if Path(path).exists():
+        return manifest.file_digest(Path(path))
+    matches = sorted(glob.glob(path, recursive=True))
+    return {match: manifest.file_digest(Path(match)) for match in matches}
 
 
 def _constants(path: str) -> dict[str, str]:
@@ -125,14 +155,15 @@ def _constants(path: str) -> dict[str, str]:
     return {name: value for name, value in pairs}
 
 
-def _archive(root: Path, option: str) -> zipfile.ZipFile:
+def _archive(stream: IO[bytes], path: str, option: str) -> zipfile.ZipFile:
     try:
-        return zipfile.ZipFile(root)
+        return zipfile.ZipFile(stream)
     except zipfile.BadZipFile as error:
+        size = stream.seek(0, io.SEEK_END)
         raise DataError(
-            f"The archive must be a zip file. Received: {root}, "
-            f"{root.stat().st_size:,} bytes: {error} (from {option}). It is "
-            "probably an interrupted download: fetch it again."
+            f"The archive must be a zip file. Received: {path}, "
+            f"{size:,} bytes: {error} (from {option}). It is probably an "
+            "interrupted download: fetch it again."
         ) from error
 
 

@@ -68,7 +68,8 @@ def read(source: SourceConfig, directory: Path) -> Tables:
     path = source.path or os.path.join(
         os.environ.get("DATA_DIR", "data"), f"ml-{source.release}.zip"
     )
-    if not Path(path).exists() and Path(path).name in download.ARCHIVES:
+    is_here = "://" in path or Path(path).exists()
+    if not is_here and Path(path).name in download.ARCHIVES:
         download.fetch(Path(path))
     quarantine = Quarantine(
         directory / "quarantine.jsonl", source.max_bad_share
