@@ -97,6 +97,9 @@ def make(options: StudentConfig, prepared: Prepared) -> Student:
     specs = tuple(
         spec for spec in items.specs if wanted == ("*",) or spec.name in wanted
     )
+    # A small catalogue has fewer items to answer with than is asked for.
+    answered = min(options.num_recommendations, max(1, len(items.ids) - 3))
+    options = dataclasses.replace(options, num_recommendations=answered)
     student = Student(
         options, len(items.ids), items.features, specs, options.item_id
     )

@@ -42,6 +42,7 @@ def check(config: prepare.Config) -> list[str]:
                 figures["split"],
                 figures["parts"]["test"]["users"],
                 figures["users"],
+                figures["known_items"],
             )
             log = engine.read(tables.interactions)
             found = _figures(engine, log, tables)

@@ -107,17 +107,26 @@ def compute(
     }
 
 
-def require_questions(split: str, count: int, num_users: int) -> None:
-    """Refuses prepared tables that leave nobody to validate and test with.
+def require_questions(
+    split: str, count: int, num_users: int, num_items: int
+) -> None:
+    """Refuses prepared tables that nothing can be learnt or measured on.
 
     Args:
         split: Name of the split.
         count: Users with interactions behind the train part.
         num_users: All users.
+        num_items: Items of the train part.
 
     Raises:
-        DataError: If there are none.
+        DataError: If there is nobody to test with, or nothing to choose from.
     """
+    if num_items < 2:
+        raise DataError(
+            "There must be a choice of items to learn from. Received: "
+            f"{num_items} in the train part (from prepare.split = {split!r}). "
+            "Check that the column of the item tells items apart."
+        )
     if count:
         return
     advice = "Choose other shares or another split."

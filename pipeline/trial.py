@@ -107,7 +107,10 @@ def prepared(
         prepare.run(_Probe(source, options), directory)
         figures = prepare.load(directory).summary
         summary.require_questions(
-            split, figures["parts"]["test"]["users"], figures["users"]
+            split,
+            figures["parts"]["test"]["users"],
+            figures["users"],
+            figures["known_items"],
         )
         return figures | {"repeats": _exact_repeats(directory)}
 

@@ -118,7 +118,10 @@ def draw(
         asked.append(users + chunk.first_row)
     rows = np.concatenate(asked)
     summary.require_questions(
-        prepared.split, len(rows), len(prepared.users.ids) - 2
+        prepared.split,
+        len(rows),
+        len(prepared.users.ids) - 2,
+        prepared.items.num_known - 2,
     )
     if num_users and len(rows) > num_users:
         rows = np.sort(rng.choice(rows, num_users, replace=False))

@@ -141,3 +141,11 @@ def test_weights_come_back(tmp_path) -> None:
 def test_bad_options_are_refused(options, message) -> None:
     with pytest.raises(ConfigError, match=message):
         StudentConfig(**options)
+
+
+@pytest.mark.parametrize(("num_items", "answered"), [(40, 5), (4, 3), (2, 1)])
+def test_a_small_catalogue_answers_with_fewer_items(
+    num_items: int, answered: int
+) -> None:
+    student = distill.make(OPTIONS, make_prepared([[2, 3, 2]], num_items))
+    assert student.config.num_recommendations == answered

@@ -160,6 +160,14 @@ def test_exact_repeats_are_left_out(tmp_path: Path) -> None:
     assert loaded(tmp_path, clean).prepare.repeated == "keep"
 
 
+def test_a_log_of_one_item_is_refused(tmp_path: Path) -> None:
+    path = write_csv(
+        tmp_path / "log.csv", "user,item", *[f"{n % 9},x" for n in range(60)]
+    )
+    with pytest.raises(DataError, match="1 in the train part"):
+        inspect_data.init_config(path)
+
+
 def test_a_log_that_leaves_nobody_to_test_is_refused(tmp_path: Path) -> None:
     path = write_csv(
         tmp_path / "log.csv", "user,item", *[f"{n},{n % 9}" for n in range(60)]
