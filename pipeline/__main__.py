@@ -166,7 +166,9 @@ def _rollback(config: Config, options: argparse.Namespace) -> None:
 def _draft(options: argparse.Namespace) -> None:
     from pipeline import draft
 
-    text = draft.init_config(options.interactions, options.items, options.users)
+    text = draft.init_config(
+        options.interactions, options.items, options.users, console.progress
+    )
     print(text, end="")
 
 

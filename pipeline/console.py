@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.prepare import Prepared
+from pipeline.quarantine import FILE as QUARANTINE
 from pipeline.summary import describe
 
 _START = time.monotonic()
@@ -60,7 +61,11 @@ def text(*tables: Table) -> str:
 
 def summary(prepared: Prepared) -> str:
     """The data summary of the prepare step."""
-    return "\n".join(describe(prepared.summary))
+    lines = describe(prepared.summary)
+    aside = prepared.directory / QUARANTINE
+    if aside.exists():
+        lines.append(f"rows set aside are kept in {aside}")
+    return "\n".join(lines)
 
 
 def evaluation(path: Path) -> str:

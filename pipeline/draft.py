@@ -6,8 +6,10 @@ reason.
 """
 
 import dataclasses
+import logging
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import guess, peek, trial
+from pipeline.quarantine import FILE as QUARANTINE
 from pipeline.quarantine import Quarantine
 from pipeline.schema import (
     DataError,
@@ -22,6 +25,8 @@ from pipeline.schema import (
 )
 from pipeline.sources import files, tabular
 from pipeline.sources.canonical import Batch
+
+logger = logging.getLogger(__name__)
 
 SAMPLE_ROWS = 200_000
 # Files that tell an official release of MovieLens.
@@ -34,13 +39,19 @@ MOVIELENS = (
 GENERIC = ("interactions", "ratings", "events", "log", "data", "part-0")
 
 
-def init_config(interactions: str, items: str = "", users: str = "") -> str:
+def init_config(
+    interactions: str,
+    items: str = "",
+    users: str = "",
+    progress: Callable[[str], None] = logger.info,
+) -> str:
     """Writes a config for somebody's files, every guess with its reason.
 
     Args:
         interactions: Path of the interactions, or of a MovieLens release.
         items: Path of the items table; empty for none.
         users: Path of the users table; empty for none.
+        progress: Receives lines to show.
 
     Returns:
         TOML text.
@@ -57,6 +68,9 @@ def init_config(interactions: str, items: str = "", users: str = "") -> str:
         ]
     else:
         source, lines = _tabular(interactions, items, users)
+    progress(
+        "init-config: columns guessed, preparing the log to choose the rest"
+    )
     split, reasons, figures = trial.split(source)
     repeated = []
     if figures["repeats"] > 0.1 * figures["interactions"]:
@@ -105,7 +119,7 @@ def _sample(source: SourceConfig, path: str, table: str) -> Batch:
     """The first rows of a table, all columns."""
     option = f"--{table}"
     with tempfile.TemporaryDirectory() as directory:
-        quarantine = Quarantine(Path(directory) / "quarantine.jsonl", 1.0)
+        quarantine = Quarantine(Path(directory) / QUARANTINE, 1.0)
         with files.find(path, option) as found:
             file = tabular.of_table(found, table, path, option)[0]
             for batch in tabular.read_file(source, file, option, quarantine):

@@ -24,7 +24,15 @@ import pyarrow.parquet as pq
 from ibis import _
 
 from models.config import FeatureSpec
-from pipeline import contexts, sequences, sources, splits, summary, vocabulary
+from pipeline import (
+    contexts,
+    quarantine,
+    sequences,
+    sources,
+    splits,
+    summary,
+    vocabulary,
+)
 from pipeline import engine as engines
 from pipeline.schema import (
     PARTS,
@@ -106,9 +114,9 @@ def run(config: Config, directory: Path) -> None:
         tables = sources.read(config.source, config.seed, scratch / "source")
         with engines.open_engine(config.prepare, scratch) as engine:
             write(config, tables, engine, directory)
-        quarantine = scratch / "source" / "quarantine.jsonl"
-        if quarantine.exists():
-            shutil.move(quarantine, directory / "quarantine.jsonl")
+        aside = scratch / "source" / quarantine.FILE
+        if aside.exists():
+            shutil.move(aside, directory / quarantine.FILE)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.schema import DataError
 
+FILE = "quarantine.jsonl"
 # Rows of one kind written out; the rest are counted.
 KEPT = 10_000
 

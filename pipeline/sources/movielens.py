@@ -22,6 +22,7 @@ from typing import TypeAlias
 import numpy as np
 import pyarrow as pa
 
+from pipeline.quarantine import FILE as QUARANTINE
 from pipeline.quarantine import Quarantine
 from pipeline.schema import DataError, SourceConfig
 from pipeline.sources import canonical, download, files, text
@@ -71,9 +72,7 @@ def read(source: SourceConfig, directory: Path) -> Tables:
     is_here = "://" in path or Path(path).exists()
     if not is_here and Path(path).name in download.ARCHIVES:
         download.fetch(Path(path))
-    quarantine = Quarantine(
-        directory / "quarantine.jsonl", source.max_bad_share
-    )
+    quarantine = Quarantine(directory / QUARANTINE, source.max_bad_share)
     with files.find(path, "source.path") as found:
         # At any depth: an archive keeps its files in a folder of its own.
         folder = {file.name: file for file in reversed(found)}

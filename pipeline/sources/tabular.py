@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.quarantine import FILE as QUARANTINE
 from pipeline.quarantine import Quarantine
 from pipeline.schema import DataError, SourceConfig
 from pipeline.sources import canonical, cells, files, json_lines, text
@@ -48,9 +49,7 @@ def read(source: SourceConfig, directory: Path) -> Tables:
         DataError: If a file or a mapped column is missing, or too many rows
             are unusable.
     """
-    quarantine = Quarantine(
-        directory / "quarantine.jsonl", source.max_bad_share
-    )
+    quarantine = Quarantine(directory / QUARANTINE, source.max_bad_share)
     notes: list[str] = []
     clock = Clock(source.time_unit, source.time_format)
     columns = {"user_id": source.user_id, "item_id": source.item_id}
