@@ -23,7 +23,7 @@ from pipeline.schema import (
     DataError,
     SourceConfig,
 )
-from pipeline.sources import files, tabular
+from pipeline.sources import files, tabular, text
 from pipeline.sources.canonical import Batch
 
 logger = logging.getLogger(__name__)
@@ -143,8 +143,13 @@ def _log(
     rough: SourceConfig,
 ) -> tuple[SourceConfig, guess.Log, dict[str, pa.Array]]:
     """The interactions: how to read them, what their columns mean, a sample."""
-    first = peek.first_cells(rough)
-    if first:
+    lines = peek.first_lines(rough)
+    if lines and peek.are_sequences(lines):
+        rough = dataclasses.replace(
+            rough, columns=("user_id", "item_id" + text.REST)
+        )
+    elif lines:
+        first = lines[0]
         unnamed = dataclasses.replace(rough, columns=peek.anonymous(len(first)))
         batch = _sample(unnamed, rough.path, "interactions")
         if peek.are_values(first, batch.columns):
@@ -219,7 +224,7 @@ def _tabular(
     }
     notes = {
         "encoding": "the files are not UTF-8",
-        "columns": "the first line holds none: named by content and order",
+        "columns": "the first line has no names: by content and order",
         "timestamp": ""
         if log.timestamp
         else "none found: the order of the rows stands for time",

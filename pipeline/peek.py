@@ -47,17 +47,31 @@ def encoding(*paths: str) -> str:
     return "latin-1" if wrong > right else "utf-8"
 
 
-def first_cells(source: SourceConfig) -> list[str]:
-    """Cells of the first line of the interactions; [] where not text."""
+def first_lines(source: SourceConfig) -> list[list[str]]:
+    """Cells of the first lines of the interactions; [] where not text."""
     option = "--interactions"
     with files.find(source.path, option) as found:
         file = tabular.of_table(found, "interactions", source.path, option)[0]
         kind = tabular.format_of(source, file, option)
         if kind not in ("csv", "tsv"):
             return []
-        return text.first_cells(
-            file, tabular.delimiter_of(source, kind), source.encoding
+        return text.first_lines(
+            file, tabular.delimiter_of(source, kind), source.encoding, 1000
         )
+
+
+def are_sequences(lines: list[list[str]]) -> bool:
+    """Whether each line holds a user and, behind, that user's items.
+
+    Args:
+        lines: Cells of the first lines. Quoted text over several lines makes
+            lines of different lengths too, but not of numbers alone.
+    """
+    lengths = [len(line) for line in lines]
+    usual = max(map(lengths.count, set(lengths)))
+    return usual < 0.8 * len(lines) and all(
+        _NUMBER.fullmatch(cell) for line in lines[:-1] for cell in line if cell
+    )
 
 
 def anonymous(count: int) -> tuple[str, ...]:

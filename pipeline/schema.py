@@ -55,7 +55,9 @@ class SourceConfig:
         delimiter: Column separator of text files; empty goes by the first
             line of each, except that .tsv means tabs.
         columns: Names of the columns of interactions whose text files do not
-            begin with a line of names.
+            begin with a line of names. A last name that ends in "..." takes
+            all further cells: ["user_id", "item_id..."] for lines that hold a
+            user and the items in order.
         separator: Between the values of a multi_categorical cell.
         encoding: Of text files.
         user_id: Column of the user id.

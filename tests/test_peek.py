@@ -1,5 +1,6 @@
 """One log in the forms it comes in: `init-config` finds the same in each."""
 
+import dataclasses
 import datetime
 import io
 import json
@@ -36,6 +37,16 @@ def lines(
 def pairs(separator: str, header: str = "") -> bytes:
     rows = [f"{user}{separator}{item}" for user, item, _t, _r in LOG]
     return "\n".join([*([header] if header else []), *rows, ""]).encode()
+
+
+def numbers() -> bytes:
+    """A user's items in one line, all ids numbers."""
+    found: dict[str, list[str]] = {}
+    for user, item, _time, _rating in LOG[: -6 * 4]:
+        found.setdefault(user[1:], []).append(item[1:])
+    # Of different lengths.
+    rows = [[user, *own[: 3 + int(user) % 4]] for user, own in found.items()]
+    return "\n".join([" ".join(row) for row in rows]).encode()
 
 
 def histories() -> list[dict[str, object]]:
@@ -129,6 +140,24 @@ def test_every_form_gives_the_same_log(form: str, tmp_path: Path) -> None:
     assert tables.has_rating == ("rating" in told)
     if tables.has_rating:
         assert found["rating"].to_pylist() == [row[3] for row in LOG]
+
+
+def test_lines_of_a_user_and_the_items_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    path.write_bytes(numbers())
+    source = drafted(path).source
+    assert source.columns == ("user_id", "item_id...")
+    path.write_bytes(numbers() + b"\n9\n")
+    (tmp_path / "out").mkdir()
+    source = dataclasses.replace(source, max_bad_share=0.1)
+    tables = sources.read(source, 0, tmp_path / "out")
+    found = pq.read_table(tables.interactions).to_pydict()
+    assert found["user_id"][:8] == ["0"] * 3 + ["1"] * 4 + ["2"]
+    events = [*LOG[:3], LOG[6]]
+    assert found["item_id"][:4] == [item[1:] for _u, item, _t, _r in events]
+    assert found["timestamp"] == list(range(len(found["item_id"])))
+    # A user without items is told apart.
+    assert "it has 1 columns instead of more" in tables.notes[-1]
 
 
 def test_a_folder_and_its_archive_bring_their_tables_along(

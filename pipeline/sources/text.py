@@ -23,6 +23,8 @@ from pipeline.sources.files import File, blocks
 # Lines a quoted value may span before its quote counts as broken.
 MAX_QUOTED_LINES = 50
 DELIMITERS = (",", "\t", ";", "|")
+# Behind the last name of a column: it takes all further cells of its line.
+REST = "..."
 
 
 def read(
@@ -37,7 +39,8 @@ def read(
 
     Args:
         file: The file.
-        columns: Names of its columns in order; None takes the first line.
+        columns: Names of its columns in order; None takes the first line. A
+            last name that ends in "..." gives lists of all further cells.
         delimiter: "::" or one character; '"' quotes where it is ",", ";".
             Empty goes by the first line.
         encoding: Of the file.
@@ -66,6 +69,12 @@ def read(
                     continue
         count = block.count(b"\n") + (not block.endswith(b"\n"))
         quoting = delimiter in (",", ";")
+        if columns and names[-1].endswith(REST):
+            yield from _lists(
+                block, names, delimiter, encoding, line, file, quarantine
+            )
+            line += count
+            continue
         batch = _fast(block, names, delimiter, encoding, quoting, count)
         if batch is not None:
             yield Batch(batch, np.arange(line, line + count), file.shown)
@@ -82,12 +91,15 @@ def read(
         )
 
 
-def first_cells(file: File, delimiter: str, encoding: str) -> list[str]:
-    """Cells of the first line, whether names or values; [] without one."""
+def first_lines(
+    file: File, delimiter: str, encoding: str, count: int
+) -> list[list[str]]:
+    """Cells of the first lines, whether names or values."""
     head = next(blocks(file), b"").removeprefix(b"\xef\xbb\xbf")
     _refuse_binary(head, file, encoding)
-    line = head.split(b"\n", 1)[0]
-    return _cells(line, delimiter or _delimiter(line), encoding)
+    lines = head.split(b"\n", count)[:count]
+    delimiter = delimiter or _delimiter(lines[0])
+    return [_cells(line, delimiter, encoding) for line in lines if line.strip()]
 
 
 def _cells(line: bytes, delimiter: str, encoding: str) -> list[str]:
@@ -243,3 +255,39 @@ def _slow(
             np.array(lines),
             file.shown,
         )
+
+
+def _lists(
+    block: bytes,
+    names: Sequence[str],
+    delimiter: str,
+    encoding: str,
+    line: int,
+    file: File,
+    quarantine: Quarantine,
+) -> Iterator[Batch]:
+    """Rows whose last column is the list of all cells behind the others."""
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    single = len(names) - 1
+    for number, raw in enumerate(block.split(b"\n"), start=line):
+        text = raw.decode(encoding, "replace").strip()
+        if not text:
+            continue
+        # Blanks may be repeated, other separators mean an empty cell.
+        cells = text.split(None if delimiter == " " else delimiter)
+        if len(cells) > single:
+            rows.append(cells)
+            lines.append(number)
+        else:
+            reason = f"it has {len(cells)} columns instead of more"
+            quarantine.add_line(reason, file.shown, number, text)
+    if rows:
+        columns = {
+            name: pa.array([row[place] for row in rows], pa.string())
+            for place, name in enumerate(names[:-1])
+        }
+        columns[names[-1].removesuffix(REST)] = pa.array(
+            [row[single:] for row in rows], pa.list_(pa.string())
+        )
+        yield Batch(columns, np.array(lines), file.shown)
