@@ -128,7 +128,7 @@ def log(columns: Mapping[str, pa.Array]) -> Log:
     if len(types) > 20:
         event, types = "", Counter()
     weight = "" if event else named(WEIGHT_NAMES)
-    if weight and not _numeric(columns[weight]):
+    if weight and not _can_weigh(columns[weight]):
         weight = ""
     # Ids that no name gave away: the columns with the most values, the
     # user's before the item's as logs have it.
@@ -340,6 +340,17 @@ def _fractions(array: pa.Array) -> bool:
         return False
     numbers = _numbers(array)
     return not pc.all(pc.equal(numbers, pc.floor(numbers))).as_py()
+
+
+def _can_weigh(array: pa.Array) -> bool:
+    """Whether a column can be the weight of targets as it is.
+
+    Play counts cannot: the few largest would be all that training hears.
+    """
+    if not _numeric(array):
+        return False
+    middle, high = pc.quantile(_numbers(array), [0.5, 0.99]).to_pylist()
+    return bool(0 < middle and high <= 20 * middle)
 
 
 def _looks_like_rating(array: pa.Array) -> bool:

@@ -137,6 +137,26 @@ def test_events_get_weights(tmp_path: Path) -> None:
     assert "timestamps were read as numbers in ms" in lines
 
 
+def test_counts_with_a_long_tail_are_no_weights(tmp_path: Path) -> None:
+    for name, counts in (("quantity", range(1, 6)), ("plays", (1, 1, 1, 9000))):
+        path = write_csv(
+            tmp_path / f"{name}.csv",
+            f"user,item,{name}",
+            *[
+                f"{n % 30},{n * n % 47},{counts[n % len(counts)]}"
+                for n in range(300)
+            ],
+        )
+        drafted = loaded(tmp_path, path)
+        assert drafted.source.weight == (
+            "quantity" if name == "quantity" else ""
+        )
+    assert (
+        "Not used of the interactions: plays"
+        in (tmp_path / "drafted.toml").read_text()
+    )
+
+
 def test_movielens_is_recognised(tmp_path: Path, movielens_100k: Path) -> None:
     drafted = loaded(tmp_path, str(movielens_100k))
     assert drafted.source.kind == "movielens"
