@@ -34,9 +34,10 @@ def encoding(*paths: str) -> str:
     for path in filter(None, paths):
         with files.find(path, "init-config") as found:
             for file in found[:3]:
-                if file.name.endswith((".parquet", ".pq")):
+                head = next(files.blocks(file), b"")
+                if head.startswith(b"PAR1"):
                     continue
-                for line in next(files.blocks(file), b"").split(b"\n"):
+                for line in head.split(b"\n"):
                     if line.isascii():
                         continue
                     try:
