@@ -7,6 +7,7 @@ reason.
 
 import dataclasses
 import logging
+import math
 import re
 import tempfile
 from collections.abc import Callable
@@ -29,6 +30,8 @@ from pipeline.sources.canonical import Batch
 logger = logging.getLogger(__name__)
 
 SAMPLE_ROWS = 200_000
+# Share of unusable rows, above which the guesses are rather wrong.
+MOST_UNUSABLE = 0.5
 # Files that tell an official release of MovieLens.
 MOVIELENS = (
     {"u.data", "u.item", "u.user"},
@@ -71,7 +74,20 @@ def init_config(
     progress(
         "init-config: columns guessed, preparing the log to choose the rest"
     )
-    split, reasons, figures = trial.split(source)
+    split, reasons, figures = trial.split(
+        dataclasses.replace(source, max_bad_share=MOST_UNUSABLE)
+    )
+    share = figures["source"].get("unusable_share", 0.0)
+    if share > source.max_bad_share:
+        source = dataclasses.replace(
+            source, max_bad_share=min(1.0, math.ceil(120 * share) / 100)
+        )
+        lines = [
+            _unusable(source.max_bad_share, figures["notes"])
+            if line.startswith("max_bad_share")
+            else line
+            for line in lines
+        ]
     repeated = []
     if figures["repeats"] > 0.1 * figures["interactions"]:
         share = figures["repeats"] / figures["interactions"]
@@ -99,6 +115,22 @@ def init_config(
         *trial.sizes(figures),
     ]
     return "\n".join(text) + "\n"
+
+
+def _unusable(share: float, notes: list[str]) -> str:
+    """Lines about a log with many unusable rows."""
+    reasons = [
+        f"# {note.split('; the first')[0]}."
+        for note in notes
+        if " rows set aside because " in note
+    ]
+    return "\n".join(
+        [
+            "# Many rows are unusable; correct them if they should not be.",
+            *reasons,
+            f"max_bad_share = {share}  # the run stops above this share",
+        ]
+    )
 
 
 def _name(place: Path) -> str:

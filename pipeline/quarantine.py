@@ -97,6 +97,13 @@ class Quarantine:
             for reason, count in self.counts.most_common()
         ]
 
+    def worst_share(self) -> float:
+        """Share of unusable rows in the file that has most of them."""
+        shares = (
+            bad / max(self._rows[file], 1) for file, bad in self._bad.items()
+        )
+        return max(shares, default=0.0)
+
     def check(self) -> None:
         """Stops where too large a share of a file is unusable.
 

@@ -169,6 +169,22 @@ def test_a_log_without_ids_is_refused(tmp_path: Path) -> None:
         inspect_data.init_config(path)
 
 
+def test_orders_of_guests_do_not_stop_the_draft(tmp_path: Path) -> None:
+    path = write_csv(
+        tmp_path / "log.csv",
+        "user,item,time",
+        *[
+            f"{n % 30 if n % 4 else ''},{n * n % 47},{1_600_000_000 + n}"
+            for n in range(600)
+        ],
+    )
+    drafted = loaded(tmp_path, path)
+    assert drafted.source.max_bad_share == 0.3
+    text = (tmp_path / "drafted.toml").read_text()
+    assert "# 150 rows set aside because `user_id` is empty." in text
+    inspect_data.check(drafted)
+
+
 def test_exact_repeats_are_left_out(tmp_path: Path) -> None:
     # Repeats of what is in the history are no targets: nothing would be left.
     rows = [f"{n // 8},{n * n % 47},{1_600_000_000 + n}" for n in range(240)]

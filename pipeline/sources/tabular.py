@@ -97,6 +97,7 @@ def read(source: SourceConfig, directory: Path) -> Tables:
         has_rating=bool(source.rating),
         has_weight="weight" in columns,
         notes=(*notes, *quarantine.lines()),
+        facts={"unusable_share": quarantine.worst_share()},
     )
 
 
