@@ -74,9 +74,10 @@ def init_config(
     progress(
         "init-config: columns guessed, preparing the log to choose the rest"
     )
-    split, reasons, figures = trial.split(
-        dataclasses.replace(source, max_bad_share=MOST_UNUSABLE)
-    )
+    tried = source
+    if source.kind == "tabular":
+        tried = dataclasses.replace(source, max_bad_share=MOST_UNUSABLE)
+    split, reasons, figures = trial.split(tried)
     share = figures["source"].get("unusable_share", 0.0)
     if share > source.max_bad_share:
         source = dataclasses.replace(
