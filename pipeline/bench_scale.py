@@ -52,7 +52,8 @@ def run(
     Returns:
         The report, as written.
     """
-    rows = []
+    rows: list[dict[str, float]] = []
+    report: dict[str, Any] = {}
     directory.mkdir(parents=True, exist_ok=True)
     for size in sorted(sizes):
         figures: dict[str, Any] = {"interactions": size}
@@ -65,23 +66,25 @@ def run(
             found = phases.measure(phase, directory, size)
             figures[name] = found
             progress(
-                f"{size:,}: {name} {found['seconds']:.1f} s, peak "
+                f"{size:,}: {name} {found['seconds']:.1f} s "
+                f"({found['cpu_seconds']:.1f} s of processor time), peak "
                 f"{found['peak_gib']:.2f} GiB"
             )
         options = phases.config(directory, size)
         shutil.rmtree(options.source.path)
         shutil.rmtree(options.run_directory)
         rows.append(_row(figures, price))
-    report = {
-        "price_per_core_hour": price,
-        "epochs": 2 * _EPOCHS,
-        "measured": rows,
-        "estimated": [
-            _estimate(rows[-1], size) for size in _PAPER if size > max(sizes)
-        ],
-        "assumptions": list(ASSUMPTIONS),
-    }
-    manifest.write_json(directory / "bench-scale.json", report)
+        # After each size: the next one takes longer than all before it.
+        report = {
+            "price_per_core_hour": price,
+            "epochs": 2 * _EPOCHS,
+            "measured": rows,
+            "estimated": [
+                _estimate(rows[-1], paper) for paper in _PAPER if paper > size
+            ],
+            "assumptions": list(ASSUMPTIONS),
+        }
+        manifest.write_json(directory / "bench-scale.json", report)
     return report
 
 
