@@ -57,7 +57,7 @@ def read(
     for block in blocks(file):
         if line == 1:
             block = block.removeprefix(b"\xef\xbb\xbf")
-            _refuse_binary(block, file, encoding)
+            _refuse_binary(block, file)
             delimiter = delimiter or _delimiter(block.split(b"\n", 1)[0])
             if columns is None or skip_header:
                 head, _newline, block = block.partition(b"\n")
@@ -96,7 +96,7 @@ def first_lines(
 ) -> list[list[str]]:
     """Cells of the first lines, whether names or values."""
     head = next(blocks(file), b"").removeprefix(b"\xef\xbb\xbf")
-    _refuse_binary(head, file, encoding)
+    _refuse_binary(head, file)
     lines = head.split(b"\n", count)[:count]
     delimiter = delimiter or _delimiter(lines[0])
     return [_cells(line, delimiter, encoding) for line in lines if line.strip()]
@@ -130,12 +130,12 @@ def _refuse_repeated(names: Sequence[str], file: File) -> None:
         )
 
 
-def _refuse_binary(block: bytes, file: File, encoding: str) -> None:
+def _refuse_binary(block: bytes, file: File) -> None:
     if b"\0" in block[:65_536]:
         raise DataError(
-            f"A text file must hold text in {encoding}. Received: "
-            f"{file.shown}, which holds NUL bytes: it is binary or UTF-16. "
-            "Check source.format, or convert it to UTF-8."
+            f"A text file must hold text. Received: {file.shown}, which "
+            "holds NUL bytes: it is binary or UTF-16. Check source.format, "
+            "or convert it to UTF-8."
         )
 
 
