@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pipeline import diversity
+from pipeline import diversity, scoreboard
 
 _COLUMNS = ("ndcg@10", "recall@10", "recall@100", "mrr")
 _WIDTH = 100
@@ -60,6 +60,16 @@ def warnings(evaluation: dict[str, Any]) -> list[str]:
     found = []
     if evaluation["label"].startswith("tutorial"):
         found.append(f"Note: {evaluation['label']}.")
+        found.append(
+            "Note: recall@100 of all interactions together, as tutorials count "
+            "it: "
+            + ", ".join(
+                f"{row['model']} {row[scoreboard.POOLED]:.3f}"
+                for row in evaluation["rows"]
+                if row["slice"] == "all"
+            )
+            + "."
+        )
     if ours["ndcg@10"] > 0.9:
         found.append(
             f"Warning: NDCG@10 of {ours['ndcg@10']:.3f} is too good; look for "

@@ -21,6 +21,7 @@ from pipeline.schema import TRAIN
 
 CUTOFFS = (10, 100)
 HEADLINE = "ndcg@10"
+POOLED = "pooled_recall@100"
 _INTERVALS = ("ndcg@10", "recall@10", "recall@100")
 _NUM_DECILES = 10
 _NUM_PAIRS = 2_000
@@ -70,6 +71,15 @@ class Board:
         row["coverage@10"] = round(
             len(np.setdiff1d(answer[1][:, :_LISTED], [0]))
             / max(self._num_items, 1),
+            5,
+        )
+        # Tutorials count interactions, in which a few users weigh the most.
+        row[POOLED] = round(
+            float(
+                np.average(
+                    values["recall@100"], weights=self._asked.num_relevant
+                )
+            ),
             5,
         )
         lengths = self._asked.histories.lengths

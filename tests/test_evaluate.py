@@ -47,6 +47,23 @@ def test_row_of_a_perfect_and_of_a_useless_model(board):
     assert late[0]["recall@100"] == 1.0
 
 
+def test_pooled_recall_counts_interactions_and_not_users():
+    prepared = make_prepared(
+        [[2, 3, 4], [2, 3, 5, 6, 7, 8]],
+        NUM_ITEMS,
+        parts=[0, 1, 2, 0, 1, 2, 2, 2, 2],
+    )
+    asked = queries.make(prepared, "test")
+    found = (
+        -np.tile(np.arange(3.0), (2, 1)),
+        np.array([[4, 9, 10], [5, 11, 12]], np.int32),
+    )
+    row = Board(asked, prepared, 100, 0).rows("ours", found)[0]
+    # The one target of the first user, one of four of the second.
+    assert row["recall@100"] == pytest.approx((1 + 1 / 4) / 2)
+    assert row["pooled_recall@100"] == pytest.approx(2 / 5)
+
+
 def test_deciles_split_all_targets_between_them(board):
     asked, made = board
     rows = {
@@ -178,6 +195,7 @@ def test_table_warns_of_collapse_and_of_tutorial_protocols(board):
     evaluation["sanity"]["list_overlap"]["two_stage"] = 0.95
     warnings = " ".join(report.warnings(evaluation))
     assert "tutorial protocol" in warnings
+    assert "as tutorials count it: two_stage 1.000, " in warnings
     assert "collapsed" in warnings
 
 
