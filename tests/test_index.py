@@ -190,7 +190,10 @@ def test_shards_are_merged_when_all_are_there(
     Run(config, progress=said.append).index_shard(1, 3)
     merged = Run(config, progress=said.append).index()
     assert "merged from 3 shards" in "".join(said)
-    np.testing.assert_array_equal(np.load(merged / "embeddings.npy"), one)
+    # A matrix product of fewer rows may round otherwise.
+    np.testing.assert_allclose(
+        np.load(merged / "embeddings.npy"), one, rtol=1e-5, atol=1e-6
+    )
     # A shard of another model is not merged.
     changed = replace(config, index=replace(config.index, num_candidates=20))
     said.clear()
