@@ -153,7 +153,7 @@ test-scale: setup-dev ## Spark (where Java is), several workers, the tutorial
 	$(RUN) -m pytest -m "spark or slow" tests/test_spark.py \
 		tests/test_workers.py tests/test_tutorial.py
 test: setup-dev ## the test suite; data sets are looked for in DATA_DIR
-	$(RUN) -m pytest -n 2 --dist loadfile
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 clean: ## remove what runs wrote, published versions included
 	rm -rf artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis
