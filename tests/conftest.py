@@ -1,5 +1,6 @@
 """Fixtures every test module shares."""
 
+import fcntl
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,17 +32,24 @@ def movielens_100k(data_directory: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> "Run":
-    """A run on a tiny sample with every step up to the evaluation done."""
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> "Run":
+    """A run on a tiny sample with every step up to the evaluation done.
+
+    It takes a minute, so processes that test side by side share its files:
+    the first makes them, the others find every step up to date.
+    """
     from models.student_config import StudentConfig
     from pipeline.config import Config, IndexConfig
     from pipeline.schema import PrepareConfig, SourceConfig
     from pipeline.steps import Run
 
+    shared = tmp_path_factory.getbasetemp()
+    if worker_id != "master":
+        shared = shared.parent
     config = Config(
         name="tiny",
         seed=3,
-        artifacts=str(tmp_path_factory.mktemp("artifacts")),
+        artifacts=str(shared / "artifacts"),
         source=SourceConfig(
             num_users=300, num_items=120, interactions_per_user=14
         ),
@@ -60,5 +68,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> "Run":
         ),
     )
     run = Run(config)
-    run.evaluate()
+    with (shared / "tiny_run.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run.evaluate()
     return run
