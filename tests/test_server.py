@@ -230,6 +230,9 @@ def test_the_port_opens_when_the_models_answer(tmp_path, base):
         thread.join(20)
         remote.close()
         remote = Remote(f"127.0.0.1:{port}")
+        # Channels share what they know of an address: after a refusal a new
+        # one waits too before it tries again.
+        grpc.channel_ready_future(remote.channel).result(20)
         assert remote(predict_request("late")).model_spec.version.value == 1
     finally:
         remote.close()
