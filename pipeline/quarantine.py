@@ -72,6 +72,17 @@ class Quarantine:
         self._bad[file] += 1
         self._rows[file] += 1
 
+    def decode(
+        self, raw: bytes, encoding: str, file: str, line: int
+    ) -> str | None:
+        """The text of a line; None where it is set aside for its bytes."""
+        try:
+            return raw.decode(encoding)
+        except UnicodeDecodeError:
+            shown = raw.decode("latin-1")
+            self.add_line(f"it is not {encoding}", file, line, shown)
+            return None
+
     def _write(
         self, reason: str, file: str, line: int, values: dict[str, Any]
     ) -> None:

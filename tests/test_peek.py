@@ -147,7 +147,7 @@ def test_lines_of_a_user_and_the_items_in_order(tmp_path: Path) -> None:
     path.write_bytes(numbers())
     source = drafted(path).source
     assert source.columns == ("user_id", "item_id...")
-    path.write_bytes(numbers() + b"\n9\n")
+    path.write_bytes(numbers() + b"\n9\n777 1\xff 2\n")
     (tmp_path / "out").mkdir()
     source = dataclasses.replace(source, max_bad_share=0.1)
     tables = sources.read(source, 0, tmp_path / "out")
@@ -156,8 +156,11 @@ def test_lines_of_a_user_and_the_items_in_order(tmp_path: Path) -> None:
     events = [*LOG[:3], LOG[6]]
     assert found["item_id"][:4] == [item[1:] for _u, item, _t, _r in events]
     assert found["timestamp"] == list(range(len(found["item_id"])))
-    # A user without items is told apart.
-    assert "it has 1 columns instead of more" in tables.notes[-1]
+    # A user without items is told apart, and no id is made up of a bad byte.
+    told = "\n".join(tables.notes)
+    assert "it has 1 columns instead of more" in told
+    assert "it is not utf-8" in told
+    assert "777" not in found["user_id"]
 
 
 def test_a_folder_and_its_archive_bring_their_tables_along(

@@ -73,7 +73,9 @@ def _json_lines(
     for number, raw in enumerate(block.split(b"\n"), start=line):
         if not raw.strip():
             continue
-        text = raw.decode(encoding, "replace")
+        text = quarantine.decode(raw, encoding, file.shown, number)
+        if text is None:
+            continue
         try:
             value = json.loads(text)
         except ValueError:

@@ -204,18 +204,11 @@ def _slow(
     at = 0
     while at < len(raw):
         start = line + at
-        try:
-            text = raw[at].decode(encoding).rstrip("\r")
-        except UnicodeDecodeError:
-            shown = raw[at].decode("latin-1")
-            quarantine.add_line(
-                f"it is not {encoding}", file.shown, start, shown
-            )
-            at += 1
-            continue
+        text = quarantine.decode(raw[at], encoding, file.shown, start)
         at += 1
-        if not text.strip():
+        if text is None or not text.strip():
             continue
+        text = text.rstrip("\r")
         used = 0
         if quoting and text.count('"') % 2:
             # A quoted value may go on; if it never ends, the quote is broken
@@ -271,9 +264,10 @@ def _lists(
     lines: list[int] = []
     single = len(names) - 1
     for number, raw in enumerate(block.split(b"\n"), start=line):
-        text = raw.decode(encoding, "replace").strip()
-        if not text:
+        text = quarantine.decode(raw, encoding, file.shown, number)
+        if text is None or not text.strip():
             continue
+        text = text.strip()
         # Blanks may be repeated, other separators mean an empty cell.
         cells = text.split(None if delimiter == " " else delimiter)
         if len(cells) > single:
