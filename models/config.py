@@ -282,7 +282,8 @@ class RankingConfig:
         learning_rate: Of Adam.
         weight_decay: AdamW decay of every matrix.
         batch_size: Lists in a training step.
-        epochs: Passes over the lists at most.
+        epochs: Passes over the lists at most. The learning rate falls over
+            all of them: with many, training stops while it is still high.
         patience: Validations without a better NDCG@10 before training stops.
         max_lists: Training lists at most, the latest ones; 0 for all.
         predict_ratings: Whether a rating head is trained where ratings exist.
@@ -299,9 +300,9 @@ class RankingConfig:
     learning_rate: float = 0.005
     weight_decay: float = 0.05
     batch_size: int = 128
-    epochs: int = 20
+    epochs: int = 8
     patience: int = 3
-    max_lists: int = 20_000
+    max_lists: int = 50_000
     predict_ratings: bool = True
 
     def __post_init__(self) -> None:
