@@ -64,7 +64,8 @@ class Signals(tf.keras.layers.Layer):
         self._groups = config.features
         self._length = config.history_length
         self.query_tower = towers.query_tower
-        self.candidate_tower = towers.candidate_tower
+        # Once here instead of for every candidate of every request.
+        self.vectors = _constant(towers.candidate_embeddings(), "vectors")
         self.neighbours = _constant(tables.neighbours, "neighbours")
         self.neighbour_weights = _constant(tables.weights, "weights")
         self.popularity = _constant(tables.popularity, "popularity")
@@ -87,9 +88,9 @@ class Signals(tf.keras.layers.Layer):
             candidates: int32 `[B, C]`, 0 pads.
         """
         query = self.query_tower(
-            history, user_index, user_features, context, training=False
+            history, user_index, user_features, context, vectors=self.vectors
         )
-        vectors = self.candidate_tower(candidates, training=False)
+        vectors = tf.gather(self.vectors, candidates)
         scores = tf.einsum("bd,bcd->bc", query, vectors)
         recent = history[:, -self._length :]
         parts = []
@@ -100,7 +101,7 @@ class Signals(tf.keras.layers.Layer):
         if "popularity" in self._groups:
             parts.append(tf.gather(self.popularity, candidates))
         if "attention" in self._groups:
-            past = self.candidate_tower(recent, training=False)
+            past = tf.gather(self.vectors, recent)
             parts.append(_attention(past, vectors, recent != PADDING))
         if "query" in self._groups:
             length = tf.reduce_sum(

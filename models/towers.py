@@ -230,6 +230,7 @@ class QueryTower(tf.keras.Model):
         user_features: Mapping[str, tf.Tensor] | None = None,
         context: Mapping[str, tf.Tensor] | None = None,
         training: bool = False,
+        vectors: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Query vectors for requests; whatever is None counts as unknown.
 
@@ -239,13 +240,18 @@ class QueryTower(tf.keras.Model):
             user_features: Encoded columns `[B]` or `[B, values]`.
             context: Encoded columns `[B]` or `[B, values]`.
             training: Whether dropout acts.
+            vectors: The candidate tower's of the whole catalogue `[N, D]`,
+                where they are at hand; computed if None.
 
         Returns:
             `[B, D]`.
         """
         # One more position of padding: even a history of width 0 has one.
         history = tf.pad(history, [[0, 0], [1, 0]])
-        embedded = self.candidate_tower(history, training=training)
+        if vectors is None:
+            embedded = self.candidate_tower(history, training=training)
+        else:
+            embedded = tf.gather(vectors, history)
         states = self.states(embedded, history, training=training)
         return self.combine(
             states[:, -1], user_index, user_features, context, training

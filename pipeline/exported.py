@@ -152,7 +152,9 @@ class Retrieval(tf.Module):
 
     def embed(self, query: Query) -> tf.Tensor:
         """Returns query embeddings float32 [B, D]."""
-        return self._model.value.query_tower(*query.arguments(), training=False)
+        return self._model.value.query_tower(
+            *query.arguments(), vectors=self.embeddings
+        )
 
     def search(
         self, query: Query, excluded: tf.Tensor | None = None

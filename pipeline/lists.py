@@ -119,11 +119,14 @@ def retrieve(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Exact retrieval: scores and items `[Q, K]`, without what was seen."""
     vectors = model.candidate_embeddings()
+    table = tf.constant(vectors)
     k = min(k, len(vectors) - _FIRST_ITEM)
 
     @tf.function(reduce_retracing=True)
     def ask(history, user, features, context):  # type: ignore
-        return model.query_tower(history, user, features, context)
+        return model.query_tower(
+            history, user, features, context, vectors=table
+        )
 
     found = [(np.zeros((0, k), np.float32), np.zeros((0, k), np.int32))]
     for rows, padded in _blocks(len(asked)):
