@@ -80,7 +80,8 @@ class EvaluateConfig:
         protocol: "split" asks once a user at the start of the part, "rolling"
             before each of the user's interactions in it.
         seen: Whether items of the history may be recommended. "included"
-            reproduces tutorials only and is labelled so.
+            reproduces tutorials only and is labelled so; the row
+            `retrieval_as_shipped` then has the answers without them.
         bootstrap_samples: Resamples behind each confidence interval.
         num_users: Users drawn for the evaluation, 0 for all.
         diversity: Settings of the fused model's diversity whose cost is

@@ -41,6 +41,8 @@ from pipeline.scoreboard import CUTOFFS, Answer, Board
 from serving import signatures
 
 RESULT = "evaluation.json"
+# The row of what callers get, where the protocol lets the history come back.
+AS_SHIPPED = "retrieval_as_shipped"
 
 
 def run(
@@ -167,7 +169,8 @@ def _ask(
             ),
         }
     # The exported models never return what is in the history, so lists that
-    # may hold it are made from the exported embeddings.
+    # may hold it are made from the exported embeddings; what the models
+    # themselves answer stands beside them.
     found = artefacts.search(
         bundle.embed(asked), embeddings, config.index.num_candidates, None
     )
@@ -175,6 +178,7 @@ def _ask(
         "two_stage": bundle.rank(asked, found[1]),
         signatures.RETRIEVAL: found,
         signatures.RETRIEVAL_EXACT: found,
+        AS_SHIPPED: bundle.retrieve(asked),
     }
 
 

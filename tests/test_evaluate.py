@@ -1,10 +1,13 @@
 """Figures of an evaluation from lists whose quality is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from prepared_stub import make_prepared
 
 from pipeline import artefacts, evaluate, queries, report
+from pipeline.config import EvaluateConfig
 from pipeline.metrics import Ragged
 from pipeline.scoreboard import Board
 
@@ -210,6 +213,26 @@ def test_table_warns_of_collapse_and_of_tutorial_protocols(board):
 def test_only_leaking_protocols_are_labelled(split, seen, is_tutorial):
     found = evaluate.label(split, seen).startswith("tutorial")
     assert found == is_tutorial
+
+
+def test_where_the_history_may_come_back_what_ships_stands_beside(
+    tiny_run, tmp_path
+):
+    options = EvaluateConfig(seen="included", bootstrap_samples=100)
+    result = evaluate.run(
+        replace(tiny_run.config, evaluate=options),
+        tiny_run.prepared(),
+        tiny_run.export(),
+        tiny_run.index(),
+        tmp_path,
+    )
+    found = {
+        row["model"]: row for row in result["rows"] if row["slice"] == "all"
+    }
+    # Nobody's target was in the history, whose items only take places.
+    shipped, towers = found[evaluate.AS_SHIPPED], found["retrieval"]
+    assert shipped["recall@10"] > towers["recall@10"]
+    assert shipped["pooled_recall@100"] >= towers["pooled_recall@100"]
 
 
 def test_search_hides_what_it_is_told_to():
