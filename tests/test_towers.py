@@ -166,6 +166,17 @@ def test_one_pass_gives_the_state_of_each_prefix(encoder, history_id):
         np.testing.assert_allclose(queries[place], expected, atol=1e-5)
 
 
+def test_vectors_at_hand_give_the_same_query_and_are_what_is_read():
+    model = make()
+    history = tf.constant([[0, 2, 1, 6], [0, 0, 0, 0]])
+    vectors = model.candidate_embeddings()
+    expected = model.query_tower(history).numpy()
+    found = model.query_tower(history, vectors=vectors).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    other = model.query_tower(history, vectors=vectors[::-1]).numpy()
+    assert np.abs(other - expected).max() > 0.1
+
+
 def test_history_embedding_tells_items_apart_that_are_alike():
     # Rows 2 and 5 have the same features, and without ids nothing else.
     options = {"item_id": False, "dropout": 0.0}
