@@ -71,14 +71,14 @@ class BagEncoder(tf.keras.layers.Layer):
         )
 
     def build(self, input_shape: Any) -> None:
-        """Starts the rates at 0 and then at half-lives of 8, 4, 2... items."""
-        heads = np.arange(1, self.num_heads)
-        rates = np.concatenate([[1e-3], np.log(2) / 2.0 ** (4 - heads)])
+        """Starts the rates of decay."""
         # Stored as logarithms, so that a rate stays positive.
         self.log_rates = self.add_weight(
             name="log_rates",
             shape=[self.num_heads],
-            initializer=tf.keras.initializers.Constant(np.log(rates)),
+            initializer=tf.keras.initializers.Constant(
+                np.log(_decay_rates(self.num_heads))
+            ),
         )
         super().build(input_shape)
 
@@ -219,10 +219,15 @@ class _Attention(tf.keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         """Makes one bias a head and distance, up to the history's length."""
+        # They start as a decay (ALiBi, https://arxiv.org/abs/2108.12409):
+        # small data do not suffice to find out that what is recent counts.
+        rates = _decay_rates(self.num_heads)
         self.distance_bias = self.add_weight(
             name="distance_bias",
             shape=[self.num_heads, self.reach],
-            initializer="zeros",
+            initializer=tf.keras.initializers.Constant(
+                -np.outer(rates, np.arange(self.reach))
+            ),
         )
         super().build(input_shape)
 
@@ -252,6 +257,12 @@ class _Attention(tf.keras.layers.Layer):
             tf.transpose(mixed, [0, 2, 1, 3]), [batch, length, self.width]
         )
         return x + self.dropout(self.outer(mixed), training=training)
+
+
+def _decay_rates(num_heads: int) -> np.ndarray:
+    """A rate a position and head: almost 0, then half-lives of 8, 4, 2..."""
+    heads = np.arange(1, num_heads)
+    return np.concatenate([[1e-3], np.log(2) / 2.0 ** (4 - heads)])
 
 
 def _distances(length: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
