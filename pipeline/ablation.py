@@ -98,7 +98,8 @@ def run(
     Args:
         config: The starting point.
         num_seeds: Seeds a variant, the config's own and those after it.
-        pattern: Only variants whose name contains it; "" for all.
+        pattern: Only the config as it is and variants whose name contains
+            this; "" for all.
         progress: Receives one line at a time.
 
     Returns:
@@ -109,7 +110,8 @@ def run(
     directory.mkdir(parents=True, exist_ok=True)
     prepared = Run(config, progress=progress).prepared()
     for variant in variants(config):
-        if pattern not in variant.name:
+        # A change means nothing without what it is a change of.
+        if variant.changes and pattern not in variant.name:
             continue
         progress(f"ablation: {variant.name}")
         section = replace(getattr(config, variant.section), **variant.changes)

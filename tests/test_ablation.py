@@ -29,17 +29,20 @@ def test_variants_share_models_and_a_second_run_trains_nothing(
     lines: list[str] = []
     rows = ablation.run(config, 1, "ranking without p", lines.append)
     directory = config.run_directory / "ablation"
-    assert [row["variant"] for row in rows] == ["ranking without popularity"]
+    assert [row["variant"] for row in rows] == [
+        "as configured",
+        "ranking without popularity",
+    ]
     assert json.loads((directory / "ablation.json").read_text()) == rows
-    ((retrieval,), (two_stage,)) = rows[0]["retrieval"], rows[0]["two_stage"]
+    ((retrieval,), (two_stage,)) = rows[1]["retrieval"], rows[1]["two_stage"]
     # Training keeps the order of retrieval where it finds nothing better.
     assert 0 <= retrieval <= two_stage <= 1
     made = {path: path.stat().st_mtime_ns for path in directory.glob("r*-*")}
-    assert len(made) == 2
+    assert len(made) == 3
 
     rows = ablation.run(config, 1, "ranking without q", lines.append)
-    assert [row["retrieval"] for row in rows] == [[retrieval]]
+    assert [row["retrieval"] for row in rows] == [[retrieval], [retrieval]]
     assert len(list(directory.glob("retrieval-*"))) == 1
     again = ablation.run(config, 1, "ranking without p", lines.append)
-    assert again[0]["two_stage"] == [two_stage]
+    assert again[1]["two_stage"] == [two_stage]
     assert made == {path: path.stat().st_mtime_ns for path in made}
