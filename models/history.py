@@ -260,9 +260,10 @@ class _Attention(tf.keras.layers.Layer):
 
 
 def _decay_rates(num_heads: int) -> np.ndarray:
-    """A rate a position and head: almost 0, then half-lives of 8, 4, 2..."""
-    heads = np.arange(1, num_heads)
-    return np.concatenate([[1e-3], np.log(2) / 2.0 ** (4 - heads)])
+    """A rate a position and head: almost 0, then half-lives of 8, 4, 2, 1..."""
+    # Below one item a head would see nothing but the newest.
+    powers = np.maximum(4 - np.arange(1, num_heads), 0)
+    return np.concatenate([[1e-3], np.log(2) / 2.0**powers])
 
 
 def _distances(length: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
