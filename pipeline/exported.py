@@ -242,7 +242,14 @@ class Ranking(tf.Module):
         super().__init__(name="ranking")
         self.inputs = inputs
         self._model = _Untracked(model)
-        self.saved_variables = list(model.variables)
+        # The signals read the catalogue's vectors from a table.
+        tower = model.signals.query_tower.candidate_tower
+        unread = {id(variable) for variable in tower.variables}
+        self.saved_variables = [
+            variable
+            for variable in model.variables
+            if id(variable) not in unread
+        ]
 
     def score(self, query: Query, candidates: tf.Tensor) -> Tensors:
         """Scores int32 candidates [B, C]; padding gets `MASKED_SCORE`."""
