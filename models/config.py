@@ -69,7 +69,8 @@ class RetrievalConfig:
         embedding_dim: Width of both towers, before one bias dimension.
         history_length: Most recent items read; older ones are ignored.
         num_layers: Encoder depth ("bow" has none).
-        num_heads: Attention heads; for "bow" the number of decay rates.
+        num_heads: Attention heads; for "bow" the number of decay rates. Each
+            starts with a rate of its own in both.
         dropout: Share of activations dropped in training.
         item_id: Whether known items have an embedding of their own. False
             makes the towers feature-based.
@@ -285,7 +286,7 @@ class RankingConfig:
         epochs: Passes over the lists at most. The learning rate falls over
             all of them: with many, training stops while it is still high.
         patience: Validations without a better NDCG@10 before training stops.
-        max_lists: Training lists at most, the latest ones; 0 for all.
+        max_lists: Training lists at most, drawn at random; 0 for all.
         predict_ratings: Whether a rating head is trained where ratings exist.
     """
 
