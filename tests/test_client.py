@@ -1,6 +1,5 @@
 """The client's answers: both clients, all methods, against arithmetic."""
 
-import asyncio
 import math
 import subprocess
 import sys
@@ -9,37 +8,12 @@ import numpy as np
 import pytest
 
 from serving.client import (
-    AsyncRecommenderClient,
     Query,
     RecommenderClient,
     ServingError,
 )
+from tests.awaited import Awaited
 from tests.fake_server import FakeServer
-
-
-class Awaited:
-    """The asyncio client with blocking methods, for one suite over both."""
-
-    def __init__(self, *args, **options):
-        self._loop = asyncio.new_event_loop()
-
-        async def make():
-            return AsyncRecommenderClient(*args, **options)
-
-        self._client = self._loop.run_until_complete(make())
-
-    def __getattr__(self, name):
-        method = getattr(self._client, name)
-        return lambda *args, **options: self._loop.run_until_complete(
-            method(*args, **options)
-        )
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._loop.run_until_complete(self._client.close())
-        self._loop.close()
 
 
 @pytest.fixture(params=[RecommenderClient, Awaited], ids=["sync", "asyncio"])

@@ -17,8 +17,8 @@ from serving.client import (
     ServingError,
     Tls,
 )
+from tests.awaited import Awaited
 from tests.fake_server import FakeServer
-from tests.test_client import Awaited
 
 POPULAR = ["i19", "i1", "i2", "i3"]
 QUICK = Retry(initial_backoff_seconds=0.005, swap_wait_seconds=0.3)

@@ -34,8 +34,8 @@ from serving.client import (
     channel,
 )
 from tests import toy_models
+from tests.awaited import Awaited
 from tests.fake_server import FakeServer
-from tests.test_client import Awaited
 
 ROOT = Path(__file__).parent.parent
 
