@@ -177,7 +177,7 @@ def test_test_part_and_unknown_items_are_never_targets(which, split):
 
 @pytest.mark.parametrize(
     ("targets", "positions"),
-    [(0, 256), (45_000, 256), (90_000, 512), (900_000, 4096), (10**8, 4096)],
+    [(0, 128), (30_000, 128), (45_000, 256), (90_000, 512), (10**8, 4096)],
 )
 def test_steps_grow_with_the_data(targets, positions):
     config = RetrievalConfig()
