@@ -111,8 +111,9 @@ class RetrievalConfig:
             only.
         batch_positions: Targets in a training step, about. 0 takes as many as
             make some 200 steps an epoch, a power of 2 from 128 to 4096.
-        learning_rate: Peak of the schedule. Half of it is as good on MovieLens
-            100K and slower everywhere else.
+        learning_rate: Peak of the schedule. On validation half of the default
+            is as good on MovieLens 100K and behind on MovieLens 1M, on the
+            sample and on a log of eight interactions a user.
         warmup_share: Share of all steps with a rising learning rate; it falls
             to a tenth as a cosine afterwards.
         weight_decay: AdamW decay of every matrix.

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from models import config as models_config  # noqa: E402
 
 if TYPE_CHECKING:
+    from scripted_loads import Loads
+
     from pipeline.steps import Run
+    from serving.manager import Manager
 
 
 @pytest.fixture(scope="session")
@@ -72,3 +76,21 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> "Run":
         fcntl.flock(lock, fcntl.LOCK_EX)
         run.evaluate()
     return run
+
+
+@pytest.fixture
+def loads() -> "Loads":
+    """Loads that a test scripts."""
+    from scripted_loads import Loads
+
+    return Loads()
+
+
+@pytest.fixture
+def manager(loads: "Loads") -> Iterator["Manager"]:
+    """A manager of those loads, stopped after the test."""
+    from serving.manager import Manager
+
+    made = Manager(loads, max_num_load_retries=0)
+    yield made
+    made.stop(1.0)

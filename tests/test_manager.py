@@ -1,6 +1,6 @@
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,18 +9,6 @@ from scripted_loads import Loaded, Loads, paths, states, until
 from serving.errors import ServingError
 from serving.manager import Manager
 from serving.states import State, Status
-
-
-@pytest.fixture
-def loads() -> Loads:
-    return Loads()
-
-
-@pytest.fixture
-def manager(loads: Loads) -> Iterator[Manager]:
-    made = Manager(loads, max_num_load_retries=0)
-    yield made
-    made.stop(1.0)
 
 
 def test_a_wanted_version_answers(manager: Manager) -> None:

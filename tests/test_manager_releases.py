@@ -3,7 +3,6 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,18 +10,6 @@ from scripted_loads import Loads, paths, states, until
 
 from serving.manager import Manager
 from serving.states import State
-
-
-@pytest.fixture
-def loads() -> Loads:
-    return Loads()
-
-
-@pytest.fixture
-def manager(loads: Loads) -> Iterator[Manager]:
-    made = Manager(loads, max_num_load_retries=0)
-    yield made
-    made.stop(1.0)
 
 
 def released(directory: Path, number: int, bundle: str) -> dict[int, Path]:
