@@ -16,9 +16,7 @@ version that retrieval answered with. A rollback is followed at once.
 
 import argparse
 import logging
-import signal
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,6 +24,7 @@ from pathlib import Path
 
 from serving import versions
 from serving.errors import ServingError
+from serving.stop_signals import StopSignals
 
 _LOG = logging.getLogger("serving.pointer")
 
@@ -109,7 +108,7 @@ class Follower:
         until, numbers = self._old.get(model, (now, []))
         return numbers if now < until else []
 
-    def follow(self, poll_seconds: float, stop: threading.Event) -> None:
+    def follow(self, poll_seconds: float, stop: StopSignals) -> None:
         """Steps until stopped; a source that cannot be read is logged."""
         trouble = ""
         while not stop.is_set():
@@ -159,10 +158,7 @@ def main(arguments: list[str] | None = None) -> int:
             _LOG.error("%s", error)
             return 2
         return 0
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    follower.follow(args.poll_seconds, stop)
+    follower.follow(args.poll_seconds, StopSignals())
     return 0
 
 

@@ -16,11 +16,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import argparse  # noqa: E402
 import gc  # noqa: E402
 import logging  # noqa: E402
-import signal  # noqa: E402
 import sys  # noqa: E402
 import threading  # noqa: E402
 import time  # noqa: E402
-from collections.abc import Sequence  # noqa: E402
+from collections.abc import Callable, Sequence  # noqa: E402
 from importlib import metadata  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
@@ -43,6 +42,7 @@ from serving.manager import Manager  # noqa: E402
 from serving.predict import Limits  # noqa: E402
 from serving.servicer import Servicer  # noqa: E402
 from serving.source import GLANCE_SECONDS, Source, stamp  # noqa: E402
+from serving.stop_signals import StopSignals  # noqa: E402
 
 
 class Server:
@@ -91,8 +91,11 @@ class Server:
         self._stopping = threading.Event()
         self._endpoints: list[Any] = []
 
-    def start(self) -> None:
+    def start(self, is_given_up: Callable[[], bool] = lambda: False) -> None:
         """Loads the models, then opens the ports.
+
+        Args:
+            is_given_up: Polled; ends the wait for the models.
 
         Raises:
             ServingError: If a model cannot be loaded or a port is in use.
@@ -105,7 +108,7 @@ class Server:
             credentials = tls.server_credentials(options.ssl_config_file)
         for port in {options.port, options.rest_api_port} - {0}:
             transport.check_port(port)
-        self.core.start(self._read_config(), self._stopping.is_set)
+        self.core.start(self._read_config(), is_given_up)
         self._open_rest()
         self._endpoints.append(self._open_grpc(credentials))
         events.info(
@@ -208,19 +211,6 @@ class Server:
         self._endpoints = []
         self.core.stop(grace_seconds)
 
-    def interrupt(self) -> None:
-        """Ends a `start` that waits for models; safe in a signal handler."""
-        self._stopping.set()
-
-    @property
-    def is_stopping(self) -> bool:
-        """Whether it was told to end."""
-        return self._stopping.is_set()
-
-    def wait(self) -> None:
-        """Returns when the server is to stop."""
-        self._stopping.wait()
-
 
 def _changes(path: Path, stopping: threading.Event) -> Any:
     """Whether a wait for the file's models is moot: the file changed."""
@@ -294,23 +284,18 @@ def main(arguments: Sequence[str]) -> int:
     except ServingError as error:
         return _fail(error)
 
-    def stop(number: int, frame: object) -> None:
-        del number, frame
-        server.interrupt()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    stop = StopSignals()
     try:
-        server.start()
+        server.start(stop.is_set)
     except ServingError as error:
-        status = 0 if server.is_stopping else _fail(error)
+        status = 0 if stop.is_set() else _fail(error)
         # Loading threads may be inside TensorFlow: leave without them.
         os._exit(status)
     # What lives as long as the process need not be searched for garbage: that
     # takes a fifth of a second, and every request waits.
     gc.collect()
     gc.freeze()
-    server.wait()
+    stop.wait()
     events.info("server_stopping", grace=options.drain_seconds)
     server.stop()
     events.info("server_stopped")
