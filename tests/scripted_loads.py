@@ -1,8 +1,6 @@
 """Loads that fail and wait as told, and what a manager made of them."""
 
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from serving.errors import ServingError
@@ -36,13 +34,6 @@ class Loads:
         if (name, number) in self.broken:
             raise ServingError("its graph is broken", "DATA_LOSS")
         return Loaded(self.journal, f"{name}/{number}")
-
-
-def until(is_true: Callable[[], bool]) -> None:
-    end = time.monotonic() + WAIT_SECONDS
-    while not is_true():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.002)
 
 
 def paths(*numbers: int) -> dict[int, Path]:

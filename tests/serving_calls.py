@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import grpc
@@ -231,17 +230,6 @@ def spawn(*arguments, **options):
         text=True,
         **options,
     )
-
-
-def eventually(check, seconds=15.0):
-    """Waits for a check to hold and returns what it gave."""
-    end = time.monotonic() + seconds
-    while True:
-        found = check()
-        if found or time.monotonic() > end:
-            assert found, "it never came true"
-            return found
-        time.sleep(0.02)
 
 
 def states(call, name="affine"):

@@ -17,11 +17,11 @@ from serving.wire import server_config_pb2
 from tests import serving_models
 from tests.serving_calls import (
     classify_request,
-    eventually,
     predict_request,
     running,
     states,
 )
+from tests.waiting import eventually
 
 SIGNATURE = SimpleNamespace(
     feeds={"x": "x"},

@@ -19,6 +19,7 @@ from serving.client import (
 )
 from tests.awaited import Awaited
 from tests.fake_server import FakeServer
+from tests.waiting import eventually
 
 POPULAR = ["i19", "i1", "i2", "i3"]
 QUICK = Retry(initial_backoff_seconds=0.005, swap_wait_seconds=0.3)
@@ -160,10 +161,7 @@ def test_a_restarted_server_is_found_again(client, two):
     assert client.recommend(Query()).degraded
     two[1].restart()
 
-    deadline = time.monotonic() + 3
-    while client.recommend(Query()).degraded:
-        assert time.monotonic() < deadline, "never recovered"
-        time.sleep(0.02)
+    eventually(lambda: not client.recommend(Query()).degraded, 3)
 
 
 def test_slow_retrieval_leaves_time_for_ranking(client, two):

@@ -36,6 +36,7 @@ from serving.client import (
 from tests import toy_models
 from tests.awaited import Awaited
 from tests.fake_server import FakeServer
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parent.parent
 
@@ -354,10 +355,9 @@ def test_a_killed_server_is_bridged_and_found_again(tmp_path, exported):
             server.kill()
             time.sleep(0.5)
             server.start()
-            deadline = time.monotonic() + 60
-            while answers[-1].degraded or len(answers) < 10:
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+            eventually(
+                lambda: len(answers) >= 10 and not answers[-1].degraded, 60
+            )
             stop.set()
             for thread in asking:
                 thread.join()

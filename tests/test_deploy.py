@@ -13,13 +13,13 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 
 from serving.client import Query, RecommenderClient, ServingError
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "serving" / "deploy"
@@ -345,14 +345,16 @@ def test_the_compose_commands_serve(compose, tmp_path):
     targets = {}
     try:
         start("pointers")
-        wait_for(lambda: (tmp_path / "pointers" / "stock.config").exists())
+        eventually(
+            lambda: (tmp_path / "pointers" / "stock.config").exists(), 60
+        )
         for name in ("retrieval", "ranking"):
             ports = [f"--port={free_port()}", f"--rest_api_port={free_port()}"]
             targets[name] = f"127.0.0.1:{ports[0].split('=')[1]}"
             start(name, ports)
         targets["*"] = targets["retrieval"]
         with RecommenderClient(targets, fused="off") as client:
-            wait_for(lambda: answers(client))
+            eventually(lambda: answers(client), 60)
             answer = client.recommend(Query(history=["i19"]), k=2)
             assert answer.degraded == ""
             assert answer.item_ids == ("i11", "i12")
@@ -369,10 +371,3 @@ def answers(client):
         return client.recommend(Query()).degraded == ""
     except ServingError:
         return False
-
-
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came up"
-        time.sleep(0.1)

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from scripted_loads import Loaded, Loads, paths, states, until
+from scripted_loads import Loaded, Loads, paths, states
 
 from serving.errors import ServingError
 from serving.manager import Manager
 from serving.states import State, Status
+from tests.waiting import eventually
 
 
 def test_a_wanted_version_answers(manager: Manager) -> None:
@@ -45,10 +46,10 @@ def test_the_highest_ready_version_is_the_latest(
     manager.want("m", paths(9))
     manager.wait_for({"m"})
     manager.want("m", paths(9, 10))
-    until(lambda: states(manager).get(10) == State.LOADING)
+    eventually(lambda: states(manager).get(10) == State.LOADING)
     assert manager.acquire("m", None).number == 9
     loads.gates["m", 10].set()
-    until(lambda: states(manager)[10] == State.AVAILABLE)
+    eventually(lambda: states(manager)[10] == State.AVAILABLE)
     assert manager.acquire("m", None).number == 10
 
 
@@ -58,7 +59,7 @@ def test_a_new_version_is_loaded_before_the_old_one_goes(
     manager.want("m", paths(1))
     manager.wait_for({"m"})
     manager.want("m", paths(2))
-    until(lambda: states(manager) == {2: State.AVAILABLE, 1: State.END})
+    eventually(lambda: states(manager) == {2: State.AVAILABLE, 1: State.END})
     assert loads.journal == ["load m/1", "load m/2", "close m/1"]
 
 
@@ -69,7 +70,7 @@ def test_a_broken_version_leaves_the_old_one_serving(
     manager.want("m", paths(1))
     manager.wait_for({"m"})
     manager.want("m", paths(2))
-    until(lambda: states(manager).get(2) == State.END)
+    eventually(lambda: states(manager).get(2) == State.END)
     assert manager.statuses("m") == {
         2: Status(State.END, "DATA_LOSS", "its graph is broken"),
         1: Status(State.AVAILABLE),
@@ -86,7 +87,7 @@ def test_a_broken_version_gets_another_chance_when_it_changes(
 ) -> None:
     loads.broken.add(("m", 1))
     manager.want("m", {1: tmp_path / "1"})
-    until(lambda: states(manager).get(1) == State.END)
+    eventually(lambda: states(manager).get(1) == State.END)
     loads.broken.clear()
     (tmp_path / "1").mkdir()
     manager.want("m", {1: tmp_path / "1"})
@@ -100,21 +101,23 @@ def test_requests_in_flight_finish_on_their_version(
     manager.wait_for({"m"})
     held = manager.acquire("m", None)
     manager.want("m", paths(2))
-    until(lambda: states(manager).get(1) == State.UNLOADING)
+    eventually(lambda: states(manager).get(1) == State.UNLOADING)
     # The next version does not wait for it.
     manager.want("m", paths(3))
-    until(lambda: states(manager).get(3) == State.AVAILABLE)
+    eventually(lambda: states(manager).get(3) == State.AVAILABLE)
     assert "close m/1" not in loads.journal
     held.release()
-    until(lambda: states(manager)[1] == State.END)
+    eventually(lambda: states(manager)[1] == State.END)
     assert "close m/1" in loads.journal
 
 
 def test_nothing_wanted_unloads_everything(manager: Manager) -> None:
     manager.want("m", paths(1, 2))
-    until(lambda: states(manager) == dict.fromkeys((2, 1), State.AVAILABLE))
+    eventually(
+        lambda: states(manager) == dict.fromkeys((2, 1), State.AVAILABLE)
+    )
     manager.want("m", {})
-    until(lambda: states(manager) == dict.fromkeys((2, 1), State.END))
+    eventually(lambda: states(manager) == dict.fromkeys((2, 1), State.END))
     with pytest.raises(ServingError, match="Latest"):
         manager.acquire("m", None)
 
@@ -126,14 +129,14 @@ def test_what_nobody_wants_stops_at_once_though_another_version_loads(
     manager.wait_for({"m"})
     loads.gates["m", 2] = threading.Event()
     manager.want("m", paths(2))
-    until(lambda: "load m/2" in loads.journal)
+    eventually(lambda: "load m/2" in loads.journal)
     manager.want("m", {})
     with pytest.raises(ServingError, match="Latest"):
         manager.acquire("m", None)
-    until(lambda: states(manager)[1] == State.END)
+    eventually(lambda: states(manager)[1] == State.END)
     assert loads.journal.count("close m/1") == 1
     loads.gates["m", 2].set()
-    until(lambda: states(manager)[2] == State.END)
+    eventually(lambda: states(manager)[2] == State.END)
 
 
 def test_an_unloaded_version_can_come_back(manager: Manager) -> None:
@@ -141,7 +144,7 @@ def test_an_unloaded_version_can_come_back(manager: Manager) -> None:
     manager.wait_for({"m"})
     manager.want("m", {})
     manager.want("m", paths(1))
-    until(lambda: states(manager) == {1: State.AVAILABLE})
+    eventually(lambda: states(manager) == {1: State.AVAILABLE})
     assert manager.acquire("m", 1).number == 1
 
 
@@ -150,7 +153,7 @@ def test_one_model_never_waits_for_another(
 ) -> None:
     loads.gates["stuck", 1] = threading.Event()
     manager.want("stuck", paths(1))
-    until(lambda: states(manager, "stuck") == {1: State.LOADING})
+    eventually(lambda: states(manager, "stuck") == {1: State.LOADING})
     manager.want("m", paths(1))
     assert manager.wait_for({"m"}) == {}
     loads.gates["stuck", 1].set()
@@ -172,7 +175,7 @@ def test_a_newer_version_does_not_wait_for_retries(loads: Loads) -> None:
     manager = Manager(loads, 5, 60.0)
     loads.broken.add(("m", 1))
     manager.want("m", paths(1))
-    until(lambda: loads.journal == ["load m/1"])
+    eventually(lambda: loads.journal == ["load m/1"])
     manager.want("m", paths(2))
     assert manager.wait_for({"m"}) == {}
     assert states(manager) == {2: State.AVAILABLE, 1: State.END}
@@ -217,7 +220,7 @@ def test_swaps_under_load_lose_nothing(manager: Manager) -> None:
         thread.start()
     for number in range(2, 52):
         manager.want("m", paths(number))
-        until(_serves(manager, number))
+        eventually(_serves(manager, number))
     stop.set()
     for thread in threads:
         thread.join()

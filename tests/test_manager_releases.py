@@ -6,10 +6,11 @@ import time
 from pathlib import Path
 
 import pytest
-from scripted_loads import Loads, paths, states, until
+from scripted_loads import Loads, paths, states
 
 from serving.manager import Manager
 from serving.states import State
+from tests.waiting import eventually
 
 
 def released(directory: Path, number: int, bundle: str) -> dict[int, Path]:
@@ -44,12 +45,12 @@ def test_the_versions_of_one_release_answer_together(
     version = released(tmp_path, 2, "x")
     for name in ("a", "b"):
         two.want(name, version)
-    until(lambda: "load a/2" in loads.journal)
+    eventually(lambda: "load a/2" in loads.journal)
     time.sleep(0.1)
     assert numbers(two) == [1, 1]
     assert states(two, "a")[2] == State.LOADING
     loads.gates["b", 2].set()
-    until(lambda: numbers(two) == [2, 2])
+    eventually(lambda: numbers(two) == [2, 2])
 
 
 @pytest.mark.parametrize("bundles", [("", ""), ("x", ""), ("x", "y")])
@@ -58,7 +59,7 @@ def test_models_of_no_common_release_do_not_wait_for_each_other(
 ) -> None:
     for name, bundle in zip(("b", "a"), reversed(bundles), strict=True):
         two.want(name, released(tmp_path, 2, bundle) if bundle else paths(2))
-    until(lambda: numbers(two) == [2, 1])
+    eventually(lambda: numbers(two) == [2, 1])
     assert states(two, "b")[2] == State.LOADING
     loads.gates["b", 2].set()
 
@@ -70,9 +71,9 @@ def test_who_began_with_the_old_version_can_end_with_it(
     version = released(tmp_path, 2, "x")
     for name in ("a", "b"):
         two.want(name, version)
-    until(lambda: numbers(two) == [2, 2])
+    eventually(lambda: numbers(two) == [2, 2])
     two.acquire("a", 1).release()
-    until(lambda: states(two, "a")[1] == State.END)
+    eventually(lambda: states(two, "a")[1] == State.END)
 
 
 def test_a_release_does_not_wait_for_what_is_broken(
@@ -83,7 +84,7 @@ def test_a_release_does_not_wait_for_what_is_broken(
     version = released(tmp_path, 2, "x")
     for name in ("a", "b"):
         two.want(name, version)
-    until(lambda: numbers(two) == [2, 1])
+    eventually(lambda: numbers(two) == [2, 1])
 
 
 def test_lower_versions_of_several_models_do_not_wait_for_each_other(
@@ -124,5 +125,5 @@ def test_a_version_does_not_wait_for_one_that_came_earlier(
     two.want("b", released(tmp_path, 2, "x"))
     time.sleep(0.4)
     two.want("a", released(tmp_path, 2, "x"))
-    until(lambda: numbers(two) == [2, 1])
+    eventually(lambda: numbers(two) == [2, 1])
     loads.gates["b", 2].set()

@@ -10,6 +10,7 @@ import pytest
 
 from serving import pointer, versions
 from serving.errors import ServingError
+from tests.waiting import eventually
 
 MODELS = ("retrieval", "retrieval_exact", "ranking", "recommender")
 
@@ -107,10 +108,7 @@ def test_the_command_follows_until_it_is_told_to_stop(publish, tmp_path):
     try:
         time.sleep(0.5)  # Nothing is published yet: it waits.
         publish(7)
-        deadline = time.monotonic() + 10
-        while not (tmp_path / "stock.config").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        eventually((tmp_path / "stock.config").exists)
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=10)
     finally:

@@ -21,13 +21,13 @@ from tests import serving_models
 from tests.serving_calls import (
     ROOT,
     Remote,
-    eventually,
     free_port,
     predict_request,
     running,
     spawn,
     states,
 )
+from tests.waiting import eventually
 
 
 @pytest.fixture

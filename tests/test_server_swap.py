@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from serving import bench, bench_swap
 from tests import toy_models
+from tests.waiting import eventually
 
 SLOPES = {1: 0.5, 2: 1 / 3}
 
@@ -102,7 +103,7 @@ def test_a_renamed_version_answers_within_a_second(tmp_path):
         models.publish(models.originals()["third"], base, 2)
         start = time.monotonic()
         request = calls.predict_request("m")
-        calls.eventually(lambda: call(request).model_spec.version.value == 2)
+        eventually(lambda: call(request).model_spec.version.value == 2)
         # Half a second on a quiet machine; the bound is for a busy one.
         assert time.monotonic() - start < 3
 
@@ -114,12 +115,12 @@ def test_swaps_lose_no_request(config, base, swaps):
             for index in range(swaps):
                 version = 2 - index % 2
                 call(wanted(base, version))
-                calls.eventually(
+                eventually(
                     lambda n=version: (
                         calls.states(call, "m").get(n) == "AVAILABLE"
                     )
                 )
-                calls.eventually(
+                eventually(
                     lambda n=version: (
                         calls.states(call, "m").get(3 - n, "END") == "END"
                     )
@@ -134,7 +135,7 @@ def test_a_broken_version_leaves_the_old_one_serving(config, base):
     with calls.running(f"--model_config_file={config}") as (_, call):
         with Load(call.target, 1) as load:
             call(wanted(base, 3))
-            calls.eventually(lambda: calls.states(call, "m").get(3) == "END")
+            eventually(lambda: calls.states(call, "m").get(3) == "END")
         assert load.failures == []
         assert load.versions == {1}
         status = call(calls.status_request("m", version=3))
@@ -151,14 +152,14 @@ def test_a_slow_request_finishes_on_its_version(config, base):
         answers = []
         asking = threading.Thread(target=lambda: answers.append(call(request)))
         asking.start()
-        calls.eventually(lambda: call(calls.predict_request("m")))
+        eventually(lambda: call(calls.predict_request("m")))
         call(wanted(base, 2))
-        calls.eventually(lambda: calls.states(call, "m").get(2) == "AVAILABLE")
+        eventually(lambda: calls.states(call, "m").get(2) == "AVAILABLE")
         call(calls.predict_request("m", version=2))
         asking.join()
         assert answers[0].model_spec.version.value == 1
         assert answers[0].outputs["steps"].int64_val == [150_000]
-        calls.eventually(lambda: calls.states(call, "m")[1] == "END")
+        eventually(lambda: calls.states(call, "m")[1] == "END")
 
 
 @pytest.fixture
@@ -223,7 +224,7 @@ def wait_ready(call):
         with contextlib.suppress(grpc.RpcError):
             return call(calls.predict_request("m"), timeout=1)
 
-    return calls.eventually(answers, 90)
+    return eventually(answers, 90)
 
 
 def test_a_killed_server_is_found_again(config):

@@ -13,13 +13,13 @@ from tensorflow_serving.apis import prediction_log_pb2
 from serving.errors import ServingError
 from tests import serving_models
 from tests.serving_calls import (
-    eventually,
     predict_request,
     regress_request,
     running,
     states,
     status_request,
 )
+from tests.waiting import eventually
 
 ORIGINAL = serving_models.originals
 

@@ -7,7 +7,6 @@ from tensorflow_serving.apis import get_model_metadata_pb2
 from tests import serving_models
 from tests.serving_calls import (
     InProcess,
-    eventually,
     metadata_request,
     predict_request,
     reload_request,
@@ -15,6 +14,7 @@ from tests.serving_calls import (
     states,
     status_request,
 )
+from tests.waiting import eventually
 
 INVALID = "INVALID_ARGUMENT"
 ALL = {"model_version_policy": {"all": {}}}

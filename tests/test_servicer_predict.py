@@ -10,11 +10,11 @@ from tests import serving_models
 from tests.serving_calls import (
     InProcess,
     Remote,
-    eventually,
     predict_request,
     running,
     states,
 )
+from tests.waiting import eventually
 
 
 @pytest.fixture(scope="module")
