@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+Encoder = Literal["auto", "bow", "cnn", "rnn", "attention"]
 FeatureKind = Literal["categorical", "multi_categorical", "numeric", "text"]
 
 
@@ -65,7 +66,9 @@ class RetrievalConfig:
     Attributes:
         encoder: What turns the history into a query: "bow" a decayed mean,
             "cnn" dilated convolutions, "rnn" a GRU, "attention" causal
-            self-attention.
+            self-attention. "auto" takes attention; where fewer than 300,000
+            targets make it cheap, training tries a decayed mean beside it and
+            keeps the better one on validation.
         embedding_dim: Width of both towers, before one bias dimension.
         history_length: Most recent items read; older ones are ignored.
         num_layers: Encoder depth ("bow" has none).
@@ -143,7 +146,7 @@ class RetrievalConfig:
             log that a stream holds to draw batches from, about.
     """
 
-    encoder: Literal["bow", "cnn", "rnn", "attention"] = "attention"
+    encoder: Encoder = "auto"
     embedding_dim: int = 64
     history_length: int = 100
     num_layers: int = 2

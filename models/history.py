@@ -21,17 +21,17 @@ _KERNEL = 3
 
 
 def make(config: RetrievalConfig) -> tf.keras.layers.Layer:
-    """Returns the encoder that `config.encoder` names."""
+    """Returns the encoder that `config.encoder` names, "auto" attention."""
     if config.encoder == "bow":
         return BagEncoder(config, name="bow")
     if config.encoder == "cnn":
         return ConvolutionEncoder(config, name="cnn")
     if config.encoder == "rnn":
         return RecurrentEncoder(config, name="rnn")
-    if config.encoder == "attention":
+    if config.encoder in ("attention", "auto"):
         return AttentionEncoder(config, name="attention")
     raise ConfigError(
-        "`encoder` must be one of 'bow', 'cnn', 'rnn', 'attention'. "
+        "`encoder` must be one of 'auto', 'bow', 'cnn', 'rnn', 'attention'. "
         f"Received: {config.encoder!r}."
     )
 

@@ -120,7 +120,7 @@ class Watch(tf.keras.callbacks.Callback):
         self.stop_epoch = stop_epoch
         self.best_epoch = 0
         self.curve: list[dict[str, float]] = []
-        self._best = -1.0
+        self.best = -1.0
         self.best_weights: list[np.ndarray] = []
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -146,11 +146,11 @@ class Watch(tf.keras.callbacks.Callback):
         if self.team.is_chief:
             with self.averages.used():
                 figures = validation.measure(trained, questions)
-                if figures[CHOSEN_BY] > self._best:
+                if figures[CHOSEN_BY] > self.best:
                     self.best_weights = values(trained)
         found = self.team.agree(figures.get(CHOSEN_BY, 0.0))
-        if found > self._best:
-            self._best, self.best_epoch = found, epochs
+        if found > self.best:
+            self.best, self.best_epoch = found, epochs
         return figures
 
     @property
@@ -166,14 +166,14 @@ class Watch(tf.keras.callbacks.Callback):
         return {
             "best_epoch": self.best_epoch,
             "curve": self.curve,
-            "best": self._best,
+            "best": self.best,
         }
 
     def resume(self, state: dict[str, Any], best: list[np.ndarray]) -> None:
         """Takes up what `state` gave."""
         self.best_epoch = state["best_epoch"]
         self.curve = state["curve"]
-        self._best = state["best"]
+        self.best = state["best"]
         self.best_weights = best
 
     def restore(self) -> None:

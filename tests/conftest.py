@@ -59,6 +59,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> "Run":
         ),
         prepare=PrepareConfig(split="leave_last_out"),
         retrieval=models_config.RetrievalConfig(
+            encoder="attention",
             embedding_dim=16,
             history_length=20,
             num_layers=1,

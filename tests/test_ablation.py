@@ -5,18 +5,20 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+from models.config import RetrievalConfig
 from pipeline import ablation
 from pipeline.config import Config
 from pipeline.steps import Run
 
 
 def test_each_variant_changes_one_choice() -> None:
-    found = ablation.variants(Config(name="case", seed=1))
+    options = RetrievalConfig(encoder="attention")
+    found = ablation.variants(Config(name="case", seed=1, retrieval=options))
     names = [variant.name for variant in found]
     assert len(set(names)) == len(names)
     for words in ("encoder bow", "no item features", "ranking without items"):
         assert words in names
-    assert "encoder attention" not in names  # That is the default.
+    assert "encoder attention" not in names  # It is configured.
     assert found[0].changes == {}
     assert all(variant.changes for variant in found[1:])
 

@@ -20,6 +20,7 @@ class Config:
 
 def make_config(**options):
     defaults = {
+        "encoder": "attention",
         "embedding_dim": 16,
         "history_length": 12,
         "dropout": 0.1,
@@ -83,6 +84,47 @@ def test_bow_cannot_find_the_planted_order(walks, tmp_path):
     config, _ = trained(walks, tmp_path, encoder="bow", num_heads=1)
     # Both ends of the walk look alike: a coin flip between two items.
     assert figures(config, walks, tmp_path)["ndcg@10"] < 0.85
+
+
+def make_clusters(num_users=250, length=8, seed=0):
+    """Users who like one of four groups of items, in any order."""
+    rng = np.random.default_rng(seed)
+    size = NUM_ITEMS // 4
+    return [
+        (rng.permutation(size)[:length] + size * group + 2).tolist()
+        for group in rng.integers(0, 4, num_users)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs", "best"),
+    [(make_walks(), 4, "attention"), (make_clusters(), 1, "bow")],
+    ids=["order", "no order"],
+)
+def test_the_encoder_that_validates_better_is_kept(
+    rows, epochs, best, tmp_path
+):
+    prepared = make_prepared(rows, NUM_ITEMS)
+    config, metrics = trained(
+        prepared, tmp_path, encoder="auto", epochs=epochs, batch_positions=128
+    )
+    reached = {
+        name: max(epoch["ndcg@100"] for epoch in metrics[name]["curve"])
+        for name in ("base-bow", "base-attention")
+    }
+    assert max(reached, key=reached.__getitem__) == f"base-{best}"
+    assert metrics["base"] == metrics[f"base-{best}"]
+    assert metrics["final"]["encoder"] == best
+    for which in ("base", "final"):
+        model = train_retrieval.load(config, prepared, tmp_path, which)
+        assert model.config.encoder == best
+
+
+def test_encoders_are_tried_on_small_logs_only():
+    auto, chosen = RetrievalConfig(), RetrievalConfig(encoder="rnn")
+    assert train_retrieval.encoders(auto, 1000) == ["bow", "attention"]
+    assert train_retrieval.encoders(auto, 1_000_000) == ["attention"]
+    assert train_retrieval.encoders(chosen, 1000) == ["rnn"]
 
 
 def test_shuffled_targets_fall_to_chance(tmp_path):
