@@ -148,7 +148,8 @@ def run(
     for encoder in tried:
         name = "base" if len(tried) == 1 else f"base-{encoder}"
         made, watch = train("base", encoder, name, questions)
-        progress(f"  {name}: validation {CHOSEN_BY} {watch.best:.4f}")
+        if questions.count:
+            progress(f"  {name}: validation {CHOSEN_BY} {watch.best:.4f}")
         if watch.best > best or encoder == tried[0]:
             best, metrics["base"] = watch.best, metrics[name]
             if team.is_chief:
