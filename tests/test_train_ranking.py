@@ -1,7 +1,7 @@
 """Training lists are honest, and training on them helps."""
 
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -195,15 +195,11 @@ def test_trained_ranking_beats_retrieval_and_reloads(run, base, tmp_path):
 
 def test_without_held_out_events_retrieval_order_is_kept(run, base, tmp_path):
     config, prepared = run
-    made = SimpleNamespace(**vars(config))
-    made.retrieval = RetrievalConfig(
-        encoder="bow",
-        embedding_dim=8,
-        history_length=10,
-        epochs=1,
-        ranking_holdout=0.0,
+    made = replace(
+        config,
+        retrieval=replace(config.retrieval, ranking_holdout=0.0),
+        ranking=RankingConfig(predict_ratings=False),
     )
-    made.ranking = RankingConfig(predict_ratings=False)
     report = train_ranking.run(made, prepared, base, Path("none"), tmp_path)
     assert report["lists"] == 0 and report["best_epoch"] == 0
     model = train_ranking.load(made, prepared, tmp_path)
