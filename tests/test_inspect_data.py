@@ -94,6 +94,9 @@ def test_a_bare_log_is_understood(tmp_path: Path) -> None:
     assert (drafted.source.user_id, drafted.source.item_id) == ("u", "i")
     assert drafted.source.timestamp == ""
     assert drafted.prepare.split == "leave_last_out"
+    # Ten interactions a user.
+    assert drafted.retrieval.history_length == 20
+    assert drafted.retrieval.num_heads == 8
     assert "no timestamps" in "\n".join(inspect_data.check(drafted))
 
 
@@ -114,6 +117,9 @@ def test_known_moments_of_known_users_get_a_temporal_split(
     drafted = loaded(tmp_path, str(tmp_path / "ratings.parquet"))
     assert drafted.prepare.split == "temporal"
     assert drafted.source.rating == "rating"
+    # Twenty interactions a user.
+    assert drafted.retrieval.history_length == 30
+    assert drafted.retrieval.num_heads == 2
 
 
 def test_events_get_weights(tmp_path: Path) -> None:
