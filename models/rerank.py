@@ -41,27 +41,29 @@ def diversify(
     relevance = tf.math.divide_no_nan(
         scores - low[:, tf.newaxis], (high - low)[:, tf.newaxis]
     )
-    relevance = tf.where(valid, relevance, _HIDDEN)
+    relevance = tf.where(valid, relevance, 0.0)
     vectors = tf.math.l2_normalize(vectors, axis=-1)
     weight = tf.clip_by_value(diversity, 0.0, 1.0)[:, tf.newaxis]
     batch, count = tf.shape(scores)[0], tf.shape(scores)[1]
 
     def pick(
-        step: tf.Tensor, similar: tf.Tensor, taken: tf.Tensor, picks: tf.Tensor
+        step: tf.Tensor, similar: tf.Tensor, behind: tf.Tensor, picks: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        value = (1.0 - weight) * relevance - weight * similar + taken
+        value = (1.0 - weight) * relevance - weight * similar + behind
         best = tf.argmax(value, axis=1, output_type=tf.int32)
         chosen = tf.gather(vectors, best, batch_dims=1)
         cosine = tf.einsum("bcd,bd->bc", vectors, chosen)
         # The first pick sets the similarities, later ones raise them.
         similar = tf.where(step == 0, cosine, tf.maximum(similar, cosine))
-        taken += tf.one_hot(best, count, on_value=_TAKEN)
-        return step + 1, similar, taken, picks.write(step, best)
+        behind += tf.one_hot(best, count, on_value=_TAKEN)
+        return step + 1, similar, behind, picks.write(step, best)
 
     blank = tf.zeros([batch, count])
+    # Whatever the diversity: a weight of 0 would forgive a poor relevance.
+    behind = tf.where(valid, blank, _HIDDEN)
     _, _, _, picks = tf.while_loop(
         lambda step, *_: step < n,
         pick,
-        (tf.constant(0), blank, blank, tf.TensorArray(tf.int32, n)),
+        (tf.constant(0), blank, behind, tf.TensorArray(tf.int32, n)),
     )
     return tf.ensure_shape(tf.transpose(picks.stack()), [scores.shape[0], n])
