@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from models.config import RetrievalConfig
-from pipeline import generate, prepare
+from pipeline import auto, generate, prepare
 from pipeline.config import Config
 from pipeline.schema import DataError, PrepareConfig, SourceConfig
 
@@ -170,9 +170,7 @@ def _task(
     retrieval = dataclasses.replace(
         options.retrieval,
         streaming=streaming,  # type: ignore[arg-type]
-        batch_positions=train_retrieval.batch_positions(
-            options.retrieval, interactions
-        ),
+        batch_positions=auto.batch_positions(options.retrieval, interactions),
     )
     options = dataclasses.replace(options, retrieval=retrieval)
     made = train_retrieval.task(

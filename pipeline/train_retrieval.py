@@ -27,11 +27,12 @@ import numpy as np
 import tensorflow as tf
 
 from models import ids, retrieval
-from models.config import Encoder, RetrievalConfig
+from models.config import Encoder
 from models.features import FIRST_ITEM
 from models.retrieval import RetrievalModel
 from models.towers import CandidateInputs
 from pipeline import (
+    auto,
     batches,
     feed,
     fitting,
@@ -50,10 +51,6 @@ from pipeline.team import Team
 from pipeline.workers import Workers
 
 logger = logging.getLogger(__name__)
-
-_STEPS_PER_EPOCH = 200
-# Targets below which "auto" tries encoders instead of taking attention.
-_TRY_BELOW = 300_000
 
 
 def run(
@@ -88,7 +85,7 @@ def run(
         1 - options.ranking_holdout
     )
     options = replace(
-        options, batch_positions=batch_positions(options, targeted)
+        options, batch_positions=auto.batch_positions(options, targeted)
     )
     config = replace(config, retrieval=options)
     source = feed.open_feed(prepared, options)
@@ -143,7 +140,7 @@ def run(
         }
         return made, watch
 
-    tried = encoders(options, targeted if questions.count else np.inf)
+    tried = auto.encoders(options, targeted if questions.count else np.inf)
     best = -1.0
     for encoder in tried:
         name = "base" if len(tried) == 1 else f"base-{encoder}"
@@ -163,21 +160,6 @@ def run(
     if team.is_chief:
         text = json.dumps(metrics, indent=2)
         (directory / "metrics.json").write_text(text)
-
-
-def encoders(options: RetrievalConfig, num_targets: float) -> list[Encoder]:
-    """Those that `base` is trained with; resolves "auto".
-
-    On MovieLens a decayed mean is ahead of attention where a log is small
-    (NDCG@10 on validation: 100,000 interactions .141 against .125) and behind
-    where it is large (a million: .185 against .198). Where order decides, as
-    on the sample, it can be behind on small ones too (.201 against .217).
-    """
-    if options.encoder != "auto":
-        return [options.encoder]
-    if num_targets < _TRY_BELOW:
-        return ["bow", "attention"]
-    return ["attention"]
 
 
 @contextlib.contextmanager
@@ -244,19 +226,6 @@ def _rule(
         seed(config, "ranking_holdout"),
         feed.Memory(chunk.sequences),
     )
-
-
-def batch_positions(options: RetrievalConfig, num_targets: float) -> int:
-    """Targets in a step; resolves 0.
-
-    On ML-100K 512 gave NDCG@10 .126 where 2048 gave .121 in as much time, on a
-    log of 30,000 targets 128 gave .088 where 256 gave .082: on small data the
-    number of steps counts, on large data the time of each.
-    """
-    if options.batch_positions:
-        return options.batch_positions
-    wanted = np.log2(max(num_targets, 1) / _STEPS_PER_EPOCH)
-    return int(2 ** np.clip(np.round(wanted), 7, 12))
 
 
 def _build(

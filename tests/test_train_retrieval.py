@@ -6,7 +6,7 @@ import pytest
 from prepared_stub import make_prepared
 
 from models.config import RetrievalConfig
-from pipeline import feed, targets, train_retrieval, validation
+from pipeline import auto, feed, targets, train_retrieval, validation
 from pipeline.schema import TEST, TRAIN, VALIDATION
 
 NUM_ITEMS = 40
@@ -121,10 +121,10 @@ def test_the_encoder_that_validates_better_is_kept(
 
 
 def test_encoders_are_tried_on_small_logs_only():
-    auto, chosen = RetrievalConfig(), RetrievalConfig(encoder="rnn")
-    assert train_retrieval.encoders(auto, 1000) == ["bow", "attention"]
-    assert train_retrieval.encoders(auto, 1_000_000) == ["attention"]
-    assert train_retrieval.encoders(chosen, 1000) == ["rnn"]
+    open_, chosen = RetrievalConfig(), RetrievalConfig(encoder="rnn")
+    assert auto.encoders(open_, 1000) == ["bow", "attention"]
+    assert auto.encoders(open_, 1_000_000) == ["attention"]
+    assert auto.encoders(chosen, 1000) == ["rnn"]
 
 
 def test_shuffled_targets_fall_to_chance(tmp_path):
@@ -223,9 +223,9 @@ def test_test_part_and_unknown_items_are_never_targets(which, split):
 )
 def test_steps_grow_with_the_data(targets, positions):
     config = RetrievalConfig()
-    assert train_retrieval.batch_positions(config, targets) == positions
+    assert auto.batch_positions(config, targets) == positions
     config = RetrievalConfig(batch_positions=99)
-    assert train_retrieval.batch_positions(config, targets) == 99
+    assert auto.batch_positions(config, targets) == 99
 
 
 def test_temporal_states_learn_as_far_as_validation_asks():
