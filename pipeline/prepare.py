@@ -81,6 +81,7 @@ class Prepared:
             "items.genres", "users.gender", "context.device".
         summary: Figures of `summary.json`.
         split: Name of the split.
+        repeat_consumption: Whether items of a history may be recommended.
     """
 
     directory: Path
@@ -90,6 +91,7 @@ class Prepared:
     vocabularies: dict[str, list[str]]
     summary: dict[str, Any]
     split: str
+    repeat_consumption: bool = False
 
     def sequences(self) -> Sequences:
         """Reads all sequences into memory."""
@@ -241,6 +243,7 @@ def _write_meaning(
         directory / "tables.json",
         {
             "split": options.split,
+            "repeat_consumption": options.repeat_consumption,
             "items": [dataclasses.asdict(s) for s in encoded["items"].specs],
             "users": [dataclasses.asdict(s) for s in encoded["users"].specs],
             "context": [dataclasses.asdict(s) for s in context],
@@ -355,6 +358,7 @@ def load(directory: Path) -> Prepared:
         ),
         summary=figures,
         split=meaning["split"],
+        repeat_consumption=meaning["repeat_consumption"],
     )
 
 

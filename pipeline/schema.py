@@ -221,8 +221,14 @@ class PrepareConfig:
         min_user_interactions: Users with fewer are left out.
         min_item_interactions: Items with fewer are left out. Both minima are
             applied until nothing changes.
+        repeat_consumption: Whether users take the same item again, as in
+            groceries or music: to come back to an item is then something to
+            learn and to answer. False never recommends what is in the
+            history.
         repeated: Of the interactions of a user with the same item, "keep"
-            all, or only the "first" or the "last".
+            all, or only the "first" or the "last". With `repeat_consumption`
+            all those at different times stay, and of those at the same time
+            one, "keep" or not.
         start_date: ISO date; earlier interactions are left out.
         end_date: ISO date; interactions on it or later are left out.
         user_share: Share of the users, above 0 and at most 1, to sample.
@@ -244,6 +250,7 @@ class PrepareConfig:
     min_weight: float = 0.0
     min_user_interactions: int = 1
     min_item_interactions: int = 1
+    repeat_consumption: bool = False
     repeated: Literal["keep", "first", "last"] = "keep"
     start_date: str = ""
     end_date: str = ""

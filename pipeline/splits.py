@@ -58,13 +58,14 @@ def select(
     if config.user_share < 1.0:
         digest = (ibis.literal(f"{seed}|") + table.user_id).hexdigest("md5")
         table = table.filter(digest < _threshold(config.user_share))
-    if config.repeated != "keep":
+    if config.repeated != "keep" or config.repeat_consumption:
         keys = order(table)
-        if config.repeated == "last":
+        if config.repeated != "first":
             keys = [ibis.desc(key) for key in keys]
-        window = ibis.window(
-            group_by=[table.user_id, table.item_id], order_by=keys
-        )
+        same = [table.user_id, table.item_id]
+        if config.repeat_consumption:
+            same.append(table.timestamp)
+        window = ibis.window(group_by=same, order_by=keys)
         table = table.mutate(turn=ibis.row_number().over(window))
         table = table.filter(_.turn == 0).drop("turn")
     if config.min_user_interactions > 1 or config.min_item_interactions > 1:
