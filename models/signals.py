@@ -10,7 +10,8 @@ fitted on more data. That is why ranking can learn from older towers and
 tables, which never saw its targets, and serve with the newest.
 
 Shape letters: B queries, C candidates, L history, N items with padding and
-out of vocabulary, M neighbours, T tables, D width of the towers, S signals.
+out of vocabulary, K of them up to the last with interactions, M neighbours, T
+tables, D width of the towers, W of it what an item is like, S signals.
 """
 
 from collections.abc import Mapping
@@ -34,8 +35,8 @@ class ItemTables:
     """Counts and item-item weights, from interactions that may be counted.
 
     Attributes:
-        neighbours: int32 `[N, M]`, items that go with the row's; 0 pads.
-        weights: float32 `[N, M, T]`, how strongly, by each table.
+        neighbours: int32 `[K, M]`, items that go with the row's; 0 pads.
+        weights: float32 `[K, M, T]`, how strongly, by each table.
         popularity: float32 `[N, P]`, logs of counts and of their decay.
     """
 
@@ -63,6 +64,8 @@ class Signals(tf.keras.layers.Layer):
         super().__init__(trainable=False, **kwargs)
         self._groups = config.features
         self._length = config.history_length
+        # What follows in a vector is bias and popularity.
+        self._width = towers.candidate_tower.width
         self.query_tower = towers.query_tower
         # Once here instead of for every candidate of every request.
         self.vectors = _constant(towers.candidate_embeddings(), "vectors")
@@ -101,8 +104,9 @@ class Signals(tf.keras.layers.Layer):
         if "popularity" in self._groups:
             parts.append(tf.gather(self.popularity, candidates))
         if "attention" in self._groups:
-            past = tf.gather(self.vectors, recent)
-            parts.append(_attention(past, vectors, recent != PADDING))
+            past = tf.gather(self.vectors, recent)[..., : self._width]
+            like = vectors[..., : self._width]
+            parts.append(_attention(past, like, recent != PADDING))
         if "query" in self._groups:
             length = tf.reduce_sum(
                 tf.cast(history != PADDING, tf.float32), axis=1
@@ -124,6 +128,8 @@ class Signals(tf.keras.layers.Layer):
         batch, count = _shape(candidates)
         length = tf.shape(recent)[1]
         width = tf.shape(self.neighbours)[1]
+        # Items beyond the tables have no neighbours, as padding has none.
+        recent = tf.where(recent < self.neighbours.shape[0], recent, PADDING)
         ordered = tf.sort(candidates, axis=1)
         near = tf.reshape(
             tf.gather(self.neighbours, recent), [batch, length * width]
@@ -166,8 +172,8 @@ def _attention(
     largest, its decayed mean, and the mean under a softmax over the history.
 
     Args:
-        past: `[B, L, D]`.
-        candidates: `[B, C, D]`.
+        past: `[B, L, W]`.
+        candidates: `[B, C, W]`.
         there: bool `[B, L]`.
 
     Returns:
@@ -175,8 +181,8 @@ def _attention(
     """
     similar = tf.einsum(
         "bcd,bld->bcl",
-        tf.math.l2_normalize(candidates[..., :-1], axis=-1),
-        tf.math.l2_normalize(past[..., :-1], axis=-1),
+        tf.math.l2_normalize(candidates, axis=-1),
+        tf.math.l2_normalize(past, axis=-1),
     )
     there = tf.cast(there, tf.float32)[:, tf.newaxis]
     masked = similar + (1.0 - there) * _FAR

@@ -109,6 +109,49 @@ def test_cooccurrence_reads_only_the_recent_history(towers, tables):
     np.testing.assert_allclose(found[0, 1], expected, rtol=1e-5, atol=1e-6)
 
 
+def test_items_beyond_the_tables_have_no_neighbours(towers, tables):
+    config = RankingConfig(features=("cooccurrence",))
+    short = ItemTables(
+        tables.neighbours[:8], tables.weights[:8], tables.popularity
+    )
+    blank = ItemTables(
+        np.where(np.arange(NUM_ROWS)[:, None] < 8, tables.neighbours, 0),
+        tables.weights,
+        tables.popularity,
+    )
+    asked = request(HISTORIES, CANDIDATES)
+    _, found = Signals(config, towers, short)(*asked)
+    _, expected = Signals(config, towers, blank)(*asked)
+    np.testing.assert_array_equal(found, expected)
+    assert found.numpy().any()
+
+
+def test_attention_compares_what_items_are_and_not_how_popular(
+    features, tables
+):
+    found = []
+    for seed in (0, 1):
+        tf.keras.utils.set_random_seed(0)
+        popularity = np.random.default_rng(seed).normal(size=(NUM_ROWS, 3))
+        towers = retrieval.build(
+            RetrievalConfig(embedding_dim=8, history_length=6, num_layers=1),
+            CandidateInputs(
+                features,
+                (GENRES, YEAR),
+                NUM_ROWS - 2,
+                np.ones(NUM_ROWS),
+                5 * popularity.astype(np.float32),
+            ),
+            (),
+            (),
+            4,
+        )
+        made = Signals(RankingConfig(features=("attention",)), towers, tables)
+        found.append(made(*request(HISTORIES, CANDIDATES))[1].numpy())
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
+    assert found[0][0].any()
+
+
 def test_score_signal_is_the_dot_product_of_the_towers(towers, tables):
     made = Signals(RankingConfig(), towers, tables)
     scores, _ = made(*request(HISTORIES, CANDIDATES))
