@@ -6,7 +6,8 @@ and then fitted to everything before the part that is evaluated: `random`,
 last three weigh the history by age, which moves them more than anything else.
 Popularity decides among items of which a baseline knows nothing.
 
-Shape letters: B histories, N items with padding and out of vocabulary.
+Shape letters: B histories, N items with padding and out of vocabulary, K of
+them up to the last with interactions.
 """
 
 from collections.abc import Iterator
@@ -65,7 +66,7 @@ class Baseline:
         name: One of `NAMES`.
         settings: Chosen on the validation part.
         items: Scores that do not depend on the history, `[N]`.
-        table: Item-item weights `[N, N]`, None where only `items` counts.
+        table: Item-item weights `[K, K]`, None where only `items` counts.
     """
 
     name: str
@@ -77,11 +78,12 @@ class Baseline:
         """Scores the catalogue for a block of histories, `[B, N]`."""
         scores = np.tile(self.items, (len(histories), 1))
         if self.table is not None:
+            known = self.table.shape[0]
             weighed = cooccurrence.decayed(
                 histories, len(self.items), self.settings["decay"]
             )
-            found = weighed @ self.table
-            scores += (
+            found = weighed[:, :known] @ self.table
+            scores[:, :known] += (
                 found if isinstance(found, np.ndarray) else found.toarray()
             )
         return scores
@@ -230,18 +232,15 @@ def recommend(
 def _table(name: str, log: Log, settings: dict[str, float]) -> Any:
     if name == "item_knn":
         return cooccurrence.item_knn(
-            log.histories, log.num_items, settings["shrinkage"]
+            log.histories, log.num_known, settings["shrinkage"]
         )
     if name == "ease":
         return cooccurrence.ease(
-            log.histories,
-            log.num_items,
-            settings["regularisation"],
-            log.num_known,
+            log.histories, log.num_known, settings["regularisation"]
         )
     return cooccurrence.window_markov(
         log.histories,
-        log.num_items,
+        log.num_known,
         int(settings["window"]),
         backward=settings["backward"],
     )

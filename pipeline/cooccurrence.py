@@ -1,12 +1,14 @@
 """Item-item tables: how strongly one item in a history speaks for another.
 
 What enters: histories (one row a user, oldest first) of the interactions that
-may be counted. What leaves: sparse `[N, N]` tables whose row is the item in
-the history and whose column is the candidate, so that a decayed history times
-a table scores the catalogue. Baselines rank with one table; the ranking model
+may be counted. What leaves: tables `[K, K]` whose row is the item in the
+history and whose column is the candidate, so that a decayed history times a
+table scores what is known. Baselines rank with one table; the ranking model
 carries several as features.
 
-Shape letters: B histories, N items with padding and out of vocabulary.
+Shape letters: B histories, N items with padding and out of vocabulary, K item
+indices up to the last one with interactions: a catalogue may list a thousand
+times as many.
 """
 
 from __future__ import annotations
@@ -165,28 +167,27 @@ def item_knn(
 
 
 def ease(
-    histories: Ragged, num_items: int, regularisation: float, num_known: int
+    histories: Ragged, num_items: int, regularisation: float
 ) -> np.ndarray:
     """Closed-form linear item model (Steck 2019, "Embarrassingly shallow").
 
     Args:
         histories: Interactions to fit.
-        num_items: Rows and columns of the result.
+        num_items: Rows and columns of the result; the time grows with their
+            cube.
         regularisation: L2 weight, in interactions.
-        num_known: Items from here on have no interactions and are left out of
-            the solve, whose time grows with the cube of what is left.
 
     Returns:
         float32 `[num_items, num_items]`, zero diagonal.
     """
     users = decayed(histories, num_items, decay=1.0, length=0)
     users.data[:] = 1.0
-    users = users[:, _FIRST_ITEM:num_known]
+    users = users[:, _FIRST_ITEM:]
     gram = (users.T @ users).toarray().astype(np.float32)
     gram[np.diag_indices_from(gram)] += regularisation
     precision = _inverse(gram)
     weights = np.zeros((num_items, num_items), np.float32)
-    inner = weights[_FIRST_ITEM:num_known, _FIRST_ITEM:num_known]
+    inner = weights[_FIRST_ITEM:, _FIRST_ITEM:]
     np.divide(precision, -np.diag(precision), out=inner)
     inner[np.diag_indices_from(inner)] = 0.0
     return weights

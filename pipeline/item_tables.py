@@ -5,8 +5,8 @@ What enters: the interactions that may be counted. What leaves: arrays that
 log without the interactions that lists are made of, and serving, on the whole
 log: rows are shares and logs of shares, so both mean the same.
 
-Shape letters: N items with padding and out of vocabulary, M neighbours, T
-tables, P popularity columns.
+Shape letters: N items with padding and out of vocabulary, K of them up to the
+last with interactions, M neighbours, T tables, P popularity columns.
 """
 
 import numpy as np
@@ -40,16 +40,16 @@ def build(config: RankingConfig, log: Log) -> ItemTables:
     reverse = _reversed(log)
     tables = [
         cooccurrence.window_markov(
-            histories, log.num_items, _WINDOW, backward=0.0
+            histories, log.num_known, _WINDOW, backward=0.0
         )
         for histories in (log.histories, reverse.histories)
     ]
     tables.append(
-        cooccurrence.item_knn(log.histories, log.num_items, _KNN_SHRINKAGE)
+        cooccurrence.item_knn(log.histories, log.num_known, _KNN_SHRINKAGE)
     )
     if log.num_known <= LINEAR_MAX_ITEMS:
         dense = cooccurrence.ease(
-            log.histories, log.num_items, _EASE_REGULARISATION, log.num_known
+            log.histories, log.num_known, _EASE_REGULARISATION
         )
         tables.append(
             cooccurrence.largest_of_dense(dense, config.num_neighbours)
@@ -70,7 +70,7 @@ def join(
     """Lays tables side by side over the neighbours that any of them has.
 
     Returns:
-        Neighbours int32 `[N, M]`, 0-padded, and weights float32 `[N, M, T]`.
+        Neighbours int32 `[K, M]`, 0-padded, and weights float32 `[K, M, T]`.
     """
     num_items = tables[0].shape[0]
     keys = []

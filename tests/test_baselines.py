@@ -1,10 +1,13 @@
 """Item-item tables and baselines against slow references and planted truth."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from prepared_stub import make_prepared
 
-from pipeline import baselines, cooccurrence, metrics, queries
+from models.config import RankingConfig
+from pipeline import baselines, cooccurrence, item_tables, metrics, queries
 from pipeline.cooccurrence import Log
 from pipeline.metrics import Ragged
 
@@ -82,7 +85,7 @@ def test_ease_solves_the_constrained_least_squares():
     seen = np.zeros((50, 9))
     for user, row in enumerate(rows_of(histories)):
         seen[user, row] = 1
-    found = cooccurrence.ease(histories, 9, 2.0, 9)
+    found = cooccurrence.ease(histories, 9, 2.0)
     assert (np.diag(found) == 0).all()
     # Ridge regression of each item on the others.
     for item in range(2, 9):
@@ -96,10 +99,35 @@ def test_ease_solves_the_constrained_least_squares():
         )
 
 
-def test_ease_leaves_unknown_items_out():
-    found = cooccurrence.ease(random_histories(50, 9), 14, 2.0, 9)
-    assert found.shape == (14, 14)
-    assert (found[9:] == 0).all() and (found[:, 9:] == 0).all()
+@pytest.mark.parametrize("name", ["ease", "item_knn", "window_markov"])
+def test_memory_goes_by_known_items_and_not_by_listed_ones(name):
+    histories = Ragged.of([[2, 3, 4, 5], [3, 2, 5], [4, 5]] * 20)
+    times = np.arange(len(histories.items))
+    settings = {
+        key: values[0] for key, values in baselines._GRIDS[name].items()
+    }
+    tracemalloc.start()
+    try:
+        large = next(
+            baselines.fit(
+                name, Log(histories, times, 100_002, 6), [settings], 0
+            )
+        )
+        item_tables.build(RankingConfig(), Log(histories, times, 100_002, 6))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 50e6
+    small = next(
+        baselines.fit(name, Log(histories, times, 6, 6), [settings], 0)
+    )
+    # A history may hold what is listed and was never taken.
+    asked = Ragged.of([[2, 90_000, 3], [5]])
+    found = large.score(asked)
+    assert found.shape == (2, 100_002) and not found[:, 6:].any()
+    np.testing.assert_allclose(
+        found[:, :6], small.score(Ragged.of([[2, 1, 3], [5]]))
+    )
 
 
 def test_decayed_history_weighs_the_newest_most():
