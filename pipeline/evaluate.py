@@ -7,6 +7,7 @@ the step's directory, `evaluation.json`:
     rows         one a model and slice: recall, ndcg, mrr, users, intervals
     differences  paired, two_stage against retrieval, the best baseline, live
     baselines    settings chosen on validation
+    left_out     models that are not among the rows, with the reason
     index        what approximate search loses against exact search
     ratings      root mean squared error where there are ratings
     ondevice     the student: size, latency and quality of each precision
@@ -37,6 +38,7 @@ from pipeline.config import Config
 from pipeline.metrics import Ragged
 from pipeline.prepare import Prepared
 from pipeline.queries import Queries
+from pipeline.schema import DataError
 from pipeline.scoreboard import CUTOFFS, Answer, Board
 from serving import signatures
 
@@ -66,6 +68,9 @@ def run(
 
     Returns:
         What was written.
+
+    Raises:
+        DataError: If no query has a target that can be found.
     """
     started = time.monotonic()
     options = config.evaluate
@@ -77,6 +82,14 @@ def run(
         options.num_users,
         config.seed,
     )
+    if not len(asked.relevant.items):
+        raise DataError(
+            f"The {options.part} part must have targets that can be found. "
+            f"Received: {len(asked):,} queries without any (from [evaluate]): "
+            "all targets are outside the catalogue or in their user's history "
+            "already. Choose another prepare.split, list the items in "
+            "source.items_path, or set evaluate.seen to 'included'."
+        )
     embeddings = np.load(index_directory / index.EMBEDDINGS)
     bundle = Artefacts(
         {
@@ -105,9 +118,11 @@ def run(
             baseline, asked.histories, max(CUTOFFS), config.seed, options.seen
         )
     board = Board(asked, prepared, options.bootstrap_samples, config.seed)
+    left_out = baselines.left_out(prepared, options.part)
     student: dict[str, Any] | None = None
-    # A student never recommends what is in the history.
-    if ondevice is not None and options.seen == "excluded":
+    if options.seen == "included":
+        left_out["student"] = "it never recommends items of the history"
+    elif ondevice is not None:
         student, rows = ondevice_evaluate.run(
             config, ondevice, asked, board, answers["two_stage"]
         )
@@ -130,6 +145,7 @@ def run(
         ],
         "differences": board.differences(answers, tuple(chosen)),
         "baselines": chosen,
+        "left_out": left_out,
         "index": _index_loss(answers, index_directory),
         "ratings": _ratings(config, bundle, prepared),
         "ondevice": student,

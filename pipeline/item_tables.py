@@ -13,6 +13,7 @@ import numpy as np
 import scipy.sparse as sparse
 
 from models.config import RankingConfig
+from models.features import FIRST_ITEM
 from models.signals import ItemTables
 from pipeline import cooccurrence
 from pipeline.cooccurrence import Log
@@ -47,7 +48,7 @@ def build(config: RankingConfig, log: Log) -> ItemTables:
     tables.append(
         cooccurrence.item_knn(log.histories, log.num_known, _KNN_SHRINKAGE)
     )
-    if log.num_known <= LINEAR_MAX_ITEMS:
+    if "linear" not in left_out(log):
         dense = cooccurrence.ease(
             log.histories, log.num_known, _EASE_REGULARISATION
         )
@@ -62,6 +63,18 @@ def build(config: RankingConfig, log: Log) -> ItemTables:
     ]
     neighbours, weights = join(tables)
     return ItemTables(neighbours, weights, popularity(log))
+
+
+def left_out(log: Log) -> dict[str, str]:
+    """Tables whose column stays empty, with the reason."""
+    count = log.num_known - FIRST_ITEM
+    limit = LINEAR_MAX_ITEMS - FIRST_ITEM
+    if count <= limit:
+        return {}
+    return {
+        "linear": f"it inverts a matrix over all items with interactions, "
+        f"{count:,} here and {limit:,} at most"
+    }
 
 
 def join(

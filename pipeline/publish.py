@@ -62,9 +62,11 @@ def gate(evaluation: dict[str, Any], config: PublishConfig) -> list[str]:
         ]
     for model, option, name in required:
         if name not in rows:
+            why = evaluation.get("left_out", {}).get(name)
             reasons.append(
-                f"`publish.{option}` names {name!r}, which was not "
-                f"evaluated. Evaluated: {', '.join(rows)}."
+                f"`publish.{option}` names {name!r}, which was not evaluated"
+                f"{f', since {why}' if why else ''}. Evaluated: "
+                f"{', '.join(rows)}."
             )
         elif not rows[model][metric] > rows[name][metric]:
             reasons.append(
@@ -128,6 +130,7 @@ def run(
             "bundle_id": bundle_id,
             "accepted": not reasons,
             "reasons": reasons,
+            "not_compared": results.get("left_out", {}),
         },
     )
     if reasons:

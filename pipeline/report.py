@@ -87,6 +87,10 @@ def warnings(evaluation: dict[str, Any]) -> list[str]:
             "Warning: candidate embeddings are all alike or zero; the "
             "retrieval model has not learnt."
         )
+    found += [
+        f"Note: {name} is not compared: {reason}."
+        for name, reason in evaluation["left_out"].items()
+    ]
     if evaluation["live"]["not_compared"]:
         found.append(
             f"Note: live version {evaluation['live']['version']} is not "
@@ -119,6 +123,8 @@ def _models(evaluation: dict[str, Any]) -> Table:
                 f"{row['coverage@10']:.3f}",
                 f"{low:.4f} - {high:.4f}",
             )
+    for name in evaluation["left_out"]:
+        made.add_row(name, *("-" for _ in made.columns[1:]))
     return made
 
 

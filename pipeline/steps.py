@@ -193,9 +193,11 @@ class Run:
         def work(directory: Path) -> None:
             from pipeline import train_ranking
 
-            train_ranking.run(
+            report = train_ranking.run(
                 self.config, self._load(), retrieval, index, directory
             )
+            for table, reason in report["left_out"].items():
+                self._progress(f"  without the {table} item table: {reason}")
 
         return self._step(
             "train-ranking",

@@ -73,7 +73,9 @@ def run(
     scorer.save_weights(str(directory / "scorer.h5"))
     sequences = prepared.sequences()
     last = VALIDATION if config.retrieval.refit else TRAIN
-    tables = _tables(config, prepared, sequences.parts <= last)
+    log = Log.of(sequences, sequences.parts <= last, len(prepared.items.ids))
+    tables = item_tables.build(config.ranking, log)
+    report["left_out"] = item_tables.left_out(log)
     np.savez(directory / "tables.npz", **asdict(tables))
     shutil.copytree(
         Path(retrieval) / "final", directory / "retrieval" / "final"

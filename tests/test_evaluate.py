@@ -1,14 +1,23 @@
 """Figures of an evaluation from lists whose quality is known."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from prepared_stub import make_prepared
 
-from pipeline import artefacts, evaluate, queries, report
-from pipeline.config import EvaluateConfig
+from pipeline import (
+    artefacts,
+    baselines,
+    evaluate,
+    publish,
+    queries,
+    report,
+)
+from pipeline.config import Config, EvaluateConfig, PublishConfig
 from pipeline.metrics import Ragged
+from pipeline.schema import DataError
 from pipeline.scoreboard import Board
 
 NUM_ITEMS = 60
@@ -171,6 +180,7 @@ def result(asked, made):
         "rows": [row for name in lists for row in made.rows(name, lists[name])],
         "differences": made.differences(lists, ("popularity", "item_knn")),
         "baselines": {},
+        "left_out": {},
         "index": {"kind": "exact", "recall@100": 1.0, "latency_ms": 0.4},
         "ratings": {"rmse": 0.91, "interactions": 20_000},
         "sanity": made.sanity(
@@ -215,6 +225,29 @@ def test_only_leaking_protocols_are_labelled(split, seen, is_tutorial):
     assert found == is_tutorial
 
 
+def test_a_baseline_that_cannot_be_fitted_is_named(board, monkeypatch):
+    evaluation = result(*board)
+    monkeypatch.setattr(baselines, "EASE_MAX_ITEMS", 4)
+    prepared = make_prepared([[2, 3, 4, 5, 6]] * 9, NUM_ITEMS)
+    fitted = [baseline.name for baseline in baselines.fit_all(prepared)]
+    evaluation["left_out"] = baselines.left_out(prepared)
+    assert {*fitted, *evaluation["left_out"]} == set(baselines.NAMES)
+    assert "ease" not in fitted
+    text = report.table(evaluation)
+    assert re.search(r"│ ease +│ +- │", text)
+    assert "ease is not compared: it inverts" in text
+    config = PublishConfig(must_beat=("ease",))
+    assert "evaluated, since it inverts" in publish.gate(evaluation, config)[0]
+
+
+def test_an_evaluation_without_a_target_to_find_is_refused(tmp_path):
+    # All that anybody does in the test part is what he did before.
+    prepared = make_prepared([[2, 3, 4, 2], [3, 4, 2, 3]] * 5, NUM_ITEMS)
+    config = Config(name="small", seed=0)
+    with pytest.raises(DataError, match="targets that can be found"):
+        evaluate.run(config, prepared, tmp_path, tmp_path, tmp_path)
+
+
 def test_where_the_history_may_come_back_what_ships_stands_beside(
     tiny_run, tmp_path
 ):
@@ -229,6 +262,7 @@ def test_where_the_history_may_come_back_what_ships_stands_beside(
     found = {
         row["model"]: row for row in result["rows"] if row["slice"] == "all"
     }
+    assert "student" in result["left_out"] and "student" not in found
     # Nobody's target was in the history, whose items only take places.
     shipped, towers = found[evaluate.AS_SHIPPED], found["retrieval"]
     assert shipped["recall@10"] > towers["recall@10"]
