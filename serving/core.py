@@ -188,6 +188,18 @@ class Core:
             )
         return found
 
+    def model_names(self) -> frozenset[str]:
+        """The models of the config in force."""
+        return frozenset(self._names)
+
+    def is_available(self, name: str) -> bool:
+        """Whether some version of a model answers; takes no lock."""
+        return self._manager.is_available(name)
+
+    def ended_loops(self) -> list[str]:
+        """Threads that should run until `stop` and do not."""
+        return [*self._source.ended_loops(), *self._manager.ended_loops()]
+
     def stop(self, grace_seconds: float = 20.0) -> None:
         """Stops watching and unloads everything."""
         self._source.stop()

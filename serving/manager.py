@@ -69,12 +69,7 @@ class Manager:
                 if not versions:
                     return
                 self._models[name] = Model()
-                threading.Thread(
-                    target=self._work,
-                    args=(name, self._models[name]),
-                    name=f"load-{name}",
-                    daemon=True,
-                ).start()
+                self._models[name].start(name, self._work)
             model = self._models[name]
             retried = self._forget_failures(model, versions)
             if model.wanted != versions or retried:
@@ -114,12 +109,7 @@ class Manager:
         """
         while True:
             model = self._models.get(name)
-            found = None
-            if model is not None:
-                if number is None:
-                    found = model.latest
-                else:
-                    found = model.serving.get(number)
+            found = model.answering(number) if model else None
             if found is None:
                 wanted = (
                     f"Latest({name})"
@@ -133,6 +123,16 @@ class Manager:
                 return found
             # It stopped answering between the look and the grip.
             time.sleep(0)
+
+    def is_available(self, name: str) -> bool:
+        """Whether some version of a model answers."""
+        model = self._models.get(name)
+        return model is not None and model.latest is not None
+
+    def ended_loops(self) -> list[str]:
+        """Workers that have ended; before `stop` none should."""
+        models = tuple(self._models.items())
+        return [f"load-{name}" for name, model in models if model.has_ended()]
 
     def statuses(self, name: str) -> dict[int, Status]:
         """Every version ever seen, highest first."""

@@ -14,7 +14,9 @@ import waitress
 from waitress import channel, task
 
 from serving import config_text, events, json_text
+from serving.health import Health
 from serving.rest_api import Rest
+from serving.rest_tasks import Dispatcher
 from serving.servicer import Servicer
 from serving.wire import server_config_pb2
 
@@ -51,8 +53,9 @@ class RestServer:
         port: Its number.
     """
 
-    def __init__(self, server: Any) -> None:
+    def __init__(self, server: Any, dispatcher: Dispatcher) -> None:
         self._server = server
+        self._dispatcher = dispatcher
         self.port = int(server.effective_port)
         self._thread = threading.Thread(
             target=self._run, name="rest", daemon=True
@@ -66,14 +69,24 @@ class RestServer:
             # Closing the sockets under the loop is how it ends.
             events.info("rest_closed", reason=error)
 
-    def stop(self, grace_seconds: float) -> None:
-        """Takes no new connections; requests under way may finish."""
+    def drain(self, deadline: float) -> None:
+        """Answers requests under way and refuses others, but for probes.
+
+        Args:
+            deadline: Of the monotonic clock; what is left then is cut off.
+        """
+        self._dispatcher.drain(deadline)
+
+    def close(self, deadline: float) -> None:
+        """Closes the port and all connections.
+
+        Args:
+            deadline: Until when answers that are written may leave.
+        """
         self._server.accepting = False
-        self._server.task_dispatcher.shutdown(
-            cancel_pending=True, timeout=grace_seconds
-        )
+        self._dispatcher.close()
         # What the threads wrote leaves through the loop.
-        end = time.monotonic() + min(1.0, grace_seconds)
+        end = min(deadline, time.monotonic() + 1.0)
         channels = self._server.active_channels
         while time.monotonic() < end and any(
             opened.total_outbufs_len for opened in list(channels.values())
@@ -84,8 +97,15 @@ class RestServer:
             opened.handle_close()
 
 
-def start(servicer: Servicer, options: argparse.Namespace) -> RestServer:
+def start(
+    servicer: Servicer, options: argparse.Namespace, health: Health
+) -> RestServer:
     """Opens `--rest_api_port`.
+
+    Args:
+        servicer: Answers requests.
+        options: The command line.
+        health: Answers probes.
 
     Raises:
         OSError: If the port is taken.
@@ -99,12 +119,14 @@ def start(servicer: Servicer, options: argparse.Namespace) -> RestServer:
         _metrics_path(options.monitoring_config_file),
         options.rest_api_enable_cors_support,
         max_body_bytes,
+        health,
     )
+    dispatcher = Dispatcher(max(1, options.rest_api_num_threads))
     server = waitress.create_server(
         application,
+        _dispatcher=dispatcher,
         host="0.0.0.0",
         port=options.rest_api_port,
-        threads=max(1, options.rest_api_num_threads),
         max_request_body_size=max_body_bytes,
         inbuf_overflow=_MEMORY_BYTES,
         outbuf_overflow=_MEMORY_BYTES,
@@ -114,7 +136,7 @@ def start(servicer: Servicer, options: argparse.Namespace) -> RestServer:
         ident=None,
     )
     server.channel_class = _Channel
-    return RestServer(server)
+    return RestServer(server, dispatcher)
 
 
 def _metrics_path(path: str) -> str:

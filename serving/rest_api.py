@@ -25,6 +25,7 @@ from serving import json_examples as examples
 from serving import json_requests as requests
 from serving import json_text as answers
 from serving.errors import ServingError
+from serving.health import PATHS, Health
 from serving.servicer import Servicer
 
 _MODEL = r"([^/:]+)"
@@ -67,6 +68,7 @@ class Rest:
         metrics_path: Where the metrics page is, empty for nowhere.
         with_cors: Whether to send CORS headers.
         max_body_bytes: What a compressed body may grow to.
+        health: Answers probes, None for nobody.
     """
 
     def __init__(
@@ -76,18 +78,23 @@ class Rest:
         metrics_path: str = "",
         with_cors: bool = False,
         max_body_bytes: int = 2**29,
+        health: Health | None = None,
     ) -> None:
         self._servicer = servicer
         self._timeout = timeout_seconds or None
         self._metrics_path = metrics_path
         self._with_cors = with_cors
         self._max_body_bytes = max_body_bytes
+        self._health = health
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> list[bytes]:
         """Answers one HTTP request."""
         path = _raw_path(environ)
+        if self._health is not None and path in PATHS:
+            status, text = self._health.answer(path)
+            return _send(start_response, status, text.encode(), "text/plain")
         if self._metrics_path and path == self._metrics_path:
             page = self._servicer.metrics.page().encode()
             return _send(start_response, 200, page, "text/plain")

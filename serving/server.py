@@ -89,7 +89,9 @@ class Server:
         )
         self.servicer = Servicer(self.core, limits, self.metrics)
         self._stopping = threading.Event()
-        self._endpoints: list[Any] = []
+        self._config_thread: threading.Thread | None = None
+        self._grpc: transport.Transport | None = None
+        self._rest: Any = None
 
     def start(self, is_given_up: Callable[[], bool] = lambda: False) -> None:
         """Loads the models, then opens the ports.
@@ -110,7 +112,7 @@ class Server:
             transport.check_port(port)
         self.core.start(self._read_config(), is_given_up)
         self._open_rest()
-        self._endpoints.append(self._open_grpc(credentials))
+        self._grpc = self._open_grpc(credentials)
         events.info(
             "server_ready",
             port=options.port,
@@ -119,9 +121,10 @@ class Server:
         )
         pause = options.model_config_file_poll_wait_seconds
         if options.model_config_file and pause > 0:
-            threading.Thread(
+            self._config_thread = threading.Thread(
                 target=self._follow_config, name="poll-config", daemon=True
-            ).start()
+            )
+            self._config_thread.start()
 
     def _open_rest(self) -> None:
         options = self._options
@@ -133,12 +136,20 @@ class Server:
                 error="--rest_api_port must differ from --port",
             )
             return
-        from serving import rest
+        from serving import health, rest
 
+        probed = health.Health(
+            self.core, self._stopping.is_set, self._ended_loops
+        )
         try:
-            self._endpoints.append(rest.start(self.servicer, options))
+            self._rest = rest.start(self.servicer, options, probed)
         except OSError as error:
             raise transport.taken(f"port {options.rest_api_port}") from error
+
+    def _ended_loops(self) -> list[str]:
+        thread = self._config_thread
+        is_ended = thread is not None and not thread.is_alive()
+        return self.core.ended_loops() + ["poll-config"] * is_ended
 
     def _open_grpc(
         self, credentials: grpc.ServerCredentials | None
@@ -200,16 +211,26 @@ class Server:
     def stop(self, grace_seconds: float | None = None) -> None:
         """Refuses new requests, lets those in flight finish, frees all.
 
+        Probes are told first and are answered to the end.
+
         Args:
-            grace_seconds: After which they are cut off.
+            grace_seconds: After which they are cut off, on all ports
+                together; None for `--drain_seconds`.
         """
         self._stopping.set()
         if grace_seconds is None:
             grace_seconds = self._options.drain_seconds
-        for opened in self._endpoints:
-            opened.stop(grace_seconds)
-        self._endpoints = []
-        self.core.stop(grace_seconds)
+        deadline = time.monotonic() + grace_seconds
+        if self._grpc is not None:
+            self._grpc.drain(grace_seconds)
+        if self._rest is not None:
+            self._rest.drain(deadline)
+        if self._grpc is not None:
+            self._grpc.close()
+        self.core.stop(max(0.0, deadline - time.monotonic()))
+        if self._rest is not None:
+            self._rest.close(deadline)
+        self._grpc = self._rest = None
 
 
 def _changes(path: Path, stopping: threading.Event) -> Any:
@@ -299,7 +320,9 @@ def main(arguments: Sequence[str]) -> int:
     events.info("server_stopping", grace=options.drain_seconds)
     server.stop()
     events.info("server_stopped")
-    return 0
+    # A request that was cut off may still compute: leave without its thread.
+    logging.shutdown()
+    os._exit(0)
 
 
 def _fail(error: ServingError) -> int:

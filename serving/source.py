@@ -151,6 +151,11 @@ class Source:
             paths = [watched.base_path for watched in self._models.values()]
         return [stamp(_local(path)) for path in paths]
 
+    def ended_loops(self) -> list[str]:
+        """The polling's name if it should run and does not."""
+        thread = self._thread
+        return [] if thread is None or thread.is_alive() else [thread.name]
+
     def stop(self) -> None:
         """Ends the polling."""
         self._stop.set()

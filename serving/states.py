@@ -6,6 +6,7 @@ END; a failed load is END with an error.
 
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -111,11 +112,27 @@ class Model:
         self.serving: dict[int, Version] = {}
         self.latest: Version | None = None
         self.switched_at = 0.0
+        self._worker: threading.Thread | None = None
+
+    def start(self, name: str, work: Callable[[str, "Model"], None]) -> None:
+        """Starts the thread that loads and unloads."""
+        self._worker = threading.Thread(
+            target=work, args=(name, self), name=f"load-{name}", daemon=True
+        )
+        self._worker.start()
+
+    def has_ended(self) -> bool:
+        """Whether that thread ran and does not any more."""
+        return self._worker is not None and not self._worker.is_alive()
 
     def serve(self, serving: dict[int, Version]) -> None:
         """Replaces the versions that answer."""
         self.serving = serving
         self.latest = serving[max(serving)] if serving else None
+
+    def answering(self, number: int | None) -> Version | None:
+        """That version, or the highest for None, if it answers."""
+        return self.latest if number is None else self.serving.get(number)
 
     def is_joining(self, bundle_id: str) -> bool:
         """Whether what callers get is about to become part of a release.

@@ -6,13 +6,14 @@ tells its status.
 """
 
 import socket
+import threading
 import time
 from collections.abc import Callable
 from concurrent import futures
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -76,8 +77,9 @@ class Transport:
         self._server.add_generic_rpc_handlers(
             _handlers(servicer, *self._pools[1:])
         )
+        self._drained = threading.Event()
         if with_health:
-            _add_health(self._server)
+            _add_health(self._server, self._pools[2])
 
     def listen(
         self, address: str, credentials: grpc.ServerCredentials | None = None
@@ -101,9 +103,13 @@ class Transport:
         """Starts answering."""
         self._server.start()
 
-    def stop(self, grace_seconds: float | None) -> None:
-        """Refuses new requests and waits for those under way."""
-        self._server.stop(grace_seconds).wait()
+    def drain(self, grace_seconds: float) -> None:
+        """Refuses new requests; those under way get that long to end."""
+        self._drained = self._server.stop(grace_seconds)
+
+    def close(self) -> None:
+        """Waits until `drain` is over."""
+        self._drained.wait()
         for pool in self._pools:
             pool.shutdown(wait=False)
 
@@ -284,9 +290,24 @@ def _serialize(message: Any) -> bytes:
     return message.SerializeToString()
 
 
-def _add_health(server: grpc.Server) -> None:
+def _add_health(server: grpc.Server, pool: futures.ThreadPoolExecutor) -> None:
     """gRPC's own service with TensorFlow Serving's short names."""
     service = health.HealthServicer()
     for name in ("", "ModelService", "PredictionService"):
         service.set(name, health_pb2.HealthCheckResponse.SERVING)
-    health_pb2_grpc.add_HealthServicer_to_server(service, server)
+
+    def check(request: Any, context: grpc.ServicerContext) -> Any:
+        return service.Check(request, context)
+
+    methods = {
+        # Beside requests, or a busy server would look dead.
+        "Check": _unary(check, health_pb2.HealthCheckRequest, pool),
+        "Watch": grpc.unary_stream_rpc_method_handler(
+            service.Watch,
+            health_pb2.HealthCheckRequest.FromString,
+            _serialize,
+        ),
+    }
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(health.SERVICE_NAME, methods),)
+    )

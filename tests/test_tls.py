@@ -12,8 +12,8 @@ from cryptography.x509.oid import NameOID
 
 from serving import tls
 from serving.errors import ServingError
-from tests import serving_models
-from tests.serving_calls import Remote, predict_request, running
+from tests import rest_calls, serving_models
+from tests.serving_calls import Remote, free_port, predict_request, running
 
 
 class Authority:
@@ -79,7 +79,7 @@ def _quote(pem):
     return '"' + pem.decode().replace("\n", "\\n") + '"'
 
 
-def _serve(tmp_path, config):
+def _serve(tmp_path, config, *arguments):
     serving_models.publish(
         serving_models.originals()["affine"], tmp_path / "affine", 1
     )
@@ -87,6 +87,7 @@ def _serve(tmp_path, config):
         "--model_name=affine",
         f"--model_base_path={tmp_path / 'affine'}",
         f"--ssl_config_file={config}",
+        *arguments,
     )
 
 
@@ -102,12 +103,16 @@ def _ask(server, credentials):
 
 def test_only_tls_with_the_right_authority_is_let_in(tmp_path, authority):
     config = _config(tmp_path / "ssl", *authority.issue("server"))
-    with _serve(tmp_path, config) as (_, remote):
+    rest = free_port()
+    with _serve(tmp_path, config, f"--rest_api_port={rest}") as (_, remote):
         port = remote.target.rpartition(":")[2]
         assert _ask(port, grpc.ssl_channel_credentials(authority.pem)) == 1
         other = grpc.ssl_channel_credentials(Authority("other").pem)
         assert _ask(port, other) == "UNAVAILABLE"
         assert _ask(port, None) == "UNAVAILABLE"
+        # Probes have no certificates: REST is never TLS.
+        with rest_calls.asking(rest) as ask:
+            assert ask("/readyz") == (200, "ok\n")
 
 
 def test_clients_may_have_to_show_a_certificate(tmp_path, authority):
