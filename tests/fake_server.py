@@ -63,6 +63,8 @@ class FakeServer:
             code to fail them all.
         delays: By model: seconds before answering.
         signatures: What each model takes, by model and signature.
+        labels: By model: versions by label.
+        metadata: Headers of every call, gRPC's own left out, oldest first.
     """
 
     def __init__(self, models=("retrieval", "ranking"), port=0, **server):
@@ -71,6 +73,8 @@ class FakeServer:
         self.requests = []
         self.faults = {}
         self.delays = {}
+        self.labels = {}
+        self.metadata = []
         self.signatures = {
             model: dict(SIGNATURES[model]) for model in SIGNATURES
         }
@@ -117,6 +121,13 @@ class FakeServer:
         def answer(request, context):
             model = request.model_spec.name
             self.calls[method, model] += 1
+            self.metadata.append(
+                [
+                    (key, value)
+                    for key, value in context.invocation_metadata()
+                    if key != "user-agent"
+                ]
+            )
             if method != "GetModelStatus":
                 self._fail(model, context)
                 time.sleep(self.delays.get(model, 0))
@@ -139,6 +150,15 @@ class FakeServer:
 
     def _version(self, spec, context):
         loaded = self.versions.get(spec.name, [])
+        if spec.version_label:
+            found = self.labels.get(spec.name, {}).get(spec.version_label)
+            if found is None:
+                context.abort(
+                    grpc.StatusCode.INVALID_ARGUMENT,
+                    "Unrecognized servable version label: "
+                    f"{spec.version_label}",
+                )
+            return found
         if spec.HasField("version"):
             if spec.version.value in loaded:
                 return spec.version.value

@@ -283,17 +283,17 @@ def test_replicas_take_turns(make):
         (
             lambda client: client.retrieve(Query(features={"country": 46})),
             "INVALID_ARGUMENT",
-            "must be strings. Received: 46 of type int",
+            "`country` must be a string. Received: 46 of type int",
         ),
         (
             lambda client: client.retrieve(Query(history=[50])),
             "INVALID_ARGUMENT",
-            "must be strings. Received: 50 of type int",
+            "`history.0.` must be a string. Received: 50 of type int",
         ),
         (
             lambda client: client.retrieve(Query(history="50")),
             "INVALID_ARGUMENT",
-            "must be lists of item ids",
+            "`history` must be a list of ids. Received: '50'",
         ),
         (
             lambda client: client.retrieve("u1"),
@@ -308,7 +308,7 @@ def test_replicas_take_turns(make):
         (
             lambda client: client.recommend(Query(), k=0),
             "INVALID_ARGUMENT",
-            "`k` must be at least 1. Received: 0",
+            "`k` must be a whole number of at least 1. Received: 0",
         ),
         (
             lambda client: client.retrieve(Query(), timeout_seconds=0),

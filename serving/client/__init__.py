@@ -10,6 +10,7 @@ from serving.client.query import (
     BOTH_UNAVAILABLE,
     RANKING_UNAVAILABLE,
     RETRIEVAL_UNAVAILABLE,
+    Degraded,
     Items,
     Query,
     Recommendations,
@@ -17,19 +18,34 @@ from serving.client.query import (
 )
 from serving.client.retry import Retry
 from serving.client.sync import RecommenderClient
-from serving.errors import ServingError
+from serving.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    ModelNotFound,
+    NotPermitted,
+    Overloaded,
+    ServingError,
+    Unavailable,
+)
 
 __all__ = [
     "BOTH_UNAVAILABLE",
     "RANKING_UNAVAILABLE",
     "RETRIEVAL_UNAVAILABLE",
     "AsyncRecommenderClient",
+    "DeadlineExceeded",
+    "Degraded",
+    "InvalidRequest",
     "Items",
+    "ModelNotFound",
+    "NotPermitted",
+    "Overloaded",
     "Query",
     "Recommendations",
     "RecommenderClient",
     "Retry",
     "ServingError",
     "Tls",
+    "Unavailable",
     "VersionStatus",
 ]

@@ -43,6 +43,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--key", default="", help="PEM file of its private key")
     add("--server-name", default="", help="name in the server's certificate")
     add(
+        "--header",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="metadata of every call, such as authorization=...; repeat",
+    )
+    add("--label", default="", help="ask for the versions with this label")
+    add(
         "--retrieval-model",
         default=signatures.RETRIEVAL,
         choices=[signatures.RETRIEVAL, signatures.RETRIEVAL_EXACT],
@@ -153,21 +161,41 @@ def _targets(given: list[str] | None) -> Any:
     return found
 
 
+def _tls(args: argparse.Namespace) -> Tls | None:
+    """Reads the TLS options; no part of them is silently left out."""
+    files = (args.ca, args.certificate, args.key)
+    if args.server_name and not (args.tls or any(files)):
+        raise ServingError(
+            "--server-name must come with --tls or --ca. Received: "
+            f"{args.server_name!r} alone (from the command line), so nothing "
+            "would be encrypted. Add --tls.",
+            "INVALID_ARGUMENT",
+        )
+    if not (args.tls or any(files)):
+        return None
+    return Tls(*files, args.server_name)
+
+
 def _features(given: list[str]) -> dict[str, Any]:
-    found = {}
+    found: dict[str, Any] = {}
     for text in given:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise ServingError(
-                f"A feature must be NAME=VALUE. Received: {text!r} (from "
-                "--feature).",
-                "INVALID_ARGUMENT",
-            )
+        name, value = _pair(text, "--feature")
         try:
             found[name] = json.loads(value)
         except ValueError:
             found[name] = value
     return found
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ServingError(
+            f"{option} must be NAME=VALUE. Received: {text!r}. Write an equals "
+            "sign between the two.",
+            "INVALID_ARGUMENT",
+        )
+    return name, value
 
 
 def _ids(text: str) -> list[str]:
@@ -246,13 +274,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit status."""
     args = _parser().parse_args(arguments)
     try:
-        tls = None
-        if args.tls or args.ca or args.certificate:
-            tls = Tls(args.ca, args.certificate, args.key, args.server_name)
         with RecommenderClient(
             _targets(args.target),
             timeout_seconds=args.timeout,
-            tls=tls,
+            tls=_tls(args),
+            metadata=[_pair(text, "--header") for text in args.header],
+            version_label=args.label,
             retrieval_model=args.retrieval_model,
             fused=args.fused,
             popular=args.popular or (),

@@ -7,8 +7,7 @@ from typing import Any, overload
 import grpc
 import grpc.aio
 
-from serving import signatures
-from serving.client import base, calls
+from serving.client import base, calls, headers
 from serving.client.query import (
     Items,
     Query,
@@ -33,6 +32,8 @@ class AsyncRecommenderClient(base.Base):
             answer = await client.recommend(Query(history=["50", "181"]))
     """
 
+    _interceptor = grpc.aio.UnaryUnaryClientInterceptor
+
     @overload
     async def retrieve(
         self,
@@ -40,6 +41,7 @@ class AsyncRecommenderClient(base.Base):
         k: int | None = None,
         *,
         timeout_seconds: float | None = None,
+        metadata: headers.Metadata | None = None,
     ) -> Items: ...
 
     @overload
@@ -49,6 +51,7 @@ class AsyncRecommenderClient(base.Base):
         k: int | None = None,
         *,
         timeout_seconds: float | None = None,
+        metadata: headers.Metadata | None = None,
     ) -> list[Items]: ...
 
     async def retrieve(
@@ -57,12 +60,11 @@ class AsyncRecommenderClient(base.Base):
         k: int | None = None,
         *,
         timeout_seconds: float | None = None,
+        metadata: headers.Metadata | None = None,
     ) -> Items | list[Items]:
         """Asks the first stage for its best `k` items (None: all it has)."""
-        base.check_k(k)
-        queries, one = base.rows(query)
-        plan = self._plans.retrieve(queries, k, *self._start(timeout_seconds))
-        return await self._answer(plan, queries, one)
+        start = timeout_seconds, metadata
+        return await self._answer(self._retrieve(query, k, start))
 
     @overload
     async def rank(
@@ -73,6 +75,7 @@ class AsyncRecommenderClient(base.Base):
         version: int | None = None,
         in_order: bool = False,
         timeout_seconds: float | None = None,
+        metadata: headers.Metadata | None = None,
     ) -> Items: ...
 
     @overload
@@ -84,6 +87,7 @@ class AsyncRecommenderClient(base.Base):
         version: int | None = None,
         in_order: bool = False,
         timeout_seconds: float | None = None,
+        metadata: headers.Metadata | None = None,
     ) -> list[Items]: ...
 
     async def rank(
@@ -94,20 +98,13 @@ class AsyncRecommenderClient(base.Base):
         version: int | None = None,
         in_order: bool = False,
         timeout_seconds: float | None = None,
+        metadata: headers.Metadata | None = None,
     ) -> Items | list[Items]:
         """Asks the second stage for the order; see the twin."""
-        queries, one = base.rows(query)
-        plan = self._plans.rank(
-            queries,
-            [candidate_ids] if one else candidate_ids,
-            version,
-            *self._start(timeout_seconds),
-            signature=(
-                signatures.SCORE if in_order else signatures.SERVING_DEFAULT
-            ),
-            swap_wait=version is not None,
+        start = timeout_seconds, metadata
+        return await self._answer(
+            self._rank(query, candidate_ids, version, in_order, start)
         )
-        return await self._answer(plan, queries, one)
 
     @overload
     async def recommend(
@@ -116,6 +113,7 @@ class AsyncRecommenderClient(base.Base):
         k: int = 10,
         *,
         timeout_seconds: float | None = None,
+        metadata: headers.Metadata | None = None,
     ) -> Recommendations: ...
 
     @overload
@@ -125,6 +123,7 @@ class AsyncRecommenderClient(base.Base):
         k: int = 10,
         *,
         timeout_seconds: float | None = None,
+        metadata: headers.Metadata | None = None,
     ) -> list[Recommendations]: ...
 
     async def recommend(
@@ -133,16 +132,15 @@ class AsyncRecommenderClient(base.Base):
         k: int = 10,
         *,
         timeout_seconds: float | None = None,
+        metadata: headers.Metadata | None = None,
     ) -> Recommendations | list[Recommendations]:
         """Asks both stages for the best `k` items.
 
         The answer is degraded, and says so, when a stage does not answer; see
         `serving.client.policy`.
         """
-        base.check_k(k)
-        queries, one = base.rows(query)
-        plan = self._policy.recommend(queries, k, *self._start(timeout_seconds))
-        return await self._answer(plan, queries, one)
+        start = timeout_seconds, metadata
+        return await self._answer(self._recommend(query, k, start))
 
     @overload
     async def similar_items(
@@ -151,6 +149,7 @@ class AsyncRecommenderClient(base.Base):
         k: int = 10,
         *,
         timeout_seconds: float | None = None,
+        metadata: headers.Metadata | None = None,
     ) -> Items: ...
 
     @overload
@@ -160,6 +159,7 @@ class AsyncRecommenderClient(base.Base):
         k: int = 10,
         *,
         timeout_seconds: float | None = None,
+        metadata: headers.Metadata | None = None,
     ) -> list[Items]: ...
 
     async def similar_items(
@@ -168,24 +168,23 @@ class AsyncRecommenderClient(base.Base):
         k: int = 10,
         *,
         timeout_seconds: float | None = None,
+        metadata: headers.Metadata | None = None,
     ) -> Items | list[Items]:
         """Asks for the items nearest to one, or to each of several."""
-        base.check_k(k)
-        one = isinstance(item_id, str)
-        ids = [item_id] if isinstance(item_id, str) else list(item_id)
-        plan = self._plans.similar_items(ids, k, *self._start(timeout_seconds))
-        return await self._answer(plan, ids, one)
+        start = timeout_seconds, metadata
+        return await self._answer(self._similar_items(item_id, k, start))
 
     async def status(
         self,
         models: Sequence[str] = base.MODELS,
         *,
         timeout_seconds: float | None = None,
+        metadata: headers.Metadata | None = None,
     ) -> list[VersionStatus]:
         """Lists every version the servers know of, unknown models left out."""
-        deadline, _ = self._start(timeout_seconds)
-        found: list[VersionStatus] = await self._drive(
-            self._plans.status(models, deadline)
+        start = timeout_seconds, metadata
+        found: list[VersionStatus] = await self._answer(
+            self._status(models, start)
         )
         return found
 
@@ -200,16 +199,25 @@ class AsyncRecommenderClient(base.Base):
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _answer(
-        self, plan: calls.Plan, queries: list[Any], one: bool
-    ) -> Any:
-        if not queries:
-            return []
-        found = await self._drive(plan)
-        return found[0] if one else found
+    def _open(self, target: str) -> Any:
+        if self._credentials is None:
+            return grpc.aio.insecure_channel(
+                target, self._options, interceptors=self._interceptors
+            )
+        return grpc.aio.secure_channel(
+            target,
+            self._credentials,
+            self._options,
+            interceptors=self._interceptors,
+        )
 
-    async def _drive(self, plan: calls.Plan) -> Any:
+    async def _answer(self, question: base.Question) -> Any:
+        found = await self._drive(question)
+        return found[0] if question.one else found
+
+    async def _drive(self, question: base.Question) -> Any:
         """Carries a plan out: sends its calls, sleeps its pauses."""
+        plan = question.plan
         try:
             step = next(plan)
             while True:
@@ -218,8 +226,10 @@ class AsyncRecommenderClient(base.Base):
                     step = plan.send(None)
                     continue
                 try:
-                    response = await self._stub(step, grpc.aio)(
-                        step.request, timeout=step.timeout_seconds
+                    response = await self._stub(step)(
+                        step.request,
+                        timeout=step.timeout_seconds,
+                        metadata=question.metadata,
                     )
                 except grpc.RpcError as error:
                     step = plan.throw(base.failed(error, step))

@@ -1,17 +1,21 @@
-"""What the synchronous and the asyncio client share: options and batching."""
+"""What the synchronous and the asyncio client share: options and questions."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
 
-from serving import signatures
+from serving import ids, signatures
 from serving.client import (
     calls,
     channel,
+    checks,
     failures,
     fallback,
+    headers,
+    parts,
     plans,
     policy,
     retry,
@@ -25,6 +29,23 @@ MODELS = (
     signatures.RANKING,
     signatures.RECOMMENDER,
 )
+# Both are None where the client's own value stands.
+Start = tuple[float | None, headers.Metadata | None]
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question that was checked and only has to be carried out.
+
+    Attributes:
+        plan: Its calls.
+        one: Whether a single answer is wanted, not a list.
+        metadata: Headers of its calls.
+    """
+
+    plan: calls.Plan
+    one: bool
+    metadata: headers.Pairs
 
 
 class Base:
@@ -43,9 +64,18 @@ class Base:
         popular: Item ids by popularity, or a file of them, for the moment
             when nothing answers; without it that moment raises.
 
+        version_label: Asks for the versions that the servers' config gives
+            this label, such as "stable", instead of the latest ones.
+        metadata: Headers to send with every call.
+        interceptors: gRPC interceptors for unary calls, first one outermost:
+            `grpc.UnaryUnaryClientInterceptor`, or that of `grpc.aio` for the
+            asyncio client.
+
     Raises:
         ServingError: If an option is out of range or a file cannot be read.
     """
+
+    _interceptor: type = object
 
     def __init__(
         self,
@@ -58,100 +88,167 @@ class Base:
         retrieval_model: str = signatures.RETRIEVAL,
         fused: str = "auto",
         popular: str | Path | Sequence[str] = (),
+        version_label: str = "",
+        metadata: headers.Metadata | None = None,
+        interceptors: Sequence[Any] = (),
     ) -> None:
         self._timeout_seconds = timeout_seconds
         retry.Deadline(timeout_seconds)  # Refuses what is not positive.
         self._caller = calls.Caller(
             channel.addresses(targets), retries or retry.Retry()
         )
-        self._plans = plans.Plans(self._caller, retrieval_model)
+        self._plans = plans.Plans(self._caller, retrieval_model, version_label)
         self._policy = policy.Policy(self._plans, fused, fallback.read(popular))
-        self._credentials = tls.credentials() if tls is not None else None
         self._options = channel.options(tls, options)
+        self._credentials = tls.credentials() if tls is not None else None
+        self._metadata = headers.read(metadata)
+        self._interceptors = tuple(interceptors)
+        for found in self._interceptors:
+            if not isinstance(found, self._interceptor):
+                raise ServingError(
+                    "An interceptor must be a "
+                    f"{self._interceptor.__module__}."
+                    f"{self._interceptor.__name__}. Received: {found!r}. "
+                    "Threads and asyncio have one class each.",
+                    "INVALID_ARGUMENT",
+                )
         self._channels: dict[str, Any] = {}
         self._stubs: dict[tuple[str, str], Any] = {}
 
-    def _start(
-        self, timeout_seconds: float | None
-    ) -> tuple[retry.Deadline, calls.Trace]:
-        if timeout_seconds is None:
-            timeout_seconds = self._timeout_seconds
-        return retry.Deadline(timeout_seconds), calls.Trace()
-
-    def _stub(self, call: calls.Call, module: Any) -> Callable[..., Any]:
-        """Returns the callable of a method at a target, made once.
+    def _question(
+        self,
+        plan: Callable[..., calls.Plan],
+        widths: Sequence[tuple[int, ...]],
+        one: bool,
+        start: Start,
+    ) -> Question:
+        """Puts a batch's parts under one deadline.
 
         Args:
-            call: Names both.
-            module: `grpc` or `grpc.aio`.
+            plan: From row numbers, deadline and trace to the calls of a part.
+            widths: Of each row.
+            one: Whether a single answer is wanted.
+            start: The caller's timeout and headers.
         """
+        deadline, metadata = self._start(start)
+        whole = parts.plan(
+            widths, lambda part: plan(part, deadline, calls.Trace())
+        )
+        return Question(whole, one, metadata)
+
+    def _start(self, start: Start) -> tuple[retry.Deadline, headers.Pairs]:
+        timeout_seconds, metadata = start
+        if timeout_seconds is None:
+            timeout_seconds = self._timeout_seconds
+        return (
+            retry.Deadline(timeout_seconds),
+            self._metadata + headers.read(metadata),
+        )
+
+    def _retrieve(
+        self, query: Query | Sequence[Query], k: int | None, start: Start
+    ) -> Question:
+        checks.length(k, optional=True)
+        queries, one = checks.rows(query)
+        return self._question(
+            lambda part, *rest: self._plans.retrieve(
+                [queries[i] for i in part], k, *rest
+            ),
+            [parts.widths(query) for query in queries],
+            one,
+            start,
+        )
+
+    def _recommend(
+        self, query: Query | Sequence[Query], k: int, start: Start
+    ) -> Question:
+        checks.length(k)
+        queries, one = checks.rows(query)
+        return self._question(
+            lambda part, *rest: self._policy.recommend(
+                [queries[i] for i in part], k, *rest
+            ),
+            [parts.widths(query) for query in queries],
+            one,
+            start,
+        )
+
+    def _rank(
+        self,
+        query: Query | Sequence[Query],
+        candidate_ids: Any,
+        version: int | None,
+        in_order: bool,
+        start: Start,
+    ) -> Question:
+        if version is not None:
+            checks.whole(version, "version", 0, "Give a number that is served.")
+        queries, one = checks.rows(query)
+        lists = checks.candidates(candidate_ids, queries, one)
+        return self._question(
+            lambda part, deadline, trace: self._plans.rank(
+                [queries[i] for i in part],
+                [lists[i] for i in part],
+                version,
+                deadline,
+                trace,
+                signature=(
+                    signatures.SCORE if in_order else signatures.SERVING_DEFAULT
+                ),
+                swap_wait=version is not None,
+            ),
+            [
+                parts.widths(query, row)
+                for query, row in zip(queries, lists, strict=True)
+            ],
+            one,
+            start,
+        )
+
+    def _similar_items(self, item_id: Any, k: int, start: Start) -> Question:
+        checks.length(k)
+        one = isinstance(item_id, str)
+        given = [item_id] if one else item_id
+        item_ids = ids.several(given, "item_id")
+        return self._question(
+            lambda part, *rest: self._plans.similar_items(
+                [item_ids[i] for i in part], k, *rest
+            ),
+            [(1,)] * len(item_ids),
+            one,
+            start,
+        )
+
+    def _status(self, models: Sequence[str], start: Start) -> Question:
+        names = ids.several(models, "models")
+        deadline, metadata = self._start(start)
+        return Question(self._plans.status(names, deadline), False, metadata)
+
+    def _stub(self, call: calls.Call) -> Callable[..., Any]:
+        """Returns the callable of a method at a target, made once."""
         key = (call.target, call.method)
         stub = self._stubs.get(key)
         if stub is None:
             opened = self._channels.get(call.target)
             if opened is None:
-                if self._credentials is None:
-                    opened = module.insecure_channel(call.target, self._options)
-                else:
-                    opened = module.secure_channel(
-                        call.target, self._credentials, self._options
-                    )
-                opened = self._channels.setdefault(call.target, opened)
+                opened = self._channels.setdefault(
+                    call.target, self._open(call.target)
+                )
             path, serializer, deserializer = channel.METHODS[call.method]
             stub = opened.unary_unary(path, serializer, deserializer)
             self._stubs[key] = stub
         return stub
 
+    def _open(self, target: str) -> Any:
+        """Returns a channel to a target."""
+        raise NotImplementedError
+
 
 def failed(error: grpc.RpcError, call: calls.Call) -> failures.CallFailed:
     """Reads code and details off gRPC's exception."""
-    return failures.CallFailed(
-        error.code().name, error.details() or "", call.target
-    )
-
-
-def rows(queries: Query | Sequence[Query]) -> tuple[list[Query], bool]:
-    """Returns the queries as a list and whether there was just one.
-
-    Raises:
-        ServingError: If something else is among them.
-    """
-    one = isinstance(queries, Query | str)
-    found = [queries] if isinstance(queries, Query | str) else list(queries)
-    for query in found:
-        if not isinstance(query, Query):
-            raise ServingError(
-                "A query must be a serving.client.Query. Received: "
-                f"{query!r}. Write Query(user_id=..., history=[...]).",
-                "INVALID_ARGUMENT",
-            )
-        if isinstance(query.history, str) or isinstance(
-            query.excluded_ids, str
-        ):
-            raise ServingError(
-                "`history` and `excluded_ids` must be lists of item ids. "
-                f"Received: {query!r}. Put the id in a list.",
-                "INVALID_ARGUMENT",
-            )
-        if not 0.0 <= query.diversity <= 1.0:
-            raise ServingError(
-                "`diversity` must be between 0 and 1. Received: "
-                f"{query.diversity!r} (from Query.diversity). 0 orders by "
-                "relevance alone.",
-                "INVALID_ARGUMENT",
-            )
-    return found, one
-
-
-def check_k(k: int | None) -> None:
-    """Refuses list lengths that no list has.
-
-    Raises:
-        ServingError: If `k` is below 1.
-    """
-    if k is not None and k < 1:
-        raise ServingError(
-            f"`k` must be at least 1. Received: {k}. Give the number of items "
-            "wanted.",
-            "INVALID_ARGUMENT",
-        )
+    code, details = error.code().name, error.details() or ""
+    # TensorFlow Serving takes a label that it has not got for a malformed
+    # request, also where it has not got the model: to us it is not there.
+    if "Unrecognized servable version label" in details:
+        code = "NOT_FOUND"
+    return failures.CallFailed(code, details, call.target)

@@ -68,9 +68,9 @@ class Caller:
 
     targets: Mapping[str, tuple[str, ...]]
     policy: retry.Retry
-    known: dict[tuple[str, int | None], tuple[messages.Signatures, int]] = (
-        field(default_factory=dict)
-    )
+    known: dict[
+        tuple[str, messages.Version], tuple[messages.Signatures, int]
+    ] = field(default_factory=dict)
     _next: int = 0
 
     def ask(
@@ -132,7 +132,7 @@ class Caller:
         self,
         model: str,
         signature: str,
-        version: int | None,
+        version: messages.Version,
         deadline: retry.Deadline,
         trace: Trace,
         swap_wait: bool = False,
@@ -173,7 +173,7 @@ class Caller:
         self,
         model: str,
         signature: str,
-        version: int | None,
+        version: messages.Version,
         fill: Any,
         deadline: retry.Deadline,
         trace: Trace,
@@ -184,7 +184,7 @@ class Caller:
         Args:
             model: To ask.
             signature: To ask for.
-            version: To pin, or None for the latest.
+            version: To pin by number or label, or None for the latest.
             fill: From the signature's inputs to the request.
             deadline: For everything.
             trace: Counts the retries.

@@ -51,6 +51,7 @@ DEFAULT_OPTIONS: dict[str, Any] = {
     # Two clients of one process stay two connections.
     "grpc.use_local_subchannel_pool": 1,
 }
+_SERVER_NAME = "grpc.ssl_target_name_override"
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,27 @@ def _read(path: str | Path) -> bytes | None:
 def options(
     tls: Tls | None, given: Mapping[str, Any] | None
 ) -> list[tuple[str, Any]]:
-    """Lists the channel options: ours, then the caller's on top."""
+    """Lists the channel options: ours, then the caller's on top.
+
+    Raises:
+        ServingError: If what belongs to TLS comes without it: nothing would
+            be encrypted.
+    """
+    if tls is not None and not isinstance(tls, Tls):
+        raise ServingError(
+            f"`tls` must be a Tls. Received: {tls!r}. Write Tls() to encrypt "
+            "and trust the system's CAs.",
+            "INVALID_ARGUMENT",
+        )
+    if tls is None and _SERVER_NAME in (given or {}):
+        raise ServingError(
+            f"Option {_SERVER_NAME!r} must come with `tls`. Received: no "
+            "`tls`, so nothing would be encrypted. Give Tls(server_name=...).",
+            "INVALID_ARGUMENT",
+        )
     merged = dict(DEFAULT_OPTIONS)
     if tls is not None and tls.server_name:
-        merged["grpc.ssl_target_name_override"] = tls.server_name
+        merged[_SERVER_NAME] = tls.server_name
     merged.update(given or {})
     return list(merged.items())
 

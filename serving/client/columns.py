@@ -4,18 +4,18 @@ Shapes: a plain feature is `[num_queries]`, a list-valued one `[num_queries,
 longest list]` with missing values behind the shorter ones.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from serving import codec
+from serving import codec, ids
 from serving.errors import ServingError
 from serving.wire import tensor_pb2
 
 _MISSING: dict[int, Any] = {
-    tensor_pb2.DT_STRING: b"",
+    tensor_pb2.DT_STRING: "",
     tensor_pb2.DT_FLOAT: np.nan,
     tensor_pb2.DT_DOUBLE: np.nan,
     tensor_pb2.DT_INT32: 0,
@@ -44,7 +44,7 @@ class Input:
     rank: int
 
 
-def strings(target: Any, rows: Sequence[Sequence[str]]) -> None:
+def strings(target: Any, rows: Sequence[Collection[str]]) -> None:
     """Writes rows of ids as a string tensor `[rows, longest row or 1]`.
 
     Args:
@@ -62,16 +62,7 @@ def strings(target: Any, rows: Sequence[Sequence[str]]) -> None:
     target.string_val.extend(values)
 
 
-def _bytes(value: Any) -> bytes:
-    if isinstance(value, bytes):
-        return value
-    if not isinstance(value, str):
-        raise ServingError(
-            "Ids and text features must be strings. Received: "
-            f"{value!r} of type {type(value).__name__} (from the query). "
-            "Convert it with str().",
-            "INVALID_ARGUMENT",
-        )
+def _bytes(value: str) -> bytes:
     # Ids that were not UTF-8 in an answer find their bytes again.
     return value.encode("utf-8", "surrogateescape")
 
@@ -105,14 +96,25 @@ def write(target: Any, values: list[Any], kind: Input, name: str) -> None:
         target.dtype = kind.dtype
         for size in shape:
             target.tensor_shape.dim.add(size=size)
-        target.string_val.extend(_bytes(value) for value in flat)
+        target.string_val.extend(
+            [_bytes(ids.one(value, name)) for value in flat]
+        )
         return
     dtype = _DTYPES.get(kind.dtype)
     try:
         array = np.array(flat)
         if dtype is None or not np.can_cast(array.dtype, dtype, "same_kind"):
             raise TypeError(f"cannot read it as {np.dtype(dtype).name}")
-        codec.encode(array.astype(dtype).reshape(shape), target)
+        with np.errstate(over="ignore"):
+            cast = array.astype(dtype)
+        lost = (
+            np.isinf(cast) & ~np.isinf(array)
+            if cast.dtype.kind == "f"
+            else cast != array
+        )
+        if lost.any():
+            raise ValueError(f"{array[lost].flat[0]} does not fit")
+        codec.encode(cast.reshape(shape), target)
     except (TypeError, ValueError) as error:
         raise ServingError(
             f"Feature {name!r} must be "
@@ -125,6 +127,6 @@ def write(target: Any, values: list[Any], kind: Input, name: str) -> None:
 def _row(value: Any) -> list[Any]:
     if value is None:
         return []
-    if isinstance(value, str | bytes | int | float):
+    if isinstance(value, str | bytes | Mapping) or np.ndim(value) == 0:
         return [value]
     return list(value)

@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from serving import ids
 from serving.client.query import Query
 from serving.errors import ServingError
 
@@ -19,7 +20,7 @@ def read(source: str | Path | Sequence[str]) -> tuple[str, ...]:
         ServingError: If the file cannot be read or holds something else.
     """
     if not isinstance(source, str | Path):
-        return tuple(source)
+        return ids.several(source, "popular")
     try:
         text = Path(source).read_text(encoding="utf-8")
         if text.lstrip().startswith("["):

@@ -27,20 +27,24 @@ _NOT_FEATURES = frozenset(
     }
 )
 Signatures = dict[str, dict[str, columns.Input]]
+# A number, a label of the server's config, or None for the latest.
+Version = int | str | None
 
 
 def spec(
-    model: str, signature: str = "", version: int | None = None
+    model: str, signature: str = "", version: Version = None
 ) -> serving_pb2.ModelSpec:
-    """Names a model, a signature and, where pinned, a version."""
+    """Names a model, a signature and, where pinned, a version or a label."""
     result = serving_pb2.ModelSpec(name=model, signature_name=signature)
-    if version is not None:
+    if isinstance(version, str):
+        result.version_label = version
+    elif version is not None:
         result.version.value = version
     return result
 
 
 def metadata_request(
-    model: str, version: int | None
+    model: str, version: Version
 ) -> serving_pb2.GetModelMetadataRequest:
     """Asks for the signatures of a model."""
     return serving_pb2.GetModelMetadataRequest(
@@ -68,7 +72,7 @@ def signatures(
 def predict_request(
     model: str,
     signature: str,
-    version: int | None,
+    version: Version,
     inputs: dict[str, columns.Input],
     queries: Sequence[Query],
     candidates: Sequence[Sequence[str]] = (),
@@ -110,11 +114,14 @@ def predict_request(
 def item_request(
     model: str,
     signature: str,
+    version: Version,
     inputs: dict[str, columns.Input],
     ids: Sequence[str],
 ) -> serving_pb2.PredictRequest:
     """Asks about items by their ids; item features go out as missing."""
-    request = serving_pb2.PredictRequest(model_spec=spec(model, signature))
+    request = serving_pb2.PredictRequest(
+        model_spec=spec(model, signature, version)
+    )
     for name, kind in inputs.items():
         values = list(ids) if name == "item_id" else [None] * len(ids)
         columns.write(request.inputs[name], values, kind, name)

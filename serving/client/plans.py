@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from serving import signatures
+from serving import ids, signatures
 from serving.client import calls, messages, retry
 from serving.client.query import Items, Query, VersionStatus
 from serving.errors import ServingError
@@ -21,10 +21,28 @@ class Plans:
     Attributes:
         caller: Asks single models.
         retrieval_model: "retrieval" or "retrieval_exact".
+        label: Of the versions to ask for; "" for the latest.
     """
 
     caller: calls.Caller
     retrieval_model: str = signatures.RETRIEVAL
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        ids.one(self.label, "version_label")
+        permitted = (signatures.RETRIEVAL, signatures.RETRIEVAL_EXACT)
+        if self.retrieval_model not in permitted:
+            raise ServingError(
+                f"`retrieval_model` must be {' or '.join(permitted)}. "
+                f"Received: {self.retrieval_model!r}. The first is the "
+                "default.",
+                "INVALID_ARGUMENT",
+            )
+
+    @property
+    def version(self) -> str | None:
+        """What stands for a version where none is pinned."""
+        return self.label or None
 
     def retrieve(
         self,
@@ -42,9 +60,9 @@ class Plans:
         response = yield from self.caller.predict(
             model,
             signature,
-            None,
+            self.version,
             lambda inputs: messages.predict_request(
-                model, signature, None, inputs, queries
+                model, signature, self.version, inputs, queries
             ),
             deadline,
             trace,
@@ -67,21 +85,15 @@ class Plans:
         With `signature` SCORE, items keep the order of `candidates`.
         """
         began = time.monotonic()
-        if len(candidates) != len(queries):
-            raise ServingError(
-                "Every query must come with its own candidates. Received: "
-                f"{len(queries)} queries and {len(candidates)} lists (from "
-                "the caller). Give one list a query.",
-                "INVALID_ARGUMENT",
-            )
+        wanted = self.version if version is None else version
         response = yield from self.caller.predict(
             signatures.RANKING,
             signature,
-            version,
+            wanted,
             lambda inputs: messages.predict_request(
                 signatures.RANKING,
                 signature,
-                version,
+                wanted,
                 inputs,
                 queries,
                 candidates,
@@ -108,9 +120,9 @@ class Plans:
         response = yield from self.caller.predict(
             model,
             signature,
-            None,
+            self.version,
             lambda inputs: messages.item_request(
-                model, signature, inputs, item_ids
+                model, signature, self.version, inputs, item_ids
             ),
             deadline,
             trace,

@@ -23,10 +23,7 @@ from dataclasses import dataclass, field
 from serving import signatures
 from serving.client import calls, channel, fallback, messages, plans, retry
 from serving.client.query import (
-    BOTH_UNAVAILABLE,
-    DIVERSITY_UNAVAILABLE,
-    RANKING_UNAVAILABLE,
-    RETRIEVAL_UNAVAILABLE,
+    Degraded,
     Items,
     Query,
     Recommendations,
@@ -100,9 +97,9 @@ class Policy:
         response = yield from self.plans.caller.predict(
             model,
             signature,
-            None,
+            self.plans.version,
             lambda inputs: messages.predict_request(
-                model, signature, None, inputs, queries
+                model, signature, self.plans.version, inputs, queries
             ),
             deadline,
             trace,
@@ -179,7 +176,11 @@ class Policy:
                     items.item_ids[:k],
                     items.scores[:k],
                     items.version,
-                    degraded=DIVERSITY_UNAVAILABLE if query.diversity else "",
+                    degraded=(
+                        Degraded.DIVERSITY_UNAVAILABLE
+                        if query.diversity
+                        else Degraded.NOTHING
+                    ),
                     retrieval_ms=retrieval_ms,
                     ranking_ms=items.latency_ms,
                     retries=trace.retries,
@@ -230,7 +231,7 @@ class Policy:
                 items.item_ids[:k],
                 items.scores[:k],
                 items.version,
-                degraded=RETRIEVAL_UNAVAILABLE,
+                degraded=Degraded.RETRIEVAL_UNAVAILABLE,
                 ranking_ms=(time.monotonic() - began) * 1e3,
                 retries=trace.retries,
                 reason=str(reason),
@@ -262,7 +263,7 @@ class Policy:
                     chosen,
                     (math.nan,) * len(chosen),
                     0,
-                    degraded=BOTH_UNAVAILABLE,
+                    degraded=Degraded.BOTH_UNAVAILABLE,
                     retries=trace.retries,
                     reason=str(reason),
                 )
@@ -283,7 +284,7 @@ def _unranked(
             items.item_ids[:k],
             items.scores[:k],
             items.version,
-            degraded=RANKING_UNAVAILABLE,
+            degraded=Degraded.RANKING_UNAVAILABLE,
             retrieval_ms=items.latency_ms,
             retries=trace.retries,
             reason=str(reason),

@@ -5,14 +5,47 @@ pickle and turn into JSON. `item_ids` and `scores` always have equal lengths
 and go from best to worst unless a method says otherwise.
 """
 
-from collections.abc import Mapping, Sequence
+import enum
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
-RANKING_UNAVAILABLE = "ranking unavailable"
-RETRIEVAL_UNAVAILABLE = "retrieval unavailable"
-BOTH_UNAVAILABLE = "retrieval and ranking unavailable"
-DIVERSITY_UNAVAILABLE = "diversity unavailable"
+from serving import ids
+from serving.errors import ServingError
+
+
+class Degraded(str, enum.Enum):
+    """What an answer lacks; false when it lacks nothing.
+
+    Members are strings as well, so they print, compare and turn into JSON as
+    their text.
+
+    Attributes:
+        NOTHING: Both stages answered.
+        RANKING_UNAVAILABLE: The items are in retrieval's order.
+        RETRIEVAL_UNAVAILABLE: They are popular items, ranked.
+        BOTH_UNAVAILABLE: They are popular items as given.
+        DIVERSITY_UNAVAILABLE: They are ordered by relevance alone.
+    """
+
+    NOTHING = ""
+    RANKING_UNAVAILABLE = "ranking unavailable"
+    RETRIEVAL_UNAVAILABLE = "retrieval unavailable"
+    BOTH_UNAVAILABLE = "retrieval and ranking unavailable"
+    DIVERSITY_UNAVAILABLE = "diversity unavailable"
+
+    __str__ = str.__str__
+
+    def __format__(self, format_spec: str) -> str:
+        """Formats the text, on every Python."""
+        return str.__format__(self, format_spec)
+
+
+RANKING_UNAVAILABLE = Degraded.RANKING_UNAVAILABLE
+RETRIEVAL_UNAVAILABLE = Degraded.RETRIEVAL_UNAVAILABLE
+BOTH_UNAVAILABLE = Degraded.BOTH_UNAVAILABLE
+DIVERSITY_UNAVAILABLE = Degraded.DIVERSITY_UNAVAILABLE
 
 
 @dataclass(frozen=True)
@@ -23,19 +56,52 @@ class Query:
         user_id: "" for an anonymous user; unknown ids are answered.
         history: Item ids the user interacted with, most recent **last**, any
             length; the model keeps the last it can use and recommends none
-            of them.
+            of them. Kept as a tuple, whatever it came in.
         features: User and context features by the model's input names; those
             left out are sent as missing ("", NaN or 0).
-        excluded_ids: Items that must not be answered.
+        excluded_ids: Items that must not be answered, in any order.
         diversity: 0 to 1, how much the items of a recommendation shall differ
             from each other; 0 orders by relevance alone. Needs `recommender`.
+
+    Raises:
+        ServingError: If a value is not what it must be; see `serving.ids` for
+            what an id and a list of ids are.
     """
 
     user_id: str = ""
     history: Sequence[str] = ()
     features: Mapping[str, Any] = field(default_factory=dict)
-    excluded_ids: Sequence[str] = ()
+    excluded_ids: Collection[str] = ()
     diversity: float = 0.0
+
+    def __post_init__(self) -> None:
+        read = {
+            "user_id": ids.one(self.user_id, "user_id"),
+            "history": ids.several(self.history, "history"),
+            "excluded_ids": ids.several(
+                self.excluded_ids, "excluded_ids", ordered=False
+            ),
+        }
+        for name, value in read.items():
+            object.__setattr__(self, name, value)
+        if not isinstance(self.features, Mapping):
+            raise ServingError(
+                "`features` must map input names of the model to values. "
+                f"Received: {self.features!r} (from Query.features). Write "
+                '{"user_age": 30}, or leave it out.',
+                "INVALID_ARGUMENT",
+            )
+        if (
+            isinstance(self.diversity, bool)
+            or not isinstance(self.diversity, Real)
+            or not 0.0 <= self.diversity <= 1.0
+        ):
+            raise ServingError(
+                "`diversity` must be a number between 0 and 1. Received: "
+                f"{self.diversity!r} (from Query.diversity). 0 orders by "
+                "relevance alone.",
+                "INVALID_ARGUMENT",
+            )
 
 
 @dataclass(frozen=True)
@@ -67,10 +133,7 @@ class Recommendations:
         scores: Of the ranking model; of retrieval, or NaN for popular items,
             when `degraded` says so.
         version: That answered in both stages; 0 when none did.
-        degraded: "" for a whole answer, else what was missing: "ranking
-            unavailable" (retrieval's order), "retrieval unavailable" (popular
-            items, ranked), "retrieval and ranking unavailable" (popular items
-            as given), "diversity unavailable" (ordered by relevance alone).
+        degraded: What was missing; false for a whole answer.
         retrieval_ms: Latency of the first stage, retries included.
         ranking_ms: Latency of the second stage, retries included.
         fused: Whether one call to `recommender` gave the answer; its latency
@@ -82,7 +145,7 @@ class Recommendations:
     item_ids: tuple[str, ...]
     scores: tuple[float, ...]
     version: int
-    degraded: str = ""
+    degraded: Degraded = Degraded.NOTHING
     retrieval_ms: float = 0.0
     ranking_ms: float = 0.0
     fused: bool = False

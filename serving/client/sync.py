@@ -6,8 +6,7 @@ from typing import Any, overload
 
 import grpc
 
-from serving import signatures
-from serving.client import base, calls
+from serving.client import base, calls, headers
 from serving.client.query import (
     Items,
     Query,
@@ -21,9 +20,9 @@ class RecommenderClient(base.Base):
 
     One client serves many threads; make one and keep it. Usable as a context
     manager. Methods take one `Query` and give one answer, or a list and give
-    a list: a list is one batched call. All of them take `timeout_seconds` for
-    this question alone and raise `serving.errors.ServingError` with the gRPC
-    code's name in `code`.
+    a list: a list is one batched call. All of them take `timeout_seconds` and
+    `metadata` for this question alone and raise a `ServingError`: one of its
+    subclasses, with the gRPC code's name in `code`.
 
     Args:
         targets: One address, a list of replicas, or a mapping from model name
@@ -36,6 +35,8 @@ class RecommenderClient(base.Base):
         print(answer.item_ids, answer.degraded or "whole")
     """
 
+    _interceptor = grpc.UnaryUnaryClientInterceptor
+
     @overload
     def retrieve(
         self,
@@ -43,6 +44,7 @@ class RecommenderClient(base.Base):
         k: int | None = None,
         *,
         timeout_seconds: float | None = None,
+        metadata: headers.Metadata | None = None,
     ) -> Items: ...
 
     @overload
@@ -52,6 +54,7 @@ class RecommenderClient(base.Base):
         k: int | None = None,
         *,
         timeout_seconds: float | None = None,
+        metadata: headers.Metadata | None = None,
     ) -> list[Items]: ...
 
     def retrieve(
@@ -60,12 +63,11 @@ class RecommenderClient(base.Base):
         k: int | None = None,
         *,
         timeout_seconds: float | None = None,
+        metadata: headers.Metadata | None = None,
     ) -> Items | list[Items]:
         """Asks the first stage for its best `k` items (None: all it has)."""
-        base.check_k(k)
-        queries, one = base.rows(query)
-        plan = self._plans.retrieve(queries, k, *self._start(timeout_seconds))
-        return self._answer(plan, queries, one)
+        start = timeout_seconds, metadata
+        return self._answer(self._retrieve(query, k, start))
 
     @overload
     def rank(
@@ -76,6 +78,7 @@ class RecommenderClient(base.Base):
         version: int | None = None,
         in_order: bool = False,
         timeout_seconds: float | None = None,
+        metadata: headers.Metadata | None = None,
     ) -> Items: ...
 
     @overload
@@ -87,6 +90,7 @@ class RecommenderClient(base.Base):
         version: int | None = None,
         in_order: bool = False,
         timeout_seconds: float | None = None,
+        metadata: headers.Metadata | None = None,
     ) -> list[Items]: ...
 
     def rank(
@@ -97,6 +101,7 @@ class RecommenderClient(base.Base):
         version: int | None = None,
         in_order: bool = False,
         timeout_seconds: float | None = None,
+        metadata: headers.Metadata | None = None,
     ) -> Items | list[Items]:
         """Asks the second stage for the order of candidates.
 
@@ -106,19 +111,12 @@ class RecommenderClient(base.Base):
             version: To pin; waited for shortly while it is being loaded.
             in_order: Keep the candidates' order, give scores (and ratings).
             timeout_seconds: For this question.
+            metadata: Headers for this question, behind the client's own.
         """
-        queries, one = base.rows(query)
-        plan = self._plans.rank(
-            queries,
-            [candidate_ids] if one else candidate_ids,
-            version,
-            *self._start(timeout_seconds),
-            signature=(
-                signatures.SCORE if in_order else signatures.SERVING_DEFAULT
-            ),
-            swap_wait=version is not None,
+        start = timeout_seconds, metadata
+        return self._answer(
+            self._rank(query, candidate_ids, version, in_order, start)
         )
-        return self._answer(plan, queries, one)
 
     @overload
     def recommend(
@@ -127,6 +125,7 @@ class RecommenderClient(base.Base):
         k: int = 10,
         *,
         timeout_seconds: float | None = None,
+        metadata: headers.Metadata | None = None,
     ) -> Recommendations: ...
 
     @overload
@@ -136,6 +135,7 @@ class RecommenderClient(base.Base):
         k: int = 10,
         *,
         timeout_seconds: float | None = None,
+        metadata: headers.Metadata | None = None,
     ) -> list[Recommendations]: ...
 
     def recommend(
@@ -144,16 +144,15 @@ class RecommenderClient(base.Base):
         k: int = 10,
         *,
         timeout_seconds: float | None = None,
+        metadata: headers.Metadata | None = None,
     ) -> Recommendations | list[Recommendations]:
         """Asks both stages for the best `k` items.
 
         The answer is degraded, and says so, when a stage does not answer; see
         `serving.client.policy`.
         """
-        base.check_k(k)
-        queries, one = base.rows(query)
-        plan = self._policy.recommend(queries, k, *self._start(timeout_seconds))
-        return self._answer(plan, queries, one)
+        start = timeout_seconds, metadata
+        return self._answer(self._recommend(query, k, start))
 
     @overload
     def similar_items(
@@ -162,6 +161,7 @@ class RecommenderClient(base.Base):
         k: int = 10,
         *,
         timeout_seconds: float | None = None,
+        metadata: headers.Metadata | None = None,
     ) -> Items: ...
 
     @overload
@@ -171,6 +171,7 @@ class RecommenderClient(base.Base):
         k: int = 10,
         *,
         timeout_seconds: float | None = None,
+        metadata: headers.Metadata | None = None,
     ) -> list[Items]: ...
 
     def similar_items(
@@ -179,25 +180,22 @@ class RecommenderClient(base.Base):
         k: int = 10,
         *,
         timeout_seconds: float | None = None,
+        metadata: headers.Metadata | None = None,
     ) -> Items | list[Items]:
         """Asks for the items nearest to one, or to each of several."""
-        base.check_k(k)
-        one = isinstance(item_id, str)
-        ids = [item_id] if isinstance(item_id, str) else list(item_id)
-        plan = self._plans.similar_items(ids, k, *self._start(timeout_seconds))
-        return self._answer(plan, ids, one)
+        start = timeout_seconds, metadata
+        return self._answer(self._similar_items(item_id, k, start))
 
     def status(
         self,
         models: Sequence[str] = base.MODELS,
         *,
         timeout_seconds: float | None = None,
+        metadata: headers.Metadata | None = None,
     ) -> list[VersionStatus]:
         """Lists every version the servers know of, unknown models left out."""
-        deadline, _ = self._start(timeout_seconds)
-        found: list[VersionStatus] = self._drive(
-            self._plans.status(models, deadline)
-        )
+        start = timeout_seconds, metadata
+        found: list[VersionStatus] = self._answer(self._status(models, start))
         return found
 
     def close(self) -> None:
@@ -211,14 +209,22 @@ class RecommenderClient(base.Base):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _answer(self, plan: calls.Plan, queries: list[Any], one: bool) -> Any:
-        if not queries:
-            return []
-        found = self._drive(plan)
-        return found[0] if one else found
+    def _open(self, target: str) -> Any:
+        if self._credentials is None:
+            opened = grpc.insecure_channel(target, self._options)
+        else:
+            opened = grpc.secure_channel(
+                target, self._credentials, self._options
+            )
+        return grpc.intercept_channel(opened, *self._interceptors)
 
-    def _drive(self, plan: calls.Plan) -> Any:
+    def _answer(self, question: base.Question) -> Any:
+        found = self._drive(question)
+        return found[0] if question.one else found
+
+    def _drive(self, question: base.Question) -> Any:
         """Carries a plan out: sends its calls, sleeps its pauses."""
+        plan = question.plan
         try:
             step = next(plan)
             while True:
@@ -227,8 +233,10 @@ class RecommenderClient(base.Base):
                     step = plan.send(None)
                     continue
                 try:
-                    response = self._stub(step, grpc)(
-                        step.request, timeout=step.timeout_seconds
+                    response = self._stub(step)(
+                        step.request,
+                        timeout=step.timeout_seconds,
+                        metadata=question.metadata,
                     )
                 except grpc.RpcError as error:
                     step = plan.throw(base.failed(error, step))

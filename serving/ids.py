@@ -1,0 +1,113 @@
+"""What an id is, in every place that takes one.
+
+An id is a str that can be written as UTF-8. Ids that an answer could not
+decode come back with surrogate escapes and are taken as they came. Numbers
+and bytes are refused instead of guessed at: 7, "7" and "07" are three items.
+
+A list of ids is a list, a tuple, a one-dimensional array or any other
+iterable of them, but never one string, whose letters would be taken for ids.
+"""
+
+import csv
+from collections.abc import Iterable, Mapping, Set
+from typing import Any
+
+from serving.errors import ServingError
+
+
+def one(value: Any, name: str) -> str:
+    """Returns an id as a plain str.
+
+    Args:
+        value: What the caller gave.
+        name: Of the argument, for the message.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT if it is not an id.
+    """
+    if not isinstance(value, str):
+        advice = (
+            'Decode it with .decode("utf-8").'
+            if isinstance(value, bytes)
+            else "Convert it with str()."
+        )
+        raise _refused(f"`{name}` must be a string", value, advice)
+    if not value.isascii():
+        try:
+            value.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError as error:
+            raise _refused(
+                f"`{name}` must be text that UTF-8 can hold",
+                value,
+                "It has half of a surrogate pair: mend it where it was cut.",
+            ) from error
+    # Subclasses, such as NumPy's, would show in answers.
+    return value if type(value) is str else str.__str__(value)
+
+
+def several(value: Any, name: str, ordered: bool = True) -> tuple[str, ...]:
+    """Returns a list of ids as a tuple.
+
+    Args:
+        value: What the caller gave.
+        name: Of the argument, for the message.
+        ordered: Whether the order counts, so that a set is refused.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT if it is not a list of ids.
+    """
+    rule = f"`{name}` must be a list of ids"
+    if isinstance(value, str | bytes):
+        raise _refused(rule, value, "Put the id in a list: [id].")
+    if value is None:
+        raise _refused(rule, value, "Write [] for none.")
+    if ordered and isinstance(value, Set):
+        raise _refused(rule, value, "A set has no order: give a list.")
+    if not is_listed(value) or getattr(value, "ndim", 1) != 1:
+        raise _refused(rule, value, "Give one flat list, tuple or array.")
+    return tuple([one(item, f"{name}[{i}]") for i, item in enumerate(value)])
+
+
+def is_listed(value: Any) -> bool:
+    """Whether values can be taken out of it one by one, letters apart."""
+    # An array without dimensions calls itself iterable and is not.
+    return (
+        isinstance(value, Iterable)
+        and not isinstance(value, str | bytes | Mapping)
+        and getattr(value, "ndim", 1) > 0
+    )
+
+
+def split(text: str, source: str) -> list[str]:
+    """Reads the ids of a command line: commas between, as in a CSV row.
+
+    An id that has a comma stands in double quotes, a double quote in it twice;
+    spaces after a comma and empty places count for nothing.
+
+    Args:
+        text: Such as `50,"Apples, kind 1"`.
+        source: The option, for the message.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT if a quote is not closed.
+    """
+    try:
+        rows = list(csv.reader([text], skipinitialspace=True, strict=True))
+    except csv.Error as error:
+        raise _refused(
+            f"`{source}` must hold ids with commas between, one with a comma "
+            "in double quotes",
+            text,
+            f"The CSV reader says: {error}.",
+        ) from error
+    return [item for row in rows for item in row if item]
+
+
+def _refused(rule: str, value: Any, advice: str) -> ServingError:
+    shown = repr(value)
+    if len(shown) > 100:
+        shown = shown[:100] + "..."
+    return ServingError(
+        f"{rule}. Received: {shown} of type {type(value).__name__}. {advice}",
+        "INVALID_ARGUMENT",
+    )
