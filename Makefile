@@ -78,10 +78,11 @@ serve: setup ## serve what is published: gRPC on PORT, REST on REST_PORT
 	$(RUN) -m serving.server --port=$(PORT) --rest_api_port=$(REST_PORT) \
 		--model_config_file=$(SERVING)/models.config \
 		--model_config_file_poll_wait_seconds=1
-recommend: setup ## ask a running server: USER=<id> or HISTORY=<id,id>
+# make hands its own variables to the shell: quotes in an id survive there.
+recommend: setup ## ask a running server: USER=<id> or HISTORY='<id>,"<a,b>"'
 	$(STEP) $@ --target $(TARGET) \
-		$(if $(filter command line,$(origin USER)),--user '$(USER)') \
-		$(if $(HISTORY),--history '$(HISTORY)')
+		$(if $(filter command line,$(origin USER)),--user "$$USER") \
+		$(if $(HISTORY),--history "$$HISTORY")
 
 ondevice-demo: setup ## the live on-device model in a browser; BUNDLE= WEB_PORT= SERVER=
 	@sha256sum --check --status $(WEB)/node_modules/.lock 2>/dev/null || { \

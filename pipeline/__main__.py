@@ -14,6 +14,7 @@ from pipeline.config import Config
 from pipeline.publish import GateRejected
 from pipeline.schema import DataError
 from pipeline.steps import Run
+from serving import ids
 from serving.errors import ServingError
 
 _STEPS = {
@@ -133,7 +134,13 @@ def _parser() -> argparse.ArgumentParser:
     worth.set_defaults(handler=_ablation)
     show = commands.add_parser("recommend", help="ask a running server")
     show.add_argument("--user", default="")
-    show.add_argument("--history", default="", help="item ids, commas between")
+    show.add_argument(
+        "--history",
+        action="append",
+        default=[],
+        metavar="IDS",
+        help=f"item ids, latest last: {ids.WRITTEN}; repeat for more",
+    )
     show.add_argument("--target", default="127.0.0.1:8500")
     show.set_defaults(handler=_recommend)
     demo = commands.add_parser("demo", help="everything, end to end")
@@ -258,14 +265,13 @@ def _bench_ondevice(config: Config, options: argparse.Namespace) -> None:
 def _recommend(config: Config, options: argparse.Namespace) -> None:
     from pipeline import catalogue, showcase
 
-    history = [item for item in options.history.split(",") if item]
     run = Run(config, progress=console.progress)
     print(
         showcase.recommend(
             run.prepared(),
             options.target,
             options.user,
-            history,
+            ids.written(options.history, "--history"),
             catalogue.read_popular(config.serving_directory),
         )
     )

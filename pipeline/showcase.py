@@ -73,10 +73,16 @@ def recommend(
     known = set(prepared.items.ids[2:])
     for item in history:
         if item not in known:
+            whole = {comma.join(history) for comma in (",", ", ")} & known
             raise DataError(
                 "HISTORY must hold ids of the catalogue. Received: "
                 f"{item!r} (from the command line). The catalogue has "
                 f"{len(known)} items, such as {prepared.items.ids[2]!r}."
+                + "".join(
+                    f" Is it {found!r}? Write an id with a comma in double "
+                    f"quotes: '\"{found}\"'."
+                    for found in whole
+                )
             )
     if user_id and not history:
         history = _history_of(prepared, user_id)

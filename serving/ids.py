@@ -6,13 +6,16 @@ and bytes are refused instead of guessed at: 7, "7" and "07" are three items.
 
 A list of ids is a list, a tuple, a one-dimensional array or any other
 iterable of them, but never one string, whose letters would be taken for ids.
+On command lines it is a row of CSV.
 """
 
 import csv
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from serving.errors import ServingError
+
+WRITTEN = 'commas between, an id with a comma in double quotes ("a,b")'
 
 
 def one(value: Any, name: str) -> str:
@@ -78,29 +81,28 @@ def is_listed(value: Any) -> bool:
     )
 
 
-def split(text: str, source: str) -> list[str]:
-    """Reads the ids of a command line: commas between, as in a CSV row.
+def written(texts: Sequence[str], option: str) -> list[str]:
+    """Reads the ids of a command line, as its help says in `WRITTEN`.
 
-    An id that has a comma stands in double quotes, a double quote in it twice;
-    spaces after a comma and empty places count for nothing.
+    Spaces after a comma and empty places count for nothing.
 
     Args:
-        text: Such as `50,"Apples, kind 1"`.
-        source: The option, for the message.
+        texts: What a repeated option was given, such as `50,"Apples, red"`.
+        option: Its name, for the message.
 
     Raises:
         ServingError: INVALID_ARGUMENT if a quote is not closed.
     """
-    try:
-        rows = list(csv.reader([text], skipinitialspace=True, strict=True))
-    except csv.Error as error:
-        raise _refused(
-            f"`{source}` must hold ids with commas between, one with a comma "
-            "in double quotes",
-            text,
-            f"The CSV reader says: {error}.",
-        ) from error
-    return [item for row in rows for item in row if item]
+    found: list[str] = []
+    for text in texts:
+        try:
+            rows = csv.reader([text], skipinitialspace=True, strict=True)
+            found += [item for row in rows for item in row if item]
+        except csv.Error as error:
+            raise _refused(
+                f"{option} must be ids, {WRITTEN}", text, f"CSV: {error}."
+            ) from error
+    return found
 
 
 def _refused(rule: str, value: Any, advice: str) -> ServingError:

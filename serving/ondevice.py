@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from serving import ids
 from serving.errors import ServingError
 
 MODEL, VOCABULARY = "model.tflite", "vocabulary.json"
@@ -248,7 +249,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--serving", type=Path, default=Path("artifacts/serving")
     )
-    parser.add_argument("--history", default="", help="item ids, by commas")
+    parser.add_argument(
+        "--history",
+        action="append",
+        default=[],
+        metavar="IDS",
+        help=f"item ids, latest last: {ids.WRITTEN}; repeat for more",
+    )
     options = parser.parse_args(arguments)
     write: Any = sys.stdout.write
     try:
@@ -256,8 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "replay":
             write(f"replay: {bundle.replay()} golden cases agree\n")
             return 0
-        history = [item.strip() for item in options.history.split(",")]
-        history = [item for item in history if item]
+        history = ids.written(options.history, "--history")
         unknown = [item for item in history if not bundle.knows(item)]
         if unknown:
             sys.stderr.write(

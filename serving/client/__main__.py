@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from serving import signatures
+from serving import ids, signatures
 from serving.client import (
     Query,
     RecommenderClient,
@@ -70,10 +70,17 @@ def _parser() -> argparse.ArgumentParser:
 
     query = argparse.ArgumentParser(add_help=False)
     query.add_argument("--user", default="", help="user id")
-    query.add_argument(
-        "--history", default="", help="item ids, comma between, latest last"
-    )
-    query.add_argument("--exclude", default="", help="item ids, comma between")
+    for name, text in {
+        "--history": "item ids, latest last",
+        "--exclude": "item ids that must not come",
+    }.items():
+        query.add_argument(
+            name,
+            action="append",
+            default=[],
+            metavar="IDS",
+            help=f"{text}: {ids.WRITTEN}; repeat for more",
+        )
     query.add_argument(
         "--feature",
         action="append",
@@ -198,16 +205,12 @@ def _pair(text: str, option: str) -> tuple[str, str]:
     return name, value
 
 
-def _ids(text: str) -> list[str]:
-    return [part for part in text.split(",") if part]
-
-
 def _query(args: argparse.Namespace) -> Query:
     return Query(
         args.user,
-        _ids(args.history),
+        ids.written(args.history, "--history"),
         _features(args.feature),
-        _ids(args.exclude),
+        ids.written(args.exclude, "--exclude"),
     )
 
 
