@@ -14,6 +14,7 @@ Shape letters: B lists, K positions, N scored items.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,13 +36,12 @@ class Ragged:
     items: np.ndarray
 
     @classmethod
-    def of(cls, rows: list[list[int]]) -> Ragged:
-        """Builds from nested lists; for tests and small inputs."""
+    def of(cls, rows: Sequence[Sequence[int] | np.ndarray]) -> Ragged:
+        """Builds from one sequence a row."""
         lengths = [len(row) for row in rows]
-        flat = [item for row in rows for item in row]
         return cls(
             np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-            np.array(flat, np.int32),
+            np.concatenate([np.zeros(0, np.int32), *rows]).astype(np.int32),
         )
 
     @classmethod
@@ -101,19 +101,25 @@ def top_k(
         may be recommended the rest is index 0 with score -inf.
     """
     num_items = scores.shape[1]
-    order = np.random.default_rng(seed).permutation(num_items)
-    shuffled = np.nan_to_num(
-        scores[:, order], nan=-np.inf, posinf=np.inf, neginf=-np.inf
-    )
+    turn = np.random.default_rng(seed).permutation(num_items)
+    # Ascending costs, and NaN is the largest.
+    costs = -np.fmax(scores, -np.inf)
     k_found = min(k, num_items)
     if k_found < num_items:
-        best = np.argpartition(-shuffled, k_found - 1, axis=1)[:, :k_found]
+        best = np.argpartition(costs, k_found - 1, axis=1)[:, :k_found]
+        last = np.take_along_axis(costs, best, axis=1).max(axis=1)
+        more = (costs <= last[:, None]).sum(axis=1) > k_found
+        for row in np.flatnonzero(more & np.isfinite(last)):
+            sure = np.flatnonzero(costs[row] < last[row])
+            tied = np.flatnonzero(costs[row] == last[row])
+            tied = tied[np.argsort(turn[tied])]
+            best[row] = np.concatenate([sure, tied])[:k_found]
     else:
-        best = np.broadcast_to(np.arange(num_items), shuffled.shape)
-    found = np.take_along_axis(shuffled, best, axis=1)
-    ranked = np.argsort(-found, axis=1, kind="stable")
-    found = np.take_along_axis(found, ranked, axis=1)
-    items = order[np.take_along_axis(best, ranked, axis=1)]
+        best = np.broadcast_to(np.arange(num_items), costs.shape)
+    found = np.take_along_axis(costs, best, axis=1)
+    ranked = np.lexsort([turn[best], found], axis=1)
+    found = -np.take_along_axis(found, ranked, axis=1)
+    items = np.take_along_axis(best, ranked, axis=1)
     items = np.where(np.isneginf(found), _PADDING, items)
     missing = ((0, 0), (0, k - k_found))
     return (

@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from models.features import FIRST_ITEM
 from models.retrieval import RetrievalModel
-from pipeline import batches, feed, summary
+from pipeline import batches, feed, metrics, summary
+from pipeline.metrics import Ragged
 from pipeline.prepare import Prepared
 from pipeline.schema import VALIDATION
 from pipeline.sequences import Sequences, keep, reorder
@@ -158,28 +159,24 @@ def measure(
     """NDCG and recall at each cut-off, averaged over users."""
     candidates = model.candidate_embeddings()
     asked = queries(model, questions)
-    depth = min(max(ks), len(candidates) - FIRST_ITEM)
-    totals = {f"{name}@{k}": 0.0 for k in ks for name in ("ndcg", "recall")}
-    discounts = 1 / np.log2(np.arange(2, max(ks) + 2))
+    hits = [np.zeros((0, max(ks)), bool)]
     for start in range(0, questions.count, _BLOCK):
         scores = asked[start : start + _BLOCK] @ candidates.T
         scores[:, :FIRST_ITEM] = -np.inf
         for row, seen in enumerate(questions.seen[start : start + _BLOCK]):
             scores[row, seen] = -np.inf
-        top = np.argpartition(-scores, depth - 1, axis=1)[:, :depth]
-        order = np.argsort(-np.take_along_axis(scores, top, 1), axis=1)
-        top = np.take_along_axis(top, order, 1)
-        for row, targets in enumerate(
-            questions.targets[start : start + _BLOCK]
-        ):
-            hits = np.isin(top[row], targets)
-            for k in ks:
-                found = hits[:k]
-                most = min(k, len(targets))
-                gain = (found * discounts[: len(found)]).sum()
-                totals[f"ndcg@{k}"] += gain / discounts[:most].sum()
-                totals[f"recall@{k}"] += found.sum() / len(targets)
+        values, items = metrics.top_k(scores, max(ks))
+        targets = Ragged.of(questions.targets[start : start + _BLOCK])
+        hits.append(metrics.find_hits(items, targets, values))
+    found = np.concatenate(hits)
+    counts = np.array([len(row) for row in questions.targets])
     return {
-        name: round(float(total / max(questions.count, 1)), 5)
-        for name, total in totals.items()
+        f"{name}@{k}": round(
+            float(per_user(found, counts, k).sum() / max(questions.count, 1)), 5
+        )
+        for k in ks
+        for name, per_user in (
+            ("ndcg", metrics.ndcg_at_k),
+            ("recall", metrics.recall_at_k),
+        )
     }

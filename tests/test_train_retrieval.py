@@ -263,6 +263,50 @@ def test_recency_halves_old_targets():
     np.testing.assert_allclose(weights, [0.25, 0.5, 1.0])
 
 
+class Scores:
+    """A model in which every query gives the same score to an item."""
+
+    def __init__(self, values):
+        self.values = np.array(values, np.float32)
+
+    def candidate_embeddings(self):
+        return self.values[:, None]
+
+    def query_embeddings(self, history, *_):
+        return np.ones([len(history), 1], np.float32).view(Array)
+
+
+class Array(np.ndarray):
+    def numpy(self):
+        return np.asarray(self)
+
+
+def measured(rows, num_items, scores):
+    prepared = make_prepared(rows, num_items)
+    asked = validation.make(
+        prepared.sequences(), prepared, 4, 0, np.random.default_rng(0)
+    )
+    return validation.measure(Scores(scores), asked)
+
+
+def test_hidden_items_never_fill_a_short_list():
+    # Four items, all of them in the history: nothing is left to recommend.
+    found = measured([[2, 3, 4, 5, 2, 3]] * 3, 4, np.arange(6))
+    assert found["recall@100"] == found["ndcg@10"] == 0.0
+    # One is left, and it is the target.
+    found = measured([[2, 3, 4, 5, 3]] * 3, 4, np.arange(6))
+    assert found["recall@100"] == 1.0
+
+
+def test_a_model_that_scores_all_alike_finds_at_random():
+    rows = [[2, 3, 4, 5 + place, 4] for place in range(200)]
+    found = measured(rows, 203, np.zeros(205))
+    assert found["recall@10"] < 0.2
+    # Popular items stand first among the indices.
+    popular = measured([[9, 10, 3, 4]] * 5, 203, np.zeros(205))
+    assert popular["ndcg@10"] == 0.0
+
+
 def test_validation_agrees_with_a_slow_reference(walks, attention):
     config, _, directory = attention
     model = train_retrieval.load(config, walks, directory)
