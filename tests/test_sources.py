@@ -359,3 +359,27 @@ def test_blocks_end_at_lines(tmp_path: Path) -> None:
     assert b"".join(blocks) == LOG
     assert all(block.endswith(b"\n") for block in blocks)
     assert len(blocks) > 2
+
+
+def test_a_good_row_after_a_bad_one_of_its_id_is_no_repetition(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "log.csv"
+    log.write_bytes(LOG)
+    items = tmp_path / "items.csv"
+    items.write_text("item_id,price\na,cheap\na,3\nb,5\nb,6\n")
+    tables = read(
+        tmp_path / "out",
+        tabular(
+            log,
+            items_path=str(items),
+            item_features={"price": "numeric"},
+            max_bad_share=0.6,
+        ),
+    )
+    found = pq.read_table(tables.items).to_pydict()
+    assert found == {"item_id": ["a", "b"], "price": [3.0, 5.0]}
+    assert [note.split(";")[0] for note in tables.notes[-2:]] == [
+        "1 rows set aside because `price` is not a number",
+        "1 rows set aside because `item_id` was there before",
+    ]

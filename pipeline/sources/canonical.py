@@ -247,13 +247,6 @@ def write_rows(
                 pc.is_null(ids).to_numpy(zero_copy_only=False),
                 bad,
             )
-            repeated = np.zeros(len(batch.lines), bool)
-            for row, value in enumerate(ids.to_pylist()):
-                repeated[row] = value in known
-                known.add(value)
-            bad |= quarantine.add(
-                f"`{id_name}` was there before", batch, repeated, bad
-            )
             arrays = {id_name: ids}
             if title:
                 arrays["title_shown"] = cells.as_text(batch.columns[title])
@@ -261,6 +254,15 @@ def write_rows(
                 arrays[name] = _feature(
                     batch, name, kind, separator, quarantine, bad
                 )
+            # Last: a row that is set aside is nothing to repeat.
+            repeated = np.zeros(len(batch.lines), bool)
+            for row in np.flatnonzero(~bad):
+                value = ids[int(row)].as_py()
+                repeated[row] = value in known
+                known.add(value)
+            bad |= quarantine.add(
+                f"`{id_name}` was there before", batch, repeated, bad
+            )
             quarantine.seen(len(batch.lines), batch.file)
             table = pa.table(arrays, schema=schema)
             writer.write_table(table.filter(pa.array(~bad)))
