@@ -10,6 +10,7 @@ Shape letters: B queries, C candidates, L history, R factors.
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from models.features import PADDING
@@ -60,6 +61,30 @@ class RatingHead(tf.keras.Model):
             "high": self.high,
             "width": self.width,
         }
+
+    def complete(self, users: np.ndarray, items: np.ndarray) -> None:
+        """Gives what has no rating of its own the mean of those that have.
+
+        The first draw of a row that nothing trained is no opinion: unknown
+        users and items, and those without a rating, are like any other.
+
+        Args:
+            users: Indices of the users whose ratings were learnt.
+            items: Indices of the items whose ratings were learnt.
+        """
+        for table, learnt in (
+            (self.user_bias, users),
+            (self.users, users),
+            (self.item_bias, items),
+            (self.items, items),
+            (self.implicit, items),
+        ):
+            rows = table.numpy()
+            mean = rows[learnt].mean(axis=0)
+            blank = np.ones(len(rows), bool)
+            blank[learnt] = False
+            rows[blank] = mean
+            table.assign(rows)
 
     def call(
         self, history: tf.Tensor, user_index: tf.Tensor, candidates: tf.Tensor

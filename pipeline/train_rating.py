@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from models.features import FIRST_ITEM
 from models.rating import RatingHead
 from pipeline import batches, train_retrieval
 from pipeline.config import Config
@@ -40,10 +41,12 @@ def run(config: Config, prepared: Prepared, directory: Path) -> dict[str, Any]:
     """
     sequences = prepared.sequences()
     ratings = sequences.ratings
-    if ratings is None or not np.isfinite(ratings).any():
+    if ratings is None:
         return {}
     rated = np.isfinite(ratings)
     train = rated & (sequences.parts == TRAIN)
+    if not train.any():
+        return {}
     held = rated & (sequences.parts == VALIDATION)
     head, curve = _fit(config, prepared, sequences, train, held, _EPOCHS)
     epochs = 1 + int(np.argmin(curve)) if curve else _EPOCHS
@@ -91,8 +94,11 @@ def _fit(
     rows = batches.users_of(sequences)
     users = rows[used]
     items = sequences.item_indices[used]
+    # A request finds the users of the train part; validation's others are
+    # rated by users as unknown as they.
+    found = int(users.max(initial=0)) + batches.FIRST_USER + 1
     head = RatingHead(
-        int(users.max(initial=0)) + batches.FIRST_USER + 1,
+        min(found, prepared.users.num_known),
         int(items.max(initial=1)) + 1,
         float(ratings[used].mean()),
         float(ratings[used].min()),
@@ -128,6 +134,9 @@ def _fit(
             )
         )
 
+    raters = np.unique(users) + batches.FIRST_USER
+    raters = raters[raters < head.num_users]
+    rated = np.unique(items[items >= FIRST_ITEM])
     random = np.random.default_rng(seed)
     events, asked = np.flatnonzero(used), np.flatnonzero(held)
     curve: list[float] = []
@@ -136,6 +145,7 @@ def _fit(
         order = random.permutation(events)
         for block in np.array_split(order, max(1, len(order) // _BATCH)):
             step(*inputs(block))
+        head.complete(raters, rated)
         if not len(asked):
             continue
         errors = []
