@@ -7,7 +7,6 @@ are those of TensorFlow Serving's batching session. Worth it for models whose
 cost grows slower than their rows, not for tiny ones.
 """
 
-import os
 import threading
 import time
 from collections import deque
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from serving import batch_tensors, config_text, events
+from serving import batch_tensors, config_text, cpus, events
 from serving.batch_rules import Rules, rules_of
 from serving.bundle import Bundle, Signature
 from serving.errors import ServingError
@@ -329,7 +328,7 @@ def load(parameters_file: str, per_model: bool, metrics: Metrics) -> Any:
     if parameters_file:
         config_text.read(parameters_file, common, "--batching_parameters_file")
     rules_of(common)
-    threads = os.cpu_count() or 1
+    threads = cpus.available()
     if common.HasField("num_batch_threads"):
         threads = max(1, common.num_batch_threads.value)
     scheduler = Scheduler(threads)

@@ -7,13 +7,13 @@ the original are accepted and mean nothing.
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 
+from serving import cpus
 from serving.errors import ServingError
 
 _INT32_MAX = 2**31 - 1
-_CPUS = os.cpu_count() or 1
+_CPUS = cpus.available()
 # Whatever these ask for cannot be given: only the default is taken.
 _ABSENT: dict[str, bool | str] = {
     "use_alts_credentials": False,

@@ -29,7 +29,8 @@ import tensorflow as tf  # noqa: E402
 from tensorflow.core.protobuf import rewriter_config_pb2  # noqa: E402
 
 from serving import (  # noqa: E402
-    config_text,  # noqa: E402
+    config_text,
+    cpus,
     events,
     flags,
     loader,
@@ -80,7 +81,7 @@ class Server:
             load,
             options.max_num_load_retries,
             max(0.0, options.load_retry_interval_micros / 1e6),
-            options.num_load_threads or 4 * (os.cpu_count() or 1),
+            options.num_load_threads or 4 * cpus.available(),
         )
         self.core = cores.Core(
             manager,
@@ -263,6 +264,10 @@ def _session_config(options: argparse.Namespace) -> Any:
         config.intra_op_parallelism_threads = both or intra
     if both or inter:
         config.inter_op_parallelism_threads = both or inter
+    # By itself the runtime takes threads for all of the node's processors.
+    for pool in ("intra_op", "inter_op"):
+        if not getattr(config, f"{pool}_parallelism_threads"):
+            setattr(config, f"{pool}_parallelism_threads", cpus.available())
     if options.per_process_gpu_memory_fraction:
         config.gpu_options.per_process_gpu_memory_fraction = (
             options.per_process_gpu_memory_fraction

@@ -32,6 +32,7 @@ STOCK_FLAGS = {
     *("file_system_poll_wait_seconds", "enable_batching"),
     *("batching_parameters_file", "monitoring_config_file"),
     *("enable_grpc_healthcheck_service", "grpc_channel_arguments"),
+    *("tensorflow_session_parallelism",),
     *("tensorflow_intra_op_parallelism", "tensorflow_inter_op_parallelism"),
 }
 STOCK_METRICS = {
@@ -186,18 +187,6 @@ def test_containers_run_without_rights(compose):
     for name, service in compose["services"].items():
         assert service["read_only"], name
         assert service["cap_drop"] == ["ALL"], name
-
-
-def test_probes_wait_for_models():
-    for deployment in deployments():
-        (container,) = deployment["spec"]["template"]["spec"]["containers"]
-        assert container["startupProbe"]["grpc"]["port"] == 8500
-        assert container["livenessProbe"]["grpc"]["port"] == 8500
-        assert container["readinessProbe"]["httpGet"]["path"].startswith(
-            "/v1/models/"
-        )
-        # Probes ask the health service, which is off by default.
-        assert "--enable_grpc_healthcheck_service=true" in container["args"]
 
 
 def test_dockerfile_copies_what_the_ignore_file_lets_in():
