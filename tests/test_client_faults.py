@@ -61,9 +61,7 @@ def test_unavailable_is_tried_again_and_counted(client, two):
     assert two[0].calls["Predict", "retrieval"] == before + 3
 
 
-@pytest.mark.parametrize(
-    "code", ["DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "INTERNAL", "UNKNOWN"]
-)
+@pytest.mark.parametrize("code", ["DEADLINE_EXCEEDED", "INTERNAL", "UNKNOWN"])
 def test_other_codes_are_not_tried_again(client, two, code):
     two[1].faults["ranking"] = code
     before = two[1].calls["Predict", "ranking"]
@@ -72,6 +70,20 @@ def test_other_codes_are_not_tried_again(client, two, code):
 
     assert answer.degraded == RANKING_UNAVAILABLE
     assert two[1].calls["Predict", "ranking"] == before + 1
+
+
+def test_a_full_server_is_asked_once_more(client, two):
+    two[1].faults["ranking"] = ["RESOURCE_EXHAUSTED"]
+
+    answer = client.recommend(Query(), k=1)
+
+    assert (answer.degraded, answer.retries) == ("", 1)
+
+    two[1].faults["ranking"] = "RESOURCE_EXHAUSTED"
+    before = two[1].calls["Predict", "ranking"]
+
+    assert client.recommend(Query(), k=1).degraded == RANKING_UNAVAILABLE
+    assert two[1].calls["Predict", "ranking"] == before + 2
 
 
 def test_attempts_are_limited(client, two):

@@ -112,7 +112,7 @@ def repository(directory, exported, models=toy_models.MODELS):
 class Local(RecommenderClient):
     """The client on a servicer object: bytes in, bytes out, no network."""
 
-    def _stub(self, call, module):
+    def _stub(self, call):
         from tensorflow_serving import apis
 
         servicer = self.servicer
@@ -131,7 +131,7 @@ class Local(RecommenderClient):
         theirs = getattr(messages, f"{call.method}Request")
         _, serialize, parse = channel.METHODS[call.method]
 
-        def send(request, timeout):
+        def send(request, timeout, metadata):
             try:
                 answer = method(theirs.FromString(serialize(request)))
             except ServingError as error:

@@ -7,13 +7,22 @@ from typing import Any, overload
 import grpc
 import grpc.aio
 
-from serving.client import base, calls, headers
+from serving.client import (
+    base,
+    calls,
+    channel,
+    failures,
+    forks,
+    headers,
+    retry,
+)
 from serving.client.query import (
     Items,
     Query,
     Recommendations,
     VersionStatus,
 )
+from serving.errors import ServingError
 
 
 class AsyncRecommenderClient(base.Base):
@@ -33,6 +42,11 @@ class AsyncRecommenderClient(base.Base):
     """
 
     _interceptor = grpc.aio.UnaryUnaryClientInterceptor
+
+    def __init__(self, targets: channel.Targets, **options: Any) -> None:
+        super().__init__(targets, **options)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._probes: set[asyncio.Future[None]] = set()
 
     @overload
     async def retrieve(
@@ -190,7 +204,8 @@ class AsyncRecommenderClient(base.Base):
 
     async def close(self) -> None:
         """Closes the connections; the client cannot be used afterwards."""
-        for opened in self._channels.values():
+        self._is_closed = True
+        for opened in list(self._channels.values()):
             await opened.close()
 
     async def __aenter__(self) -> "AsyncRecommenderClient":
@@ -215,25 +230,68 @@ class AsyncRecommenderClient(base.Base):
         found = await self._drive(question)
         return found[0] if question.one else found
 
+    def _start(self, start: base.Start) -> tuple[retry.Deadline, headers.Pairs]:
+        loop = asyncio.get_running_loop()
+        if self._loop not in (None, loop):
+            raise ServingError(
+                "An AsyncRecommenderClient must stay with one event loop. "
+                "Received: a question from another one (asyncio.run starts a "
+                "new one each time). Make a client a loop, or ask with "
+                "RecommenderClient, which serves all threads.",
+                "FAILED_PRECONDITION",
+            )
+        self._loop = loop
+        return super()._start(start)
+
     async def _drive(self, question: base.Question) -> Any:
         """Carries a plan out: sends its calls, sleeps its pauses."""
         plan = question.plan
-        try:
-            step = next(plan)
-            while True:
-                if isinstance(step, calls.Pause):
-                    await asyncio.sleep(step.seconds)
-                    step = plan.send(None)
-                    continue
-                try:
-                    response = await self._stub(step)(
-                        step.request,
-                        timeout=step.timeout_seconds,
-                        metadata=question.metadata,
-                    )
-                except grpc.RpcError as error:
-                    step = plan.throw(base.failed(error, step))
-                else:
+        with forks.asking(plan):
+            try:
+                step = next(plan)
+                while True:
+                    response = None
+                    if isinstance(step, calls.Pause):
+                        await asyncio.sleep(step.seconds)
+                    elif isinstance(step, calls.Probe):
+                        probe = asyncio.ensure_future(
+                            self._probe(step.call, question.metadata)
+                        )
+                        # The loop itself holds tasks only weakly.
+                        self._probes.add(probe)
+                        probe.add_done_callback(self._probes.discard)
+                    else:
+                        try:
+                            response = await self._ask(step, question.metadata)
+                        except failures.CallFailed as failure:
+                            step = plan.throw(failure)
+                            continue
                     step = plan.send(response)
-        except StopIteration as done:
-            return done.value
+            except StopIteration as done:
+                return done.value
+
+    async def _ask(self, call: calls.Call, metadata: headers.Pairs) -> Any:
+        sent = None
+        try:
+            sent = self._stub(call)(
+                call.request, timeout=call.timeout_seconds, metadata=metadata
+            )
+            return await sent
+        except (grpc.RpcError, grpc.aio.UsageError) as error:
+            raise self._failed(error, call) from error
+        except asyncio.CancelledError as error:
+            # Either the caller's task was cancelled, or `close()` did it.
+            if self._is_closed and sent is not None and sent.cancelled():
+                raise base.closed() from error
+            raise
+
+    async def _probe(self, call: calls.Call, metadata: headers.Pairs) -> None:
+        """Sends a call that nobody waits for."""
+        code = "OK"
+        try:
+            await self._ask(call, metadata)
+        except failures.CallFailed as failure:
+            code = failure.code
+        except ServingError:
+            return  # Closed meanwhile.
+        self._probed(call, code)

@@ -114,6 +114,7 @@ class Base:
                 )
         self._channels: dict[str, Any] = {}
         self._stubs: dict[tuple[str, str], Any] = {}
+        self._is_closed = False
 
     def _question(
         self,
@@ -137,6 +138,8 @@ class Base:
         return Question(whole, one, metadata)
 
     def _start(self, start: Start) -> tuple[retry.Deadline, headers.Pairs]:
+        if self._is_closed:
+            raise closed()
         timeout_seconds, metadata = start
         if timeout_seconds is None:
             timeout_seconds = self._timeout_seconds
@@ -224,7 +227,7 @@ class Base:
         deadline, metadata = self._start(start)
         return Question(self._plans.status(names, deadline), False, metadata)
 
-    def _stub(self, call: calls.Call) -> Callable[..., Any]:
+    def _stub(self, call: calls.Call) -> Any:
         """Returns the callable of a method at a target, made once."""
         key = (call.target, call.method)
         stub = self._stubs.get(key)
@@ -243,12 +246,37 @@ class Base:
         """Returns a channel to a target."""
         raise NotImplementedError
 
+    def _failed(
+        self, error: Exception, call: calls.Call
+    ) -> failures.CallFailed:
+        """Reads code and details off gRPC's exception."""
+        if self._is_closed:
+            raise closed() from error
+        if not isinstance(error, grpc.RpcError):
+            raise error
+        code, details = error.code().name, error.details() or ""
+        # TensorFlow Serving takes a label that it has not got for a malformed
+        # request, also where it has not got the model: to us it is not there.
+        if "Unrecognized servable version label" in details:
+            code = "NOT_FOUND"
+        proxy = channel.proxy(call.target, self._options)
+        return failures.CallFailed(code, details, call.target, proxy)
 
-def failed(error: grpc.RpcError, call: calls.Call) -> failures.CallFailed:
-    """Reads code and details off gRPC's exception."""
-    code, details = error.code().name, error.details() or ""
-    # TensorFlow Serving takes a label that it has not got for a malformed
-    # request, also where it has not got the model: to us it is not there.
-    if "Unrecognized servable version label" in details:
-        code = "NOT_FOUND"
-    return failures.CallFailed(code, details, call.target)
+    def _probed(self, call: calls.Call, code: str) -> None:
+        """Takes the outcome of a probe, gRPC's status name."""
+        if code == "DEADLINE_EXCEEDED":
+            # The connection may be dead though the server is not: a machine
+            # that lost its power says no goodbye. The next probe opens one.
+            self._channels.pop(call.target, None)
+            for key in [key for key in self._stubs if key[0] == call.target]:
+                self._stubs.pop(key, None)
+        self._caller.health.probed(call.target, code not in retry.SILENT)
+
+
+def closed() -> ServingError:
+    """Words a question that comes too late."""
+    return ServingError(
+        "A client must be open. Received: a question after, or during, "
+        "`close()`. Make one client and keep it as long as you ask.",
+        "FAILED_PRECONDITION",
+    )

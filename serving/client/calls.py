@@ -1,18 +1,21 @@
 """Single calls as plans: what to send, when to wait, when to try again.
 
 A plan is a generator that does no input or output itself: it yields a `Call`
-and is sent the response (or has `CallFailed` thrown in), or yields a `Pause`.
+and is sent the response (or has `CallFailed` thrown in), or yields a `Pause`
+or a `Probe`.
 The synchronous and the asyncio client drive the same plans, so every rule on
 retries and deadlines exists once.
 """
 
+import math
 import time
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from serving.client import channel, failures, messages, retry
+from serving.client import channel, failures, fleet, messages, retry
 from serving.errors import ServingError
+from serving.wire import serving_pb2
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,19 @@ class Pause:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Probe:
+    """A call that nobody waits for: is a replica back?"""
+
+    call: Call
+
+
+# After these another replica may answer at once what one did not.
+_ELSEWHERE = retry.SILENT | {"NOT_FOUND"}
 _MOST_KNOWN = 16
 
-Plan = Generator[Call | Pause, Any, Any]
+Step = Call | Pause | Probe
+Plan = Generator[Step, Any, Any]
 
 
 @dataclass
@@ -50,9 +63,13 @@ class Trace:
 
     Attributes:
         retries: Calls made beyond the necessary ones.
+        replica: That answered last; it is asked again where it can be.
+        avoid: Replica that answered with a version nobody else has.
     """
 
     retries: int = 0
+    replica: str = ""
+    avoid: str = ""
 
 
 @dataclass
@@ -62,16 +79,17 @@ class Caller:
     Attributes:
         targets: Replicas by model name, "*" for the others.
         policy: When to try again.
+        health: How the replicas have been answering.
         known: Signatures by (model, version asked for), with the version
             that they were read from.
     """
 
     targets: Mapping[str, tuple[str, ...]]
     policy: retry.Retry
+    health: fleet.Health = field(default_factory=fleet.Health)
     known: dict[
         tuple[str, messages.Version], tuple[messages.Signatures, int]
     ] = field(default_factory=dict)
-    _next: int = 0
 
     def ask(
         self,
@@ -82,7 +100,7 @@ class Caller:
         trace: Trace,
         swap_wait: bool = False,
     ) -> Plan:
-        """Sends one message, again after UNAVAILABLE.
+        """Sends one message, again where `serving.client.fleet` says so.
 
         Args:
             method: Key of `channel.METHODS`.
@@ -96,37 +114,106 @@ class Caller:
             ServingError: With the code of the last attempt.
         """
         replicas = channel.replicas(self.targets, model)
+        spec = request.model_spec
+        wanted = (
+            model,
+            spec.version.value
+            if spec.HasField("version")
+            else spec.version_label,
+        )
+        kind = (method, model, request.ByteSize().bit_length())
         began = time.monotonic()
-        attempt = 0
+        tried = [trace.avoid] if trace.avoid else []
+        failed: list[failures.CallFailed] = []
         while True:
-            attempt += 1
-            # Replicas take turns; a retry goes to the next one.
-            self._next += 1
-            target = replicas[self._next % len(replicas)]
-            timeout = deadline.remaining()
+            for due in self.health.due(replicas):
+                yield Probe(_status(model, due))
+            target, has_spare = self.health.choose(
+                replicas, wanted, tried, trace.replica
+            )
+            tried.append(target)
             try:
-                if timeout <= 0:
-                    raise failures.CallFailed(
-                        "DEADLINE_EXCEEDED", "no time left to ask", target
-                    )
-                return (yield Call(method, target, request, timeout))
+                response = yield from self._once(
+                    Call(method, target, request, deadline.remaining()),
+                    kind,
+                    has_spare,
+                )
             except failures.CallFailed as failure:
-                pause = self.policy.backoff(attempt)
-                waited = time.monotonic() - began + pause
-                again = (
-                    failure.code == "UNAVAILABLE"
-                    and attempt < self.policy.attempts
-                ) or (
+                failed.append(failure)
+                if failure.code == "NOT_FOUND":
+                    self.health.lacks(target, wanted)
+                pause = self.policy.backoff(len(failed))
+                waits = (
                     swap_wait
                     and failure.code == "NOT_FOUND"
-                    and waited < self.policy.swap_wait_seconds
+                    and time.monotonic() - began + pause
+                    < self.policy.swap_wait_seconds
                 )
-                if not again or pause >= deadline.remaining():
+                has_spare = self.health.has_spare(replicas, wanted, tried)
+                is_free = (
+                    has_spare
+                    and failure.code in _ELSEWHERE
+                    and len(failed) < self.policy.attempts
+                )
+                if not (is_free or waits or self._may_repeat(failed)):
+                    pause = math.inf
+                elif has_spare or (
+                    failure.code in retry.GONE
+                    and not set(replicas) <= set(tried)
+                ):
+                    pause = 0.0
+                else:
+                    tried.clear()
+                if pause >= deadline.remaining():
+                    # What a server said tells more than another's silence.
+                    told = [
+                        one for one in failed if one.code not in retry.SILENT
+                    ]
                     raise failures.translate(
-                        failure, model, attempt, deadline.timeout_seconds
+                        (told or failed)[-1],
+                        model,
+                        len(failed),
+                        deadline.timeout_seconds,
                     ) from failure
+            else:
+                trace.replica = target
+                return response
             trace.retries += 1
-            yield Pause(pause)
+            if pause:
+                yield Pause(pause)
+
+    def _once(self, call: Call, kind: fleet.Kind, has_spare: bool) -> Plan:
+        """Sends one message to one replica and notes how that went."""
+        if call.timeout_seconds <= 0:
+            raise failures.CallFailed(
+                "DEADLINE_EXCEEDED", "no time was left to ask", call.target
+            )
+        if has_spare:
+            patience = self.health.patience(kind, call.timeout_seconds)
+            call = replace(call, timeout_seconds=patience)
+        began = time.monotonic()
+        try:
+            response = yield call
+        except failures.CallFailed as failure:
+            if failure.code in retry.SILENT:
+                self.health.failed(call.target)
+            else:
+                self.health.is_alive(call.target)
+            raise
+        self.health.is_alive(call.target)
+        self.health.took(kind, time.monotonic() - began)
+        return response
+
+    def _may_repeat(self, failed: list[failures.CallFailed]) -> bool:
+        """Whether the failed call may be made again at a charge."""
+        codes = [failure.code for failure in failed]
+        return (
+            len(codes) < self.policy.attempts
+            and codes[-1] in retry.GONE | {"RESOURCE_EXHAUSTED"}
+            and codes.count("RESOURCE_EXHAUSTED") <= 1
+            and "NOT_FOUND" not in codes
+            and self.health.may_repeat()
+        )
 
     def inputs(
         self,
@@ -203,7 +290,8 @@ class Caller:
         except ServingError as error:
             # A new version may take other features than the one remembered.
             changed = error.code in ("INVALID_ARGUMENT", "FAILED_PRECONDITION")
-            self.forget(model)
+            if changed or error.code == "NOT_FOUND":
+                self.forget(model)
             if fresh or not changed:
                 raise
             trace.retries += 1
@@ -220,3 +308,9 @@ class Caller:
         """Drops a model's signatures, so that the next call asks for them."""
         for key in [key for key in list(self.known) if key[0] == model]:
             self.known.pop(key, None)
+
+
+def _status(model: str, target: str) -> Call:
+    """Asks a replica for as little as an answer takes."""
+    request = serving_pb2.GetModelStatusRequest(model_spec=messages.spec(model))
+    return Call("GetModelStatus", target, request, fleet.PROBE_SECONDS)

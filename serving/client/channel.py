@@ -6,10 +6,12 @@ one string for all models, as a list of replicas, or as a mapping from model
 name to either, where "*" stands for the models not named.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import grpc
 
@@ -175,3 +177,28 @@ def replicas(
             "NOT_FOUND",
         )
     return found
+
+
+def proxy(target: str, given: Sequence[tuple[str, Any]]) -> str:
+    """Names the HTTP proxy that gRPC goes through, and where it is set.
+
+    Args:
+        target: To reach.
+        given: Channel options.
+
+    Returns:
+        "`http_proxy` (host:port)", or "" where none is used.
+    """
+    if dict(given).get("grpc.enable_http_proxy", 1) == 0:
+        return ""
+    host = target.rpartition("/")[2].rpartition(":")[0]
+    hidden = os.environ.get("no_grpc_proxy") or os.environ.get("no_proxy", "")
+    if target.startswith("unix:") or any(
+        host.endswith(name.strip()) for name in hidden.split(",") if name
+    ):
+        return ""
+    for name in ("grpc_proxy", "https_proxy", "http_proxy"):
+        if value := os.environ.get(name):
+            # Without the password that may stand before the host.
+            return f"`{name}` ({urlsplit(value).netloc.rpartition('@')[2]})"
+    return ""

@@ -10,13 +10,17 @@ class CallFailed(Exception):
         code: gRPC status name.
         details: The server's or gRPC's message.
         target: Address that was asked.
+        proxy: On the way there, "" for none.
     """
 
-    def __init__(self, code: str, details: str, target: str) -> None:
+    def __init__(
+        self, code: str, details: str, target: str, proxy: str = ""
+    ) -> None:
         super().__init__(f"{code}: {details}")
         self.code = code
         self.details = details
         self.target = target
+        self.proxy = proxy
 
 
 _RULES = {
@@ -24,6 +28,10 @@ _RULES = {
         "A server must answer for model {model!r}",
         "Start one (`python -m serving.server --port=8500 "
         "--model_config_file=...`), or correct the target or its TLS files",
+    ),
+    "CANCELLED": (
+        "A server must stay until it has answered for model {model!r}",
+        "Look whether it was stopped, and add replicas",
     ),
     "DEADLINE_EXCEEDED": (
         "Model {model!r} must answer within the deadline",
@@ -61,10 +69,18 @@ def translate(
 ) -> ServingError:
     """Words a failed call: rule, what was received, from where, what to do."""
     rule, action = _RULES.get(failure.code, _RULES[""])
+    way = failure.target
+    if failure.proxy and failure.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
+        way += f" by way of the proxy in {failure.proxy}"
+        action = (
+            "Name the server in the environment's `no_grpc_proxy`, or make "
+            'the client with options={"grpc.enable_http_proxy": 0}; if the '
+            "proxy is right, look whether the server runs"
+        )
     calls = f" after {attempts} calls" if attempts > 1 else ""
     return ServingError(
         f"{rule.format(model=model)}. Received: {failure.code}: "
-        f"{failure.details.rstrip('.')} (from {failure.target}{calls}, "
+        f"{failure.details.rstrip('.')} (from {way}{calls}, "
         f"deadline {timeout_seconds:.3g} s). {action}.",
         failure.code,
     )

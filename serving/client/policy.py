@@ -30,8 +30,9 @@ from serving.client.query import (
 )
 from serving.errors import ServingError
 
-# Retrieval may use this share of the deadline; what it leaves is ranking's.
-_RETRIEVAL_SHARE = 0.6
+# What is asked first, where another may follow, may use this share of the
+# deadline; what retrieval leaves is ranking's.
+_FIRST_SHARE = 0.6
 _FUSED_RETRY_SECONDS = 30.0
 
 
@@ -68,18 +69,19 @@ class Policy:
     ) -> calls.Plan:
         """Plans the whole question; returns `Recommendations` a query."""
         if self.fused == "auto" and time.monotonic() >= self._no_fused_until:
+            is_shared = self._shared(signatures.RECOMMENDER)
+            part = deadline if is_shared else deadline.part(_FIRST_SHARE)
             try:
-                return (yield from self._fused(queries, k, deadline, trace))
+                return (yield from self._fused(queries, k, part, trace))
             except ServingError as error:
                 _raise_mistake(error)
                 if error.code == "NOT_FOUND":
                     self._no_fused_until = (
                         time.monotonic() + _FUSED_RETRY_SECONDS
                     )
-                elif error.code == "UNAVAILABLE" and self._shared(
-                    signatures.RECOMMENDER
-                ):
-                    # The same server would not answer for two stages either.
+                elif error.code in retry.SILENT and is_shared:
+                    # The same servers would not answer for two stages either,
+                    # and of the time there is nothing left.
                     return self._popular(queries, k, trace, error)
         return (yield from self._two_stages(queries, k, deadline, trace))
 
@@ -133,7 +135,7 @@ class Policy:
         began = time.monotonic()
         attempt = 0
         while True:
-            part = deadline.part(_RETRIEVAL_SHARE)
+            part = deadline.part(_FIRST_SHARE)
             try:
                 retrieved = yield from self.plans.retrieve(
                     queries, None, part, trace
@@ -148,6 +150,7 @@ class Policy:
                     )
                 )
             retrieval_ms = (time.monotonic() - began) * 1e3
+            first = trace.replica
             try:
                 ranked = yield from self.plans.rank(
                     queries,
@@ -167,7 +170,9 @@ class Policy:
                 ):
                     # A swap: ranking may not be there yet, or retrieval may
                     # have moved on meanwhile, so both are asked again.
+                    # At another replica, which may have the other version.
                     trace.retries += 1
+                    trace.avoid, trace.replica = first, ""
                     yield calls.Pause(pause)
                     continue
                 return _unranked(retrieved, k, trace, error)
@@ -213,7 +218,7 @@ class Policy:
         if not self.popular:
             raise reason
         began = time.monotonic()
-        if reason.code == "UNAVAILABLE" and self._shared(signatures.RANKING):
+        if reason.code in retry.GONE and self._shared(signatures.RANKING):
             return self._popular(queries, k, trace, reason)
         candidates = [
             fallback.choose(self.popular, query, len(self.popular))

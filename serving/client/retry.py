@@ -1,5 +1,7 @@
 """When to try again, how long to wait and what is left of the deadline."""
 
+import copy
+import math
 import random
 import time
 from dataclasses import dataclass
@@ -12,16 +14,25 @@ ABSENT = frozenset(
     {
         *("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"),
         *("NOT_FOUND", "INTERNAL", "UNKNOWN", "ABORTED", "DATA_LOSS"),
+        "CANCELLED",
     }
 )
+
+# The server is not there, or went in the middle of the call: one that stops
+# cancels what it has begun.
+GONE = frozenset({"UNAVAILABLE", "CANCELLED"})
+# A replica that fails so may be down as a whole.
+SILENT = GONE | {"DEADLINE_EXCEEDED"}
 
 
 @dataclass(frozen=True)
 class Retry:
     """How often to try again and how long to wait in between.
 
-    Only UNAVAILABLE is tried again, since nothing was computed then, and
-    NOT_FOUND for a version that a swap is about to bring.
+    A call is made again after UNAVAILABLE or CANCELLED, once after
+    RESOURCE_EXHAUSTED, after NOT_FOUND for a version that a swap is about to
+    bring, and at another replica as `serving.client.fleet` says. Calls only
+    read, so that is safe.
 
     Attributes:
         attempts: Calls at most, the first included.
@@ -63,14 +74,23 @@ class Deadline:
     """A moment by which an answer is wanted.
 
     Args:
-        timeout_seconds: From now on.
+        timeout_seconds: From now on; whoever waits for ever for a server that
+            hangs is never answered, so this has an end.
+
+    Raises:
+        ServingError: If it is not a positive and finite number.
     """
 
     def __init__(self, timeout_seconds: float) -> None:
-        if not timeout_seconds > 0:
+        if not (
+            isinstance(timeout_seconds, int | float)
+            and math.isfinite(timeout_seconds)
+            and timeout_seconds > 0
+        ):
             raise ServingError(
                 "`timeout_seconds` must be positive. Received: "
-                f"{timeout_seconds}. Give the seconds a caller can wait.",
+                f"{timeout_seconds!r}. Give the seconds a caller can wait; "
+                "there is no waiting for ever.",
                 "INVALID_ARGUMENT",
             )
         self.timeout_seconds = timeout_seconds
@@ -81,5 +101,10 @@ class Deadline:
         return self._end - time.monotonic()
 
     def part(self, share: float) -> "Deadline":
-        """Returns a nearer deadline after `share` of the time left."""
-        return Deadline(max(self.remaining() * share, 1e-6))
+        """Returns a nearer deadline after `share` of the time left.
+
+        It is still the caller's `timeout_seconds` that messages name.
+        """
+        nearer = copy.copy(self)
+        nearer._end = time.monotonic() + max(self.remaining(), 0.0) * share
+        return nearer

@@ -6,7 +6,7 @@ from typing import Any, overload
 
 import grpc
 
-from serving.client import base, calls, headers
+from serving.client import base, calls, failures, forks, headers
 from serving.client.query import (
     Items,
     Query,
@@ -200,7 +200,8 @@ class RecommenderClient(base.Base):
 
     def close(self) -> None:
         """Closes the connections; the client cannot be used afterwards."""
-        for opened in self._channels.values():
+        self._is_closed = True
+        for opened in list(self._channels.values()):
             opened.close()
 
     def __enter__(self) -> "RecommenderClient":
@@ -225,22 +226,42 @@ class RecommenderClient(base.Base):
     def _drive(self, question: base.Question) -> Any:
         """Carries a plan out: sends its calls, sleeps its pauses."""
         plan = question.plan
-        try:
-            step = next(plan)
-            while True:
-                if isinstance(step, calls.Pause):
-                    time.sleep(step.seconds)
-                    step = plan.send(None)
-                    continue
-                try:
-                    response = self._stub(step)(
-                        step.request,
-                        timeout=step.timeout_seconds,
-                        metadata=question.metadata,
-                    )
-                except grpc.RpcError as error:
-                    step = plan.throw(base.failed(error, step))
-                else:
+        with forks.asking(plan):
+            try:
+                step = next(plan)
+                while True:
+                    response = None
+                    if isinstance(step, calls.Pause):
+                        time.sleep(step.seconds)
+                    elif isinstance(step, calls.Probe):
+                        self._probe(step.call, question.metadata)
+                    else:
+                        try:
+                            response = self._ask(step, question.metadata)
+                        except failures.CallFailed as failure:
+                            step = plan.throw(failure)
+                            continue
                     step = plan.send(response)
-        except StopIteration as done:
-            return done.value
+            except StopIteration as done:
+                return done.value
+
+    def _ask(self, call: calls.Call, metadata: headers.Pairs) -> Any:
+        try:
+            return self._stub(call)(
+                call.request, timeout=call.timeout_seconds, metadata=metadata
+            )
+        # A channel that is closed raises a ValueError.
+        except (grpc.RpcError, ValueError) as error:
+            raise self._failed(error, call) from error
+
+    def _probe(self, call: calls.Call, metadata: headers.Pairs) -> None:
+        """Sends a call that nobody waits for."""
+        try:
+            future = self._stub(call).future(
+                call.request, timeout=call.timeout_seconds, metadata=metadata
+            )
+        except ValueError as error:
+            raise self._failed(error, call) from error
+        future.add_done_callback(
+            lambda done: self._probed(call, done.code().name)
+        )
