@@ -9,13 +9,14 @@ iterable of them, but never one string, whose letters would be taken for ids.
 On command lines it is a row of CSV.
 """
 
-import csv
+import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from serving.errors import ServingError
 
 WRITTEN = 'commas between, an id with a comma in double quotes ("a,b")'
+_ITEM = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^,]*?))\s*(?:,|\Z)')
 
 
 def one(value: Any, name: str) -> str:
@@ -84,7 +85,8 @@ def is_listed(value: Any) -> bool:
 def written(texts: Sequence[str], option: str) -> list[str]:
     """Reads the ids of a command line, as its help says in `WRITTEN`.
 
-    Spaces after a comma and empty places count for nothing.
+    Spaces around a comma and empty places count for nothing. (The csv module
+    cannot tell a space in quotes from one outside.)
 
     Args:
         texts: What a repeated option was given, such as `50,"Apples, red"`.
@@ -93,16 +95,20 @@ def written(texts: Sequence[str], option: str) -> list[str]:
     Raises:
         ServingError: INVALID_ARGUMENT if a quote is not closed.
     """
-    found: list[str] = []
+    found = []
     for text in texts:
-        try:
-            rows = csv.reader([text], skipinitialspace=True, strict=True)
-            found += [item for row in rows for item in row if item]
-        except csv.Error as error:
-            raise _refused(
-                f"{option} must be ids, {WRITTEN}", text, f"CSV: {error}."
-            ) from error
-    return found
+        place = 0
+        while place < len(text) and (item := _ITEM.match(text, place)):
+            quoted, plain = item.groups()
+            if quoted is None and plain.startswith('"'):
+                raise _refused(
+                    f"{option} must be ids, {WRITTEN}",
+                    text,
+                    "Write a double quote in an id twice.",
+                )
+            found.append(plain if quoted is None else quoted.replace('""', '"'))
+            place = item.end()
+    return [item for item in found if item]
 
 
 def _refused(rule: str, value: Any, advice: str) -> ServingError:

@@ -39,21 +39,22 @@ def test_what_a_csv_writer_writes_is_read_back(items):
         ([], []),
         ([""], []),
         (["50,181"], ["50", "181"]),
-        ([" 50, 181 ,,"], ["50", "181 "]),
+        ([" 50, 181 ,,"], ["50", "181"]),
         (["50", "181"], ["50", "181"]),
         ([LINE], COMMAS),
         ([LINE, "50"], [*COMMAS, "50"]),
-        (['" spaced"'], [" spaced"]),
-        (["it's"], ["it's"]),
+        (['" spaced " , a b'], [" spaced ", "a b"]),
+        (["it's,5\"x"], ["it's", '5"x']),
     ],
 )
 def test_ids_stand_between_commas(texts, found):
     assert ids.written(texts, "--history") == found
 
 
-def test_an_open_quote_is_named():
+@pytest.mark.parametrize("wrong", ['"b,c', '"b"c', '"'])
+def test_an_open_quote_is_named(wrong):
     with pytest.raises(InvalidRequest, match="--exclude must be ids"):
-        ids.written(["a", '"b,c'], "--exclude")
+        ids.written(["a", wrong], "--exclude")
 
 
 def test_the_clients_command_line(capsys):
@@ -84,6 +85,9 @@ def stubbed(monkeypatch, tmp_path):
         pipeline_command.configuration, "load", lambda *_: config
     )
     monkeypatch.setattr(
+        pipeline_command.console, "quiet_native_logs", lambda _: None
+    )
+    monkeypatch.setattr(
         pipeline_command,
         "Run",
         lambda *_, **__: SimpleNamespace(prepared=lambda: prepared),
@@ -94,14 +98,12 @@ def test_the_pipelines_command_line(stubbed, capsys):
     with FakeServer() as server:
         asked = ["recommend", "--target", server.target, "--history"]
         assert pipeline_command.main([*asked, LINE]) == 0
+        # Who forgets the quotes is shown them.
         assert pipeline_command.main([*asked, "Apples, kind 1"]) == 1
 
     _, _, inputs = server.requests[-1]
     assert [item.decode() for item in inputs["history"][0]] == COMMAS
-    complaint = capsys.readouterr().err
-    # Who forgets the quotes is shown them.
-    assert "Is it 'Apples, kind 1'? Write" in complaint
-    assert "'\"Apples, kind 1\"'" in complaint
+    assert "Is it 'Apples, kind 1'? Write" in capsys.readouterr().err
 
 
 def test_the_devices_command_line(monkeypatch, capsys):
