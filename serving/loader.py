@@ -85,6 +85,15 @@ class Loader:
         """
         del number
         self._register_ops()
+        status = "fail"
+        try:
+            model = self._load_aside(name, directory)
+            status = "success"
+        finally:
+            self._metrics.load_attempts.add((str(directory), status))
+        return model
+
+    def _load_aside(self, name: str, directory: Path) -> Model:
         if not self._has_loaded:
             model = self._load(name, directory)
             self._has_loaded = True

@@ -140,6 +140,11 @@ class Metrics:
         self.example_count_total = Counter(
             prefix + "request_example_count_total", "model"
         )
+        self.load_attempts = Counter(
+            "/tensorflow/cc/saved_model/load_attempt_count",
+            "model_path",
+            "status",
+        )
         self.warmup_latency = Histogram(
             prefix + "model_warmup_latency",
             LATENCY_BUCKETS,
@@ -162,6 +167,7 @@ class Metrics:
                 self.runtime_latency,
                 self.example_counts,
                 self.example_count_total,
+                self.load_attempts,
                 self.warmup_latency,
                 self.queuing_latency,
                 self.batch_run_count,

@@ -246,9 +246,13 @@ def test_prometheus_scrapes_both_servers(compose):
     (job,) = config["scrape_configs"]
     monitoring = (DEPLOY / "config" / "monitoring.config").read_text()
     assert f'path: "{job["metrics_path"]}"' in monitoring
-    (targets,) = job["static_configs"]
-    hosts = {target.split(":")[0] for target in targets["targets"]}
-    assert hosts == {"retrieval", "ranking"} <= set(compose["services"])
+    hosts = {
+        target.split(":")[0]: found["labels"]["server"]
+        for found in job["static_configs"]
+        for target in found["targets"]
+    }
+    assert hosts == {"retrieval": "retrieval", "ranking": "ranking"}
+    assert set(hosts) <= set(compose["services"])
 
 
 def test_the_dashboard_shows_metrics_that_exist():
