@@ -32,6 +32,8 @@ def named(kind):
 def pods():
     for spec in (*named("Job").values(), *named("Deployment").values()):
         yield spec["template"]["spec"]
+    for spec in named("CronJob").values():
+        yield spec["jobTemplate"]["spec"]["template"]["spec"]
 
 
 def container(name):
@@ -85,7 +87,7 @@ def test_the_image_is_tidy_and_copies_what_it_may():
 
 def test_pods_run_without_rights_and_share_one_path():
     found = list(pods())
-    assert len(found) == 5
+    assert len(found) == 6
     for pod in found:
         assert pod["securityContext"]["runAsNonRoot"]
         assert not pod["automountServiceAccountToken"]
