@@ -8,6 +8,8 @@ query.
 Shape letters: N + 2 rows of the catalogue, D width, M neighbours.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
@@ -38,7 +40,7 @@ class Mined(tf.Module):
         )
         self.chance = tf.Variable(np.zeros(rows, np.float32), trainable=False)
 
-    def refresh(self, vectors: np.ndarray, seed: int) -> None:
+    def refresh(self, vectors: np.ndarray, seed: int | Sequence[int]) -> None:
         """Finds the neighbours by dot product.
 
         Args:

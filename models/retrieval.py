@@ -8,7 +8,7 @@ Shape letters: B histories, L positions, P targets, D width of both towers,
 N + 2 rows of the catalogue.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -176,10 +176,14 @@ class RetrievalModel(tfrs.Model):
             replicas.total(tf.reduce_sum(weights)),
         )
 
-    def mine(self, epoch: int) -> None:
-        """Finds the hard negatives of an epoch, where it takes any."""
+    def mine(self, seed: Sequence[int]) -> None:
+        """Finds the hard negatives of an epoch, where it takes any.
+
+        Args:
+            seed: Of the run and of the epoch.
+        """
         if self._mined is not None:
-            self._mined.refresh(self.candidate_embeddings(), epoch)
+            self._mined.refresh(self.candidate_embeddings(), seed)
 
     def candidate_embeddings(
         self, block: int = 8192, first: int = 0, stop: int | None = None

@@ -170,16 +170,16 @@ def training(
 
     def generate() -> Iterator[dict[str, Any]]:
         for epoch in itertools.count():
-            rng = np.random.default_rng([seed, epoch])
+            reading, cutting = _draws(seed, epoch)
             empty = True
-            for part in read(rng):
+            for part in read(reading):
                 for batch in _batches(
                     part,
                     users,
                     context_specs,
                     history_length,
                     batch_positions,
-                    rng,
+                    cutting,
                 ):
                     empty = False
                     yield batch
@@ -211,23 +211,37 @@ def training(
     ).prefetch(4)
 
 
+def _draws(
+    seed: int, epoch: int
+) -> tuple[np.random.Generator, np.random.Generator]:
+    """Of what an epoch reads, and of how that is cut into batches.
+
+    Two, because a stream reads ahead in a thread of its own: from one, the
+    clock would decide which draw goes where.
+    """
+    reading, cutting = np.random.default_rng([seed, epoch]).spawn(2)
+    return reading, cutting
+
+
 def steps(
-    parts: Iterable[Part],
+    read: Callable[[np.random.Generator], Iterable[Part]],
     history_length: int,
     batch_positions: int,
-    rng: np.random.Generator,
+    seed: int,
+    epoch: int = 0,
 ) -> int:
-    """Batches of one epoch, all shares together, within a few."""
+    """Batches of an epoch of `training`, all shares together, within a few."""
+    reading, cutting = _draws(seed, epoch)
     return sum(
         len(
             _groups(
-                _windows(part, history_length, rng),
+                _windows(part, history_length, cutting),
                 history_length,
                 batch_positions,
-                rng,
+                cutting,
             )
         )
-        for part in parts
+        for part in read(reading)
     )
 
 

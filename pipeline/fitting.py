@@ -29,6 +29,7 @@ def fit(
     saved: Path | None,
     logs: Path,
     progress: Callable[[str], None],
+    seed: int,
 ) -> Watch:
     """Trains, and leaves the best weights in the model.
 
@@ -43,6 +44,8 @@ def fit(
         saved: Checkpoint to go on from and to keep; None for none.
         logs: Folder for TensorBoard.
         progress: Receives a line where training goes on from a checkpoint.
+        seed: Of hard negatives, and of what the graph draws after a
+            checkpoint.
 
     Returns:
         What the epochs showed.
@@ -57,7 +60,7 @@ def fit(
         callbacks: list[tf.keras.callbacks.Callback] = [
             watch,
             tf.keras.callbacks.LambdaCallback(
-                on_epoch_begin=lambda epoch, _logs: model.mine(epoch)
+                on_epoch_begin=lambda epoch, _logs: model.mine([seed, epoch])
             ),
         ]
         done = 0
@@ -74,6 +77,10 @@ def fit(
                 )
     if done:
         progress(f"  going on from the checkpoint after epoch {done}")
+        # The batches that would have come next, and not the first again.
+        taken = done * steps * team.num_replicas // team.workers.count
+        dataset = dataset.skip(taken)
+        tf.keras.utils.set_random_seed((seed + done) % 2**32)
     if team.is_chief:
         callbacks.append(
             tf.keras.callbacks.TensorBoard(str(logs), write_graph=False)

@@ -90,6 +90,8 @@ class Run:
         inputs = self._sections("retrieval") | _after(prepared)
         # Outside the step's directory, which a killed run leaves to nobody.
         checkpoints = self.config.run_directory / ".checkpoints"
+        # Of the same code too: weights of other layers are no start.
+        made_from = self._inputs("pipeline.train_retrieval", inputs)
 
         def work(directory: Path) -> None:
             from pipeline import train_retrieval
@@ -99,7 +101,7 @@ class Run:
                 self._load(),
                 directory,
                 self._workers,
-                checkpoints / manifest.digest(inputs)[:16],
+                checkpoints / manifest.digest(made_from)[:16],
                 self._progress,
             )
 

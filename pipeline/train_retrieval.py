@@ -130,6 +130,7 @@ def run(
                 checkpoints / f"{name}.npz" if checkpoints else None,
                 directory / "logs" / name,
                 progress,
+                seed(config, f"train-retrieval/{which}"),
             )
         metrics[name] = {
             "encoder": encoder,
@@ -344,8 +345,7 @@ def task(
         positions,
         step_seed,
     )
-    rng = np.random.default_rng(step_seed)
-    steps = batches.steps(read(rng), options.history_length, positions, rng)
+    steps = batches.steps(read, options.history_length, positions, step_seed)
     steps //= team.num_replicas
     if not steps:
         raise DataError(

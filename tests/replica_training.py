@@ -115,6 +115,7 @@ def train(team, batches, directory, name):
         None,
         directory,
         print,
+        3,
     )
     weights = [weight.numpy() for weight in model.trainable_weights]
     np.savez(directory / f"weights-{name}.npz", *weights)

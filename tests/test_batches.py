@@ -47,8 +47,7 @@ def epoch(
     # The same draws as the epochs make, so their exact length.
     steps = 0
     for number in range(epochs):
-        rng = np.random.default_rng([seed, number])
-        steps += batches.steps(read(rng), length, positions, rng)
+        steps += batches.steps(read, length, positions, seed, number)
     return dataset.take(steps)
 
 

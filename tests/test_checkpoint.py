@@ -22,8 +22,14 @@ BATCH = {
 }
 
 
+def batch(number):
+    """A batch that no other is like."""
+    targets = 2 + (tf.constant(BATCH["target"]) + number) % 5
+    return BATCH | {"target": targets, "weight": tf.cast(targets, tf.float32)}
+
+
 def fitted(epochs, directory, saved=None):
-    """Fits without chance: no dropout, one batch, the whole softmax."""
+    """Fits without chance: no dropout, fixed batches, the whole softmax."""
     tf.keras.utils.set_random_seed(0)
     options = RetrievalConfig(
         encoder="bow",
@@ -42,8 +48,8 @@ def fitted(epochs, directory, saved=None):
     said = []
     watch = fitting.fit(
         model,
-        tf.data.Dataset.from_tensors(BATCH).repeat(),
-        5,
+        tf.data.Dataset.range(100).map(lambda n: batch(tf.cast(n, tf.int32))),
+        4,
         options,
         None,
         epochs,
@@ -51,6 +57,7 @@ def fitted(epochs, directory, saved=None):
         saved,
         directory,
         said.append,
+        7,
     )
     weights = [weight.numpy() for weight in model.trainable_weights]
     return watch, weights, said

@@ -181,9 +181,40 @@ def test_an_epoch_is_every_target_once_in_an_order_of_its_own(tmp_path):
     assert sorted(first) == sorted(second) == every
     assert first != second
     # Users from both ends of the file meet in a buffer.
-    assert np.ptp([user for user, _ in first[:60]]) > 30
+    users = np.array([user for user, _ in first])
+    assert max(np.ptp(users[at : at + 60]) for at in range(0, 600, 60)) > 40
     again, _ = epochs(prepared, stream, 2)
     assert again == first
+
+
+def test_an_epoch_is_the_same_however_fast_it_is_read(tmp_path):
+    """Reading ahead draws too: from a state of its own."""
+    prepared, _, stream = make("temporal", tmp_path, num_users=200)
+
+    def part(chunk):
+        held = chunk.sequences
+        size = len(held.item_indices)
+        return Part(
+            held,
+            np.arange(len(held.user_ids)) + chunk.first_row,
+            batches.stops(held, "temporal"),
+            np.ones(size, np.float32),
+            np.zeros(size, np.int32),
+            5,
+            100,
+        )
+
+    read = stream.parts(part)
+    found = []
+    for reader in (read, lambda rng: list(read(rng))):
+        dataset = batches.training(reader, prepared.users, (), 8, 64, 7)
+        found.append(
+            [
+                batch["target"].tolist()
+                for batch in dataset.take(30).as_numpy_iterator()
+            ]
+        )
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("kind", ["memory", "stream"])

@@ -1,7 +1,9 @@
 import numpy as np
 import tensorflow as tf
 
-from models import mining
+from models import mining, retrieval
+from models.config import RetrievalConfig
+from models.towers import CandidateInputs
 
 
 def make(rows=40, seed=0):
@@ -42,6 +44,29 @@ def test_neighbours_follow_the_vectors():
     before = mined.near.numpy().copy()
     mined.refresh(-(vectors[:, ::-1].copy() ** 3), 0)
     assert (before != mined.near.numpy()).any()
+
+
+def test_what_is_searched_comes_from_the_seed_and_the_epoch(monkeypatch):
+    monkeypatch.setattr(mining, "_SEARCHED", 35)
+    model = retrieval.build(
+        RetrievalConfig(
+            embedding_dim=4, loss="in_batch", num_mined_negatives=8
+        ),
+        CandidateInputs({}, (), 60, np.arange(60.0)),
+        (),
+        (),
+        2,
+    )
+    asked = {}
+    monkeypatch.setattr(
+        model, "_mined", mining.Mined(np.arange(60) / (59 * 30))
+    )
+    for seed in ((1, 0), (2, 0), (1, 1), (1, 0)):
+        model.mine(seed)
+        found = model._mined.near.numpy()
+        assert np.array_equal(asked.setdefault(seed, found), found)
+    assert not np.array_equal(asked[1, 0], asked[2, 0])
+    assert not np.array_equal(asked[1, 0], asked[1, 1])
 
 
 def test_a_large_catalogue_is_searched_in_part(monkeypatch):
