@@ -21,7 +21,7 @@ WEB_PORT ?= 8080
 .PHONY: help setup setup-dev demo prepare train-retrieval index train-ranking \
 	distill export ondevice-export ondevice-demo ondevice-android evaluate publish rollback retrain serve \
 	recommend smoke bench-serving bench-ondevice staging-up staging-down \
-	k8s-render protos lint typecheck test test-scale spark-up bench-scale clean
+	k8s-render protos client-wheel client-check lint typecheck test test-scale spark-up bench-scale clean
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / \
@@ -119,9 +119,24 @@ staging-down: ## stop the containers of staging
 	$(COMPOSE) down
 k8s-render: ## print the Kubernetes manifests of staging
 	@kubectl kustomize serving/deploy/k8s/overlays/staging
-protos: setup-dev ## generate serving/wire from its .proto files
-	$(RUN) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. \
+# The oldest compiler whose code the supported runtimes take: generated code
+# runs on protobuf of its own major version and of the next, never an older.
+PROTOC := artifacts/protoc
+protos: setup ## generate serving/wire from its .proto files
+	@test -x $(PROTOC)/bin/python || $(RUN) -m venv $(PROTOC)
+	$(PROTOC)/bin/python -m pip install --quiet --disable-pip-version-check \
+		grpcio-tools==1.72.2 setuptools==84.2.1
+	$(PROTOC)/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. \
 		serving/wire/*.proto
+client-wheel: setup ## build the wheel that applications install
+	@rm -rf build
+	$(RUN) -m pip wheel --quiet --disable-pip-version-check --no-deps \
+		--wheel-dir artifacts/client .
+	@ls artifacts/client/*.whl
+# Each Python from 3.10 to 3.13 that is here, those of pyenv included.
+client-check: setup-dev ## install that wheel in empty environments and ask
+	PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | paste -sd: -) \
+		$(RUN) -m pytest -m slow -rs tests/test_client_wheel.py
 
 bench-ondevice: setup ## size, latency and quality beside TensorFlow's toolkit
 	$(STEP) $@

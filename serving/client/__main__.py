@@ -251,12 +251,20 @@ def _status(client: RecommenderClient, models: list[str]) -> Any:
 
 def _bench(client: RecommenderClient, args: argparse.Namespace) -> Any:
     # Only here: what measures is not part of what applications import.
-    from serving import bench, bench_swap
+    from serving import bench
 
     load = bench.Load(
         args.method, args.threads, args.seconds, args.rate, args.batch
     )
     if args.swaps:
+        try:
+            from serving import bench_swap
+        except ImportError as error:
+            raise ServingError(
+                "--swaps must run where the server is. Received: a client "
+                "without one. Run it from a checkout.",
+                "UNIMPLEMENTED",
+            ) from error
         return bench_swap.run(Path(args.models_config), load, args.swaps)
     return bench.run(client, load)
 
