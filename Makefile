@@ -71,8 +71,8 @@ publish: setup ## release the bundle if the gate accepts it
 	$(STEP) $@ $(FORCED)
 retrain: setup ## all steps in order; unchanged ones are skipped
 	$(STEP) $@ $(FORCED)
-rollback: setup ## return to the release before the live one
-	$(STEP) $@
+rollback: setup ## return to the release before the live one, or TO=<version>
+	$(STEP) $@ $(if $(TO),--to '$(TO)')
 
 serve: setup ## serve what is published: gRPC on PORT, REST on REST_PORT
 	$(RUN) -m serving.server --port=$(PORT) --rest_api_port=$(REST_PORT) \
