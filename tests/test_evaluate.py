@@ -11,7 +11,7 @@ from pipeline import (
     artefacts,
     baselines,
     evaluate,
-    publish,
+    gate,
     queries,
     report,
 )
@@ -237,7 +237,7 @@ def test_a_baseline_that_cannot_be_fitted_is_named(board, monkeypatch):
     assert re.search(r"│ ease +│ +- │", text)
     assert "ease is not compared: it inverts" in text
     config = PublishConfig(must_beat=("ease",))
-    assert "evaluated, since it inverts" in publish.gate(evaluation, config)[0]
+    assert "evaluated, since it inverts" in gate.gate(evaluation, config)[0]
 
 
 def test_an_evaluation_without_a_target_to_find_is_refused(tmp_path):
