@@ -454,3 +454,82 @@ def test_a_cancelled_question_ends_and_leaves_the_client_fit(pair):
             return await client.recommend(Query(), timeout_seconds=9)
 
     assert asyncio.run(ask()).degraded == WHOLE
+
+
+def forked(code):
+    """Runs `code` in a process of its own; it forks with `child(function)`."""
+    preamble = """
+import asyncio, os, sys, threading, time
+from serving.client import *
+target = sys.argv[1]
+def child(ask):
+    process = os.fork()
+    if process:
+        for _ in range(100):
+            if os.waitpid(process, os.WNOHANG)[0]:
+                return
+            time.sleep(0.05)
+        os.kill(process, 9)
+        print("hangs", flush=True)
+        return
+    try:
+        print(ask().degraded or "whole", flush=True)
+    except ServingError as error:
+        print(error.code, str(error)[:26], flush=True)
+    os._exit(0)
+"""
+    with FakeServer() as server:
+        found = subprocess.run(
+            [sys.executable, "-c", preamble + code, server.target],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+    return found.stdout.splitlines()
+
+
+REFUSED = "FAILED_PRECONDITION A process must not be fork"
+
+
+def test_a_child_of_an_idle_client_asks():
+    assert (
+        forked("""
+client = RecommenderClient(target)
+child(lambda: client.recommend(Query()))
+client.recommend(Query())
+child(lambda: client.recommend(Query()))
+child(lambda: RecommenderClient(target).recommend(Query()))
+""")
+        == ["whole"] * 3
+    )
+
+
+def test_a_child_forked_beside_questions_is_told():
+    assert (
+        forked("""
+client = RecommenderClient(target)
+def ask():
+    while True:
+        client.recommend(Query())
+for _ in range(4):
+    threading.Thread(target=ask, daemon=True).start()
+time.sleep(0.3)
+child(lambda: client.recommend(Query()))
+child(lambda: RecommenderClient(target).recommend(Query()))
+os._exit(0)
+""")
+        == [REFUSED] * 2
+    )
+
+
+def test_a_child_of_an_asyncio_client_is_told():
+    assert forked("""
+async def ask():
+    async with AsyncRecommenderClient(target) as client:
+        return await client.recommend(Query())
+asyncio.run(ask())
+child(lambda: asyncio.run(ask()))
+os._exit(0)
+""") == [REFUSED]
