@@ -20,7 +20,7 @@ WEB_PORT ?= 8080
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo prepare train-retrieval index train-ranking \
 	distill export ondevice-export ondevice-demo ondevice-android evaluate publish rollback retrain serve \
-	recommend smoke bench-serving bench-ondevice staging-up staging-down \
+	recommend smoke bench-serving bench-fleet bench-ondevice staging-up staging-down \
 	k8s-render protos client-wheel client-check lint typecheck test test-scale spark-up bench-scale clean
 
 help: ## show this list
@@ -103,6 +103,9 @@ bench-serving: setup ## load a running server; SWAPS=50: swap both stages
 	$(RUN) -m serving.client bench $(foreach one,$(TARGET),--target '$(one)') \
 		$(if $(SWAPS),--swaps $(SWAPS) --rate 50 --threads 2 \
 		--models-config $(SERVING)/models.config)
+bench-fleet: setup ## stop, then kill, one of two servers of its own
+	$(RUN) -m serving.client bench --fleet --rate 20 --threads 1 \
+		--models-config $(SERVING)/models.config
 
 # Two servers: ranking's models are on TensorFlow Serving's own image.
 STAGING_TARGETS = *=127.0.0.1:8500 ranking=127.0.0.1:8510 \

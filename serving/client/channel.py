@@ -1,11 +1,14 @@
 """Where the models are and how to reach them: targets, TLS, options, paths.
 
 A target is any gRPC address: `host:port`, `dns:///service:8500` (a headless
-service: calls are spread over its addresses), `unix:/path`. Targets come as
-one string for all models, as a list of replicas, or as a mapping from model
-name to either, where "*" stands for the models not named.
+service: gRPC spreads calls over its addresses, see `_SPREAD`), `unix:/path`.
+Targets come as one string for all models, as a list of replicas, or as a
+mapping from model name to either, where "*" stands for the models not named.
+`serving.client.fleet` knows replicas that are listed; of the addresses behind
+a name it only knows that there may be another one.
 """
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +42,21 @@ METHODS: dict[str, tuple[str, Any, Any]] = {
     ),
 }
 
+# Spreads calls over all addresses of a name. One that fails nearly all calls of
+# a second sits out, for two seconds, four the next time, and so on; never more
+# than half of them at once, since a caller's mistakes count too.
+_SPREAD = {
+    "interval": "1s",
+    "baseEjectionTime": "2s",
+    "maxEjectionPercent": 50,
+    "failurePercentageEjection": {
+        "threshold": 80,
+        "enforcementPercentage": 100,
+        "minimumHosts": 2,
+        "requestVolume": 1,
+    },
+    "childPolicy": [{"round_robin": {}}],
+}
 DEFAULT_OPTIONS: dict[str, Any] = {
     # TensorFlow Serving sends up to 2 GiB; gRPC's own limit is 4 MiB.
     "grpc.max_receive_message_length": -1,
@@ -47,8 +65,16 @@ DEFAULT_OPTIONS: dict[str, Any] = {
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.min_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 1000,
-    # Spreads calls over all addresses of a name; retries are ours to count.
-    "grpc.service_config": '{"loadBalancingConfig":[{"round_robin":{}}]}',
+    "grpc.service_config": json.dumps(
+        {
+            "loadBalancingConfig": [
+                {"outlier_detection_experimental": _SPREAD},
+                # For a gRPC without it.
+                {"round_robin": {}},
+            ]
+        }
+    ),
+    # Retries are ours to count.
     "grpc.enable_retries": 0,
     # Two clients of one process stay two connections.
     "grpc.use_local_subchannel_pool": 1,
@@ -177,6 +203,11 @@ def replicas(
             "NOT_FOUND",
         )
     return found
+
+
+def is_several(target: str) -> bool:
+    """Whether a target stands for several addresses, as far as it tells."""
+    return target.startswith("dns:") or "," in target
 
 
 def proxy(target: str, given: Sequence[tuple[str, Any]]) -> str:
