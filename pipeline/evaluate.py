@@ -85,10 +85,9 @@ def run(
     if not len(asked.relevant.items):
         raise DataError(
             f"The {options.part} part must have targets that can be found. "
-            f"Received: {len(asked):,} queries without any (from [evaluate]): "
-            "all targets are outside the catalogue or in their user's history "
-            "already. Choose another prepare.split, list the items in "
-            "source.items_path, or set evaluate.seen to 'included'."
+            f"Received: {len(asked):,} queries without any (from [evaluate]). "
+            "Choose another prepare.split, or list the items, which may all "
+            "be unknown to the train part, in source.items_path."
         )
     embeddings = np.load(index_directory / index.EMBEDDINGS)
     bundle = Artefacts(

@@ -241,8 +241,8 @@ def test_a_baseline_that_cannot_be_fitted_is_named(board, monkeypatch):
 
 
 def test_an_evaluation_without_a_target_to_find_is_refused(tmp_path):
-    # All that anybody does in the test part is what he did before.
-    prepared = make_prepared([[2, 3, 4, 2], [3, 4, 2, 3]] * 5, NUM_ITEMS)
+    # The test part has nothing but items outside the catalogue.
+    prepared = make_prepared([[2, 3, 4, 1], [3, 4, 2, 1]] * 5, NUM_ITEMS)
     config = Config(name="small", seed=0)
     with pytest.raises(DataError, match="targets that can be found"):
         evaluate.run(config, prepared, tmp_path, tmp_path, tmp_path)
