@@ -63,7 +63,6 @@ class Base:
         fused: "auto" asks `recommender` where it is deployed; "off" never.
         popular: Item ids by popularity, or a file of them, for the moment
             when nothing answers; without it that moment raises.
-
         version_label: Asks for the versions that the servers' config gives
             this label, such as "stable", instead of the latest ones.
         metadata: Headers to send with every call.
