@@ -10,6 +10,7 @@ a name it only knows that there may be another one.
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 
 import grpc
 
+from serving import ids
 from serving.errors import ServingError
 from serving.wire import serving_pb2
 
@@ -79,6 +81,8 @@ DEFAULT_OPTIONS: dict[str, Any] = {
     # Two clients of one process stay two connections.
     "grpc.use_local_subchannel_pool": 1,
 }
+# An URL is none; commas and spaces have a place in a few schemes only.
+_ADDRESS = re.compile(r"(?:ipv[46]|unix):.+|(?!https?:)[^\s,]+")
 _SERVER_NAME = "grpc.ssl_target_name_override"
 
 
@@ -149,7 +153,14 @@ def options(
             "and trust the system's CAs.",
             "INVALID_ARGUMENT",
         )
-    if tls is None and _SERVER_NAME in (given or {}):
+    given = {} if given is None else given
+    if not isinstance(given, Mapping):
+        raise ServingError(
+            "`options` must map names of gRPC channel options to values. "
+            f'Received: {given!r}. Write {{"grpc.keepalive_time_ms": 10000}}.',
+            "INVALID_ARGUMENT",
+        )
+    if tls is None and _SERVER_NAME in given:
         raise ServingError(
             f"Option {_SERVER_NAME!r} must come with `tls`. Received: no "
             "`tls`, so nothing would be encrypted. Give Tls(server_name=...).",
@@ -158,7 +169,7 @@ def options(
     merged = dict(DEFAULT_OPTIONS)
     if tls is not None and tls.server_name:
         merged[_SERVER_NAME] = tls.server_name
-    merged.update(given or {})
+    merged.update(given)
     return list(merged.items())
 
 
@@ -168,18 +179,22 @@ def addresses(targets: Targets) -> dict[str, tuple[str, ...]]:
     Raises:
         ServingError: If there is no target or one is not a string.
     """
-    if isinstance(targets, str) or not isinstance(targets, Mapping):
-        targets = {"*": targets}
+    named: Any = targets
+    if not isinstance(targets, Mapping) or not targets:
+        named = {"*": targets}  # An empty mapping is refused below.
     result = {}
-    for model, value in targets.items():
-        replicas = (value,) if isinstance(value, str) else tuple(value)
+    for model, value in named.items():
+        listed = value if ids.is_listed(value) else [value]
+        replicas: tuple[Any, ...] = tuple(listed)
         if not replicas or not all(
-            isinstance(target, str) and target for target in replicas
+            isinstance(target, str) and _ADDRESS.fullmatch(target)
+            for target in replicas
         ):
             raise ServingError(
                 "A target must be a gRPC address such as "
                 f'"127.0.0.1:8500". Received: {value!r} (for models '
-                f"{model!r}). Name the server that answers for them.",
+                f"{model!r}). Name the server that answers for them; give "
+                "replicas as a list, and TLS by `tls`, not by https.",
                 "INVALID_ARGUMENT",
             )
         result[model] = replicas
