@@ -33,6 +33,7 @@ class Quarantine:
         self.first: dict[str, str] = {}
         self._rows: Counter[str] = Counter()
         self._bad: Counter[str] = Counter()
+        self._cells: Counter[tuple[str, str]] = Counter()
 
     def seen(self, rows: int, file: str) -> None:
         """Counts the rows of a file, usable or not."""
@@ -64,6 +65,22 @@ class Quarantine:
                 self._write(reason, batch.file, int(batch.lines[row]), values)
             self.counts[reason] += len(rows) - len(shown)
             self._bad[batch.file] += len(rows)
+        return new
+
+    def cell(
+        self, reason: str, batch: Any, wrong: np.ndarray, bad: np.ndarray
+    ) -> np.ndarray:
+        """Sets aside one value of rows that stay, for the rest of them.
+
+        A column of wrong values stops the run as wrong rows do.
+
+        Returns:
+            The rows whose value is set aside, bool `[num_rows]`.
+        """
+        rows = self._bad[batch.file]
+        new = self.add(reason, batch, wrong, bad)
+        self._cells[batch.file, reason] += self._bad[batch.file] - rows
+        self._bad[batch.file] = rows
         return new
 
     def add_line(self, reason: str, file: str, line: int, text: str) -> None:
@@ -102,16 +119,25 @@ class Quarantine:
 
     def lines(self) -> list[str]:
         """Says what was set aside, one kind a line."""
+        values = {reason for _file, reason in self._cells}
         return [
-            f"{count:,} rows set aside because {reason}; the first: "
-            f"{self.first[reason]}"
+            f"{count:,} {'values' if reason in values else 'rows'} set aside "
+            f"because {reason}; the first: {self.first[reason]}"
             for reason, count in self.counts.most_common()
         ]
+
+    def _unusable(self, file: str) -> int:
+        """Rows of a file that are unusable, or lack the worst column."""
+        values = [
+            n for (where, _reason), n in self._cells.items() if where == file
+        ]
+        return self._bad[file] + max(values, default=0)
 
     def worst_share(self) -> float:
         """Share of unusable rows in the file that has most of them."""
         shares = (
-            bad / max(self._rows[file], 1) for file, bad in self._bad.items()
+            self._unusable(file) / max(rows, 1)
+            for file, rows in self._rows.items()
         )
         return max(shares, default=0.0)
 
@@ -121,14 +147,15 @@ class Quarantine:
         Raises:
             DataError: If a file has more unusable rows than permitted.
         """
-        for file, bad in self._bad.items():
-            share = bad / max(self._rows[file], 1)
+        for file, rows in self._rows.items():
+            bad = self._unusable(file)
+            share = bad / max(rows, 1)
             if share > self.max_bad_share:
                 kinds = "\n  ".join(self.lines())
                 raise DataError(
                     f"At most {self.max_bad_share:.2%} of the rows of a file "
-                    f"may be unusable. Received: {bad:,} of "
-                    f"{self._rows[file]:,} ({share:.2%}) in {file}:\n"
+                    f"may be unusable. Received: {bad:,} of {rows:,} "
+                    f"({share:.2%}) in {file}:\n"
                     f"  {kinds}\nCorrect them, or set source.max_bad_share "
                     "to leave them out."
                 )

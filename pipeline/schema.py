@@ -23,6 +23,21 @@ PARTS = ("train", "validation", "test")
 # Smaller timestamps, in seconds (1973), are positions or counters.
 FIRST_MOMENT = 10**8
 
+# What tables and databases write where there is nothing.
+MISSING = (
+    "NA",
+    "N/A",
+    "#N/A",
+    "<NA>",
+    "NaN",
+    "NaT",
+    "NULL",
+    "None",
+    "undefined",
+    "\\N",
+    "-",
+)
+
 # Columns with a meaning of their own in the interactions table.
 RESERVED = ("user_id", "item_id", "timestamp", "rating", "weight", "part")
 
@@ -58,18 +73,27 @@ class SourceConfig:
             begin with a line of names. A last name that ends in "..." takes
             all further cells: ["user_id", "item_id..."] for lines that hold a
             user and the items in order.
+        items_columns: The same for the items table.
+        users_columns: The same for the users table.
         separator: Between the values of a multi_categorical cell.
         encoding: Of text files.
+        missing: Words that stand for nothing, in small or capital letters.
+            Take out what is the name of something, such as a user "NA".
         user_id: Column of the user id.
         item_id: Column of the item id.
         items_id: Its name in the items table; empty for the same name.
         users_id: Name of the user id in the users table; empty for the same.
         timestamp: Column of the time; empty takes the order of the rows.
-        time_unit: Of numeric timestamps; "auto" goes by their size.
+        time_of_day: Column of the time of day, where `timestamp` holds the
+            day alone: both are read as one text with a blank between.
+        time_unit: Of numeric timestamps; "auto" goes by their size. "days"
+            are counted from 1970, "excel" as Excel counts them from 1900.
         time_format: Of timestamps written in another way than ISO, as for
             strptime: "%d.%m.%Y %H:%M".
         rating: Column of an explicit rating; empty for none.
         weight: Column of an interaction weight; empty for none.
+        quantity: Column of how many were taken; where that is not above 0,
+            it is a return or a cancellation and left out. Empty for none.
         event: Column of the type of an implicit event; empty for none.
         event_weights: Weight of each event type; with it, types that are not
             listed are left out and counted.
@@ -97,17 +121,22 @@ class SourceConfig:
     format: Literal["auto", "csv", "tsv", "jsonl", "parquet"] = "auto"
     delimiter: str = ""
     columns: tuple[str, ...] = ()
+    items_columns: tuple[str, ...] = ()
+    users_columns: tuple[str, ...] = ()
     separator: str = "|"
     encoding: str = "utf-8"
+    missing: tuple[str, ...] = MISSING
     user_id: str = "user_id"
     item_id: str = "item_id"
     items_id: str = ""
     users_id: str = ""
     timestamp: str = "timestamp"
-    time_unit: Literal["auto", "s", "ms", "us", "ns"] = "auto"
+    time_of_day: str = ""
+    time_unit: Literal["auto", "s", "ms", "us", "ns", "days", "excel"] = "auto"
     time_format: str = ""
     rating: str = ""
     weight: str = ""
+    quantity: str = ""
     event: str = ""
     event_weights: dict[str, float] = field(default_factory=dict)
     title: str = ""
@@ -168,6 +197,12 @@ class SourceConfig:
                 f"{self.delimiter!r}.",
             ),
             (
+                not self.time_of_day or bool(self.timestamp),
+                "`time_of_day` needs the column of the day. Received: "
+                f"{self.time_of_day!r} and timestamp = ''. Set "
+                "source.timestamp.",
+            ),
+            (
                 len(set(self.columns)) == len(self.columns),
                 "`columns` must be different names. Received: "
                 f"{list(self.columns)}.",
@@ -226,9 +261,9 @@ class PrepareConfig:
             learn and to answer. False never recommends what is in the
             history.
         repeated: Of the interactions of a user with the same item, "keep"
-            all, or only the "first" or the "last". With `repeat_consumption`
-            all those at different times stay, and of those at the same time
-            one, "keep" or not.
+            all, or only the "first" or the "last", which drops later or
+            earlier purchases of it too; "distinct" keeps one of each time, as
+            `repeat_consumption` does in any case.
         start_date: ISO date; earlier interactions are left out.
         end_date: ISO date; interactions on it or later are left out.
         user_share: Share of the users, above 0 and at most 1, to sample.
@@ -251,7 +286,7 @@ class PrepareConfig:
     min_user_interactions: int = 1
     min_item_interactions: int = 1
     repeat_consumption: bool = False
-    repeated: Literal["keep", "first", "last"] = "keep"
+    repeated: Literal["keep", "distinct", "first", "last"] = "keep"
     start_date: str = ""
     end_date: str = ""
     user_share: float = 1.0

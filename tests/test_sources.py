@@ -66,8 +66,8 @@ BROKEN: list[tuple[str, str, bytes | None, dict[str, Any], str]] = [
     ("blank item", "a.csv", LOG + b"u3,  ,5\n", {}, "`item_id` is empty"),
     ("time in words", "a.csv", LOG + b"u3,a,yesterday\n", {},
      "neither a number nor an ISO date.*line 6.*yesterday"),
-    ("no time", "a.csv", LOG + b"u3,a,\n", {}, "neither a number"),
-    ("time nan", "a.csv", LOG + b"u3,a,nan\n", {}, "neither a number"),
+    ("no time", "a.csv", LOG + b"u3,a,\n", {}, "`timestamp` is empty"),
+    ("time nan", "a.csv", LOG + b"u3,a,nan\n", {}, "`timestamp` is empty"),
     ("time infinite", "a.csv", LOG + b"u3,a,1e999\n", {}, "neither a number"),
     ("time negative", "a.csv", LOG + b"u3,a,-5\n", {}, "is negative"),
     ("time in the future", "a.csv", LOG + b"u3,a,99999999999\n", {},
@@ -380,6 +380,6 @@ def test_a_good_row_after_a_bad_one_of_its_id_is_no_repetition(
     found = pq.read_table(tables.items).to_pydict()
     assert found == {"item_id": ["a", "b"], "price": [3.0, 5.0]}
     assert [note.split(";")[0] for note in tables.notes[-2:]] == [
-        "1 rows set aside because `price` is not a number",
+        "1 values set aside because `price` is not a number",
         "1 rows set aside because `item_id` was there before",
     ]

@@ -122,14 +122,15 @@ def write_interactions(
             bad = np.zeros(rows, bool)
             for name in ("user_id", "item_id"):
                 arrays[name] = cells.as_text(batch.columns[columns[name]])
-                missing = pc.is_null(arrays[name]).to_numpy(
-                    zero_copy_only=False
+                bad |= quarantine.add(
+                    f"`{name}` is empty", batch, _nulls(arrays[name]), bad
                 )
-                bad |= quarantine.add(f"`{name}` is empty", batch, missing, bad)
             if "timestamp" in columns:
-                seconds, wrong = clock.seconds(
-                    batch.columns[columns["timestamp"]]
+                times = batch.columns[columns["timestamp"]]
+                bad |= quarantine.add(
+                    "`timestamp` is empty", batch, _nulls(times), bad
                 )
+                seconds, wrong = clock.seconds(times)
                 bad |= quarantine.add(
                     "`timestamp` is neither a number nor an ISO date",
                     batch,
@@ -155,13 +156,31 @@ def write_interactions(
                     numbers, wrong = cells.as_number(
                         batch.columns[columns[name]]
                     )
-                    wrong |= numbers.is_null().to_numpy(zero_copy_only=False)
                     bad |= quarantine.add(
                         f"`{name}` is not a number", batch, wrong, bad
                     )
+                    bad |= quarantine.add(
+                        f"`{name}` is empty", batch, _nulls(numbers), bad
+                    )
+                    if name == "weight":
+                        below = pc.fill_null(pc.less(numbers, 0.0), False)
+                        bad |= quarantine.add(
+                            "`weight` is negative",
+                            batch,
+                            below.to_numpy(zero_copy_only=False),
+                            bad,
+                        )
                     arrays[name] = pc.cast(numbers, pa.float32())
             for name, kind in context.items():
-                arrays[name] = _feature(batch, name, kind, "|", quarantine, bad)
+                arrays[name] = _feature(
+                    batch,
+                    name,
+                    kind,
+                    "|",
+                    quarantine,
+                    bad,
+                    np.zeros(rows, bool),
+                )
             position += rows
             quarantine.seen(rows, batch.file)
             table = pa.table(arrays, schema=schema)
@@ -172,6 +191,10 @@ def write_interactions(
     return written
 
 
+def _nulls(array: pa.Array) -> np.ndarray:
+    return pc.is_null(array, nan_is_null=True).to_numpy(zero_copy_only=False)
+
+
 def _feature(
     batch: Batch,
     name: str,
@@ -179,11 +202,15 @@ def _feature(
     separator: str,
     quarantine: Quarantine,
     bad: np.ndarray,
+    flawed: np.ndarray,
 ) -> pa.Array:
+    """Cells of a feature; `flawed` learns of rows whose cell is none."""
     array = batch.columns[name]
     if kind == "numeric":
         numbers, wrong = cells.as_number(array)
-        bad |= quarantine.add(f"`{name}` is not a number", batch, wrong, bad)
+        flawed |= quarantine.cell(
+            f"`{name}` is not a number", batch, wrong, bad
+        )
         return numbers
     if kind == "multi_categorical":
         return cells.as_values(array, separator)
@@ -240,11 +267,12 @@ def write_rows(
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in batches:
             bad = np.zeros(len(batch.lines), bool)
+            flawed = np.zeros(len(batch.lines), bool)
             ids = cells.as_text(batch.columns[id_column])
             bad |= quarantine.add(
                 f"`{id_name}` is empty",
                 batch,
-                pc.is_null(ids).to_numpy(zero_copy_only=False),
+                _nulls(ids),
                 bad,
             )
             arrays = {id_name: ids}
@@ -252,17 +280,20 @@ def write_rows(
                 arrays["title_shown"] = cells.as_text(batch.columns[title])
             for name, kind in features.items():
                 arrays[name] = _feature(
-                    batch, name, kind, separator, quarantine, bad
+                    batch, name, kind, separator, quarantine, bad, flawed
                 )
-            # Last: a row that is set aside is nothing to repeat.
+            # Last: a row that is set aside is nothing to repeat, and a whole
+            # one goes before one that lacks a value.
             repeated = np.zeros(len(batch.lines), bool)
-            for row in np.flatnonzero(~bad):
+            order = np.argsort(flawed, kind="stable")
+            for row in order[~bad[order]]:
                 value = ids[int(row)].as_py()
                 repeated[row] = value in known
                 known.add(value)
-            bad |= quarantine.add(
-                f"`{id_name}` was there before", batch, repeated, bad
+            quarantine.add(
+                f"`{id_name}` was there before", batch, repeated & ~flawed, bad
             )
+            bad |= repeated
             quarantine.seen(len(batch.lines), batch.file)
             table = pa.table(arrays, schema=schema)
             writer.write_table(table.filter(pa.array(~bad)))

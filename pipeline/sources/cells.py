@@ -31,6 +31,9 @@ def as_text(array: pa.Array) -> pa.Array:
 def as_number(array: pa.Array) -> tuple[pa.Array, np.ndarray]:
     """Numbers, and a mask of the values that are there but are none.
 
+    Text may have a decimal comma ("10,99", "1.234,50") or commas between
+    thousands ("1,234.50"): what all of it together bears decides.
+
     Returns:
         float64 `[num_rows]`, null where absent or no number; bool
         `[num_rows]`.
@@ -46,13 +49,35 @@ def as_number(array: pa.Array) -> tuple[pa.Array, np.ndarray]:
         numbers = pc.cast(array, pa.float64(), safe=False)
         finite = pc.is_finite(numbers)
     except pa.ArrowInvalid:
-        parsed = [_number(value) for value in array.to_pylist()]
+        parsed = [_number(value) for value in _with_points(array).to_pylist()]
         numbers = pa.array(parsed, pa.float64())
         finite = pc.is_finite(numbers)
     bad = pc.and_(pc.is_valid(array), pc.invert(pc.fill_null(finite, False)))
     return (
         pc.if_else(bad, pa.scalar(None, pa.float64()), numbers),
         bad.to_numpy(zero_copy_only=False),
+    )
+
+
+# A comma that can only stand before decimals; commas between thousands.
+_DECIMAL = r"^[+-]?(\d{1,3}(\.\d{3})+|\d*),(\d{1,2}|\d{4,})$|^[+-]?0,\d+$"
+_THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$"
+
+
+def _with_points(text: pa.Array) -> pa.Array:
+    """Numbers as text with a decimal point and nothing between thousands."""
+
+    def count(pattern: str) -> int:
+        found = pc.match_substring_regex(text, pattern)
+        return pc.sum(pc.cast(found, pa.int64())).as_py() or 0
+
+    if count(_DECIMAL) > count(r"^[+-]?[\d,]*\.\d+$"):
+        text = pc.replace_substring_regex(text, r"\.(\d{3})", r"\1")
+        return pc.replace_substring(text, ",", ".")
+    return pc.if_else(
+        pc.match_substring_regex(text, _THOUSANDS),
+        pc.replace_substring(text, ",", ""),
+        text,
     )
 
 

@@ -208,11 +208,17 @@ def _remote(path: str, option: str) -> list[File]:
 
 
 def blocks(file: File) -> Iterator[bytes]:
-    """Streams a text file in blocks of whole lines."""
+    """Streams a text file in blocks of whole lines, which end in newlines."""
     rest = b""
+    old_mac = None
     try:
         with file.open() as stream:
             while more := stream.read(BLOCK):
+                if old_mac is None:
+                    # Lines that end in a carriage return alone.
+                    old_mac = b"\r" in more[:-1] and b"\n" not in more
+                if old_mac:
+                    more = more.replace(b"\r", b"\n")
                 end = more.rfind(b"\n") + 1
                 if end:
                     yield rest + more[:end]

@@ -7,19 +7,20 @@ there - ratings, timestamps, items, users - is done without.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.quarantine import FILE as QUARANTINE
 from pipeline.quarantine import Quarantine
 from pipeline.schema import DataError, SourceConfig
-from pipeline.sources import canonical, cells, files, json_lines, text
+from pipeline.sources import canonical, files, json_lines, nested, text
 from pipeline.sources.canonical import Batch, Tables
+from pipeline.sources.cleaning import Cleaner
+from pipeline.sources.selection import Selection
 from pipeline.sources.timestamps import Clock
 
 FORMATS = {
@@ -59,12 +60,13 @@ def read(source: SourceConfig, directory: Path) -> Tables:
     if source.event:
         columns["weight"] = "event_weight"
     interactions = directory / "interactions.parquet"
-    left_out: dict[str, int] = {}
+    cleaner = Cleaner(source)
+    selection = Selection(source)
     canonical.write_interactions(
-        _with_weights(
-            rows(source, source.path, "path", "interactions", quarantine),
-            source,
-            left_out,
+        selection.select(
+            rows(
+                source, source.path, "path", "interactions", quarantine, cleaner
+            )
         ),
         interactions,
         columns,
@@ -79,13 +81,9 @@ def read(source: SourceConfig, directory: Path) -> Tables:
             "no timestamps: the order of the rows stands for time, so "
             "temporal splits and recency go by position"
         )
-    notes.extend(
-        f"{count:,} interactions of the type {name!r} left out: it has no "
-        "weight in event_weights"
-        for name, count in left_out.items()
-    )
-    items = _entities(source, "item", directory, quarantine)
-    users = _entities(source, "user", directory, quarantine)
+    items = _entities(source, "item", directory, quarantine, cleaner)
+    users = _entities(source, "user", directory, quarantine, cleaner)
+    notes += selection.notes() + cleaner.notes()
     quarantine.check()
     return Tables(
         interactions=interactions,
@@ -97,7 +95,10 @@ def read(source: SourceConfig, directory: Path) -> Tables:
         has_rating=bool(source.rating),
         has_weight="weight" in columns,
         notes=(*notes, *quarantine.lines()),
-        facts={"unusable_share": quarantine.worst_share()},
+        facts={
+            "unusable_share": quarantine.worst_share(),
+            "time_doubt": clock.doubt(),
+        },
     )
 
 
@@ -106,6 +107,7 @@ def _entities(
     entity: str,
     directory: Path,
     quarantine: Quarantine,
+    cleaner: Cleaner,
 ) -> Path | None:
     """Writes the items or users, if there are any."""
     features = getattr(source, f"{entity}_features")
@@ -126,7 +128,9 @@ def _entities(
         )
     target = directory / f"{entity}s.parquet"
     canonical.write_rows(
-        rows(source, path, f"{entity}s_path", f"{entity}s", quarantine),
+        rows(
+            source, path, f"{entity}s_path", f"{entity}s", quarantine, cleaner
+        ),
         target,
         mapping(source, f"{entity}s")[f"{entity}_id"],
         f"{entity}_id",
@@ -144,8 +148,9 @@ def rows(
     option: str,
     table: str,
     quarantine: Quarantine,
+    cleaner: Cleaner,
 ) -> Iterator[Batch]:
-    """Streams the mapped columns of a table.
+    """Streams the mapped columns of a table, their cells put right.
 
     Args:
         source: Format and mapping.
@@ -153,6 +158,7 @@ def rows(
         option: Config key of the path, for messages.
         table: "interactions", "items" or "users".
         quarantine: Receives lines that are no rows.
+        cleaner: Puts the cells right.
 
     Raises:
         DataError: If a mapped column is missing.
@@ -160,7 +166,9 @@ def rows(
     mapped = mapping(source, table)
     option = f"source.{option}"
     if table != "interactions":
-        source = dataclasses.replace(source, columns=())
+        source = dataclasses.replace(
+            source, columns=getattr(source, f"{table}_columns")
+        )
     with files.find(path, option) as found:
         for file in of_table(found, table, path, option):
             for batch in read_file(source, file, option, quarantine):
@@ -179,8 +187,9 @@ def rows(
                         )
                 if table == "interactions":
                     item = mapped["item_id"]
-                    batch = unrolled(batch, item, list(mapped.values()))
-                yield batch
+                    names = list(mapped.values())
+                    batch = nested.unrolled(batch, item, names)
+                yield cleaner.clean(batch, mapped, table)
 
 
 def stem(file: files.File) -> str:
@@ -219,51 +228,21 @@ def of_table(
     return mine
 
 
-def unrolled(batch: Batch, item: str, names: Sequence[str]) -> Batch:
-    """One row an interaction where a row holds the list of a user's items.
-
-    Args:
-        batch: As read.
-        item: Column of the items; where it holds no lists, nothing is done.
-        names: Columns to keep; lists go along with the items, element by
-            element.
-
-    Raises:
-        DataError: If a list is not as long as that of the items.
-    """
-    items = batch.columns[item]
-    if not is_list(items):
-        return batch
-    lengths = pc.list_value_length(items)
-    owner = pc.list_parent_indices(items)
-    columns = {}
-    for name in names:
-        values = batch.columns[name]
-        if not is_list(values):
-            columns[name] = values.take(owner)
-            continue
-        if not pc.list_value_length(values).equals(lengths):
-            raise DataError(
-                "Lists of one row must be equally long. Received: "
-                f"{name!r} and the items {item!r} of different lengths (in "
-                f"{batch.file}). Correct the export."
-            )
-        columns[name] = pc.list_flatten(values)
-    return Batch(columns, batch.lines[owner.to_numpy()], batch.file)
-
-
-def is_list(array: pa.Array) -> bool:
-    """Whether every cell of a column holds several values."""
-    return pa.types.is_list(array.type) or pa.types.is_large_list(array.type)
-
-
-OPTIONAL = ("timestamp", "rating", "weight", "event", "title")
+OPTIONAL = (
+    "timestamp",
+    "time_of_day",
+    "rating",
+    "weight",
+    "quantity",
+    "event",
+    "title",
+)
 
 
 def mapping(source: SourceConfig, table: str) -> dict[str, str]:
     """Columns a table must have, by the config key that says so."""
     if table == "interactions":
-        keys = ["user_id", "item_id", "timestamp", "rating", "weight", "event"]
+        keys = ["user_id", "item_id", *OPTIONAL[:-1]]
         features = source.context_features
         section = "context_features"
     elif table == "items":
@@ -282,38 +261,11 @@ def mapping(source: SourceConfig, table: str) -> dict[str, str]:
 
 
 def _with_constants(batch: Batch, file: files.File) -> Batch:
-    if not file.constants:
-        return batch
-    columns = dict(batch.columns)
+    columns = nested.flat(batch.columns)
     for name, value in file.constants.items():
         if name not in columns:
             columns[name] = pa.array([value] * len(batch.lines), pa.string())
     return Batch(columns, batch.lines, batch.file)
-
-
-def _with_weights(
-    batches: Iterator[Batch], source: SourceConfig, left_out: dict[str, int]
-) -> Iterator[Batch]:
-    """Adds the weight of each event type; leaves out types without one."""
-    if not source.event:
-        yield from batches
-        return
-    names = pa.array(list(source.event_weights), pa.string())
-    weights = pa.array(list(source.event_weights.values()), pa.float64())
-    for batch in batches:
-        types = cells.as_text(batch.columns[source.event])
-        index = pc.index_in(types, value_set=names)
-        known = index.is_valid()
-        for pair in pc.value_counts(types.filter(pc.invert(known))):
-            name = str(pair["values"].as_py() or "")
-            left_out[name] = left_out.get(name, 0) + pair["counts"].as_py()
-        columns = {n: c.filter(known) for n, c in batch.columns.items()}
-        columns["event_weight"] = weights.take(index.filter(known))
-        yield Batch(
-            columns,
-            batch.lines[known.to_numpy(zero_copy_only=False)],
-            batch.file,
-        )
 
 
 def format_of(source: SourceConfig, file: files.File, option: str) -> str:

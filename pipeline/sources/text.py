@@ -23,6 +23,8 @@ from pipeline.sources.files import File, blocks
 # Lines a quoted value may span before its quote counts as broken.
 MAX_QUOTED_LINES = 50
 DELIMITERS = (",", "\t", ";", "|")
+# Before all else, for Excel alone: what separates the columns.
+_EXCEL = re.compile(rb'"?sep=(.)"?\r?\n')
 # Behind the last name of a column: it takes all further cells of its line.
 REST = "..."
 
@@ -54,14 +56,20 @@ def read(
     """
     names = list(columns) if columns else []
     line = 1
+    at_start = True
     for block in blocks(file):
-        if line == 1:
+        if at_start:
+            at_start = False
             block = block.removeprefix(b"\xef\xbb\xbf")
             _refuse_binary(block, file)
+            if told := _EXCEL.match(block):
+                delimiter = delimiter or told[1].decode()
+                block = block[told.end() :]
+                line = 2
             delimiter = delimiter or _delimiter(block.split(b"\n", 1)[0])
             if columns is None or skip_header:
                 head, _newline, block = block.partition(b"\n")
-                line = 2
+                line += 1
                 if columns is None:
                     names = _cells(head, delimiter, encoding)
                     _refuse_repeated(names, file)
@@ -97,6 +105,9 @@ def first_lines(
     """Cells of the first lines, whether names or values."""
     head = next(blocks(file), b"").removeprefix(b"\xef\xbb\xbf")
     _refuse_binary(head, file)
+    if told := _EXCEL.match(head):
+        delimiter = delimiter or told[1].decode()
+        head = head[told.end() :]
     lines = head.split(b"\n", count)[:count]
     delimiter = delimiter or _delimiter(lines[0])
     return [_cells(line, delimiter, encoding) for line in lines if line.strip()]

@@ -16,6 +16,8 @@ from pipeline.schema import FIRST_MOMENT, epoch_seconds
 from pipeline.sources import cells
 
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+# Days from the first day of a count to 1970.
+DAYS_BEFORE = {"days": 0, "excel": 25_569}
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?$")
 
 
@@ -23,7 +25,7 @@ class Clock:
     """Reads the timestamps of one log.
 
     Args:
-        unit: Of numbers: "s", "ms", "us", "ns", or "auto".
+        unit: Of numbers: "s", "ms", "us", "ns", "days", "excel" or "auto".
         text_format: Of text, as for strptime; empty for ISO.
     """
 
@@ -31,6 +33,10 @@ class Clock:
         self.unit = unit
         self.text_format = text_format
         self.form = ""
+        # Day and month the other way round, while that fits everything too.
+        self.twin = _twin(text_format)
+        self._rising = {text_format: 0, self.twin: 0}
+        self._steps = 0
         # A day of grace for clocks and time zones that are off.
         self.latest = int(time.time()) + 86_400
 
@@ -51,7 +57,11 @@ class Clock:
             return _whole(pc.cast(array, pa.timestamp("us")))
         if self.text_format:
             self.form = f"dates of the form {self.text_format}"
-            return _whole(formatted(cells.as_text(array), self.text_format))
+            text = cells.as_text(array)
+            found = formatted(text, self.text_format)
+            if self.twin:
+                self._compare(found, formatted(text, self.twin))
+            return _whole(found)
         if pa.types.is_integer(kind) or pa.types.is_floating(kind):
             return self._numbers(array)
         text = cells.as_text(array)
@@ -62,6 +72,30 @@ class Clock:
                 self.form = "ISO dates"
                 return _iso(text)
         return self._numbers(text)
+
+    def _compare(self, found: pa.Array, other: pa.Array) -> None:
+        """Counts which of two forms puts the rows in order of time."""
+        if other.null_count > found.null_count:
+            self.twin = ""
+            return
+        for form, times in ((self.text_format, found), (self.twin, other)):
+            moments = pc.cast(times.drop_null(), pa.int64()).to_numpy()
+            self._rising[form] += int((np.diff(moments) >= 0).sum())
+        self._steps += max(len(found) - found.null_count - 1, 0)
+
+    def doubt(self) -> str:
+        """What speaks for another form that fits as well; "" for none."""
+        if not self.twin or not self._steps:
+            return ""
+        mine, other = (
+            self._rising[form] / self._steps
+            for form in (self.text_format, self.twin)
+        )
+        return (
+            f"all timestamps fit {self.twin} as well as {self.text_format}: "
+            f"{other:.0%} of the rows would follow the one above in time "
+            f"instead of {mine:.0%}; see source.time_format"
+        )
 
     def _numbers(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         try:
@@ -79,6 +113,9 @@ class Clock:
                 self.form = "positions or counters, not moments"
         if self.unit != "auto":
             self.form = self.form or f"numbers in {self.unit}"
+        if self.unit in DAYS_BEFORE:
+            # Excel rounds: 0.00001 of a day is not yet a second.
+            values = np.rint((values - DAYS_BEFORE[self.unit]) * 86_400.0)
         seconds = np.floor_divide(values, PER_SECOND.get(self.unit, 1))
         # Beyond int64 no second counts; the future rule catches the rest.
         seconds = np.clip(seconds, -(2**62), 2**62).astype(np.int64)
@@ -89,6 +126,13 @@ def formatted(text: pa.Array, text_format: str) -> pa.Array:
     """Times of one strptime form; null where a text is not of that form."""
     times = pc.strptime(text, text_format, unit="s", error_is_null=True)
     return times.cast(pa.timestamp("us", times.type.tz))
+
+
+def _twin(form: str) -> str:
+    """A form with day and month the other way round; "" where told apart."""
+    if not re.search(r"%m(.)%d|%d(.)%m", form):
+        return ""
+    return form.replace("%m", "%_").replace("%d", "%m").replace("%_", "%d")
 
 
 def _unit(typical: float) -> str:

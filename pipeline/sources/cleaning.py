@@ -1,0 +1,162 @@
+"""Cells that mean something else than they say, put right as they are read.
+
+"NA", "NULL" and the like stand for nothing; "17.0" is the id 17 that passed
+through a column of floats; a day and a time of day are one moment. Whatever
+is changed is counted and said.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.schema import SourceConfig
+from pipeline.sources import cells
+from pipeline.sources.canonical import Batch
+
+# Columns a row is set aside without, which the quarantine says.
+_REQUIRED = ("user_id", "item_id", "timestamp", "rating", "weight")
+_WHOLE = r"^[+-]?\d+(\.0*)?$"
+
+
+def missing(array: pa.Array, words: pa.Array) -> pa.Array:
+    """Which cells hold nothing, or a word for it.
+
+    Args:
+        array: Cells of any type `[num_rows]`.
+        words: Lower-case text.
+
+    Returns:
+        bool `[num_rows]`.
+    """
+    if pa.types.is_floating(array.type):
+        return pc.is_null(array, nan_is_null=True)
+    if not is_text(array):
+        return pc.is_null(array)
+    text = pc.utf8_lower(pc.utf8_trim_whitespace(pc.cast(array, pa.string())))
+    return pc.is_in(text, value_set=pa.concat_arrays([words, _EMPTY]))
+
+
+_EMPTY = pa.array(["", None], pa.string())
+
+
+def is_text(array: pa.Array) -> bool:
+    """Whether the cells of a column are text."""
+    return pa.types.is_string(array.type) or pa.types.is_large_string(
+        array.type
+    )
+
+
+def whole_ids(array: pa.Array) -> pa.Array:
+    """Ids without the ".0" of a column of floats, where all are such numbers.
+
+    Versions, such as "1.0" beside "1.5", stay what they are.
+    """
+    if not is_text(array) or not len(array) or not _ends_in_point(array):
+        return array
+    text = pc.utf8_trim_whitespace(array)
+    whole = pc.match_substring_regex(text, _WHOLE)
+    if pc.all(whole).as_py() is not True:
+        return array
+    return pc.replace_substring_regex(text, r"\.0*$", "")
+
+
+def _ends_in_point(array: pa.Array) -> bool:
+    return bool(pc.any(pc.match_substring_regex(array, r"\.0*\s*$")).as_py())
+
+
+class Cleaner:
+    """Puts the cells of all tables of a source right, and counts.
+
+    Args:
+        source: What stands for nothing, and the columns of time.
+    """
+
+    def __init__(self, source: SourceConfig) -> None:
+        self.source = source
+        words = [word.lower().strip() for word in source.missing]
+        self._words = pa.array(words, pa.string())
+        self._missing: dict[tuple[str, str, str], Counter[str]] = {}
+        self._shortened: Counter[str] = Counter()
+
+    def clean(
+        self, batch: Batch, mapped: Mapping[str, str], table: str
+    ) -> Batch:
+        """Rows with nulls for what is missing and ids as they are meant.
+
+        Args:
+            batch: As read.
+            mapped: Column by its key in the config.
+            table: "interactions", "items" or "users".
+        """
+        columns = dict(batch.columns)
+        # A column with two meanings, such as a title that is encoded too.
+        first = {name: key for key, name in reversed(list(mapped.items()))}
+        for name, key in first.items():
+            array = columns[name]
+            if pa.types.is_dictionary(array.type):
+                array = array.dictionary_decode()
+            gone = missing(array, self._words)
+            if pc.any(gone).as_py():
+                where = (table, key, name)
+                self._missing.setdefault(where, Counter()).update(
+                    _written(array.filter(gone))
+                )
+                if is_text(array) or pa.types.is_floating(array.type):
+                    array = pc.if_else(gone, pa.scalar(None, array.type), array)
+            if key in ("user_id", "item_id"):
+                ids = whole_ids(array)
+                if ids is not array:
+                    changed = pc.sum(pc.not_equal(ids, array)).as_py()
+                    self._shortened[key] += changed or 0
+                    array = ids
+            columns[name] = array
+        if table == "interactions" and self.source.time_of_day:
+            columns[self.source.timestamp] = pc.binary_join_element_wise(
+                cells.as_text(columns[self.source.timestamp]),
+                cells.as_text(columns[self.source.time_of_day]),
+                " ",
+                null_handling="skip",
+            )
+        return Batch(columns, batch.lines, batch.file)
+
+    def notes(self) -> list[str]:
+        """What was changed, a column a line."""
+        lines = []
+        for (table, key, name), counts in self._missing.items():
+            words = [word for word, count in counts.items() if word and count]
+            if key in _REQUIRED and not words:
+                continue
+            written = ", ".join(
+                f"{count:,} {f'say {word!r}' if word else 'empty'}"
+                for word, count in counts.most_common(4)
+                if count
+            )
+            lines.append(
+                f"`{name}` is missing in {sum(counts.values()):,} rows of the "
+                f"{table} ({written})"
+                + (
+                    "; where such a word is a real value, take it out of "
+                    "source.missing"
+                    if words
+                    else ""
+                )
+            )
+        lines += [
+            f"`{key}` was read without the '.0' of floats in {count:,} rows"
+            for key, count in self._shortened.items()
+        ]
+        return lines
+
+
+def _written(array: pa.Array) -> Counter[str]:
+    """How what is missing was written, and how often."""
+    if not is_text(array):
+        nulls = array.null_count
+        return Counter({"": nulls, "NaN": len(array) - nulls})
+    pairs = pc.value_counts(pc.utf8_trim_whitespace(array))
+    counts: Counter[str] = Counter()
+    for pair in pairs:
+        counts[pair["values"].as_py() or ""] += pair["counts"].as_py()
+    return counts
