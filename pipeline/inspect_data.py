@@ -46,6 +46,9 @@ def check(config: prepare.Config) -> list[str]:
             )
             log = engine.read(tables.interactions)
             found = _figures(engine, log, tables)
+        found["sorted"] = trial.sorted_by_item(
+            directory, prepare.load(directory).items.ids
+        )
     lines = summary.describe(figures)
     lines += _report(found)
     return lines + _warnings(figures, found, config)
@@ -72,6 +75,11 @@ def _figures(
             repeated=(_.n - 1).sum(), duplicates=(_.n - _.times).sum()
         ),
         log.aggregate(rows=_.count()),
+        *(
+            [log.aggregate(negative=(_.rating < 0).cast("int64").sum())]
+            if tables.has_rating
+            else []
+        ),
         log.group_by("user_id")
         .aggregate(n=_.timestamp.nunique())
         .aggregate(moments=_.n.sum()),
@@ -97,9 +105,11 @@ def _figures(
 
 def _report(found: dict[str, int]) -> list[str]:
     lines = [
-        f"interactions a user: {found['shortest']:,} to {found['longest']:,}, "
-        f"half of the users have at most {found['median']:,}",
-        f"{found['duplicates']:,} interactions are there more than once, "
+        f"as read, before any filter: {found['shortest']:,} to "
+        f"{found['longest']:,} interactions a user, half of the users have at "
+        f"most {found['median']:,}",
+        f"as read: {found['duplicates']:,} interactions are exact repeats "
+        "(same user, item and time), "
         f"{found['repeated'] - found['duplicates']:,} more return to an item "
         "at another time",
     ]
@@ -119,10 +129,42 @@ def _warnings(
 ) -> list[str]:
     lines = []
     test = figures["parts"]["test"]
-    if found["duplicates"] > 0.01 * found["rows"]:
+    options = config.prepare
+    returns = found["repeated"] - found["duplicates"]
+    if options.repeated in ("first", "last") and returns:
+        lines.append(
+            f"prepare.repeated = {options.repeated!r} leaves out "
+            f"{returns:,} interactions that return to an item at another time "
+            "as well as exact repeats; 'distinct' leaves out those alone"
+        )
+    elif (
+        options.repeated == "keep"
+        and not options.repeat_consumption
+        and found["duplicates"] > 0.01 * found["rows"]
+    ):
         lines.append(
             f"{found['duplicates'] / found['rows']:.0%} of the interactions "
-            "are exact repeats; prepare.repeated = 'last' keeps one each"
+            "are exact repeats, of the same user, item and time; "
+            "prepare.repeated = 'distinct' keeps one of each"
+        )
+    if doubt := figures["source"].get("time_doubt"):
+        lines.append(doubt)
+    if found.get("negative") and options.min_rating <= 0:
+        lines.append(
+            f"{found['negative']:,} ratings are below 0 and count as "
+            "interactions: where -1 means not rated, or below 0 disliked, "
+            "prepare.min_rating leaves them out"
+        )
+    if (
+        config.source.kind == "tabular"
+        and not config.source.timestamp
+        and found["sorted"]
+        and figures["split"] != "random"
+    ):
+        lines.append(
+            "there are no timestamps and each user's rows are sorted by the "
+            "item: the last interaction is the highest id, not the latest; "
+            "prepare.split = 'random' tests on any"
         )
     tied = 1.0 - found["moments"] / found["rows"]
     if tied > 0.5 and config.source.timestamp:
@@ -142,7 +184,7 @@ def _warnings(
             "figures tell how newcomers are served; compare with "
             "prepare.split = 'leave_last_out'"
         )
-    if figures["split"] == "random":
+    if figures["split"] == "random" and config.source.timestamp:
         lines.append(
             "a random split lets the future into histories: only use it to "
             "reproduce tutorials"

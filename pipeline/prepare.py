@@ -161,12 +161,15 @@ def write(
     encoded: dict[str, Table] = {}
     values: dict[str, list[tuple[str, int]]] = {}
     indices: dict[str, ibis.Table] = {}
+    active: dict[str, int] = {}
     for name, id_name, path, kinds in (
         ("items", "item_id", tables.items, tables.item_features),
         ("users", "user_id", tables.users, tables.user_features),
     ):
+        counted = vocabulary.count(parted, id_name)
+        active[f"active_{name}"] = _count(engine, counted)
         rows = vocabulary.rows(
-            vocabulary.count(parted, id_name),
+            counted,
             engine.read(path) if path else None,
             id_name,
         )
@@ -196,6 +199,8 @@ def write(
     figures = summary.compute(
         directory, encoded["items"], encoded["users"], cuts, options, config
     )
+    pairs = active["active_users"] * active["active_items"]
+    figures |= active | {"density": figures["interactions"] / pairs}
     if figures["interactions"] != num_kept:
         raise DataError(
             "Every interaction must be in exactly one sequence. Received: "

@@ -63,7 +63,7 @@ def select(
         if config.repeated != "first":
             keys = [ibis.desc(key) for key in keys]
         same = [table.user_id, table.item_id]
-        if config.repeat_consumption:
+        if config.repeat_consumption or config.repeated == "distinct":
             same.append(table.timestamp)
         window = ibis.window(group_by=same, order_by=keys)
         table = table.mutate(turn=ibis.row_number().over(window))

@@ -85,7 +85,6 @@ def compute(
         "items": num_items,
         "known_users": users.num_known - 2,
         "known_items": items.num_known - 2,
-        "density": total / max(num_users * num_items, 1),
         "first": int(first[rows > 0].min()),
         "last": int(last[rows > 0].max()),
         "cuts": dict(cuts),
@@ -193,9 +192,14 @@ def oracle(ranks: np.ndarray) -> dict[str, float]:
 
 def describe(figures: Mapping[str, Any]) -> list[str]:
     """Lines to show on a terminal."""
+    # Those with interactions; tables prepared earlier tell only of all.
+    active = {
+        name: figures.get(f"active_{name}", figures[name])
+        for name in ("users", "items")
+    }
     lines = [
-        f"{figures['interactions']:,} interactions of {figures['users']:,} "
-        f"users with {figures['items']:,} items "
+        f"{figures['interactions']:,} interactions of {active['users']:,} "
+        f"users with {active['items']:,} items "
         f"(density {figures['density']:.2%})",
         f"{iso(figures['first'])} to {iso(figures['last'])}; the most "
         f"popular tenth of the items holds "
@@ -213,7 +217,10 @@ def describe(figures: Mapping[str, Any]) -> list[str]:
         )
     dropped = figures.get("interactions_read", 0) - figures["interactions"]
     if dropped > 0:
-        lines.append(f"{dropped:,} interactions left out by the filters")
+        lines.append(
+            f"{dropped:,} of {figures['interactions_read']:,} interactions "
+            "left out by the filters of [prepare]"
+        )
     if "oracle" in figures:
         best = figures["oracle"]
         lines.append(
