@@ -1,78 +1,29 @@
-"""Guesses what the columns of somebody's files mean.
+"""Guesses what the columns of somebody's interaction log mean.
 
-Names come first ("movieId", "product_id", "created_at"), then content: how
-many values differ, whether they are numbers, times, lists or sentences. Every
-guess lands in a config file that a person reads, so a wrong one costs little.
+Every column gets points for its name (`names`) and for its values
+(`evidence`); the best pair of a user and an item is taken. The reasons and
+the columns that came second go with the guess into a config that a person
+reads, so a wrong one costs little.
 """
 
-import re
-from collections import Counter
+import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline import evidence, names, times
+from pipeline.evidence import Column
 from pipeline.sources import cells
-from pipeline.sources.timestamps import Clock, formatted
 
-USER_NAMES = (
-    "userid user uid customerid customer memberid member visitorid visitor "
-    "accountid account clientid client personid person reviewerid profileid "
-    "subscriberid playerid readerid listenerid sessionid session cookieid"
-).split()
-ITEM_NAMES = (
-    "itemid item iid movieid movie productid product sku asin articleid "
-    "article trackid track songid song bookid book isbn videoid video gameid "
-    "game adid contentid content courseid course recipeid recipe newsid "
-    "parentasin stockcode itemids items sequence"
-).split()
-TIME_NAMES = (
-    "timestamp time ts datetime date createdat created eventtime eventdate "
-    "ratedat orderdate orderedat purchasedate purchasedat invoicedate "
-    "unixreviewtime unixtime watchedat playedat when day timestamps position "
-    "pos step"
-).split()
-RATING_NAMES = "rating ratings stars score overall grade vote".split()
-EVENT_NAMES = "event eventtype action behavior behaviour interaction".split()
-WEIGHT_NAMES = "weight strength playcount plays count quantity".split()
-TITLE_NAMES = "title name label productname itemname headline".split()
-# Of times that are not ISO, as for strptime. Years of two digits first: four
-# do not fit them, while two would pass for the first century.
-TIME_FORMATS = tuple(
-    date + time
-    for date in (
-        "%m/%d/%y", "%d/%m/%y", "%d.%m.%y", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y",
-        "%Y/%m/%d", "%m-%d-%Y", "%d-%m-%Y", "%Y%m%d", "%d %b %Y", "%b %d, %Y",
-        "%d %B %Y", "%B %d, %Y",
-    )
-    for time in ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
-)  # fmt: skip
-SEPARATORS = ("|", ";", ",")
-# What a look at the column tells no model anything.
-IGNORED = re.compile(r"url|link|image|img|path|uuid|email|phone|zip|password")
+# Fewer points apart, the second choice is as good as the first.
+_CLOSE = 1.0
+_MOST_TYPES = 20
 
 
-def plain(name: str) -> str:
-    """Letters and digits of a column name, lower-case, without a type.
-
-    RecBole writes the type behind the name: "user_id:token".
-    """
-    return re.sub(r"[^a-z0-9]", "", name.lower().split(":")[0])
-
-
-def by_name(
-    columns: Mapping[str, pa.Array], names: list[str], taken: set[str]
-) -> str:
-    """The column whose name comes first in a list; "" for none."""
-    found = {plain(column): column for column in columns if column not in taken}
-    for name in names:
-        if name in found:
-            return found[name]
-    return ""
-
-
-@dataclass(frozen=True)
+@dataclass
 class Log:
     """Meaning of the columns of an interaction log; "" for none.
 
@@ -80,310 +31,302 @@ class Log:
         user_id: Column of the user.
         item_id: Column of the item.
         timestamp: Column of the time.
+        time_of_day: Column of the time of day, apart from the day.
+        form: How the times are written.
         rating: Column of the rating.
         event: Column of the event type.
+        event_types: Types of `event` that count, the most frequent first.
+        left_out: Types that take back or say no.
         weight: Column of the weight.
-        event_types: Types of `event`, the most frequent first.
+        quantity: Column whose values below 1 are returns.
+        why: What speaks for the column of a meaning, and what came second.
+        doubts: Sentences on what may well be wrong.
         rest: Columns without a meaning.
     """
 
-    user_id: str
-    item_id: str
-    timestamp: str
-    rating: str
-    event: str
-    weight: str
-    event_types: tuple[str, ...]
-    rest: tuple[str, ...]
+    user_id: str = ""
+    item_id: str = ""
+    timestamp: str = ""
+    time_of_day: str = ""
+    form: times.Form = field(default_factory=times.Form)
+    rating: str = ""
+    event: str = ""
+    event_types: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    weight: str = ""
+    quantity: str = ""
+    why: dict[str, str] = field(default_factory=dict)
+    doubts: list[str] = field(default_factory=list)
+    rest: tuple[str, ...] = ()
 
 
-def log(columns: Mapping[str, pa.Array]) -> Log:
+def log(table: Mapping[str, pa.Array], named: bool = True) -> Log:
     """Guesses the columns of an interaction log.
 
     Args:
-        columns: A sample of its rows.
+        table: A sample of its rows.
+        named: Whether the names of the columns say anything.
     """
-    taken: set[str] = set()
-
-    def named(names: list[str]) -> str:
-        found = by_name(columns, names, taken)
-        taken.add(found)
-        return found
-
-    user, item = named(USER_NAMES), named(ITEM_NAMES)
-    time = named(TIME_NAMES)
-    if time and not _readable_time(columns[time]):
-        time = ""
-    rating = named(RATING_NAMES)
-    if rating and not _numeric(columns[rating]):
-        rating = ""
-    event = named(EVENT_NAMES)
-    types = Counter(
-        value
-        for value in (
-            cells.as_text(columns[event]).to_pylist() if event else []
-        )
-        if value
-    )
-    if len(types) > 20:
-        event, types = "", Counter()
-    weight = "" if event else named(WEIGHT_NAMES)
-    if weight and not _can_weigh(columns[weight]):
-        weight = ""
-    # Ids that no name gave away: the columns with the most values, the
-    # user's before the item's as logs have it.
-    unknown = [
-        name
-        for name, array in columns.items()
-        if name not in taken and not _fractions(array)
-    ]
-    if not time:
-        time = next((n for n in unknown if _looks_like_time(columns[n])), "")
-        unknown = [name for name in unknown if name != time]
-    for _turn in range((not user) + (not item)):
-        if not unknown:
-            break
-        best = max(unknown, key=lambda name: _num_distinct(columns[name]))
-        ids = [name for name in unknown if name.lower().endswith("id")]
-        choice = ids[0] if ids else best
-        unknown.remove(choice)
-        if not user:
-            user = choice
-        else:
-            item = choice
-    if user and item and not (ids_known := taken & {user, item}):
-        order = list(columns)
-        user, item = sorted(
-            (user, item),
-            key=lambda name: (name in ids_known, order.index(name)),
-        )
-    used = {user, item, time, rating, event, weight}
-    return Log(
-        user_id=user,
-        item_id=item,
-        timestamp=time,
-        rating=rating,
-        event=event,
-        weight=weight,
-        event_types=tuple(name for name, _n in types.most_common()),
-        rest=tuple(name for name in columns if name not in used),
-    )
+    columns = evidence.columns(table)
+    found = Log()
+    _time(found, columns, named)
+    free = _without(columns, found)
+    _event(found, free, named)
+    free = _without(columns, found)
+    _numbers(found, free, named)
+    free = _without(columns, found)
+    _ids(found, free, named)
+    if not named and not found.rating:
+        found.rating = _first_rating(_without(columns, found))
+    found.rest = tuple(_without(columns, found))
+    return found
 
 
-def unnamed_log(columns: Mapping[str, pa.Array]) -> Log:
-    """Guesses the columns of a log without names by content and order.
-
-    Args:
-        columns: A sample of its rows; the names say nothing.
-    """
-    order = list(columns)
-    time = next((n for n in order if _looks_like_time(columns[n])), "")
-    order = [name for name in order if name != time]
-    user = order[0] if order else ""
-    rated = [name for name in order[1:] if _looks_like_rating(columns[name])]
-    items = [
-        name
-        for name in order[1:]
-        if name not in rated and not _fractions(columns[name])
-    ]
-    # Log of two columns with hardly any items.
-    items, rated = items or rated[:1], rated if items else rated[1:]
-    item = max(items, key=lambda n: _num_distinct(columns[n]), default="")
-    rating = rated[0] if rated else ""
-    return Log(
-        user_id=user,
-        item_id=item,
-        timestamp=time,
-        rating=rating,
-        event="",
-        weight="",
-        event_types=(),
-        rest=tuple(n for n in order if n not in (user, item, rating)),
-    )
-
-
-def time_format(array: pa.Array) -> tuple[str, str]:
-    """Form of times that are neither numbers nor ISO, as for strptime.
-
-    Returns:
-        The form that fits nearly all values, "" for none, and another one
-        that fits as well, "" for none.
-    """
-    if pa.types.is_nested(array.type) or pa.types.is_temporal(array.type):
-        return "", ""
-    text = cells.as_text(array.slice(0, 1000)).drop_null()
-    if not len(text) or not _looks_like_date(text[0].as_py()):
-        return "", ""
-    shares = {
-        form: 1.0 - formatted(text, form).null_count / len(text)
-        for form in TIME_FORMATS
+def _without(columns: dict[str, Column], found: Log) -> dict[str, Column]:
+    """Columns that have no meaning yet."""
+    taken = {
+        found.user_id,
+        found.item_id,
+        found.timestamp,
+        found.time_of_day,
+        found.rating,
+        found.event,
+        found.weight,
+        found.quantity,
     }
-    best = max(shares, key=lambda form: shares[form])
-    if shares[best] < 0.8:
-        return "", ""
-    others = (
-        form for form in shares if form != best and shares[form] == shares[best]
-    )
-    return best, next(others, "")
+    return {name: c for name, c in columns.items() if name not in taken}
 
 
-def _looks_like_date(value: str) -> bool:
-    # Eight digits alone are a date only in these centuries.
-    return bool(re.match(r"(19|20)\d{6}$|.*\d.*[/., -].*\d", value))
-
-
-def features(
-    columns: Mapping[str, pa.Array], id_column: str
-) -> tuple[dict[str, str], dict[str, str], str]:
-    """Guesses the kinds of the columns of a table of items or users.
-
-    Args:
-        columns: A sample of its rows.
-        id_column: Not a feature.
-
-    Returns:
-        Kind of each feature; why each other column is left out; the separator
-        of multi_categorical cells.
-    """
-    separator = _separator(columns)
-    kinds: dict[str, str] = {}
-    left_out: dict[str, str] = {}
-    for name, array in columns.items():
-        if name == id_column:
+def _time(found: Log, columns: dict[str, Column], named: bool) -> None:
+    points: dict[str, float] = {}
+    forms: dict[str, times.Form] = {}
+    for place, (name, column) in enumerate(columns.items()):
+        form = times.form(column.array)
+        if form is None or not column.present:
             continue
-        kind, reason = _kind(name, array, separator)
-        if kind:
-            kinds[name] = kind
-        else:
-            left_out[name] = reason
-    return kinds, left_out, separator
+        points[name] = 3.0 * column.is_time - 0.01 * place
+        points[name] -= 3.0 * (1.0 - column.present / len(column.array))
+        if named:
+            said = names.score(name, names.TIME, names.TIME_WORDS)
+            form = times.with_unit(column.array, form) if said else form
+            if set(names.words(name)) & names.OTHER_TIMES:
+                points[name] -= 1.5
+            points[name] += said
+            if not said and not column.is_time:
+                del points[name]
+                continue
+        elif not column.is_time:
+            del points[name]
+            continue
+        if column.is_time and times.are_days(column.array, form):
+            points[name] -= 0.5
+        forms[name] = form
+    best = sorted(points, key=lambda name: -points[name])
+    if not best:
+        return
+    found.timestamp, found.form = best[0], forms[best[0]]
+    if len(best) > 1:
+        found.why["timestamp"] = f"or: {best[1]}"
+    _time_of_day(found, columns)
+    if columns[best[0]].distinct < 2 and not found.time_of_day:
+        # All at one moment tells nothing.
+        found.timestamp, found.form = "", times.Form()
 
 
-def _kind(name: str, array: pa.Array, separator: str) -> tuple[str, str]:
-    if array.null_count == len(array):
-        return "", "it is empty"
-    if pa.types.is_list(array.type):
-        return "multi_categorical", ""
-    if pa.types.is_nested(array.type):
-        return "", "it holds objects"
-    distinct, rows = _num_distinct(array), len(array) - array.null_count
-    if distinct <= 1:
-        return "", "all its values are the same"
-    if IGNORED.search(name.lower()):
-        return "", "it looks like an address or a code"
-    if _numeric(array):
-        if pc.all(pc.equal(_numbers(array), pc.floor(_numbers(array)))).as_py():
-            # Few whole numbers are codes: an age group, an occupation.
-            if distinct <= 25:
-                return "categorical", ""
-            if plain(name).endswith(("id", "code", "no", "number")):
-                return ("categorical", "") if 2 * distinct < rows else (
-                    "", "it is another id"
-                )  # fmt: skip
-        return "numeric", ""
-    if _looks_like_time(array):
-        return "", "it is a date; give a number, such as the year, instead"
-    text = cells.as_text(array).drop_null()
-    split = pc.list_value_length(pc.split_pattern(text, separator))
-    many = pc.mean(pc.greater(split, 1)).as_py()
-    words = pc.mean(
-        pc.list_value_length(pc.utf8_split_whitespace(text))
-    ).as_py()
-    if many > 0.2 and (separator != "," or words < 4):
-        return "multi_categorical", ""
-    if plain(name) in TITLE_NAMES or (words >= 2.5 and 5 * distinct > rows):
-        return "text", ""
-    if 2 * distinct <= rows or distinct <= 20:
-        return "categorical", ""
-    return "", "nearly every row has another value"
+def _time_of_day(found: Log, columns: dict[str, Column]) -> None:
+    """The column of the time of day where the timestamps are days."""
+    day = columns[found.timestamp].array
+    if not times.are_days(day, found.form):
+        return
+    for name, column in columns.items():
+        if column.is_time_of_day:
+            joined = pc.binary_join_element_wise(
+                cells.as_text(day),
+                cells.as_text(column.array),
+                " ",
+                null_handling="skip",
+            )
+            form = times.form(joined)
+            if form is not None:
+                found.time_of_day, found.form = name, form
+                return
 
 
-def title(columns: Mapping[str, pa.Array], id_column: str) -> str:
-    """The items column to display; "" for none."""
-    return by_name(columns, TITLE_NAMES, {id_column})
+def _event(found: Log, columns: dict[str, Column], named: bool) -> None:
+    """The type of what happened: a word, a state, or taken or not."""
+    best, most = "", 0.0
+    for name, column in columns.items():
+        types = {value.lower() for value in column.values}
+        if not 1 < len(types) <= _MOST_TYPES:
+            continue
+        points = 0.0
+        if types <= names.KNOWN_EVENTS and len(types) > 1:
+            points = 2.5
+        if named:
+            if names.plain(name) in names.EVENT:
+                points = max(points, 3.0)
+            elif names.plain(name) in names.TAKEN and types <= _YES_OR_NO:
+                points = max(points, 2.0)
+            elif {"status", "state"} & set(names.words(name)):
+                back = any(names.TAKEN_BACK.search(t) for t in types)
+                points = max(points, 1.0 * back)
+        if points > most:
+            best, most = name, points
+    if not best:
+        return
+    found.event = best
+    values = columns[best].values
+    taken_back = [v for v in values if names.TAKEN_BACK.search(v)]
+    if names.plain(best) in names.EVENT and {v.lower() for v in values} <= {
+        str(n) for n in range(10)
+    }:
+        # Codes, of which 0 is as good as another.
+        taken_back = []
+        found.doubts.append(
+            f"the types in {best!r} are codes ({', '.join(values)}): give "
+            "those that are no interest no place in event_weights"
+        )
+    found.left_out = tuple(taken_back)
+    found.event_types = tuple(v for v in values if v not in taken_back)
+    if not found.event_types:
+        found.event_types, found.left_out = tuple(values), ()
 
 
-def _separator(columns: Mapping[str, pa.Array]) -> str:
-    counts: Counter[str] = Counter()
-    for array in columns.values():
-        if pa.types.is_string(array.type):
-            for separator in SEPARATORS:
-                has = pc.match_substring(array, separator)
-                counts[separator] += (
-                    pc.sum(pc.cast(has, pa.int64())).as_py() or 0
+_YES_OR_NO = {"0", "1", "0.0", "1.0", "true", "false", "yes", "no", "y", "n"}
+
+
+def _numbers(found: Log, columns: dict[str, Column], named: bool) -> None:
+    """The rating, the weight and the quantity, which only names tell."""
+    if not named:
+        return
+    rated = {
+        name: names.score(name, names.RATING, ("rating", "stars"))
+        for name, column in columns.items()
+        if column.numeric
+        and column.distinct > 1
+        and not set(names.words(name)) & {"count", "avg", "average", "num"}
+        and not names.is_id(name)
+    }
+    found.rating = max(rated, key=lambda n: rated[n], default="")
+    if not rated.get(found.rating):
+        found.rating = ""
+    weighed = {
+        name: names.score(name, names.WEIGHT, ("quantity", "qty"))
+        for name, column in columns.items()
+        if column.numeric and name != found.rating
+    }
+    best = max(weighed, key=lambda n: weighed[n], default="")
+    if not weighed.get(best):
+        return
+    array = columns[best].array
+    if pc.any(pc.less_equal(evidence.numbers(array), 0.0)).as_py():
+        found.quantity = best
+    if not found.event and evidence.can_weigh(array):
+        found.weight = best
+
+
+def _ids(found: Log, columns: dict[str, Column], named: bool) -> None:
+    """The pair of columns that does best as the user and the item."""
+    users = _points(columns, "user", named)
+    items = _points(columns, "item", named)
+    pairs: dict[tuple[str, str], float] = {}
+    between: dict[tuple[str, str], str] = {}
+    for user, item in itertools.product(_best(users), _best(items)):
+        if user == item:
+            continue
+        both = evidence.between(columns[user], columns[item])
+        finer = 0.3 * np.log10(max(columns[item].distinct, 1))
+        pairs[user, item] = (
+            users[user] + items[item] + finer + sum(e.points for e in both)
+        )
+        between[user, item] = ", ".join(e.reason for e in both)
+    ranked = sorted(pairs, key=lambda pair: -pairs[pair])
+    if not ranked:
+        return
+    best = ranked[0]
+    found.user_id, found.item_id = best
+    for place, key in enumerate(("user_id", "item_id")):
+        column = columns[best[place]]
+        against = [e.reason for e in column.identity]
+        rows = column.present / max(column.distinct, 1)
+        told = ", ".join(
+            [f"{column.distinct:,} values, {rows:.1f} rows each", *against]
+        )
+        other = best[1 - place]
+        second = next(
+            (
+                p
+                for p in ranked
+                if p[place] != best[place] and p[1 - place] == other
+            ),
+            None,
+        )
+        if second:
+            name = second[place]
+            reasons = [e.reason for e in columns[name].identity]
+            if p := between[second]:
+                reasons.append(p)
+            shown = f" ({', '.join(reasons)})" if reasons else ""
+            told += f"; or: {name}{shown}"
+            if pairs[best] - pairs[second] < _CLOSE:
+                found.doubts.append(
+                    f"{key} may as well be {name!r} as {best[place]!r}"
                 )
-    # Commas also stand in sentences, so another one is enough to win.
-    for separator in SEPARATORS[:2]:
-        if counts[separator]:
-            return separator
-    return "," if counts[","] else "|"
+        found.why[key] = told
+        if against:
+            found.doubts.append(
+                f"{key} = {best[place]!r} {' and '.join(against)}"
+            )
+    if reason := between[best]:
+        found.doubts.append(
+            f"each of {best[0]!r} (the user) or {best[1]!r} (the item) "
+            f"{reason}: it repeats too little to learn from"
+        )
+    if not named:
+        found.doubts.append(
+            "without names of columns, which is the user and which the item "
+            "goes by their order: swap them where it is the other way round"
+        )
 
 
-def _num_distinct(array: pa.Array) -> int:
-    return int(pc.count_distinct(cells.as_text(array)).as_py())
+def _points(
+    columns: dict[str, Column], entity: str, named: bool
+) -> dict[str, float]:
+    """Points of every column as the user or the item, by itself."""
+    if entity == "user":
+        whole, parts = names.USER, names.USER_WORDS
+    else:
+        whole, parts = names.ITEM, names.ITEM_WORDS
+    points = {}
+    for place, (name, column) in enumerate(columns.items()):
+        total = sum(e.points for e in column.identity)
+        if entity == "user":
+            # Users stand before items, and first of all.
+            total -= 0.05 * place if named else 0.25 * place
+        if named:
+            said = names.score(name, whole, parts)
+            told = set(names.words(name))
+            total += said + (1.0 if names.is_id(name) else 0.0)
+            if told & names.ACT_WORDS and said < 2.5:
+                total -= 1.0 if entity == "user" else 2.0
+            if told & names.PROPERTY_WORDS and said < 2.5:
+                total -= 1.5 if said else 3.0
+        elif evidence.is_rating(column.array):
+            total -= 2.0
+        points[name] = total
+    return points
 
 
-def _numbers(array: pa.Array) -> pa.Array:
-    return cells.as_number(array)[0].drop_null()
+def _best(points: dict[str, float]) -> list[str]:
+    return sorted(points, key=lambda name: -points[name])[:8]
 
 
-def _numeric(array: pa.Array) -> bool:
-    if pa.types.is_nested(array.type) or pa.types.is_temporal(array.type):
-        return False
-    numbers, bad = cells.as_number(array)
-    there = len(array) - array.null_count
-    return bool(len(numbers.drop_null()) > 0 and bad.sum() <= 0.02 * there)
-
-
-def _fractions(array: pa.Array) -> bool:
-    if not _numeric(array):
-        return False
-    numbers = _numbers(array)
-    return not pc.all(pc.equal(numbers, pc.floor(numbers))).as_py()
-
-
-def _can_weigh(array: pa.Array) -> bool:
-    """Whether a column can be the weight of targets as it is.
-
-    Play counts cannot: the few largest would be all that training hears.
-    """
-    if not _numeric(array):
-        return False
-    middle, high = pc.quantile(_numbers(array), [0.5, 0.99]).to_pylist()
-    return bool(0 < middle and high <= 20 * middle)
-
-
-def _looks_like_rating(array: pa.Array) -> bool:
-    if not _numeric(array):
-        return False
-    low, high = pc.min_max(_numbers(array)).as_py().values()
-    return bool(low >= 0 and 1 <= high <= 10 and high > low)
-
-
-def _readable_time(array: pa.Array) -> bool:
-    """Whether a column named like a time holds times or positions."""
-    if pa.types.is_nested(array.type):
-        return False
-    if time_format(array)[0]:
-        return True
-    _seconds, bad = Clock().seconds(array.slice(0, 1000))
-    return bool(bad.mean() <= 0.2)
-
-
-def _looks_like_time(array: pa.Array) -> bool:
-    if pa.types.is_nested(array.type) or not len(array):
-        return False
-    if pa.types.is_temporal(array.type) or time_format(array)[0]:
-        return True
-    clock = Clock()
-    seconds, bad = clock.seconds(array.slice(0, 1000))
-    if bad.mean() > 0.2:
-        return False
-    if clock.form == "ISO dates":
-        return True
-    # 1990 to 2040, and more than a handful of moments.
-    good = seconds[~bad]
-    return bool(
-        ((good > 631_152_000) & (good < 2_208_988_800)).mean() > 0.9
-        and _num_distinct(array.slice(0, 1000)) > 10
+def _first_rating(columns: dict[str, Column]) -> str:
+    return next(
+        (
+            name
+            for name, column in columns.items()
+            if evidence.is_rating(column.array) and not column.is_time
+        ),
+        "",
     )

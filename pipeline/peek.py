@@ -9,18 +9,13 @@ from collections.abc import Mapping
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import guess
+from pipeline import names
 from pipeline.schema import SourceConfig, epoch_seconds
 from pipeline.sources import cells, files, tabular, text
 
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d*)?([eE][+-]?\d+)?")
 _NAMES = frozenset(
-    guess.USER_NAMES
-    + guess.ITEM_NAMES
-    + guess.TIME_NAMES
-    + guess.RATING_NAMES
-    + guess.TITLE_NAMES
-    + ["id"]
+    names.USER + names.ITEM + names.TIME + names.RATING + names.TITLE + ["id"]
 )
 
 
@@ -48,11 +43,20 @@ def encoding(*paths: str) -> str:
     return "latin-1" if wrong > right else "utf-8"
 
 
-def first_lines(source: SourceConfig) -> list[list[str]]:
-    """Cells of the first lines of the interactions; [] where not text."""
-    option = "--interactions"
-    with files.find(source.path, option) as found:
-        file = tabular.of_table(found, "interactions", source.path, option)[0]
+def first_lines(
+    source: SourceConfig, path: str = "", table: str = "interactions"
+) -> list[list[str]]:
+    """Cells of the first lines of a table; [] where it is not text.
+
+    Args:
+        source: How to read it.
+        path: Of its files; empty for the interactions.
+        table: Its name.
+    """
+    option = f"--{table}"
+    path = path or source.path
+    with files.find(path, option) as found:
+        file = tabular.of_table(found, table, path, option)[0]
         kind = tabular.format_of(source, file, option)
         if kind not in ("csv", "tsv"):
             return []
@@ -90,7 +94,7 @@ def are_values(first: list[str], columns: Mapping[str, pa.Array]) -> bool:
     Returns:
         True where a cell is a number, a time, or comes again below.
     """
-    if any(guess.plain(cell) in _NAMES for cell in first):
+    if any(names.plain(cell) in _NAMES for cell in first):
         return False
     if any(_NUMBER.fullmatch(cell) or epoch_seconds(cell) for cell in first):
         return True

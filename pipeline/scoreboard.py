@@ -102,44 +102,38 @@ class Board:
     def differences(
         self, answers: dict[str, Answer], rivals: tuple[str, ...]
     ) -> list[dict[str, Any]]:
-        """Paired differences that decide whether a stage earns its place.
-
-        Against the live version in every metric: the gate asks for any.
-        """
-        values = {name: self.values(answers[name]) for name in answers}
-        best = max(rivals, key=lambda name: values[name][HEADLINE].mean())
+        """Paired differences that decide whether a stage earns its place."""
+        values = {
+            name: self.values(answers[name])[HEADLINE] for name in answers
+        }
+        best = max(rivals, key=lambda name: values[name].mean())
         pairs = [
-            ("two_stage", "retrieval", HEADLINE),
-            ("two_stage", best, HEADLINE),
-            ("retrieval", best, HEADLINE),
+            ("two_stage", "retrieval"),
+            ("two_stage", best),
+            ("retrieval", best),
         ]
         if "live" in values:
-            pairs += [
-                ("two_stage", "live", metric) for metric in values["live"]
-            ]
+            pairs.append(("two_stage", "live"))
         if "student" in values:
-            pairs += [
-                ("student", "two_stage", HEADLINE),
-                ("student", best, HEADLINE),
-            ]
+            pairs += [("student", "two_stage"), ("student", best)]
         if "student_undistilled" in values:
-            pairs.append(("student", "student_undistilled", HEADLINE))
+            pairs.append(("student", "student_undistilled"))
         return [
             {
                 "model": model,
                 "against": against,
-                "metric": metric,
+                "metric": HEADLINE,
                 **{
                     name: round(value, 5)
                     for name, value in metrics.paired_difference(
-                        values[model][metric],
-                        values[against][metric],
+                        values[model],
+                        values[against],
                         self._num_samples,
                         self._seed,
                     ).items()
                 },
             }
-            for model, against, metric in pairs
+            for model, against in pairs
         ]
 
     def sanity(

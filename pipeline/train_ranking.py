@@ -191,7 +191,7 @@ def training_lists(
         prepared,
         rows,
         events,
-        queries.past(sequences, rows, stops, TRAIN),
+        queries.between(sequences.item_indices, sequences.offsets[rows], stops),
         config.retrieval.history_length,
     )
     _, found = lists.retrieve(base, asked, config.index.num_candidates)
@@ -341,7 +341,9 @@ def _is_in(
     sequences: Any, rows: np.ndarray, stops: np.ndarray, events: np.ndarray
 ) -> np.ndarray:
     """Whether an event's item is among the user's events before `stops`."""
-    past = queries.past(sequences, rows, stops, TRAIN)
+    past = queries.between(
+        sequences.item_indices, sequences.offsets[rows], stops
+    )
     return metrics.find_hits(sequences.item_indices[events][:, None], past)[
         :, 0
     ]

@@ -5,7 +5,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,9 +47,13 @@ def scratch() -> Iterator[Path]:
 
 
 def split(
-    source: SourceConfig,
+    source: SourceConfig, options: Mapping[str, Any]
 ) -> tuple[str, list[str], dict[str, Any]]:
     """Chooses the split the data can bear.
+
+    Args:
+        source: What to read.
+        options: Further ones of `PrepareConfig`.
 
     Returns:
         Its name; the reasons, one line each; the figures of `prepared`.
@@ -59,7 +63,7 @@ def split(
     """
     if source.kind == "movielens" or source.timestamp:
         try:
-            figures = prepared(source, "temporal")
+            figures = prepared(source, "temporal", options)
         except DataError as error:
             if "temporal split needs" not in str(error):
                 raise
@@ -87,35 +91,58 @@ def split(
             reason = "The timestamps allow no two cuts."
     else:
         reason = "There are no timestamps to cut at."
+    figures = prepared(source, "leave_last_out", options)
+    if not source.timestamp and figures["sorted_by_item"]:
+        return (
+            "random",
+            [
+                "There are no timestamps, and each user's rows are sorted by "
+                "the item: the last",
+                "one is the highest id, not the latest. So the test is drawn "
+                "at random; nothing is",
+                "known of the order people take items in.",
+            ],
+            prepared(source, "random", options),
+        )
     return (
         "leave_last_out",
         [reason, "So each user's last interaction is the test."],
-        prepared(source, "leave_last_out"),
+        figures,
     )
 
 
 def prepared(
-    source: SourceConfig, split: Any, repeated: Any = "keep"
+    source: SourceConfig, split: Any, options: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Prepares and forgets the tables.
 
+    Args:
+        source: What to read.
+        split: Name of the split.
+        options: Further ones of `PrepareConfig`.
+
     Returns:
-        Their summary, with the number of exact `repeats`.
+        Their summary, with the number of exact `repeats`, and whether users'
+        rows are `sorted_by_item`.
 
     Raises:
         DataError: If the data cannot be used, or leave nobody to test.
     """
-    options = PrepareConfig(split=split, repeated=repeated)
+    chosen = PrepareConfig(split=split, **options)
     with scratch() as directory:
-        prepare.run(_Probe(source, options), directory)
-        figures = prepare.load(directory).summary
+        prepare.run(_Probe(source, chosen), directory)
+        found = prepare.load(directory)
+        figures = found.summary
         summary.require_questions(
             split,
             figures["parts"]["test"]["users"],
             figures["users"],
             figures["known_items"],
         )
-        return figures | {"repeats": _exact_repeats(directory)}
+        return figures | {
+            "repeats": _exact_repeats(directory),
+            "sorted_by_item": sorted_by_item(directory, found.items.ids),
+        }
 
 
 def _exact_repeats(directory: Path) -> int:
@@ -129,6 +156,34 @@ def _exact_repeats(directory: Path) -> int:
         same[block.offsets[1:-1] - 1] = False
         count += int(same.sum())
     return count
+
+
+def sorted_by_item(directory: Path, ids: np.ndarray) -> bool:
+    """Whether users' interactions follow each other by their items' ids.
+
+    Args:
+        directory: Of prepared tables.
+        ids: Of their items; as numbers where all are.
+    """
+    known = np.array(ids[2:], dtype=object)
+    try:
+        keys = known.astype(np.float64)
+    except ValueError:
+        keys = known.astype(str)
+    # Places of 0 and 1 belong to no item.
+    rank = np.zeros(len(ids), np.int64)
+    rank[2:][np.argsort(keys, kind="stable")] = np.arange(len(known))
+    rises = steps = 0
+    for block in sequences.iterate(directory):
+        change = np.diff(rank[block.item_indices])
+        # Items that train has not seen have no place of their own.
+        inside = np.minimum(block.item_indices[1:], block.item_indices[:-1]) > 1
+        inside[block.offsets[1:-1] - 1] = False
+        change = change[inside & (change != 0)]
+        rises += int((change > 0).sum())
+        steps += len(change)
+    share = rises / max(steps, 1)
+    return steps >= 20 and max(share, 1.0 - share) > 0.95
 
 
 def sizes(figures: dict[str, Any]) -> list[str]:

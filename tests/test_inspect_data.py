@@ -7,12 +7,12 @@ import pyarrow.parquet as pq
 import pytest
 from data_cases import make_config, write_csv
 
-from pipeline import config, guess, inspect_data
+from pipeline import config, inspect_data, kinds
 from pipeline.schema import DataError, SourceConfig
 
 
 def loaded(tmp_path: Path, *paths: str) -> config.Config:
-    text = inspect_data.init_config(*paths)
+    text = inspect_data.init_config(*paths).text
     path = tmp_path / "drafted.toml"
     path.write_text(text, "utf-8")
     return config.load(path)
@@ -171,8 +171,10 @@ def test_movielens_is_recognised(tmp_path: Path, movielens_100k: Path) -> None:
 
 def test_a_log_without_ids_is_refused(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "log.csv", "price", "1.5", "2.5")
-    with pytest.raises(DataError, match="a column of users and one of items"):
-        inspect_data.init_config(path)
+    drafted = inspect_data.init_config(path)
+    assert "a column of users and one of items" in drafted.problem
+    assert "['price']" in drafted.problem
+    assert loaded(tmp_path, path).source.path == path
 
 
 def test_orders_of_guests_do_not_stop_the_draft(tmp_path: Path) -> None:
@@ -196,7 +198,7 @@ def test_exact_repeats_are_left_out(tmp_path: Path) -> None:
     rows = [f"{n // 8},{n * n % 47},{1_600_000_000 + n}" for n in range(240)]
     path = write_csv(tmp_path / "log.csv", "user,item,time", *rows, *rows)
     drafted = loaded(tmp_path, path)
-    assert drafted.prepare.repeated == "last"
+    assert drafted.prepare.repeated == "distinct"
     assert "50% of the interactions" in (tmp_path / "drafted.toml").read_text()
     clean = write_csv(tmp_path / "clean.csv", "user,item,time", *rows)
     assert loaded(tmp_path, clean).prepare.repeated == "keep"
@@ -206,16 +208,19 @@ def test_a_log_of_one_item_is_refused(tmp_path: Path) -> None:
     path = write_csv(
         tmp_path / "log.csv", "user,item", *[f"{n % 9},x" for n in range(60)]
     )
-    with pytest.raises(DataError, match="1 in the train part"):
-        inspect_data.init_config(path)
+    assert "item_id = 'item' says the same" in "".join(
+        inspect_data.init_config(path).doubts
+    )
+    assert "1 in the train part" in inspect_data.init_config(path).problem
 
 
 def test_a_log_that_leaves_nobody_to_test_is_refused(tmp_path: Path) -> None:
     path = write_csv(
         tmp_path / "log.csv", "user,item", *[f"{n},{n % 9}" for n in range(60)]
     )
-    with pytest.raises(DataError, match="none of 60 users"):
-        inspect_data.init_config(path)
+    drafted = inspect_data.init_config(path)
+    assert "none of 60 users" in drafted.problem
+    assert 'user_id = "user"' in drafted.text
     with pytest.raises(DataError, match="none of 60 users"):
         inspect_data.check(
             make_config(
@@ -271,6 +276,6 @@ COLUMNS: list[tuple[str, list[Any], str]] = [
     ("name", "values", "kind"), COLUMNS, ids=[c[0] for c in COLUMNS]
 )
 def test_kinds_of_columns(name: str, values: list[Any], kind: str) -> None:
-    kinds, left_out, _sep = guess.features({name: pa.array(values)}, "id")
-    assert kinds.get(name, "") == kind
+    found, left_out, _sep = kinds.features({name: pa.array(values)}, "id")
+    assert found.get(name, "") == kind
     assert (name in left_out) == (not kind)

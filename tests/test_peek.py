@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import io
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import config, draft, peek, sources
-from pipeline.schema import DataError
 
 # A user's items in order; every row with its own day and a rating.
 LOG = [
@@ -120,7 +120,7 @@ FORMS: dict[str, tuple[str, bytes, str]] = {
 
 def drafted(path: Path, *more: str) -> config.Config:
     target = path.parent / "drafted.toml"
-    target.write_text(draft.init_config(str(path), *more), "utf-8")
+    target.write_text(draft.init_config(str(path), *more).text, "utf-8")
     return config.load(target)
 
 
@@ -202,13 +202,17 @@ def test_an_unreadable_log_is_refused_with_its_first_line(
 ) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text("user,item\n1,2\n")
-    with pytest.raises(DataError, match="not a JSON object.*line 1"):
-        draft.init_config(str(path))
+    found = draft.init_config(str(path))
+    assert re.search("not a JSON object.*line 1", found.problem)
+    # A config to start from all the same, which says what is wrong.
+    assert "#   " + found.problem.splitlines()[0] in found.text
+    assert f'path = "{path}"' in found.text
 
 
 def test_a_date_that_reads_two_ways_is_pointed_out(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     rows = [f"u{n % 9},i{n % 7},0{1 + n % 9}/03/2021" for n in range(90)]
     path.write_text("\n".join(["user,item,date", *rows, ""]))
-    text = draft.init_config(str(path))
-    assert 'time_format = "%m/%d/%Y"  # %d/%m/%Y fits as well' in text
+    found = draft.init_config(str(path))
+    assert "fits as well; neither puts the rows in better order" in found.text
+    assert any("fits as well" in doubt for doubt in found.doubts)

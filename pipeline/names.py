@@ -1,0 +1,128 @@
+"""What the names of columns say: one part of the evidence `guess` weighs.
+
+A name is compared as a whole ("userId", "USER_ID") and word by word
+("billing_customer" speaks of a customer).
+"""
+
+import re
+from collections.abc import Iterable
+
+USER = (
+    "userid user uid customerid customer memberid member visitorid visitor "
+    "fullvisitorid userpseudoid accountid account clientid client personid "
+    "person reviewerid profileid subscriberid playerid readerid listenerid "
+    "householdkey householdid email sessionid session cookieid playlistid pid"
+).split()
+ITEM = (
+    "itemid item iid movieid movie productid product sku asin articleid "
+    "article trackid track songid song bookid book isbn videoid video gameid "
+    "game adid contentid content courseid course recipeid recipe newsid "
+    "parentasin stockcode itemids items sequence"
+).split()
+TIME = (
+    "timestamp time ts datetime date createdat created eventtime eventdate "
+    "ratedat orderdate orderedat purchasedate purchasedat invoicedate "
+    "unixreviewtime unixtime watchedat playedat when day timestamps position "
+    "pos step"
+).split()
+RATING = "rating ratings stars score overall grade vote".split()
+EVENT = (
+    "event eventtype eventname action actiontype behavior behaviour "
+    "behaviortype interaction interactiontype activity"
+).split()
+# Whether what was shown was taken: 1 or 0, true or false.
+TAKEN = (
+    "click clicked isclick clicks purchase purchased conversion converted "
+    "label like liked islike recommended isrecommended recommend votedup "
+    "interested bought"
+).split()
+WEIGHT = "weight strength playcount plays count quantity qty units".split()
+TITLE = (
+    "title name label productname prodname itemname headline producttitle "
+    "movietitle booktitle articletitle trackname songname gamename displayname "
+    "itemdescription productdescription description"
+).split()
+USER_WORDS = frozenset(
+    "user customer member visitor account client person people reviewer "
+    "profile subscriber player reader listener household shopper buyer viewer "
+    "patient student guest uid email session cookie playlist billing".split()
+)
+ITEM_WORDS = frozenset(
+    "item movie film product sku asin article track song book isbn video game "
+    "ad content course recipe news stock business venue artist anime beer wine "
+    "lineitem hotel restaurant listing poi location place show series podcast "
+    "app goods material campaign campaignid job post page photo joke merchant "
+    "upc ean creative deal offer".split()
+)
+TIME_WORDS = frozenset("timestamp time ts datetime date dt dat created".split())
+# Of another moment than that of the interaction.
+OTHER_TIMES = frozenset(
+    "birth born release released signup joined registered registration "
+    "update updated modified expires expiry delivery delivered shipped "
+    "estimated publish published publication start started cancelled "
+    "fulfilled refunded".split()
+)
+# What one act is called: its id is neither a user nor an item.
+ACT_WORDS = frozenset(
+    "order transaction invoice receipt basket impression review row index "
+    "event request log comment message search query checkin payment rating "
+    "vote unnamed".split()
+)
+# Measures and properties, which name nobody.
+PROPERTY_WORDS = frozenset(
+    "price cost amount total subtotal revenue value tax discount quantity qty "
+    "count num number lat latitude lon lng long longitude age gender sex "
+    "country city state region zip pin currency status rank position page "
+    "duration seconds score rating time date year month week day hour text "
+    "url language lang os device browser platform method type category group "
+    "department brand offset timezone weight height size ratio percent flag "
+    "helpful useful funny cool taxes shipping subject channel source medium "
+    "verified vendor notes tags ip name title description label lineitems "
+    "length version".split()
+)
+# Of types and states that take an act back or say no.
+TAKEN_BACK = re.compile(
+    r"(?i)cancel|refund|return|void|fail|declin|reject|dislike|unlike|block|"
+    r"hide|hidden|remove|skip|unfollow|unsubscribe|delete|downvote|expired|"
+    r"chargeback|not.?interested|^no$|^false$|^0$"
+)
+KNOWN_EVENTS = frozenset(
+    "view pageview pv click buy cart fav purchase addtocart add_to_cart "
+    "transaction like share play skip dislike wishlist favorite remove "
+    "remove_from_cart watch listen download order complete open rate "
+    "impression follow save bookmark".split()
+)
+
+
+def plain(name: str) -> str:
+    """Letters and digits of a column name, lower-case, without a type.
+
+    RecBole writes the type behind the name: "user_id:token".
+    """
+    return re.sub(r"[^a-z0-9]", "", name.lower().split(":")[0])
+
+
+def words(name: str) -> list[str]:
+    """Words of a column name: "billingCustomer_ID" has three."""
+    name = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", name.split(":")[0])
+    return [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
+
+
+def score(name: str, whole: list[str], parts: Iterable[str]) -> float:
+    """How much a name speaks for a meaning, 0 to 3.
+
+    Args:
+        name: Of the column.
+        whole: Names that say it, the plainest first.
+        parts: Words that hint at it.
+    """
+    last = name.rsplit(".", 1)[-1]
+    for form, points in ((name, 3.0), (last, 2.8)):
+        if plain(form) in whole:
+            return points - 0.5 * whole.index(plain(form)) / len(whole)
+    return 2.0 if set(words(name)) & set(parts) else 0.0
+
+
+def is_id(name: str) -> bool:
+    """Whether a name ends like that of an id."""
+    return bool(re.search(r"(?i)(id|_key|code|_no|uuid|oid|sha1|uri)$", name))
