@@ -152,7 +152,7 @@ test-scale: setup-dev ## Spark (where Java is), several workers, the tutorial
 		--disable-pip-version-check -r requirements-spark.txt; \
 	else echo "test-scale: no Java here, so the Spark tests are skipped"; fi
 	$(RUN) -m pytest -m "spark or slow" tests/test_spark.py \
-		tests/test_workers.py tests/test_tutorial.py
+		tests/test_workers.py tests/test_tutorial.py tests/test_pointer_phases.py
 test: setup-dev ## the test suite; data sets are looked for in DATA_DIR
 	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 

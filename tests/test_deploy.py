@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from serving import pointer
 from serving.client import Query, RecommenderClient, ServingError
 from tests.waiting import eventually
 
@@ -239,6 +240,23 @@ def test_flags_are_tensorflow_servings(compose):
         assert set(flags(command)) <= STOCK_FLAGS
         # TensorFlow Serving silently ignores the form `--name value`.
         assert all(re.fullmatch(r"--\w+=\S+", part) for part in command)
+
+
+def test_pointers_ask_the_servers_that_there_are(compose):
+    services = {item["metadata"]["name"] for item in manifests()}
+    commands = [
+        container["args"]
+        for container in containers()
+        if container["name"] == "pointer"
+    ]
+    for command in [*commands, compose["services"]["pointers"]["command"]]:
+        options = pointer._parser().parse_args(command)
+        # A release to one of the two waits for the other.
+        assert options.ranking_servers == "ranking:8500"
+        assert options.retrieval_servers == "retrieval:8500,ranking:8500"
+        assert {"ranking", "retrieval"} <= services & set(compose["services"])
+        for group, models in options.group:
+            assert (group in options.stock) == ("ranking" in models)
 
 
 def test_prometheus_scrapes_both_servers(compose):
