@@ -186,6 +186,7 @@ def _measure(
 def _inputs(
     config: Config, prepared: Prepared, *sections: str
 ) -> dict[str, Any]:
+    module = f"pipeline.train_{sections[-1]}"
     values = {
         name: configuration.section_values(getattr(config, name))
         for name in sections
@@ -195,7 +196,8 @@ def _inputs(
             prepared.directory / manifest.MANIFEST
         ),
         "seed": config.seed,
-        "code": manifest.code_digest(f"pipeline.train_{sections[-1]}"),
+        "code": manifest.code_digest(module),
+        "libraries": manifest.library_versions(module),
     }
 
 

@@ -5,7 +5,8 @@ done, `manifest.json` is written last, everything is synced to disk, and one
 rename puts the step in place; a process killed at any moment leaves either the
 old step or the new one. The manifest holds the digest of everything the step
 depends on: its config sections, the manifests of the steps before it, the
-content of its source files, and the code it runs.
+content of its source files, the code it runs and the versions of the libraries
+behind its figures.
 """
 
 import ast
@@ -17,11 +18,25 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 MANIFEST = "manifest.json"
 _ROOT = Path(__file__).resolve().parent.parent
+# What figures come out of, by the name it is imported under. Spark is not
+# among them: clusters prepare with it for machines that do not have it.
+_LIBRARIES = {
+    "ai_edge_litert": ("ai-edge-litert",),
+    "duckdb": ("duckdb",),
+    "ibis": ("ibis-framework",),
+    "numpy": ("numpy",),
+    "pyarrow": ("pyarrow",),
+    "scann": ("scann",),
+    "scipy": ("scipy",),
+    "tensorflow": ("tensorflow", "tf-keras"),
+    "tensorflow_recommenders": ("tensorflow-recommenders",),
+}
 
 
 def is_current(directory: Path, inputs: Mapping[str, Any]) -> bool:
@@ -120,24 +135,49 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@functools.cache
 def code_digest(module: str) -> str:
     """Digest of a module's source and of all project modules it imports.
 
     A changed layer must retrain the models built with it; an edited report
     must not. Following the imports tells the two apart.
     """
+    return digest(_reached(module)[0])
+
+
+def library_versions(module: str) -> dict[str, str]:
+    """Versions of the libraries that a module's figures come out of."""
+    imported = _reached(module)[1]
+    return {
+        name: _version(name)
+        for library, names in _LIBRARIES.items()
+        if library in imported
+        for name in names
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+@functools.cache
+def _reached(module: str) -> tuple[dict[str, str], set[str]]:
+    """Project modules that a module imports, digested, and other packages."""
     found: dict[str, str] = {}
+    packages: set[str] = set()
     waiting = [module]
     while waiting:
         name = waiting.pop()
         path = _source(name)
-        if name in found or path is None:
-            continue
-        text = path.read_text(encoding="utf-8")
-        found[name] = hashlib.sha256(text.encode()).hexdigest()
-        waiting.extend(_imports(text))
-    return digest(found)
+        if path is None:
+            packages.add(name.partition(".")[0])
+        elif name not in found:
+            text = path.read_text(encoding="utf-8")
+            found[name] = hashlib.sha256(text.encode()).hexdigest()
+            waiting.extend(_imports(text))
+    return found, packages
 
 
 def _imports(text: str) -> Iterator[str]:

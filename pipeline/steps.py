@@ -64,13 +64,14 @@ class Run:
         Raises:
             DataError: If they are one.
         """
-        from pipeline import prepare
+        from pipeline import prepare, sources
         from pipeline.sources import files
 
-        source = self.config.source
-        paths = (source.path, source.items_path, source.users_path)
         inputs = self._sections("source", "prepare") | {
-            "files": {path: files.content(path) for path in paths if path}
+            "files": {
+                path: files.content(path)
+                for path in sources.paths(self.config.source)
+            }
         }
         return self._step(
             "prepare",
@@ -363,6 +364,7 @@ class Run:
         return inputs | {
             "seed": self.config.seed,
             "code": manifest.code_digest(module),
+            "libraries": manifest.library_versions(module),
         }
 
     def _sections(self, *names: str) -> dict[str, Any]:

@@ -56,3 +56,21 @@ def test_a_change_behind_an_address_is_noticed(store: Any) -> None:
     assert before == files.content("memory://bucket")
     store.pipe("/bucket/a.csv", LOG + b"u9,a,5\n")
     assert before != files.content("memory://bucket")
+
+
+@pytest.mark.parametrize("path", ["~/log.csv", "~/*.csv", "~/part*/b.csv"])
+def test_a_change_behind_any_local_path_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    # A star reaches into folders too, when reading as when looking.
+    for name in ("log.csv", "part/deep/b.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(LOG)
+    before = files.content(path)
+    assert before and before == files.content(path)
+    rows = num_rows(tmp_path, path)
+    for name in ("log.csv", "part/deep/b.csv"):
+        (tmp_path / name).write_bytes(LOG + b"u9,a,5\n")
+    assert num_rows(tmp_path, path) > rows
+    assert before != files.content(path)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,26 @@ def test_code_digest_covers_imported_modules_only() -> None:
         "pipeline.manifest"
     )
     assert manifest.code_digest("pipeline.missing") == manifest.digest({})
+
+
+def test_library_versions_are_those_that_a_step_computes_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prepare, retrieval, index = (
+        manifest.library_versions(f"pipeline.{name}")
+        for name in ("prepare", "train_retrieval", "index")
+    )
+    assert prepare["duckdb"] == metadata.version("duckdb")
+    assert {"ibis-framework", "numpy", "pyarrow"} <= prepare.keys()
+    assert not {"tensorflow", "scann"} & prepare.keys()
+    assert {"tensorflow", "tf-keras"} <= retrieval.keys()
+    assert "scann" in index and "scann" not in retrieval
+    assert "rich" not in manifest.library_versions("pipeline.evaluate")
+    known = metadata.version
+    monkeypatch.setattr(
+        metadata,
+        "version",
+        lambda name: "99" if name == "scann" else known(name),
+    )
+    assert manifest.library_versions("pipeline.index") != index
+    assert manifest.library_versions("pipeline.prepare") == prepare

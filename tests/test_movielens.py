@@ -7,8 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import sources
-from pipeline.schema import DataError, SourceConfig
+from pipeline.config import Config
+from pipeline.schema import DataError, PrepareConfig, SourceConfig
 from pipeline.sources import download
+from pipeline.steps import Run
 
 
 def read(directory: Path, source: SourceConfig) -> Any:
@@ -116,3 +118,29 @@ def test_a_fetched_archive_must_have_its_checksum(tmp_path: Path) -> None:
     assert not (tmp_path / "ml-100k.zip").exists()
     download.fetch(tmp_path / "ml-1m.zip", f"{served.as_uri()}/")
     assert (tmp_path / "ml-1m.zip").read_bytes() == data
+
+
+def test_another_archive_at_the_default_place_is_prepared_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    config = Config(
+        name="swapped",
+        seed=1,
+        artifacts=str(tmp_path / "artifacts"),
+        source=SourceConfig(kind="movielens", release="1m"),
+        prepare=PrepareConfig(split="leave_last_out"),
+    )
+    said: list[str] = []
+    for rating in (5, 4):
+        lines = (
+            b"%d::%d::%d::%d\n" % (user, item, rating, 100 + item)
+            for user in (1, 2)
+            for item in (1, 2, 3, 4)
+        )
+        members = LAYOUTS["1m"] | {"ratings.dat": b"".join(lines)}
+        (tmp_path / "ml-1m.zip").write_bytes(zipped(members))
+        for _ in range(2):
+            Run(config, progress=said.append).prepare()
+    told = [line.split()[1] for line in said if "done" not in line]
+    assert told == ["running", "up", "running", "up"]

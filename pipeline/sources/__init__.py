@@ -14,6 +14,15 @@ from pipeline.sources import tabular as tabular
 from pipeline.sources.canonical import Tables
 
 
+def paths(source: SourceConfig) -> list[str]:
+    """Where the source's data lie, files that a default names included."""
+    place = source.path
+    if source.kind == "movielens":
+        place = movielens.locate(source)
+    found = (place, source.items_path, source.users_path)
+    return [path for path in found if path]
+
+
 def read(source: SourceConfig, seed: int, directory: Path) -> Tables:
     """Writes the canonical tables of the configured source.
 

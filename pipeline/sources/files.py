@@ -7,7 +7,6 @@ go through fsspec.
 
 import contextlib
 import fnmatch
-import glob
 import gzip
 import io
 import zipfile
@@ -91,20 +90,7 @@ def find(path: str, option: str) -> Iterator[list[File]]:
 
 
 def _local(path: str, option: str) -> list[File]:
-    root = Path(path).expanduser()
-    if root.is_file():
-        found = [root]
-    elif root.is_dir():
-        found = [file for file in root.rglob("*") if file.is_file()]
-    else:
-        parent = Path(*[part for part in root.parts if "*" not in part])
-        while not parent.is_dir() and parent != parent.parent:
-            parent = parent.parent
-        found = [
-            file
-            for file in (parent.rglob("*") if "*" in path else [])
-            if file.is_file() and fnmatch.fnmatch(str(file), str(root))
-        ]
+    root, found = Path(path).expanduser(), _matches(path)
     if not found:
         raise DataError(
             "The data must be a file or a folder that exists. Received: "
@@ -126,6 +112,23 @@ def _local(path: str, option: str) -> list[File]:
     ]
 
 
+def _matches(path: str) -> list[Path]:
+    """The files at a local path or behind its pattern."""
+    root = Path(path).expanduser()
+    if root.is_file():
+        return [root]
+    if root.is_dir():
+        return [file for file in root.rglob("*") if file.is_file()]
+    parent = Path(*[part for part in root.parts if "*" not in part])
+    while not parent.is_dir() and parent != parent.parent:
+        parent = parent.parent
+    return [
+        file
+        for file in (parent.rglob("*") if "*" in path else [])
+        if file.is_file() and fnmatch.fnmatch(str(file), str(root))
+    ]
+
+
 def content(path: str) -> str | dict[str, str]:
     """What changes when the data at a source path do.
 
@@ -142,10 +145,14 @@ def content(path: str) -> str | dict[str, str]:
             file.place: str(file.filesystem.checksum(file.place))
             for file in _remote(path, "[source]")
         }
-    if Path(path).exists():
-        return manifest.file_digest(Path(path))
-    matches = sorted(glob.glob(path, recursive=True))
-    return {match: manifest.file_digest(Path(match)) for match in matches}
+    root = Path(path).expanduser()
+    if root.exists():
+        return manifest.file_digest(root)
+    # The files that are read, by the same rule.
+    return {
+        str(match): manifest.file_digest(match)
+        for match in sorted(_matches(path))
+    }
 
 
 def _constants(path: str) -> dict[str, str]:

@@ -55,23 +55,32 @@ _LAYOUTS = (
 )
 
 
+def locate(source: SourceConfig) -> str:
+    """Where the release is; an official archive that is not there is fetched.
+
+    Raises:
+        DataError: If it cannot be fetched.
+    """
+    path = source.path or os.path.join(
+        os.environ.get("DATA_DIR", "data"), f"ml-{source.release}.zip"
+    )
+    is_here = "://" in path or Path(path).expanduser().exists()
+    if not is_here and Path(path).name in download.ARCHIVES:
+        download.fetch(Path(path).expanduser())
+    return path
+
+
 def read(source: SourceConfig, directory: Path) -> Tables:
     """Writes the canonical tables of a MovieLens release.
 
     Args:
-        source: `path` names the archive or its folder; an official archive
-            that is not there is fetched.
+        source: `path` names the archive or its folder, see `locate`.
         directory: Existing; receives Parquet files.
 
     Raises:
         DataError: If nothing is at `path`, or it has no MovieLens layout.
     """
-    path = source.path or os.path.join(
-        os.environ.get("DATA_DIR", "data"), f"ml-{source.release}.zip"
-    )
-    is_here = "://" in path or Path(path).exists()
-    if not is_here and Path(path).name in download.ARCHIVES:
-        download.fetch(Path(path))
+    path = locate(source)
     quarantine = Quarantine(directory / QUARANTINE, source.max_bad_share)
     with files.find(path, "source.path") as found:
         # At any depth: an archive keeps its files in a folder of its own.
