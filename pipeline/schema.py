@@ -23,19 +23,11 @@ PARTS = ("train", "validation", "test")
 # Smaller timestamps, in seconds (1973), are positions or counters.
 FIRST_MOMENT = 10**8
 
-# What tables and databases write where there is nothing.
-MISSING = (
-    "NA",
-    "N/A",
-    "#N/A",
-    "<NA>",
-    "NaN",
-    "NaT",
-    "NULL",
-    "None",
-    "undefined",
-    "\\N",
-    "-",
+# What tables and databases write where there is nothing, letter by letter: an
+# occupation may well be "none".
+MISSING = tuple(
+    "NA N/A n/a #N/A <NA> NaN nan NAN NaT NULL Null null None NONE undefined "
+    "\\N -".split()
 )
 
 # Columns with a meaning of their own in the interactions table.
@@ -77,8 +69,8 @@ class SourceConfig:
         users_columns: The same for the users table.
         separator: Between the values of a multi_categorical cell.
         encoding: Of text files.
-        missing: Words that stand for nothing, in small or capital letters.
-            Take out what is the name of something, such as a user "NA".
+        missing: Words that stand for nothing, letter by letter. Take out
+            what is the name of something, such as a user "NA".
         user_id: Column of the user id.
         item_id: Column of the item id.
         items_id: Its name in the items table; empty for the same name.

@@ -25,7 +25,7 @@ def missing(array: pa.Array, words: pa.Array) -> pa.Array:
 
     Args:
         array: Cells of any type `[num_rows]`.
-        words: Lower-case text.
+        words: Text, letter by letter.
 
     Returns:
         bool `[num_rows]`.
@@ -34,7 +34,7 @@ def missing(array: pa.Array, words: pa.Array) -> pa.Array:
         return pc.is_null(array, nan_is_null=True)
     if not is_text(array):
         return pc.is_null(array)
-    text = pc.utf8_lower(pc.utf8_trim_whitespace(pc.cast(array, pa.string())))
+    text = pc.utf8_trim_whitespace(pc.cast(array, pa.string()))
     return pc.is_in(text, value_set=pa.concat_arrays([words, _EMPTY]))
 
 
@@ -75,8 +75,7 @@ class Cleaner:
 
     def __init__(self, source: SourceConfig) -> None:
         self.source = source
-        words = [word.lower().strip() for word in source.missing]
-        self._words = pa.array(words, pa.string())
+        self._words = pa.array(source.missing, pa.string())
         self._missing: dict[tuple[str, str, str], Counter[str]] = {}
         self._shortened: Counter[str] = Counter()
 
