@@ -20,8 +20,8 @@ WEB_PORT ?= 8080
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo prepare train-retrieval index train-ranking \
 	distill export ondevice-export ondevice-demo ondevice-android evaluate publish rollback retrain serve \
-	recommend smoke bench-serving bench-ondevice staging-up staging-down \
-	k8s-render protos lint typecheck test test-scale spark-up bench-scale clean
+	recommend smoke bench-serving bench-fleet bench-ondevice staging-up staging-down \
+	k8s-render protos client-wheel client-check lint typecheck test test-scale spark-up bench-scale clean
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / \
@@ -71,8 +71,8 @@ publish: setup ## release the bundle if the gate accepts it
 	$(STEP) $@ $(FORCED)
 retrain: setup ## all steps in order; unchanged ones are skipped
 	$(STEP) $@ $(FORCED)
-rollback: setup ## return to the release before the live one
-	$(STEP) $@
+rollback: setup ## return to the release before the live one, or TO=<version>
+	$(STEP) $@ $(if $(TO),--to '$(TO)')
 
 serve: setup ## serve what is published: gRPC on PORT, REST on REST_PORT
 	$(RUN) -m serving.server --port=$(PORT) --rest_api_port=$(REST_PORT) \
@@ -103,6 +103,9 @@ bench-serving: setup ## load a running server; SWAPS=50: swap both stages
 	$(RUN) -m serving.client bench $(foreach one,$(TARGET),--target '$(one)') \
 		$(if $(SWAPS),--swaps $(SWAPS) --rate 50 --threads 2 \
 		--models-config $(SERVING)/models.config)
+bench-fleet: setup ## stop, then kill, one of two servers of its own
+	$(RUN) -m serving.client bench --fleet --rate 20 --threads 1 \
+		--models-config $(SERVING)/models.config
 
 # Two servers: ranking's models are on TensorFlow Serving's own image.
 STAGING_TARGETS = *=127.0.0.1:8500 ranking=127.0.0.1:8510 \
@@ -119,9 +122,24 @@ staging-down: ## stop the containers of staging
 	$(COMPOSE) down
 k8s-render: ## print the Kubernetes manifests of staging
 	@kubectl kustomize serving/deploy/k8s/overlays/staging
-protos: setup-dev ## generate serving/wire from its .proto files
-	$(RUN) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. \
+# The oldest compiler whose code the supported runtimes take: generated code
+# runs on protobuf of its own major version and of the next, never an older.
+PROTOC := artifacts/protoc
+protos: setup ## generate serving/wire from its .proto files
+	@test -x $(PROTOC)/bin/python || $(RUN) -m venv $(PROTOC)
+	$(PROTOC)/bin/python -m pip install --quiet --disable-pip-version-check \
+		grpcio-tools==1.72.2 setuptools==84.2.1
+	$(PROTOC)/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. \
 		serving/wire/*.proto
+client-wheel: setup ## build the wheel that applications install
+	@rm -rf build
+	$(RUN) -m pip wheel --quiet --disable-pip-version-check --no-deps \
+		--wheel-dir artifacts/client .
+	@ls artifacts/client/*.whl
+# Each Python from 3.10 to 3.13 that is here, those of pyenv included.
+client-check: setup-dev ## install that wheel in empty environments and ask
+	PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | paste -sd: -) \
+		$(RUN) -m pytest -m slow -rs tests/test_client_wheel.py
 
 bench-ondevice: setup ## size, latency and quality beside TensorFlow's toolkit
 	$(STEP) $@

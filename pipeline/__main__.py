@@ -1,17 +1,18 @@
 """The command line of the offline side: `python -m pipeline STEP`."""
 
 import argparse
+import contextlib
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from models.config import ConfigError
 from pipeline import config as configuration
 from pipeline import console, publish, workers
 from pipeline.config import Config
-from pipeline.publish import GateRejected
+from pipeline.gate import GateRejected
 from pipeline.schema import DataError
 from pipeline.steps import Run
 from serving import ids
@@ -52,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain("data", str(error))
     except ServingError as error:
         _complain("serving", str(error))
+    except OSError as error:
+        # A full or read-only disk: what was being written is not kept.
+        _complain("files", f"{error}. Finished steps are kept; run it again.")
     except KeyboardInterrupt:
         _complain("interrupted", "Finished steps are kept; run it again.")
     else:
@@ -95,6 +99,12 @@ def _parser() -> argparse.ArgumentParser:
                 help="which of them this one is, from 0, the chief",
             )
     back = commands.add_parser("rollback", help="return to the last release")
+    back.add_argument(
+        "--to",
+        type=_count,
+        metavar="VERSION",
+        help="which release; the one before the live version if not given",
+    )
     back.set_defaults(handler=_rollback)
     start = commands.add_parser(
         "init-config", help="write a config from the files of a log"
@@ -158,15 +168,30 @@ def _step(config: Config, options: argparse.Namespace) -> None:
         run.index_shard(*options.shard)
         return
     name = "publish" if options.command == "retrain" else options.command
+    if name == "publish":
+        with _figures(run):
+            run.publish()
+        return
     getattr(run, name.replace("-", "_"))()
     if name == "prepare":
         print(console.summary(run.prepared()))
-    if name in ("evaluate", "publish"):
+    if name == "evaluate":
         print(console.evaluation(run.evaluation))
 
 
+@contextlib.contextmanager
+def _figures(run: Run) -> Iterator[None]:
+    """Shows the evaluation behind a release, and behind a refused one."""
+    try:
+        yield
+    except GateRejected:
+        print(console.evaluation(run.evaluation))
+        raise
+    print(console.evaluation(run.evaluation))
+
+
 def _rollback(config: Config, options: argparse.Namespace) -> None:
-    before, after = publish.rollback(config)
+    before, after = publish.rollback(config, options.to)
     print(f"rollback: version {after} is live again, {before} is not")
 
 
@@ -267,7 +292,7 @@ def _bench_ondevice(config: Config, options: argparse.Namespace) -> None:
 
 
 def _recommend(config: Config, options: argparse.Namespace) -> None:
-    from pipeline import catalogue, showcase
+    from pipeline import showcase
 
     run = Run(config, progress=console.progress)
     print(
@@ -276,7 +301,7 @@ def _recommend(config: Config, options: argparse.Namespace) -> None:
             options.target,
             options.user,
             ids.written(options.history, "--history"),
-            catalogue.read_popular(config.serving_directory),
+            showcase.Live.read(config.serving_directory, config.name),
         )
     )
 
@@ -285,9 +310,9 @@ def _demo(config: Config, options: argparse.Namespace) -> None:
     from pipeline import showcase
 
     run = Run(config, options.force, console.progress)
-    run.publish()
-    print(showcase.demo(run, console.progress))
-    print(console.evaluation(run.evaluation))
+    with _figures(run):
+        run.publish()
+        print(showcase.demo(run, console.progress))
     print(console.next_commands(run.prepared()))
 
 

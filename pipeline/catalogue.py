@@ -5,8 +5,10 @@ ids by interactions of the train and validation parts; `titles.tsv` turns ids
 into words. Both belong to a release and go forth and back with it.
 """
 
+import contextlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -46,24 +48,36 @@ def write(prepared: Prepared, directory: Path) -> None:
     (directory / TITLES).write_text("".join(lines), encoding="utf-8")
 
 
-def release(model: Path, serving: Path) -> None:
-    """Puts a published model's files beside the pointer, each by rename.
+@contextlib.contextmanager
+def released(model: Path, serving: Path) -> Iterator[None]:
+    """Puts a published model's files beside the pointer once that has moved.
+
+    They are copied before, under other names: when the pointer is replaced
+    nothing is left that needs space on the disk.
 
     Args:
         model: Version directory of `retrieval`.
         serving: Where clients look for them.
     """
-    for name in (POPULAR, TITLES):
-        source = model / signatures.EXTRA_ASSETS / name
-        if not source.exists():
-            # Published before there were such files; what lies there is of
-            # another release.
-            (serving / name).unlink(missing_ok=True)
-            continue
-        staged = serving / f".{name}.staging"
-        shutil.copyfile(source, staged)
-        manifest.sync_path(staged)
-        staged.replace(serving / name)
+    copies = {name: serving / f".{name}.staging" for name in (POPULAR, TITLES)}
+    try:
+        for name, copy in copies.items():
+            source = model / signatures.EXTRA_ASSETS / name
+            copy.unlink(missing_ok=True)
+            if source.exists():
+                shutil.copyfile(source, copy)
+                manifest.sync_path(copy)
+        yield
+        for name, copy in copies.items():
+            if copy.exists():
+                copy.replace(serving / name)
+            else:
+                # Published before there were such files; what lies there is
+                # of another release.
+                (serving / name).unlink(missing_ok=True)
+    finally:
+        for copy in copies.values():
+            copy.unlink(missing_ok=True)
 
 
 def read_popular(serving: Path) -> list[str]:

@@ -125,12 +125,15 @@ class PublishConfig:
         student_must_beat: Rows that the on-device student must exceed.
         keep_versions: Versions kept by `prune`, the live and the previous one
             always among them; 0 keeps all.
+        keep_previous_loaded: Whether servers hold the release before the live
+            one in memory as well, so that a rollback need not load it.
     """
 
     metric: str = "ndcg@10"
     must_beat: tuple[str, ...] = ("popularity", "recent_popularity")
     student_must_beat: tuple[str, ...] = ("popularity",)
     keep_versions: int = 0
+    keep_previous_loaded: bool = False
 
     def __post_init__(self) -> None:
         check(

@@ -30,9 +30,9 @@ from pipeline import (
     manifest,
     metrics,
     ondevice_evaluate,
-    publish,
     queries,
 )
+from pipeline import bundle as bundles
 from pipeline.artefacts import Artefacts
 from pipeline.config import Config
 from pipeline.metrics import Ragged
@@ -40,7 +40,7 @@ from pipeline.prepare import Prepared
 from pipeline.queries import Queries
 from pipeline.schema import DataError
 from pipeline.scoreboard import CUTOFFS, Answer, Board
-from serving import signatures
+from serving import release_history, signatures
 
 RESULT = "evaluation.json"
 # The row of what callers get, where the protocol lets the history come back.
@@ -85,10 +85,9 @@ def run(
     if not len(asked.relevant.items):
         raise DataError(
             f"The {options.part} part must have targets that can be found. "
-            f"Received: {len(asked):,} queries without any (from [evaluate]): "
-            "all targets are outside the catalogue or in their user's history "
-            "already. Choose another prepare.split, list the items in "
-            "source.items_path, or set evaluate.seen to 'included'."
+            f"Received: {len(asked):,} queries without any (from [evaluate]). "
+            "Choose another prepare.split, or list the items, which may all "
+            "be unknown to the train part, in source.items_path."
         )
     embeddings = np.load(index_directory / index.EMBEDDINGS)
     bundle = Artefacts(
@@ -105,7 +104,7 @@ def run(
         prepared.sequences(),
     )
     answers = _ask(config, bundle, asked, embeddings)
-    live = publish.releases(config.serving_directory)[:1]
+    live = release_history.read(config.serving_directory)[:1]
     obstacle = _obstacle(config, exports, live)
     if live and not obstacle:
         answers["live"] = _two_stage(_live(config, prepared, live[0]), asked)
@@ -139,7 +138,7 @@ def run(
             "version": live[0] if live else None,
             "not_compared": obstacle,
         },
-        "bundle_id": publish.read_bundle_id(exports / signatures.BUNDLE[0]),
+        "bundle_id": bundles.read_bundle_id(exports / signatures.BUNDLE[0]),
         "rows": [
             row for name in answers for row in board.rows(name, answers[name])
         ],
@@ -209,10 +208,13 @@ def _obstacle(config: Config, exports: Path, live: list[int]) -> str:
     if config.evaluate.seen == "included":
         return "it does not recommend items of the history"
     name = signatures.RETRIEVAL
-    theirs = publish.read_manifest(
+    lost = release_history.missing(config.serving_directory, live[0])
+    if lost:
+        return f"it has no {', '.join(map(str, lost))} any more"
+    theirs = bundles.read_manifest(
         config.serving_directory / name / str(live[0])
     )
-    ours = publish.read_manifest(exports / name)
+    ours = bundles.read_manifest(exports / name)
     if theirs["run"] != ours["run"]:
         return f"it is of another run, {theirs['run']!r}"
     if theirs["query_inputs"] != ours["query_inputs"]:

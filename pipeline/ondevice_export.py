@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from models.features import FIRST_ITEM
-from pipeline import distill, ondevice_bundle, publish
+from pipeline import bundle, distill, ondevice_bundle
 from pipeline.config import Config
 from pipeline.ondevice_convert import PRECISIONS, Precision
 from pipeline.prepare import Prepared
@@ -38,7 +38,7 @@ def run(
     items = prepared.items
     facts = {
         "run": config.name,
-        "server_bundle_id": publish.read_bundle_id(
+        "server_bundle_id": bundle.read_bundle_id(
             exports / signatures.BUNDLE[0]
         ),
     }

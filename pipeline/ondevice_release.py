@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import manifest
-from serving import ondevice, versions
+from serving import ondevice
 
 NAME = "ondevice"
 CARD = "README.md"
@@ -43,13 +43,6 @@ def place(source: Path, evaluation: dict[str, Any], version: Path) -> None:
     manifest.sync(staging)
     os.rename(staging, version)
     manifest.sync_path(version.parent)
-
-
-def prune(serving: Path, kept: list[int]) -> None:
-    """Deletes the bundles of other versions."""
-    for number in versions.list_versions(serving / NAME):
-        if number not in kept:
-            shutil.rmtree(serving / NAME / str(number))
 
 
 def bundle_id(directory: Path) -> str | None:

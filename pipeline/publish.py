@@ -1,10 +1,11 @@
-"""The gate, the release of a version, and the way back.
+"""The release of a version, and the way back.
 
 A release copies the evaluated bundle to `.staging-<version>` beside each
 model's versions, syncs it, renames it to the integer and, when all models
 stand, replaces `models.config`, the one pointer that servers poll. A process
-killed at any moment leaves the old pointer and complete versions only. Nothing
-live is overwritten or deleted. Rollback replaces the pointer alone.
+killed at any moment leaves the old pointer and complete versions only; one
+that fails, as on a full disk, takes back what it had placed. Nothing live is
+overwritten or deleted. Rollback replaces the pointer alone.
 """
 
 import contextlib
@@ -14,79 +15,14 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from pipeline import catalogue, manifest, ondevice_release
-from pipeline.config import Config, PublishConfig
-from serving import signatures, versions
-
-POINTER = "models.config"
-GATE = "gate.json"
-
-
-class GateRejected(Exception):
-    """The staged bundle must not be published.
-
-    Attributes:
-        reasons: One sentence each.
-    """
-
-    def __init__(self, reasons: list[str]) -> None:
-        self.reasons = reasons
-        super().__init__("\n".join(reasons))
-
-
-def gate(evaluation: dict[str, Any], config: PublishConfig) -> list[str]:
-    """Reasons against publishing, none when the bundle is accepted.
-
-    Args:
-        evaluation: What the evaluate step wrote.
-        config: The metric and the rows that must be beaten.
-    """
-    metric = config.metric
-    rows = {
-        row["model"]: row for row in evaluation["rows"] if row["slice"] == "all"
-    }
-    ours = rows["two_stage"].get(metric)
-    if ours is None:
-        return [
-            f"`publish.metric` must be a column of the evaluation. Received: "
-            f"{metric!r}. Choose one of {', '.join(rows['two_stage'])}."
-        ]
-    reasons = []
-    required = [("two_stage", "must_beat", name) for name in config.must_beat]
-    if "student" in rows:
-        required += [
-            ("student", "student_must_beat", name)
-            for name in config.student_must_beat
-        ]
-    for model, option, name in required:
-        if name not in rows:
-            why = evaluation.get("left_out", {}).get(name)
-            reasons.append(
-                f"`publish.{option}` names {name!r}, which was not evaluated"
-                f"{f', since {why}' if why else ''}. Evaluated: "
-                f"{', '.join(rows)}."
-            )
-        elif not rows[model][metric] > rows[name][metric]:
-            reasons.append(
-                f"{model} must exceed {name} in {metric}: "
-                f"{rows[model][metric]:.4f} is not above "
-                f"{rows[name][metric]:.4f}."
-            )
-    for difference in evaluation.get("differences", ()):
-        if (
-            difference["against"] == "live"
-            and difference["metric"] == metric
-            and difference["high"] < 0
-        ):
-            reasons.append(
-                f"two_stage must not be worse than the live version beyond "
-                f"noise: {metric} differs by {difference['difference']:+.4f} "
-                f"(95 % interval {difference['low']:+.4f} to "
-                f"{difference['high']:+.4f})."
-            )
-    return reasons
+from pipeline import bundle, catalogue, manifest, ondevice_release
+from pipeline import gate as gates
+from pipeline.config import Config
+from pipeline.gate import GateRejected
+from serving import release_history, signatures, versions
+from serving.errors import ServingError
+from serving.release_history import POINTER
 
 
 def run(
@@ -106,14 +42,15 @@ def run(
 
     Returns:
         The live version, and whether it is new: a bundle that is live
-        already is left as it is.
+        already, and whole, is left as it is.
 
     Raises:
         GateRejected: If a rule of the gate is broken.
+        ServingError: If the release cannot be written; nothing of it stays.
     """
     results = json.loads(evaluation.read_text(encoding="utf-8"))
-    bundle_id = read_bundle_id(exports / signatures.BUNDLE[0])
-    reasons = gate(results, config.publish)
+    bundle_id = bundle.read_bundle_id(exports / signatures.BUNDLE[0])
+    reasons = gates.gate(results, config.publish)
     if results["bundle_id"] != bundle_id:
         reasons.append(
             "The evaluation must be of the staged bundle. Received: "
@@ -125,7 +62,7 @@ def run(
         student = results["ondevice"]["bundle_id"]
         reasons += ondevice_release.obstacles(results, ondevice)
     manifest.write_json(
-        evaluation.parent / GATE,
+        evaluation.parent / gates.RESULT,
         {
             "bundle_id": bundle_id,
             "accepted": not reasons,
@@ -136,53 +73,61 @@ def run(
     if reasons:
         raise GateRejected(reasons)
     serving = config.serving_directory
-    with _lock(serving):
-        history = releases(serving)
-        if live_bundle(serving) == bundle_id and student in (
+    with _releasing(serving):
+        history = release_history.read(serving)
+        if bundle.live_bundle(serving) == bundle_id and student in (
             None,
             ondevice_release.bundle_id(
                 serving / ondevice_release.NAME / str(history[0])
             ),
         ):
             return history[0], False
+        _sweep(serving, history)
         version = 1 + max(
             (
                 number
-                for name in (*signatures.BUNDLE, ondevice_release.NAME)
-                for number in versions.list_versions(serving / name)
+                for model in _models(serving)
+                for number in versions.list_versions(model)
             ),
             default=0,
         )
-        for name in signatures.BUNDLE:
-            _place(exports / name, serving / name, version)
-        if ondevice is not None and student is not None:
-            ondevice_release.place(
-                ondevice,
-                results,
-                serving / ondevice_release.NAME / str(version),
-            )
         history = [version, *history]
         if config.publish.keep_versions:
             history = history[: config.publish.keep_versions]
-        _point(serving, history)
+        with _taken_back(serving, version):
+            for name in signatures.BUNDLE:
+                _place(exports / name, serving / name, version)
+            if ondevice is not None and student is not None:
+                ondevice_release.place(
+                    ondevice,
+                    results,
+                    serving / ondevice_release.NAME / str(version),
+                )
+            _point(serving, history, config.publish.keep_previous_loaded)
         if config.publish.keep_versions:
             _prune(serving, history)
     return version, True
 
 
-def rollback(config: Config) -> tuple[int, int]:
-    """Points back to the release before the live one.
+def rollback(config: Config, to: int | None = None) -> tuple[int, int]:
+    """Points back to an earlier release.
+
+    Args:
+        config: Names the serving directory.
+        to: Which; None takes the one before the live version.
 
     Returns:
         The version that was live and the one that is now.
 
     Raises:
-        GateRejected: If there is no earlier release.
+        GateRejected: If there is no such release, or it is not whole.
+        ServingError: If the pointer cannot be replaced.
     """
     serving = config.serving_directory
-    with _lock(serving):
-        history = releases(serving)
-        if len(history) < 2:
+    with _releasing(serving):
+        history = release_history.read(serving)
+        earlier = history[1:]
+        if not earlier:
             live = f"version {history[0]} is live" if history else "none"
             raise GateRejected(
                 [
@@ -191,57 +136,69 @@ def rollback(config: Config) -> tuple[int, int]:
                     "first: make retrain."
                 ]
             )
-        _point(serving, history[1:])
-        return history[0], history[1]
+        target = earlier[0] if to is None else to
+        if target not in earlier:
+            raise GateRejected(
+                [
+                    "A rollback must name an earlier release. Received: "
+                    f"{target} (from the command line). Released before "
+                    f"version {history[0]}: {', '.join(map(str, earlier))}."
+                ]
+            )
+        _require_whole(serving, target, earlier)
+        _point(
+            serving,
+            history[history.index(target) :],
+            config.publish.keep_previous_loaded,
+        )
+        return history[0], target
 
 
-def releases(serving: Path) -> list[int]:
-    """Live version first, then those a rollback would return to."""
-    try:
-        text = (serving / POINTER).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return []
-    for line in text.splitlines():
-        if line.startswith(_HISTORY):
-            return [int(word) for word in line[len(_HISTORY) :].split()]
-    return []
-
-
-def live_bundle(serving: Path) -> str | None:
-    """The bundle id of the live version, None where nothing is live."""
-    history = releases(serving)
-    if not history:
-        return None
-    return read_bundle_id(serving / signatures.BUNDLE[0] / str(history[0]))
-
-
-def read_bundle_id(model: Path) -> str:
-    """The bundle id inside an exported or published model."""
-    return read_manifest(model)["bundle_id"]
-
-
-def read_manifest(model: Path) -> dict[str, Any]:
-    """What an exported or published model says of itself."""
-    path = model / signatures.EXTRA_ASSETS / manifest.MANIFEST
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-# A comment line of the pointer file: the order of releases is part of the one
-# thing that is replaced atomically. Servers skip it.
-_HISTORY = "# releases, live first: "
-
-
-def _point(serving: Path, history: list[int]) -> None:
-    retrieval = serving / signatures.RETRIEVAL / str(history[0])
-    catalogue.release(retrieval, serving)
-    versions.write_models_config(
-        serving / POINTER,
-        {
-            name: (str((serving / name).resolve()), [history[0]])
-            for name in signatures.BUNDLE
-        },
-        comment=_HISTORY + " ".join(map(str, history)),
+def _require_whole(serving: Path, version: int, earlier: list[int]) -> None:
+    missing = release_history.missing(serving, version)
+    if not missing:
+        return
+    whole = [
+        number
+        for number in earlier
+        if not release_history.missing(serving, number)
+    ]
+    advice = (
+        f"Version {whole[0]} is whole: make rollback TO={whole[0]}."
+        if whole
+        else "No earlier release is whole: make retrain."
     )
+    raise GateRejected(
+        [
+            f"A rollback needs every model of version {version}. Received: "
+            f"no {', '.join(map(str, missing))}. {advice}"
+        ]
+    )
+
+
+def _point(serving: Path, history: list[int], keep_previous: bool) -> None:
+    """Replaces the pointer, and what callers read beside it."""
+    loaded = history[:1]
+    if keep_previous and len(history) > 1:
+        if not release_history.missing(serving, history[1]):
+            loaded = sorted(history[:2])
+    retrieval = serving / signatures.RETRIEVAL / str(history[0])
+    with catalogue.released(retrieval, serving):
+        versions.write_models_config(
+            serving / POINTER,
+            {
+                name: (str((serving / name).resolve()), loaded)
+                for name in signatures.BUNDLE
+            },
+            comment=release_history.comment(history),
+        )
+
+
+def _models(serving: Path) -> list[Path]:
+    """Where versions of a release lie."""
+    return [
+        serving / name for name in (*signatures.BUNDLE, ondevice_release.NAME)
+    ]
 
 
 def _place(source: Path, model: Path, version: int) -> None:
@@ -251,24 +208,65 @@ def _place(source: Path, model: Path, version: int) -> None:
     shutil.rmtree(staging, ignore_errors=True)
     shutil.copytree(source, staging)
     path = staging / signatures.EXTRA_ASSETS / manifest.MANIFEST
-    manifest.write_json(path, read_manifest(staging) | {"version": version})
+    manifest.write_json(
+        path, bundle.read_manifest(staging) | {"version": version}
+    )
     manifest.sync(staging)
     os.rename(staging, model / str(version))
     manifest.sync_path(model)
 
 
+def _sweep(serving: Path, history: list[int]) -> None:
+    """Removes what a killed release left: nothing ever pointed at it."""
+    for model in _models(serving):
+        for staging in model.glob(".staging-*"):
+            shutil.rmtree(staging)
+        for number in versions.list_versions(model):
+            if number > max(history, default=0) and release_history.missing(
+                serving, number
+            ):
+                shutil.rmtree(model / str(number))
+
+
 def _prune(serving: Path, kept: list[int]) -> None:
-    ondevice_release.prune(serving, kept)
-    for name in signatures.BUNDLE:
-        for number in versions.list_versions(serving / name):
+    for model in _models(serving):
+        for number in versions.list_versions(model):
             if number not in kept:
-                shutil.rmtree(serving / name / str(number))
+                shutil.rmtree(model / str(number))
 
 
 @contextlib.contextmanager
-def _lock(serving: Path) -> Iterator[None]:
-    """Two releases at once would take the same version number."""
-    serving.mkdir(parents=True, exist_ok=True)
-    with (serving / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+def _taken_back(serving: Path, version: int) -> Iterator[None]:
+    """A release that fails leaves nothing that would count as a version."""
+    try:
         yield
+    except BaseException:
+        if release_history.read(serving)[:1] != [version]:
+            for model in _models(serving):
+                for name in (str(version), f".staging-{version}"):
+                    shutil.rmtree(model / name, ignore_errors=True)
+        raise
+
+
+@contextlib.contextmanager
+def _releasing(serving: Path) -> Iterator[None]:
+    """One release at a time: two would take the same version number.
+
+    Raises:
+        ServingError: If a file cannot be written.
+    """
+    try:
+        serving.mkdir(parents=True, exist_ok=True)
+        with (serving / ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+    except OSError as error:
+        # copytree collects what went wrong file by file.
+        cause = error.args[0][0][2] if error.errno is None else error
+        live = release_history.read(serving)[:1]
+        state = f"Version {live[0]} is live" if live else "Nothing is live"
+        raise ServingError(
+            f"A release must be written to {serving}. Received: {cause}. "
+            f"{state}, and nothing half-written was kept. Free space or allow "
+            "writing there, then run it again."
+        ) from error

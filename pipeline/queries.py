@@ -15,6 +15,7 @@ from pipeline import batches
 from pipeline.metrics import Ragged
 from pipeline.prepare import Prepared
 from pipeline.schema import PARTS, DataError
+from pipeline.sequences import Sequences
 
 _UNKNOWN = 1
 
@@ -86,9 +87,7 @@ def make(
         rows, events = users[targets], targets
         group = np.arange(len(targets))
         stops = batches.stops(sequences, prepared.split)[targets]
-        histories = between(
-            sequences.item_indices, sequences.offsets[rows], stops
-        )
+        histories = past(sequences, rows, stops, code)
     else:
         rows, first, group = np.unique(
             users[targets], return_index=True, return_inverse=True
@@ -157,6 +156,28 @@ def untied(queries: Queries, prepared: Prepared) -> np.ndarray:
     times = sequences.timestamps
     return (times[before] < times[queries.events]) | (
         queries.events == sequences.offsets[queries.rows]
+    )
+
+
+def past(
+    sequences: Sequences, rows: np.ndarray, stops: np.ndarray, part: int
+) -> Ragged:
+    """What users did in front of moments, in a part and those before it.
+
+    In a random split later parts lie between: they were not there to be read.
+
+    Args:
+        sequences: Events of all users.
+        rows: Whose histories, int64 `[Q]`.
+        stops: The event each ends in front of, int64 `[Q]`.
+        part: Code of the last part that counts.
+    """
+    known = sequences.parts <= part
+    before = np.concatenate([[0], np.cumsum(known)]).astype(np.int64)
+    return between(
+        sequences.item_indices[known],
+        before[sequences.offsets[rows]],
+        before[stops],
     )
 
 

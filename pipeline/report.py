@@ -34,6 +34,7 @@ def lines(evaluation: dict[str, Any]) -> list[str]:
         f"{item['difference']:+.4f} (95 % {item['low']:+.4f} to "
         f"{item['high']:+.4f}), {item['ratio']:.2f} x"
         for item in evaluation["differences"]
+        if item["metric"] == scoreboard.HEADLINE
     ]
     index = evaluation["index"]
     found.append(

@@ -5,29 +5,32 @@ users' histories come from the prepared tables.
 """
 
 import contextlib
+import itertools
 import os
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from rich.table import Table
 
-from pipeline import console
+from pipeline import bundle, catalogue, console
 from pipeline.prepare import Prepared
-from pipeline.publish import POINTER
 from pipeline.schema import DataError
 from pipeline.sequences import Sequences
 from pipeline.steps import Run
-from serving.client import Query, RecommenderClient
+from serving.client import Items, Query, RecommenderClient
 from serving.errors import ServingError
+from serving.release_history import POINTER
 
 NUM_SHOWN = 8
 _HISTORY_SHOWN = 5
 _SERVER_START_SECONDS = 120
+_OTHER_CATALOGUE = "FAILED_PRECONDITION"
 
 
 def demo(run: Run, progress: Callable[[str], None]) -> str:
@@ -50,12 +53,41 @@ def demo(run: Run, progress: Callable[[str], None]) -> str:
     return console.text(*tables)
 
 
+@dataclass(frozen=True)
+class Live:
+    """What is published here, which a server need not be serving.
+
+    Attributes:
+        other_run: The run that was published, "" where it is the one asked
+            about or nothing is.
+        popular: What to offer when a model does not answer.
+    """
+
+    other_run: str = ""
+    popular: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, serving: Path, run: str) -> "Live":
+        """Reads what is live.
+
+        Args:
+            serving: The directory of the pointer.
+            run: The run that is asked about.
+        """
+        facts = bundle.live_manifest(serving)
+        if facts is None:
+            return cls()
+        if facts["run"] != run:
+            return cls(other_run=facts["run"])
+        return cls(popular=tuple(catalogue.read_popular(serving)))
+
+
 def recommend(
     prepared: Prepared,
     target: str,
     user_id: str,
     history: Sequence[str],
-    popular: Sequence[str] = (),
+    live: Live,
 ) -> str:
     """Asks a running server for one user.
 
@@ -64,11 +96,11 @@ def recommend(
         target: The server, host:port.
         user_id: May be unknown or empty.
         history: Item ids, most recent last.
-        popular: What to offer when a model does not answer.
+        live: What is published here.
 
     Raises:
         DataError: If an item id of the history is not in the catalogue.
-        ServingError: If no server answers.
+        ServingError: If no server answers, or one with another catalogue.
     """
     known = set(prepared.items.ids[2:])
     for item in history:
@@ -89,14 +121,25 @@ def recommend(
     query = Query(user_id, history, _features(prepared, user_id))
     label = f"user {user_id}" if user_id else "anonymous"
     with RecommenderClient(
-        target, timeout_seconds=10.0, popular=popular
+        target, timeout_seconds=10.0, popular=live.popular
     ) as client:
         try:
-            return console.text(_table(client, prepared, query, label))
-        except ServingError:
-            if not popular:
+            shown = console.text(_table(client, prepared, query, label))
+        except ServingError as error:
+            if live.other_run:
+                raise ServingError(
+                    f"{error} The server that follows what is published here "
+                    f"serves run {live.other_run!r}."
+                ) from error
+            if not live.popular or error.code == _OTHER_CATALOGUE:
                 raise
             return console.text(_degraded(client, prepared, query, label))
+    if live.other_run:
+        shown += (
+            f"Note: what is published here is run {live.other_run!r}; titles "
+            "and history are of the config's.\n"
+        )
+    return shown
 
 
 @contextlib.contextmanager
@@ -223,22 +266,41 @@ def _table(
     table.add_column("score", justify="right")
     liked = [titles.get(item, item) for item in reversed(query.history)]
     liked = liked[:_HISTORY_SHOWN]
-    for row in range(NUM_SHOWN):
-        table.add_row(
-            liked[row] if row < len(liked) else "",
-            titles[retrieved.item_ids[row]],
-            f"{retrieved.scores[row]:.2f}",
-            titles[ranked.item_ids[row]],
-            f"{ranked.scores[row]:.2f}",
-        )
+    columns = [
+        liked,
+        *_columns(titles, retrieved),
+        *_columns(titles, ranked),
+    ]
+    for row in itertools.zip_longest(*columns, fillvalue=""):
+        table.add_row(*row)
     return table
+
+
+def _columns(
+    titles: dict[str, str], answer: Items
+) -> tuple[list[str], list[str]]:
+    """Titles and scores of the first items of an answer."""
+    shown = list(answer.item_ids[:NUM_SHOWN])
+    for item in shown:
+        if item not in titles:
+            raise ServingError(
+                "The server must serve the config's run. Received: item "
+                f"{item!r}, which is not in the prepared catalogue of "
+                f"{len(titles):,} items. Name the config that was published, "
+                "or a target that serves this one.",
+                _OTHER_CATALOGUE,
+            )
+    return (
+        [titles[item] for item in shown],
+        [f"{score:.2f}" for score in answer.scores[: len(shown)]],
+    )
 
 
 def _titles(prepared: Prepared) -> dict[str, str]:
     return {
         str(item): str(title) or str(item)
         for item, title in zip(
-            prepared.items.ids, prepared.items.titles, strict=True
+            prepared.items.ids[2:], prepared.items.titles[2:], strict=True
         )
     }
 

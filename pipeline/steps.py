@@ -263,13 +263,13 @@ class Run:
 
     def evaluate(self) -> Path:
         """Measures the exported models; writes evaluation.json."""
-        from pipeline import publish
+        from pipeline import bundle
 
         exports, index = self.export(), self.index()
         ondevice = self.ondevice_export()
         directory = self.config.run_directory / "evaluate"
-        live = publish.live_bundle(self.config.serving_directory)
-        if live == publish.read_bundle_id(exports / signatures.BUNDLE[0]):
+        live = bundle.live_bundle(self.config.serving_directory)
+        if live == bundle.read_bundle_id(exports / signatures.BUNDLE[0]):
             # Published since: the comparison with the version before stands.
             made = manifest.read(directory) or {"inputs": {}}
             live = made["inputs"].get("live", live)

@@ -87,9 +87,7 @@ def moments(
         events = np.sort(rng.choice(events, limit, replace=False))
     rows = batches.users_of(sequences)[events]
     stops = batches.stops(sequences, prepared.split)[events]
-    past = queries.between(
-        sequences.item_indices, sequences.offsets[rows], stops
-    )
+    past = queries.past(sequences, rows, stops, last)
     targets = sequences.item_indices[events]
     new = ~metrics.find_hits(targets[:, None], past)[:, 0]
     return Moments(

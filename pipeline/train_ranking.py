@@ -191,7 +191,7 @@ def training_lists(
         prepared,
         rows,
         events,
-        queries.between(sequences.item_indices, sequences.offsets[rows], stops),
+        queries.past(sequences, rows, stops, TRAIN),
         config.retrieval.history_length,
     )
     _, found = lists.retrieve(base, asked, config.index.num_candidates)
@@ -341,9 +341,7 @@ def _is_in(
     sequences: Any, rows: np.ndarray, stops: np.ndarray, events: np.ndarray
 ) -> np.ndarray:
     """Whether an event's item is among the user's events before `stops`."""
-    past = queries.between(
-        sequences.item_indices, sequences.offsets[rows], stops
-    )
+    past = queries.past(sequences, rows, stops, TRAIN)
     return metrics.find_hits(sequences.item_indices[events][:, None], past)[
         :, 0
     ]

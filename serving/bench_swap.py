@@ -11,9 +11,6 @@ when the new versions answer and the old ones are freed.
 
 import contextlib
 import shutil
-import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -21,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from serving import bench, signatures, versions
+from serving import bench, bench_server, signatures, versions
 from serving.client import RecommenderClient
 from serving.errors import ServingError
 
@@ -68,24 +65,14 @@ class Deployment:
     @contextlib.contextmanager
     def running(self) -> Iterator[RecommenderClient]:
         """Serves; gives a client of both stages."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        command = [
-            *(sys.executable, "-m", "serving.server", f"--port={port}"),
-            f"--model_config_file={self._pointer}",
-            "--model_config_file_poll_wait_seconds=1",
-        ]
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        try:
-            with RecommenderClient(
-                f"127.0.0.1:{port}", timeout_seconds=10.0, fused="off"
-            ) as client:
-                self.wait(client, 1, process)
-                yield client
-        finally:
-            process.terminate()
-            process.wait()
+        with (
+            bench_server.running(self._pointer) as server,
+            RecommenderClient(
+                server.target, timeout_seconds=10.0, fused="off"
+            ) as client,
+        ):
+            self.wait(client, 1, server.process)
+            yield client
 
     def wait(
         self,

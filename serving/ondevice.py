@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from serving import ids
+from serving import ids, release_history
 from serving.errors import ServingError
 
 MODEL, VOCABULARY = "model.tflite", "vocabulary.json"
@@ -23,8 +23,6 @@ CONFIG, GOLDEN = "config.json", "golden.json"
 _DESCRIBED = ("bundle_id", "files", "history_length", "num_items")
 _SHOWN = 5
 _AGAIN = "Copy the whole bundle again."
-# How the file that servers poll names the live version, first of all.
-_RELEASES = "# releases, live first: "
 
 
 class OnDevice:
@@ -176,17 +174,13 @@ def live(serving: Path) -> Path:
     Raises:
         ServingError: If nothing is published.
     """
-    try:
-        text = (serving / "models.config").read_text(encoding="utf-8")
-    except OSError:
-        text = ""
-    for line in text.splitlines():
-        if line.startswith(_RELEASES):
-            return serving / "ondevice" / line[len(_RELEASES) :].split()[0]
+    releases = release_history.read(serving)
+    if releases:
+        return serving / "ondevice" / str(releases[0])
     raise ServingError(
         "An on-device bundle must be published or named. Received: no "
-        f"release (from {serving / 'models.config'}). Run `make retrain` or "
-        "pass --bundle.",
+        f"release (from {serving / release_history.POINTER}). Run "
+        "`make retrain` or pass --bundle.",
         "NOT_FOUND",
     )
 

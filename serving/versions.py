@@ -121,7 +121,8 @@ def read_models_config(path: Path) -> dict[str, tuple[str, list[int]]]:
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise ServingError(
             f"A models configuration must be the text of a ModelServerConfig. "
-            f"Received: {error} (from {path}). Correct or publish it again."
+            f"Received: {error} (from {path}). Correct it, or delete it and "
+            "publish again."
         ) from error
     return {
         entry.name: (

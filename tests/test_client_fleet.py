@@ -133,6 +133,65 @@ def test_a_port_that_accepts_and_says_nothing(make):
             assert outcomes(client, 20) == [WHOLE] * 20
 
 
+class Relay:
+    """Passes connections on to a server, until told to forget them.
+
+    As after a loss of power: connections that were open stay open and say
+    nothing for ever, new ones find the server.
+    """
+
+    def __init__(self, target):
+        host, port = target.split(":")
+        self._server = host, int(port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.target = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self._forgotten = threading.Event()
+        self._pipes = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def forget(self):
+        self._forgotten.set()
+        self._forgotten = threading.Event()
+
+    def close(self):
+        self._listener.close()
+        for pipe in self._pipes:
+            pipe.close()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(self._server)
+                self._pipes += [near, far]
+                for one, other in ((near, far), (far, near)):
+                    threading.Thread(
+                        target=self._pass,
+                        args=(one, other, self._forgotten),
+                        daemon=True,
+                    ).start()
+
+    def _pass(self, one, other, forgotten):
+        with contextlib.suppress(OSError):
+            while data := one.recv(1 << 16):
+                if not forgotten.is_set():
+                    other.sendall(data)
+
+
+def test_a_connection_that_is_dead_is_replaced(make, pair):
+    first, second = pair
+    with contextlib.closing(Relay(first.target)) as relay:
+        with make([relay.target, second.target], timeout_seconds=1) as client:
+            assert outcomes(client, 4) == [WHOLE] * 4
+            relay.forget()
+            assert outcomes(client, 10) == [WHOLE] * 10
+            before = predicts(first)
+
+            eventually(
+                lambda: outcomes(client, 2) and predicts(first) > before, 15
+            )
+
+
 def test_a_replica_that_was_never_there(make):
     with FakeServer() as other:
         with make(["127.0.0.1:1", other.target]) as client:
@@ -273,6 +332,17 @@ def test_a_name_with_several_addresses_of_which_one_is_dead(make, pair):
         first.stop()
 
         assert outcomes(client, 20) == [WHOLE] * 20
+
+
+def test_a_name_with_several_addresses_of_which_one_hangs(make):
+    with Process() as process, FakeServer() as other:
+        with make(
+            f"ipv4:{process.target},{other.target}", timeout_seconds=0.8
+        ) as client:
+            outcomes(client, 4)
+            process.send(signal.SIGSTOP)
+
+            assert outcomes(client, 20).count(WHOLE) >= 18
 
 
 def test_localhost_is_two_addresses(make):
@@ -454,3 +524,82 @@ def test_a_cancelled_question_ends_and_leaves_the_client_fit(pair):
             return await client.recommend(Query(), timeout_seconds=9)
 
     assert asyncio.run(ask()).degraded == WHOLE
+
+
+def forked(code):
+    """Runs `code` in a process of its own; it forks with `child(function)`."""
+    preamble = """
+import asyncio, os, sys, threading, time
+from serving.client import *
+target = sys.argv[1]
+def child(ask):
+    process = os.fork()
+    if process:
+        for _ in range(100):
+            if os.waitpid(process, os.WNOHANG)[0]:
+                return
+            time.sleep(0.05)
+        os.kill(process, 9)
+        print("hangs", flush=True)
+        return
+    try:
+        print(ask().degraded or "whole", flush=True)
+    except ServingError as error:
+        print(error.code, str(error)[:26], flush=True)
+    os._exit(0)
+"""
+    with FakeServer() as server:
+        found = subprocess.run(
+            [sys.executable, "-c", preamble + code, server.target],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+    return found.stdout.splitlines()
+
+
+REFUSED = "FAILED_PRECONDITION A process must not be fork"
+
+
+def test_a_child_of_an_idle_client_asks():
+    assert (
+        forked("""
+client = RecommenderClient(target)
+child(lambda: client.recommend(Query()))
+client.recommend(Query())
+child(lambda: client.recommend(Query()))
+child(lambda: RecommenderClient(target).recommend(Query()))
+""")
+        == ["whole"] * 3
+    )
+
+
+def test_a_child_forked_beside_questions_is_told():
+    assert (
+        forked("""
+client = RecommenderClient(target)
+def ask():
+    while True:
+        client.recommend(Query())
+for _ in range(4):
+    threading.Thread(target=ask, daemon=True).start()
+time.sleep(0.3)
+child(lambda: client.recommend(Query()))
+child(lambda: RecommenderClient(target).recommend(Query()))
+os._exit(0)
+""")
+        == [REFUSED] * 2
+    )
+
+
+def test_a_child_of_an_asyncio_client_is_told():
+    assert forked("""
+async def ask():
+    async with AsyncRecommenderClient(target) as client:
+        return await client.recommend(Query())
+asyncio.run(ask())
+child(lambda: asyncio.run(ask()))
+os._exit(0)
+""") == [REFUSED]

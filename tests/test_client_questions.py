@@ -13,6 +13,7 @@ from serving.client import (
     InvalidRequest,
     Query,
     RecommenderClient,
+    Retry,
     ServingError,
     parts,
 )
@@ -213,6 +214,9 @@ def test_features_may_be_numpys(client):
             "nothing would be encrypted",
         ),
         ({"metadata": {"a b": "c"}}, "Received: the name 'a b'"),
+        ({"options": "a=b"}, "`options` must map names"),
+        ({"retries": 3}, "`retries` must be a Retry. Received: 3"),
+        ({"interceptors": None}, "An interceptor must be a grpc"),
         ({"interceptors": [print]}, "An interceptor must be a grpc"),
     ],
 )
@@ -220,6 +224,34 @@ def test_options_are_checked_at_once(make, options, message):
     with pytest.raises(ServingError, match=message):
         with make("x:1", **options):
             pass
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *(None, 5, b"x:1", "", {}, [], [5], {"ranking": 5}, "x:1,y:2"),
+        *(" x:1", "http://x:1", "https://x:1"),
+    ],
+    ids=repr,
+)
+def test_a_target_is_an_address(make, wrong):
+    with pytest.raises(InvalidRequest, match="A target must be a gRPC addr"):
+        with make(wrong):
+            pass
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"attempts": 0}, {"attempts": "3"}, {"attempts": 2.5}),
+        *({"multiplier": "x"}, {"swap_wait_seconds": -1}),
+        {"initial_backoff_seconds": float("nan")},
+    ],
+    ids=repr,
+)
+def test_retries_are_numbers(wrong):
+    with pytest.raises(InvalidRequest, match=f"`{next(iter(wrong))}` must be"):
+        Retry(**wrong)
 
 
 def test_one_long_history_does_not_widen_the_batch(make):

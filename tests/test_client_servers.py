@@ -233,6 +233,21 @@ def test_a_batch_of_ragged_queries(client):
     ]
 
 
+def test_a_batch_in_parts_is_answered_as_its_queries_are(client):
+    queries = [
+        Query(history=[f"i{n % 20}"], excluded_ids=[f"i{n % 7}"])
+        for n in range(40)
+    ]
+    long = [f"x{n}" for n in range(9_000)]
+    queries[20] = Query(history=[*long, "i19"], excluded_ids=["i18"])
+
+    answers = client.recommend(queries, k=3)
+
+    for at in (0, 19, 20, 21, 39):
+        alone = client.recommend(queries[at], k=3)
+        assert answers[at].item_ids == alone.item_ids
+
+
 def test_single_stages(client):
     assert client.retrieve(Query(), k=2).scores == (19.0, 18.0)
     ranked = client.rank([Query(), Query()], [["i5", "i4"], ["i3"]], version=1)

@@ -11,7 +11,7 @@ from pipeline import (
     artefacts,
     baselines,
     evaluate,
-    publish,
+    gate,
     queries,
     report,
 )
@@ -237,12 +237,12 @@ def test_a_baseline_that_cannot_be_fitted_is_named(board, monkeypatch):
     assert re.search(r"│ ease +│ +- │", text)
     assert "ease is not compared: it inverts" in text
     config = PublishConfig(must_beat=("ease",))
-    assert "evaluated, since it inverts" in publish.gate(evaluation, config)[0]
+    assert "evaluated, since it inverts" in gate.gate(evaluation, config)[0]
 
 
 def test_an_evaluation_without_a_target_to_find_is_refused(tmp_path):
-    # All that anybody does in the test part is what he did before.
-    prepared = make_prepared([[2, 3, 4, 2], [3, 4, 2, 3]] * 5, NUM_ITEMS)
+    # The test part has nothing but items outside the catalogue.
+    prepared = make_prepared([[2, 3, 4, 1], [3, 4, 2, 1]] * 5, NUM_ITEMS)
     config = Config(name="small", seed=0)
     with pytest.raises(DataError, match="targets that can be found"):
         evaluate.run(config, prepared, tmp_path, tmp_path, tmp_path)

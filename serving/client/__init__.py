@@ -1,7 +1,14 @@
 """The client that applications install: light, typed, honest about failures.
 
-Needs `grpcio`, `protobuf` and `numpy` (requirements-client.txt) and never
-TensorFlow. `python -m serving.client --help` is the same from a shell.
+Needs gRPC, protobuf and NumPy and never TensorFlow; README.md beside this file
+is its manual. Installed from the wheel (`make client-wheel`) it is called
+`recommender_client`. `python -m serving.client --help` is the same from a
+shell.
+
+Example:
+    with RecommenderClient("127.0.0.1:8500", timeout_seconds=0.2) as client:
+        answer = client.recommend(Query("42", history=["50", "181"]), k=10)
+    print(answer.item_ids, answer.degraded or "whole")
 """
 
 from serving.client.aio import AsyncRecommenderClient

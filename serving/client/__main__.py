@@ -142,9 +142,14 @@ def _parser() -> argparse.ArgumentParser:
         help="measure swaps of both models instead, on a server of its own",
     )
     add(
+        "--fleet",
+        action="store_true",
+        help="measure the loss of one of two servers of its own instead",
+    )
+    add(
         "--models-config",
         default=str(_PUBLISHED / "models.config"),
-        help="what that server serves",
+        help="what those servers serve",
     )
     return parser
 
@@ -251,14 +256,24 @@ def _status(client: RecommenderClient, models: list[str]) -> Any:
 
 def _bench(client: RecommenderClient, args: argparse.Namespace) -> Any:
     # Only here: what measures is not part of what applications import.
-    from serving import bench, bench_swap
+    from serving import bench
 
     load = bench.Load(
         args.method, args.threads, args.seconds, args.rate, args.batch
     )
-    if args.swaps:
-        return bench_swap.run(Path(args.models_config), load, args.swaps)
-    return bench.run(client, load)
+    if not (args.fleet or args.swaps):
+        return bench.run(client, load)
+    try:
+        from serving import bench_fleet, bench_swap
+    except ImportError as error:
+        raise ServingError(
+            "--fleet and --swaps must run where the server is. Received: a "
+            "client without one. Run it from a checkout.",
+            "UNIMPLEMENTED",
+        ) from error
+    if args.fleet:
+        return bench_fleet.run(Path(args.models_config), load)
+    return bench_swap.run(Path(args.models_config), load, args.swaps)
 
 
 def _show(answer: Any, args: argparse.Namespace) -> None:

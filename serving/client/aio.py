@@ -241,34 +241,35 @@ class AsyncRecommenderClient(base.Base):
                 "FAILED_PRECONDITION",
             )
         self._loop = loop
+        # Its class, as this has no end: see there.
+        forks.begin(type(self))
         return super()._start(start)
 
     async def _drive(self, question: base.Question) -> Any:
         """Carries a plan out: sends its calls, sleeps its pauses."""
         plan = question.plan
-        with forks.asking(plan):
-            try:
-                step = next(plan)
-                while True:
-                    response = None
-                    if isinstance(step, calls.Pause):
-                        await asyncio.sleep(step.seconds)
-                    elif isinstance(step, calls.Probe):
-                        probe = asyncio.ensure_future(
-                            self._probe(step.call, question.metadata)
-                        )
-                        # The loop itself holds tasks only weakly.
-                        self._probes.add(probe)
-                        probe.add_done_callback(self._probes.discard)
-                    else:
-                        try:
-                            response = await self._ask(step, question.metadata)
-                        except failures.CallFailed as failure:
-                            step = plan.throw(failure)
-                            continue
-                    step = plan.send(response)
-            except StopIteration as done:
-                return done.value
+        try:
+            step = next(plan)
+            while True:
+                response = None
+                if isinstance(step, calls.Pause):
+                    await asyncio.sleep(step.seconds)
+                elif isinstance(step, calls.Probe):
+                    probe = asyncio.ensure_future(
+                        self._probe(step.call, question.metadata)
+                    )
+                    # The loop itself holds tasks only weakly.
+                    self._probes.add(probe)
+                    probe.add_done_callback(self._probes.discard)
+                else:
+                    try:
+                        response = await self._ask(step, question.metadata)
+                    except failures.CallFailed as failure:
+                        step = plan.throw(failure)
+                        continue
+                step = plan.send(response)
+        except StopIteration as done:
+            return done.value
 
     async def _ask(self, call: calls.Call, metadata: headers.Pairs) -> Any:
         sent = None

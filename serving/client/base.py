@@ -63,7 +63,6 @@ class Base:
         fused: "auto" asks `recommender` where it is deployed; "off" never.
         popular: Item ids by popularity, or a file of them, for the moment
             when nothing answers; without it that moment raises.
-
         version_label: Asks for the versions that the servers' config gives
             this label, such as "stable", instead of the latest ones.
         metadata: Headers to send with every call.
@@ -94,6 +93,12 @@ class Base:
     ) -> None:
         self._timeout_seconds = timeout_seconds
         retry.Deadline(timeout_seconds)  # Refuses what is not positive.
+        if retries is not None and not isinstance(retries, retry.Retry):
+            raise ServingError(
+                f"`retries` must be a Retry. Received: {retries!r}. Write "
+                "Retry(attempts=1) for none.",
+                "INVALID_ARGUMENT",
+            )
         self._caller = calls.Caller(
             channel.addresses(targets), retries or retry.Retry()
         )
@@ -102,7 +107,8 @@ class Base:
         self._options = channel.options(tls, options)
         self._credentials = tls.credentials() if tls is not None else None
         self._metadata = headers.read(metadata)
-        self._interceptors = tuple(interceptors)
+        listed = ids.is_listed(interceptors)
+        self._interceptors = tuple(interceptors if listed else [interceptors])
         for found in self._interceptors:
             if not isinstance(found, self._interceptor):
                 raise ServingError(

@@ -131,6 +131,8 @@ class Caller:
             target, has_spare = self.health.choose(
                 replicas, wanted, tried, trace.replica
             )
+            if channel.is_several(target):
+                has_spare |= not failed and self.health.tokens >= 1.0
             tried.append(target)
             try:
                 response = yield from self._once(
@@ -207,10 +209,15 @@ class Caller:
     def _may_repeat(self, failed: list[failures.CallFailed]) -> bool:
         """Whether the failed call may be made again at a charge."""
         codes = [failure.code for failure in failed]
+        again = retry.GONE
+        if len(codes) == 1:
+            again |= {"RESOURCE_EXHAUSTED"}
+            # gRPC's turn is then with another address of the name.
+            if channel.is_several(failed[0].target):
+                again |= {"DEADLINE_EXCEEDED"}
         return (
             len(codes) < self.policy.attempts
-            and codes[-1] in retry.GONE | {"RESOURCE_EXHAUSTED"}
-            and codes.count("RESOURCE_EXHAUSTED") <= 1
+            and codes[-1] in again
             and "NOT_FOUND" not in codes
             and self.health.may_repeat()
         )

@@ -1,12 +1,16 @@
 """Where the models are and how to reach them: targets, TLS, options, paths.
 
 A target is any gRPC address: `host:port`, `dns:///service:8500` (a headless
-service: calls are spread over its addresses), `unix:/path`. Targets come as
-one string for all models, as a list of replicas, or as a mapping from model
-name to either, where "*" stands for the models not named.
+service: gRPC spreads calls over its addresses, see `_SPREAD`), `unix:/path`.
+Targets come as one string for all models, as a list of replicas, or as a
+mapping from model name to either, where "*" stands for the models not named.
+`serving.client.fleet` knows replicas that are listed; of the addresses behind
+a name it only knows that there may be another one.
 """
 
+import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +19,7 @@ from urllib.parse import urlsplit
 
 import grpc
 
+from serving import ids
 from serving.errors import ServingError
 from serving.wire import serving_pb2
 
@@ -39,6 +44,21 @@ METHODS: dict[str, tuple[str, Any, Any]] = {
     ),
 }
 
+# Spreads calls over all addresses of a name. One that fails nearly all calls of
+# a second sits out, for two seconds, four the next time, and so on; never more
+# than half of them at once, since a caller's mistakes count too.
+_SPREAD = {
+    "interval": "1s",
+    "baseEjectionTime": "2s",
+    "maxEjectionPercent": 50,
+    "failurePercentageEjection": {
+        "threshold": 80,
+        "enforcementPercentage": 100,
+        "minimumHosts": 2,
+        "requestVolume": 1,
+    },
+    "childPolicy": [{"round_robin": {}}],
+}
 DEFAULT_OPTIONS: dict[str, Any] = {
     # TensorFlow Serving sends up to 2 GiB; gRPC's own limit is 4 MiB.
     "grpc.max_receive_message_length": -1,
@@ -47,12 +67,22 @@ DEFAULT_OPTIONS: dict[str, Any] = {
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.min_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 1000,
-    # Spreads calls over all addresses of a name; retries are ours to count.
-    "grpc.service_config": '{"loadBalancingConfig":[{"round_robin":{}}]}',
+    "grpc.service_config": json.dumps(
+        {
+            "loadBalancingConfig": [
+                {"outlier_detection_experimental": _SPREAD},
+                # For a gRPC without it.
+                {"round_robin": {}},
+            ]
+        }
+    ),
+    # Retries are ours to count.
     "grpc.enable_retries": 0,
     # Two clients of one process stay two connections.
     "grpc.use_local_subchannel_pool": 1,
 }
+# An URL is none; commas and spaces have a place in a few schemes only.
+_ADDRESS = re.compile(r"(?:ipv[46]|unix):.+|(?!https?:)[^\s,]+")
 _SERVER_NAME = "grpc.ssl_target_name_override"
 
 
@@ -123,7 +153,14 @@ def options(
             "and trust the system's CAs.",
             "INVALID_ARGUMENT",
         )
-    if tls is None and _SERVER_NAME in (given or {}):
+    given = {} if given is None else given
+    if not isinstance(given, Mapping):
+        raise ServingError(
+            "`options` must map names of gRPC channel options to values. "
+            f'Received: {given!r}. Write {{"grpc.keepalive_time_ms": 10000}}.',
+            "INVALID_ARGUMENT",
+        )
+    if tls is None and _SERVER_NAME in given:
         raise ServingError(
             f"Option {_SERVER_NAME!r} must come with `tls`. Received: no "
             "`tls`, so nothing would be encrypted. Give Tls(server_name=...).",
@@ -132,7 +169,7 @@ def options(
     merged = dict(DEFAULT_OPTIONS)
     if tls is not None and tls.server_name:
         merged[_SERVER_NAME] = tls.server_name
-    merged.update(given or {})
+    merged.update(given)
     return list(merged.items())
 
 
@@ -142,18 +179,22 @@ def addresses(targets: Targets) -> dict[str, tuple[str, ...]]:
     Raises:
         ServingError: If there is no target or one is not a string.
     """
-    if isinstance(targets, str) or not isinstance(targets, Mapping):
-        targets = {"*": targets}
+    named: Any = targets
+    if not isinstance(targets, Mapping) or not targets:
+        named = {"*": targets}  # An empty mapping is refused below.
     result = {}
-    for model, value in targets.items():
-        replicas = (value,) if isinstance(value, str) else tuple(value)
+    for model, value in named.items():
+        listed = value if ids.is_listed(value) else [value]
+        replicas: tuple[Any, ...] = tuple(listed)
         if not replicas or not all(
-            isinstance(target, str) and target for target in replicas
+            isinstance(target, str) and _ADDRESS.fullmatch(target)
+            for target in replicas
         ):
             raise ServingError(
                 "A target must be a gRPC address such as "
                 f'"127.0.0.1:8500". Received: {value!r} (for models '
-                f"{model!r}). Name the server that answers for them.",
+                f"{model!r}). Name the server that answers for them; give "
+                "replicas as a list, and TLS by `tls`, not by https.",
                 "INVALID_ARGUMENT",
             )
         result[model] = replicas
@@ -177,6 +218,11 @@ def replicas(
             "NOT_FOUND",
         )
     return found
+
+
+def is_several(target: str) -> bool:
+    """Whether a target stands for several addresses, as far as it tells."""
+    return target.startswith("dns:") or "," in target
 
 
 def proxy(target: str, given: Sequence[tuple[str, Any]]) -> str:

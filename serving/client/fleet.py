@@ -11,10 +11,10 @@ threads of a client share what is remembered here.
   a row, eight seconds at most. A small call nobody waits for asks whether it
   is back; then one question tries it, and its answer ends the matter. When
   all replicas have failed, all are asked as if none had.
-* Silence is found out by half the time left: then the question goes to
-  another replica, with the other half. Calls that are known to take longer
-  get four times what such calls have been taking, up to all the time left;
-  so does the first of its size.
+* While another replica is to be had, a call may take a quarter of the time
+  left; then the question goes there with the rest. Calls known to take longer
+  may take eight times what such calls have been taking, a first one of its
+  size all there is.
 * NOT_FOUND goes to the other replicas as well, and a replica without that
   model or version is asked for it again after a second.
 * Another replica that has not failed is asked at once, at no charge: it is
@@ -24,8 +24,9 @@ threads of a client share what is remembered here.
   gives a fifth of one back. So an overload is not met with four times the
   calls.
 
-What one target hides, because its name has several addresses, is gRPC's to
-balance: see `serving.client.channel`.
+The addresses behind one name (`dns:///service:8500`) are gRPC's to balance, see
+`serving.client.channel`; a silent call to such a name is cut short and made
+again in the same way, once, at the charge of a token.
 """
 
 import random
@@ -42,8 +43,8 @@ _LACKING_SECONDS = 1.0
 _TOKENS = 20.0
 _TOKENS_AN_ANSWER = 0.2
 
-_SHARE_OF_A_TRY = 0.5
-_TIMES_THE_USUAL = 4.0
+_SHARE_OF_A_TRY = 0.25
+_TIMES_THE_USUAL = 8.0
 _USUAL_HALVES_SECONDS = 30.0
 
 # Kind of call: method, model, and the size of its request as a power of two.
@@ -70,14 +71,18 @@ class _Replica:
 
 
 class Health:
-    """How the replicas have been answering; chooses among them."""
+    """How the replicas have been answering; chooses among them.
+
+    Attributes:
+        tokens: Left for calls that are made again.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._health: dict[str, _Replica] = {}
         self._lacking: dict[tuple[str, Wanted], float] = {}
         self._usual: dict[Kind, tuple[float, float]] = {}
-        self._tokens = _TOKENS
+        self.tokens = _TOKENS
         # Clients that start together do not all begin with one replica.
         self._turn = random.randrange(1 << 16)
 
@@ -168,7 +173,7 @@ class Health:
         """Takes note of how long an answer took."""
         now = time.monotonic()
         with self._lock:
-            self._tokens = min(_TOKENS, self._tokens + _TOKENS_AN_ANSWER)
+            self.tokens = min(_TOKENS, self.tokens + _TOKENS_AN_ANSWER)
             self._usual[kind] = max(seconds, self._peak(kind, now)), now
 
     def failed(self, replica: str) -> None:
@@ -207,9 +212,9 @@ class Health:
     def may_repeat(self) -> bool:
         """Takes a token for a call that is made again, if one is left."""
         with self._lock:
-            if self._tokens < 1.0:
+            if self.tokens < 1.0:
                 return False
-            self._tokens -= 1.0
+            self.tokens -= 1.0
             return True
 
     def _is_fit(self, replica: str, wanted: Wanted) -> bool:

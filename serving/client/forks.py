@@ -1,47 +1,48 @@
 """What a forked process may do with clients.
 
 gRPC carries its channels over a fork, but not while another thread is in a
-call: a question in such a child, by an old client or a new one, may hang for
-ever. So such a child is told, and asks nothing.
+call, and not when asyncio has used it, closed channels included: a question in
+such a child, by an old client or a new one, may hang for ever. So the child is
+told, and asks nothing.
 """
 
-import contextlib
 import os
-from collections.abc import Iterator
 
 from serving.errors import ServingError
 
-# Questions under way, by identity; a set's methods need no lock, which a fork
-# could leave locked.
-_asking: set[int] = set()
-_hung: set[int] = set()
+# Questions under way, and the asyncio client's class once it has asked, by
+# identity; a set's methods need no lock, which a fork could leave locked.
+_busy: set[int] = set()
+_busy_at_fork: set[int] = set()
 
 
 def _after_fork() -> None:
-    _hung.update(_asking)
-    _asking.clear()
+    _busy_at_fork.update(_busy)
+    _busy.clear()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
-@contextlib.contextmanager
-def asking(question: object) -> Iterator[None]:
-    """Counts a question for as long as it is under way.
+def begin(what: object) -> None:
+    """Counts what a fork must not happen beside, until its `end`.
 
     Raises:
-        ServingError: FAILED_PRECONDITION in a process forked beside one.
+        ServingError: FAILED_PRECONDITION in a child that was forked so.
     """
-    if _hung:
+    if _busy_at_fork:
         raise ServingError(
-            "A process must not be forked while clients ask. Received: "
-            f"{len(_hung)} questions under way in the parent process (when "
-            f"process {os.getpid()} was forked). Fork before the first "
-            "question, or start processes with multiprocessing's `spawn`.",
+            "A process must not be forked while a client asks, or after an "
+            "asyncio client has. Received: a question in process "
+            f"{os.getpid()}, forked beside {len(_busy_at_fork)} of them. Fork "
+            "before the first question, or start processes with "
+            "multiprocessing's `spawn`.",
             "FAILED_PRECONDITION",
         )
-    _asking.add(id(question))
-    try:
-        yield
-    finally:
-        _asking.discard(id(question))
+    _busy.add(id(what))
+
+
+def end(what: object) -> None:
+    """Takes back `begin`."""
+    _busy.discard(id(what))

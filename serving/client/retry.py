@@ -4,8 +4,10 @@ import copy
 import math
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from numbers import Real
 
+from serving.client import checks
 from serving.errors import ServingError
 
 # The server is at fault or absent: another stage may still answer. Every
@@ -50,12 +52,15 @@ class Retry:
     swap_wait_seconds: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.attempts < 1:
-            raise ServingError(
-                "`attempts` must be at least 1. Received: "
-                f"{self.attempts} (in Retry). Use 1 for no retries.",
-                "INVALID_ARGUMENT",
-            )
+        checks.whole(self.attempts, "attempts", 1, "Use 1 for no retries.")
+        for part in fields(self)[1:]:
+            value = getattr(self, part.name)
+            if not isinstance(value, Real) or not 0 <= float(value) < math.inf:
+                raise ServingError(
+                    f"`{part.name}` must be a number, not negative. Received: "
+                    f"{value!r} (in Retry). Leave it out for the default.",
+                    "INVALID_ARGUMENT",
+                )
 
     def backoff(self, attempt: int) -> float:
         """Draws the wait in seconds after call number `attempt` (from 1).

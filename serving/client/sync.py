@@ -226,24 +226,26 @@ class RecommenderClient(base.Base):
     def _drive(self, question: base.Question) -> Any:
         """Carries a plan out: sends its calls, sleeps its pauses."""
         plan = question.plan
-        with forks.asking(plan):
-            try:
-                step = next(plan)
-                while True:
-                    response = None
-                    if isinstance(step, calls.Pause):
-                        time.sleep(step.seconds)
-                    elif isinstance(step, calls.Probe):
-                        self._probe(step.call, question.metadata)
-                    else:
-                        try:
-                            response = self._ask(step, question.metadata)
-                        except failures.CallFailed as failure:
-                            step = plan.throw(failure)
-                            continue
-                    step = plan.send(response)
-            except StopIteration as done:
-                return done.value
+        forks.begin(plan)
+        try:
+            step = next(plan)
+            while True:
+                response = None
+                if isinstance(step, calls.Pause):
+                    time.sleep(step.seconds)
+                elif isinstance(step, calls.Probe):
+                    self._probe(step.call, question.metadata)
+                else:
+                    try:
+                        response = self._ask(step, question.metadata)
+                    except failures.CallFailed as failure:
+                        step = plan.throw(failure)
+                        continue
+                step = plan.send(response)
+        except StopIteration as done:
+            return done.value
+        finally:
+            forks.end(plan)
 
     def _ask(self, call: calls.Call, metadata: headers.Pairs) -> Any:
         try:
