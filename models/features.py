@@ -26,6 +26,33 @@ def select(
     return tuple(spec for spec in specs if spec.name in names)
 
 
+class Rows(tf.keras.initializers.Initializer):
+    """Normal draws, but nothing for padding and what is unknown.
+
+    Training may never meet an unknown value: its row would stay a random
+    opinion that serving adds to every vector.
+
+    Args:
+        stddev: Of the draws.
+    """
+
+    def __init__(self, stddev: float) -> None:
+        self.stddev = stddev
+        self._normal = tf.keras.initializers.RandomNormal(stddev=stddev)
+
+    def __call__(
+        self, shape: Any, dtype: Any = None, **kwargs: Any
+    ) -> tf.Tensor:
+        """Draws a table `[rows, W]`."""
+        values = self._normal(shape, dtype, **kwargs)
+        is_known = tf.range(shape[0]) >= FIRST_ITEM
+        return tf.where(is_known[:, tf.newaxis], values, 0.0)
+
+    def get_config(self) -> dict[str, Any]:
+        """What makes another one."""
+        return {"stddev": self.stddev}
+
+
 class FeatureEncoder(tf.keras.layers.Layer):
     """Sum of what each feature says, one vector a row.
 
@@ -47,9 +74,7 @@ class FeatureEncoder(tf.keras.layers.Layer):
                 self.tables[spec.name] = self.add_weight(
                     name=f"{spec.name}_table",
                     shape=[spec.size, width],
-                    initializer=tf.keras.initializers.RandomNormal(
-                        stddev=0.3 * width**-0.5
-                    ),
+                    initializer=Rows(0.3 * width**-0.5),
                 )
         self.numeric = [spec.name for spec in specs if spec.kind == "numeric"]
         if self.numeric:

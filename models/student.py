@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.config import FeatureSpec, check
+from models.features import Rows
 from models.student_config import StudentConfig
 
 _EXCLUDED = -1e9
@@ -62,14 +63,13 @@ class Student(tf.keras.Model):
         self.config = config
         self.num_rows = num_rows
         width, length = config.embedding_dim, config.history_length
-        start = tf.random_normal_initializer(stddev=0.05)
         self._ids = (
-            self.add_weight(name="ids", shape=[num_rows, width])
+            self.add_weight(
+                name="ids", shape=[num_rows, width], initializer=Rows(0.05)
+            )
             if item_id
             else None
         )
-        if self._ids is not None:
-            self._ids.assign(start([num_rows, width]))
         self._features = []
         for spec in used:
             column = np.asarray((features or {})[spec.name])
@@ -79,7 +79,7 @@ class Student(tf.keras.Model):
                     self.add_weight(
                         name=spec.name,
                         shape=[spec.size, width],
-                        initializer="uniform",
+                        initializer=Rows(0.03),
                     ),
                 )
             )

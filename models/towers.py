@@ -25,6 +25,7 @@ from models.features import (
     PADDING,
     UNKNOWN,
     FeatureEncoder,
+    Rows,
     select,
 )
 
@@ -105,9 +106,7 @@ class CandidateTower(tf.keras.Model):
             self.ids = self.add_weight(
                 name="ids",
                 shape=[tables.num_rows(self.num_known, config), self.width],
-                initializer=tf.keras.initializers.RandomNormal(
-                    stddev=self.width**-0.5
-                ),
+                initializer=Rows(self.width**-0.5),
             )
 
     def call(self, indices: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -207,9 +206,7 @@ class QueryTower(tf.keras.Model):
                     tables.num_rows(candidate_tower.num_known, config),
                     self.width,
                 ],
-                initializer=tf.keras.initializers.RandomNormal(
-                    stddev=0.3 * self.width**-0.5
-                ),
+                initializer=Rows(0.3 * self.width**-0.5),
             )
         self.start = self.add_weight(
             name="start", shape=[self.width], initializer="zeros"
@@ -218,9 +215,7 @@ class QueryTower(tf.keras.Model):
             self.ids = self.add_weight(
                 name="user_ids",
                 shape=[tables.num_rows(num_known_users, config), self.width],
-                initializer=tf.keras.initializers.RandomNormal(
-                    stddev=self.width**-0.5
-                ),
+                initializer=Rows(self.width**-0.5),
             )
 
     def call(

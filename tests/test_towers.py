@@ -4,7 +4,9 @@ import tensorflow as tf
 
 from models import retrieval
 from models.config import FeatureSpec, RetrievalConfig
-from models.features import select
+from models.features import FeatureEncoder, select
+from models.student import Student
+from models.student_config import StudentConfig
 from models.towers import CandidateInputs
 
 ENCODERS = ("bow", "cnn", "rnn", "attention")
@@ -227,3 +229,31 @@ def test_select_takes_all_or_the_named_features():
     assert select(SPECS, ("*",)) == SPECS
     assert select(SPECS, ("year",)) == (SPECS[2],)
     assert select(SPECS, ()) == ()
+
+
+def test_what_training_never_meets_says_nothing():
+    """Not the first random draw of a row that no step touches."""
+    model = retrieval.build(
+        RetrievalConfig(embedding_dim=8, user_id=True, history_id=True),
+        CandidateInputs(FEATURES, SPECS, 5, np.array([0, 0, 9, 5, 2, 0, 0])),
+        USERS,
+        CONTEXT,
+        num_known_users=4,
+    )
+    student = Student(StudentConfig(num_recommendations=2), 7, FEATURES, SPECS)
+    tables = [
+        model.candidate_tower.ids,
+        model.query_tower.ids,
+        model.query_tower.past,
+        *model.candidate_tower.encoder.tables.values(),
+        *student.trainable_variables[:4],
+    ]
+    for table in tables:
+        rows = table.numpy()
+        assert not rows[:2].any() and rows[2:].all()
+    encoder = FeatureEncoder(USERS[1:], 8)
+    missing, unknown, known = (
+        encoder({"gender": tf.constant([value])}) for value in (0, 1, 2)
+    )
+    np.testing.assert_array_equal(unknown, missing)
+    assert np.abs(known - missing).max() > 0.01
