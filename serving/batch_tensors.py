@@ -32,6 +32,13 @@ def count_rows(feeds: Feeds) -> int:
     return sizes.pop()
 
 
+def forms(feeds: Feeds) -> dict[Any, tuple[Any, ...]]:
+    """Every input's dtype, and its shape without the rows."""
+    return {
+        name: (array.dtype, *array.shape[1:]) for name, array in feeds.items()
+    }
+
+
 def split(
     feeds: Feeds, rows: int, room: int, limit: int
 ) -> list[tuple[Feeds, int]]:

@@ -3,13 +3,13 @@
 Enters: calls of several threads for one model with the same inputs and
 outputs. Each waits in its queue until the batch is full or has waited long
 enough; one run answers all and every caller gets its rows. Rules and words
-are those of TensorFlow Serving's batching session. Worth it for models whose
-cost grows slower than their rows, not for tiny ones.
+are those of TensorFlow Serving's batching session, but for one: requests of
+other shapes, which it refuses when they meet, get batches of their own. Worth
+it for models whose cost grows slower than their rows, not for tiny ones.
 """
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,6 +43,21 @@ class _Task:
     error: BaseException | None = None
 
 
+@dataclass(eq=False)
+class _Batch:
+    """Requests that will run together.
+
+    Attributes:
+        form: Dtypes and shapes that all of them have, None for any.
+        tasks: The requests or their parts.
+        is_closed: Whether later ones wait in a batch behind it.
+    """
+
+    form: Any
+    tasks: list[_Task]
+    is_closed: bool
+
+
 class _Queue:
     """Batches of one set of inputs and outputs; guarded by the scheduler."""
 
@@ -52,48 +67,66 @@ class _Queue:
         self.batcher = batcher
         self.signature = signature
         self.fetches = fetches
-        self._batches: deque[list[_Task]] = deque()
+        self._batches: list[_Batch] = []
 
     def add(self, tasks: Sequence[_Task]) -> None:
+        """Adds the parts of one request to batches of their form."""
         rules = self.batcher.rules
-        planned = [sum(t.rows for t in batch) for batch in self._batches]
-        places = []
+        last = self._open(tasks[0].feeds)
+        batches = [list(last.tasks)] if last else [[]]
         for task in tasks:
-            if not planned or planned[-1] + task.rows > rules.max_run_rows:
-                planned.append(0)
-            planned[-1] += task.rows
-            places.append(len(planned) - 1)
-        if len(planned) > rules.max_batches:
+            if _rows(batches[-1]) + task.rows > rules.max_run_rows:
+                batches.append([])
+            batches[-1].append(task)
+        if len(self._batches) + len(batches) - bool(last) > rules.max_batches:
             raise ServingError(
                 "The batch scheduling queue to which this task was submitted "
                 "is full",
                 "UNAVAILABLE",
             )
-        for task, place in zip(tasks, places, strict=True):
-            if place == len(self._batches):
-                self._batches.append([])
-            self._batches[place].append(task)
+        if last:
+            last.tasks = batches.pop(0)
+            last.is_closed = bool(batches)
+        form = self._form(tasks[0].feeds)
+        for batch in batches:
+            self._batches.append(_Batch(form, batch, batch is not batches[-1]))
 
-    def room(self) -> int:
-        """Rows that the last batch still takes."""
-        limit = self.batcher.rules.max_run_rows
-        if not self._batches:
-            return limit
-        return limit - sum(task.rows for task in self._batches[-1])
+    def room(self, feeds: Feeds) -> int:
+        """Rows that the open batch of a request's form still takes."""
+        last = self._open(feeds)
+        used = _rows(last.tasks) if last else 0
+        return self.batcher.rules.max_run_rows - used
+
+    def _form(self, feeds: Feeds) -> Any:
+        """What the requests of a batch share."""
+        return None if self.batcher.rules.pad else batch_tensors.forms(feeds)
+
+    def _open(self, feeds: Feeds) -> _Batch | None:
+        form = self._form(feeds)
+        for batch in self._batches:
+            if not batch.is_closed and batch.form == form:
+                return batch
+        return None
 
     def ready_at(self) -> float | None:
-        """When the oldest batch may run, None when there is none."""
-        if not self._batches:
-            return None
-        first = self._batches[0]
+        """When a batch may run, None when there is none."""
+        return min(map(self._batch_ready_at, self._batches), default=None)
+
+    def _batch_ready_at(self, batch: _Batch) -> float:
         rules = self.batcher.rules
-        is_full = sum(task.rows for task in first) >= rules.max_run_rows
-        if is_full or len(self._batches) > 1:
+        if batch.is_closed or _rows(batch.tasks) >= rules.max_run_rows:
             return 0.0
-        return first[0].entered + rules.wait_seconds
+        return batch.tasks[0].entered + rules.wait_seconds
 
     def take(self) -> list[_Task]:
-        return self._batches.popleft()
+        """Removes the batch that is ready first."""
+        batch = min(self._batches, key=self._batch_ready_at)
+        self._batches.remove(batch)
+        return batch.tasks
+
+
+def _rows(tasks: Sequence[_Task]) -> int:
+    return sum(task.rows for task in tasks)
 
 
 class Scheduler:
@@ -122,19 +155,20 @@ class Scheduler:
             self._queues = [q for q in self._queues if q.batcher is not batcher]
 
     def submit(
-        self, queue: _Queue, make: Callable[[int], Sequence[_Task]]
-    ) -> Sequence[_Task]:
+        self, queue: _Queue, feeds: Feeds, make: Callable[[int], list[_Task]]
+    ) -> list[_Task]:
         """Adds a request.
 
         Args:
             queue: Where.
+            feeds: Of the request.
             make: From the room in the open batch to the parts.
 
         Raises:
             ServingError: UNAVAILABLE if the queue is full.
         """
         with self._changed:
-            tasks = make(queue.room())
+            tasks = make(queue.room(feeds))
             queue.add(tasks)
             self._changed.notify()
         return tasks
@@ -218,14 +252,14 @@ class Batcher:
             else time.monotonic() + timeout_seconds
         )
 
-        def make(room: int) -> Sequence[_Task]:
+        def make(room: int) -> list[_Task]:
             parts = batch_tensors.split(
                 feeds, rows, room, self.rules.max_run_rows
             )
             return [_Task(part, count, deadline) for part, count in parts]
 
         queue = self._queue(signature, feeds, fetches)
-        tasks = self._scheduler.submit(queue, make)
+        tasks = self._scheduler.submit(queue, feeds, make)
         for task in tasks:
             task.done.wait()
             if task.error is not None:
@@ -327,7 +361,14 @@ def load(parameters_file: str, per_model: bool, metrics: Metrics) -> Any:
     common = server_config_pb2.BatchingParameters()
     if parameters_file:
         config_text.read(parameters_file, common, "--batching_parameters_file")
-    rules_of(common)
+    if rules_of(common).pad:
+        # TensorFlow Serving's own way of padding, and so ours.
+        events.warning(
+            "batching_pads",
+            parameters=parameters_file,
+            effect="shorter rows end in copies of their first value, which "
+            "our exports read as history and candidates: wrong rankings",
+        )
     threads = cpus.available()
     if common.HasField("num_batch_threads"):
         threads = max(1, common.num_batch_threads.value)

@@ -3,6 +3,7 @@
 import re
 import threading
 import time
+from concurrent import futures
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from serving import batch_rules, batch_tensors, batching, monitoring
 from serving.errors import ServingError
 from serving.wire import server_config_pb2
-from tests import serving_models
+from tests import serving_models, toy_models
 from tests.serving_calls import (
     classify_request,
     predict_request,
@@ -179,17 +180,55 @@ def test_an_error_of_the_run_reaches_every_caller():
     assert found[0] is not found[1]
 
 
-def test_other_widths_meet_only_when_padded():
-    text = "max_batch_size { value: 2 } batch_timeout_micros { value: 1000000 }"
-    requests = [np.ones((1, 2)), np.ones((1, 3))]
-    found = _ask_all(_batcher(Model(), text), requests)
-    assert {error.code for error in found} == {"FAILED_PRECONDITION"}
-    assert "Tensors with name 'x:0'" in str(found[0])
-    model = Model(answer=lambda x: [x])
+_MIXED = "max_batch_size { value: 4 } batch_timeout_micros { value: 200000 }"
+
+
+def _mixed():
+    """Rows that differ in width and, at one width, in dtype."""
+    rows = [np.arange(1, width + 1)[None] for width in (2, 3, 5, 2, 3, 5, 3)]
+    return [*rows, rows[0].astype(np.float32)]
+
+
+def test_requests_of_other_shapes_share_no_run():
+    # What a model reads from the end of a row: a history's last item.
+    model = Model(answer=lambda x: [x[:, -1:] * 10])
+    found = _ask_all(_batcher(model, _MIXED), _mixed())
+    assert [answer.tolist() for answer in found] == [
+        [[10 * width]] for width in (2, 3, 5, 2, 3, 5, 3, 2)
+    ]
+    assert found[-1].dtype == np.float32
+    assert len(model.runs) < 8
+
+
+def test_padding_as_tensorflow_serving_does_changes_answers():
+    """The control: why no padding is configured anywhere."""
+    model = Model(answer=lambda x: [x[:, -1:] * 10])
     found = _ask_all(
-        _batcher(model, text + " pad_variable_length_inputs: true"), requests
+        _batcher(model, _MIXED + " pad_variable_length_inputs: true"),
+        _mixed()[:4],
     )
-    assert [answer.shape for answer in found] == [(1, 3), (1, 3)]
+    # The longest is right; the others end in their first value.
+    assert [answer.tolist() for answer in found] == [
+        [[10]],
+        [[10]],
+        [[50]],
+        [[10]],
+    ]
+
+
+def test_parts_of_a_split_request_stay_with_their_shape():
+    model = Model()
+    batcher = _batcher(
+        model, _MIXED + " enable_large_batch_splitting { value: true }"
+    )
+    requests = [
+        np.arange(rows * width).reshape(rows, width)
+        for rows, width in ((9, 2), (3, 3), (6, 2), (5, 3))
+    ]
+    found = _ask_all(batcher, requests)
+    for request, answer in zip(requests, found, strict=True):
+        np.testing.assert_array_equal(answer, request * 2)
+    assert max(model.runs) <= 4
 
 
 def test_a_timeout_spent_in_the_queue_is_told():
@@ -331,6 +370,43 @@ def test_a_server_batches_every_api(base):
         )
         labels = 'model_name="examples",API="Classify",runtime="TF1"'
         assert f"runtime_latency_count{{{labels}}} 1\n" in page
+
+
+def test_batched_rankings_of_mixed_widths_are_those_of_single_requests(base):
+    toy_models.export(base, 1, ["ranking"])
+    file = base / "batching.txt"
+    file.write_text(
+        "max_batch_size { value: 8 } batch_timeout_micros { value: 20000 }"
+    )
+    with running(
+        "--model_name=ranking",
+        f"--model_base_path={base / 'ranking'}",
+        "--enable_batching",
+        f"--batching_parameters_file={file}",
+        "--grpc_max_threads=8",
+    ) as (server, remote):
+
+        def ask(number):
+            candidates = [b"i%d" % n for n in range(2 + number % 3)]
+            history = [[b"i1"] * (1 + number % 3)]
+            inputs = {
+                "user_id": np.array([b"u"], object),
+                "country": np.array([b""], object),
+                "history": np.array(history, object),
+                "tags": np.array([[b""]], object),
+                "age": np.float32([1]),
+                "hour": np.int64([1]),
+                "candidate_ids": np.array([candidates], object),
+            }
+            answer = remote(predict_request("ranking", inputs))
+            ids = answer.outputs["candidate_ids"].string_val
+            return list(ids) == sorted(candidates)
+
+        with futures.ThreadPoolExecutor(8) as callers:
+            assert all(callers.map(ask, range(96)))
+        page = server.metrics.page()
+        (runs,) = re.findall(r"wrapped_run_count{} (\d+)", page)
+        assert int(runs) < 96
 
 
 def test_each_version_may_bring_its_own_parameters(base):
