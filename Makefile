@@ -132,7 +132,6 @@ protos: setup ## generate serving/wire from its .proto files
 	$(PROTOC)/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. \
 		serving/wire/*.proto
 client-wheel: setup ## build the wheel that applications install
-	@rm -rf build
 	$(RUN) -m pip wheel --quiet --disable-pip-version-check --no-deps \
 		--wheel-dir artifacts/client .
 	@ls artifacts/client/*.whl

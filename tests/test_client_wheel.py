@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from serving.client import RecommenderClient
 from tests.fake_server import INT64, FakeServer
 
 ROOT = Path(__file__).parent.parent
@@ -139,40 +140,91 @@ def interpreter(version):
     pytest.skip(f"no python{version} here")
 
 
+def empty(interpreter, directory):
+    """Makes an environment with nothing in it; its Python, a pip for it."""
+    run(interpreter, "-m", "venv", "--without-pip", directory)
+    python = directory / "bin" / "python"
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+    return python, (*pip, "--quiet", "--python", python)
+
+
+def oldest(version):
+    """Pins the wheel's lower bounds; NumPy for 3.13 is younger than ours."""
+    pins = [spec.partition(",")[0] for spec in PROJECT["dependencies"]]
+    return [
+        "numpy==2.1.0"
+        if pin.startswith("numpy") and version == "3.13"
+        else pin.replace(">=", "==")
+        for pin in pins
+    ]
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory):
+    """The embedded server on SavedModels of both stages; its address."""
+    from tests import test_client_servers, toy_models
+
+    exported, served = (tmp_path_factory.mktemp(name) for name in "es")
+    toy_models.export(exported, 1)
+    server = test_client_servers.Process(
+        test_client_servers.repository(
+            served, exported, ["retrieval", "ranking"]
+        )
+    )
+    try:
+        with RecommenderClient(server.target) as client:
+            server.wait(client)
+        yield server.target
+    finally:
+        server.stop()
+
+
+CALLER = """
+from recommender_client import Degraded, Items, Query, RecommenderClient
+
+with RecommenderClient("models:8500") as client:
+    one: Items = client.retrieve(Query(history=["1"]), k=3)
+    several: list[Items] = client.retrieve([Query()])
+    lacks: Degraded = client.recommend(Query(excluded_ids={"1"})).degraded
+    client.recommend("u1")
+"""
+
+
+@pytest.mark.slow
+def test_a_type_checker_knows_the_answers(wheel, tmp_path):
+    python, pip = empty(sys.executable, tmp_path / "venv")
+    run(*pip, "install", "--no-deps", wheel)
+    (tmp_path / "caller.py").write_text(CALLER)
+    check = (sys.executable, "-m", "mypy", "--strict", "caller.py")
+    found = subprocess.run(
+        [*check, "--python-executable", python, "--python-version", "3.10"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+
+    # One mistake was made, in the last line; untyped, it would not be seen.
+    errors = [line for line in found.stdout.splitlines() if "error:" in line]
+    assert len(errors) == 1, found.stdout + found.stderr
+    assert errors[0].startswith("caller.py:8: "), errors
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("libraries", ["oldest", "newest"])
 @pytest.mark.parametrize("version", ["3.10", "3.11", "3.12", "3.13"])
 def test_an_empty_environment_asks_a_server(
-    wheel, tmp_path, version, libraries
+    wheel, embedded, tmp_path, version, libraries
 ):
-    python = tmp_path / "venv" / "bin" / "python"
-    run(interpreter(version), "-m", "venv", tmp_path / "venv")
-    pip = (python, "-m", "pip", "--quiet", "--disable-pip-version-check")
-    if libraries == "newest":
-        run(*pip, "install", wheel, cwd=tmp_path)
-    else:
-        bounds = [spec.partition(",")[0] for spec in PROJECT["dependencies"]]
-        run(*pip, "install", *oldest(bounds, version), cwd=tmp_path)
-        run(*pip, "install", "--no-deps", wheel, cwd=tmp_path)
-        run(*pip, "check", cwd=tmp_path)
-    with FakeServer() as server:
-        asked = (server.target, tmp_path)
-        found = run(python, "-W", "error", "-c", ASK, *asked, cwd=tmp_path)
-        shell = "recommender_client", "smoke", "--target", server.target
-        report = run(python, "-m", *shell, cwd=tmp_path)
+    python, pip = empty(interpreter(version), tmp_path / "venv")
+    pins = oldest(version) if libraries == "oldest" else []
+    run(*pip, "install", "--no-compile", wheel, *pins)
+    asked = (embedded, tmp_path)
+    found = run(python, "-W", "error", "-c", ASK, *asked, cwd=tmp_path)
+    shell = "recommender_client", "smoke", "--target", embedded
+    report = run(python, "-m", *shell, cwd=tmp_path)
 
     assert found == "answered\n"
     assert "recommend  ok" in report
-
-
-def oldest(bounds, version):
-    """Pins lower bounds; NumPy for 3.13 is younger than ours."""
-    return [
-        "numpy==2.1.0"
-        if spec.startswith("numpy") and version == "3.13"
-        else spec.replace(">=", "==")
-        for spec in bounds
-    ]
 
 
 def test_the_manuals_first_example_runs(tmp_path, monkeypatch):

@@ -183,7 +183,7 @@ def array(response: serving_pb2.PredictResponse, name: str) -> np.ndarray:
             f"An answer must have output {name!r}. Received: "
             f"{', '.join(sorted(response.outputs))} (from model "
             f"{response.model_spec.name!r}). Is it one of this pipeline's "
-            "models? Its signatures are in serving/signatures.py.",
+            "models? See serving.signatures.",
             "INTERNAL",
         )
     return codec.decode(response.outputs[name])

@@ -8,6 +8,7 @@ names are changed while building, in messages and docstrings as well.
 """
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools.command.build_py import build_py
@@ -42,8 +43,11 @@ class BuildClient(build_py):
 
     def run(self) -> None:
         """Collects the modules, then changes their names in the copies."""
+        built = Path(self.build_lib, PACKAGE)
+        # What an earlier build left may be gone from the sources.
+        shutil.rmtree(built, ignore_errors=True)
         super().run()
-        for path in Path(self.build_lib, PACKAGE).rglob("*.py*"):
+        for path in built.rglob("*.py*"):
             if path.suffix in (".py", ".pyi"):
                 text = path.read_text(encoding="utf-8")
                 path.write_text(renamed(text), encoding="utf-8")
