@@ -93,7 +93,9 @@ class Phases:
         present = self.listed.get(LEADER)
         if present is None:
             present = older(LEADER, min(wanted))[:1]
-        before = max((n for n in present if n < min(wanted)), default=None)
+        # A release that lists the one before it needs nothing kept beside.
+        lower = [n for n in present if n < min(wanted) and len(wanted) == 1]
+        before = max(lower, default=None)
         kept = [
             number
             for number in self._unwanted(LEADER, present, wanted, now)

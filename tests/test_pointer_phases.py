@@ -86,6 +86,22 @@ def test_a_rollback_takes_the_same_steps(phases):
     assert advance(phases, 1, 1031) == ([1], [1])
 
 
+def test_a_release_that_lists_the_one_before_it_waits_too():
+    def step(*numbers, now):
+        released = {"retrieval": list(numbers), "ranking": list(numbers)}
+        found = made.step(released, released, lambda *_: [], now)
+        return found["ranking"], found["retrieval"]
+
+    made = Phases(30, Fleet(1, 2), Fleet(2))
+    assert step(1, 2, now=0) == ([1, 2], [1, 2])
+    assert step(2, 3, now=1) == ([1, 2, 3], [1, 2])
+    made.ranking.numbers = {2, 3}
+    step(2, 3, now=2)
+    assert step(2, 3, now=40) == ([2, 3], [2, 3])
+    # Back: what is loaded answers at once.
+    assert step(2, now=41) == ([2, 3], [2])
+
+
 def test_ranking_keeps_what_is_in_use_through_quick_releases(phases):
     advance(phases, 2, 0)
     assert advance(phases, 3, 1) == ([1, 2, 3], [1])
