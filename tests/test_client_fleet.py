@@ -603,3 +603,21 @@ asyncio.run(ask())
 child(lambda: asyncio.run(ask()))
 os._exit(0)
 """) == [REFUSED]
+
+
+def test_a_question_outlasts_the_connection_that_is_replaced(pair):
+    async def ask(target):
+        async with AsyncRecommenderClient([target, "127.0.0.1:1"]) as client:
+            await client.recommend(Query())
+            relay.forget()
+            with pytest.raises(ServingError):
+                await client.retrieve(Query(), timeout_seconds=0.3)
+            await asyncio.sleep(0.8)
+            # A probe goes with it, and is given up after a second.
+            await client.retrieve(Query(), timeout_seconds=2.5)
+
+    with contextlib.closing(Relay(pair[0].target)) as relay:
+        with pytest.raises(ServingError) as caught:
+            asyncio.run(ask(relay.target))
+
+    assert caught.value.code == "DEADLINE_EXCEEDED"

@@ -274,8 +274,9 @@ class Base:
             # The connection may be dead though the server is not: a machine
             # that lost its power says no goodbye. The next probe opens one.
             self._channels.pop(call.target, None)
-            for key in [key for key in self._stubs if key[0] == call.target]:
-                self._stubs.pop(key, None)
+            for key in list(self._stubs):
+                if key[0] == call.target:
+                    self._stubs.pop(key, None)
         self._caller.health.probed(call.target, code not in retry.SILENT)
 
 
