@@ -286,7 +286,10 @@ def _write_sequences(
         *(["weight"] if tables.has_weight else []),
         *tables.context_features,
         item_index=rows.item_index.fill_null(1).cast("int32"),
-    ).order_by("user_row", "timestamp", "tie", *rated, "part")
+    )
+    rows = rows.order_by(
+        "user_row", "timestamp", "tie", *rated, *splits.rest(rows), "part"
+    )
     writer = sequences.Writer(
         directory / sequences.FILE,
         pa.array(encoded["users"].ids[2:], pa.string()),

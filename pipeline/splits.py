@@ -24,6 +24,20 @@ from pipeline.schema import (
     iso,
 )
 
+# Columns that are keys of their own, or no part of an interaction.
+_ORDERED = frozenset(
+    {
+        "user_id",
+        "item_id",
+        "timestamp",
+        "rating",
+        "part",
+        "user_row",
+        "item_index",
+        "tie",
+    }
+)
+
 
 def tie_break(table: ibis.Table) -> ibis.ir.StringValue:
     """Digest that orders interactions of a user at the same second."""
@@ -33,7 +47,19 @@ def tie_break(table: ibis.Table) -> ibis.ir.StringValue:
 def order(table: ibis.Table) -> list[Any]:
     """Sort keys of one user's interactions, total up to exact repeats."""
     keys = [table.timestamp, tie_break(table)]
-    return keys + [table[n] for n in ("rating",) if n in table.columns]
+    keys += [table[n] for n in ("rating",) if n in table.columns]
+    return keys + rest(table)
+
+
+def rest(table: ibis.Table) -> list[Any]:
+    """Sort keys of what else an interaction carries: weight and context.
+
+    As text without nulls, which engines sort first or last as they like.
+    """
+    return [
+        table[name].cast("string").fill_null("")
+        for name in sorted(set(table.columns) - _ORDERED)
+    ]
 
 
 def select(
