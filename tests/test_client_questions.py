@@ -15,6 +15,7 @@ from serving.client import (
     RecommenderClient,
     Retry,
     ServingError,
+    Tls,
     parts,
 )
 from tests.awaited import Awaited
@@ -215,6 +216,8 @@ def test_features_may_be_numpys(client):
         ),
         ({"metadata": {"a b": "c"}}, "Received: the name 'a b'"),
         ({"options": "a=b"}, "`options` must map names"),
+        ({"options": {1: 2}}, "`options` must map names"),
+        ({"tls": Tls(ca=5)}, "A TLS file must be readable. Received: '5'"),
         ({"retries": 3}, "`retries` must be a Retry. Received: 3"),
         ({"interceptors": None}, "An interceptor must be a grpc"),
         ({"interceptors": [print]}, "An interceptor must be a grpc"),

@@ -130,10 +130,11 @@ def _read(path: str | Path) -> bytes | None:
         return None
     try:
         return Path(path).read_bytes()
-    except OSError as error:
+    except (OSError, TypeError) as error:
+        why = getattr(error, "strerror", None) or error
         raise ServingError(
             f"A TLS file must be readable. Received: {str(path)!r} "
-            f"({error.strerror}). Check the path and its permissions.",
+            f"({why}). Check the path and its permissions.",
             "INVALID_ARGUMENT",
         ) from error
 
@@ -154,7 +155,9 @@ def options(
             "INVALID_ARGUMENT",
         )
     given = {} if given is None else given
-    if not isinstance(given, Mapping):
+    if not isinstance(given, Mapping) or not all(
+        isinstance(name, str) for name in given
+    ):
         raise ServingError(
             "`options` must map names of gRPC channel options to values. "
             f'Received: {given!r}. Write {{"grpc.keepalive_time_ms": 10000}}.',
