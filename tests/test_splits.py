@@ -1,6 +1,8 @@
 import hashlib
 from pathlib import Path
 
+import numpy as np
+import pytest
 from data_cases import events, prepared, write_csv
 
 from pipeline.schema import SourceConfig
@@ -64,3 +66,33 @@ def test_a_cut_through_one_moment_is_refused(tmp_path: Path) -> None:
     source = log_of(tmp_path, *[f"u{n},i{n},7" for n in range(9)])
     with pytest.raises(DataError, match="set prepare.split to 'leave_last_out"):
         prepared(tmp_path / "out", source, split="temporal")
+
+
+@pytest.mark.parametrize("split", ["temporal", "leave_last_out"])
+def test_repeats_that_differ_in_context_do_not_follow_the_file(
+    tmp_path: Path, split: str
+) -> None:
+    rows = [
+        f"u{user},i{item},{10 * item},{device},{weight}"
+        for user in range(4)
+        for item in range(6)
+        for device in ("", "tv", "phone")
+        for weight in ("1", "2")
+    ]
+    found = []
+    for name, order in (("one", rows), ("two", rows[::-1])):
+        log = write_csv(
+            tmp_path / f"{name}.csv",
+            "user_id,item_id,timestamp,device,weight",
+            *order,
+        )
+        source = SourceConfig(
+            kind="tabular",
+            path=log,
+            weight="weight",
+            context_features={"device": "categorical"},
+        )
+        found.append(prepared(tmp_path / name, source, split=split).sequences())
+    for name in ("item_indices", "parts", "weights"):
+        np.testing.assert_array_equal(*(getattr(f, name) for f in found))
+    np.testing.assert_array_equal(*(f.context["device"] for f in found))
