@@ -170,7 +170,7 @@ class Scheduler:
         with self._changed:
             tasks = make(queue.room(feeds))
             queue.add(tasks)
-            self._changed.notify()
+            self._changed.notify(len(tasks))
         return tasks
 
     def _work(self) -> None:
@@ -260,8 +260,11 @@ class Batcher:
 
         queue = self._queue(signature, feeds, fetches)
         tasks = self._scheduler.submit(queue, feeds, make)
+        # All of them, also after one has failed: who asked keeps the model
+        # loaded, and the others may still be running in it.
         for task in tasks:
             task.done.wait()
+        for task in tasks:
             if task.error is not None:
                 raise task.error
         return batch_tensors.join([task.outputs for task in tasks])
@@ -284,10 +287,12 @@ class Batcher:
         self, signature: Signature, fetches: list[Any], tasks: list[_Task]
     ) -> None:
         """Runs a batch and gives every task its rows or the error."""
-        now = time.monotonic()
-        for task in tasks:
-            self._metrics.queuing_latency.add((self._name,), now - task.entered)
         try:
+            now = time.monotonic()
+            for task in tasks:
+                self._metrics.queuing_latency.add(
+                    (self._name,), now - task.entered
+                )
             outputs = self._answer(signature, fetches, tasks, now)
             for task, part in zip(tasks, outputs, strict=True):
                 task.outputs = part
