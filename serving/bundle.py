@@ -17,14 +17,10 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import EncodeError
 
-from serving import c_api, codes
+from serving import c_api, codes, inline
 from serving.errors import ServingError
 from serving.session import Endpoint, Session
 
-# A run that takes longer moves off the caller's thread, where a deadline can
-# interrupt it. Shorter ones are spared the two thread switches, which cost
-# more than a small model itself.
-_SHORT_RUN_SECONDS = 0.005
 # Calls without a deadline arrive with one centuries away.
 _FAR_SECONDS = 1e8
 
@@ -39,7 +35,7 @@ class Signature:
         feeds: Input name to the graph's tensor, in name order.
         fetches: Output name to the graph's tensor, in name order.
         defaults: Values of inputs that callers may leave out.
-        is_short: Whether the last run was short, see `Bundle.run`.
+        quick: Which requests need no deadline; None if none is known to.
     """
 
     name: str
@@ -47,7 +43,7 @@ class Signature:
     feeds: dict[str, Endpoint]
     fetches: dict[str, Endpoint]
     defaults: dict[str, np.ndarray]
-    is_short: bool = False
+    quick: inline.Quick | None = None
 
 
 class Bundle:
@@ -107,6 +103,7 @@ class Bundle:
                 for alias in sorted(definition.outputs)
             },
             defaults,
+            None if name in self._session.with_loops else inline.Quick(),
         )
 
     def _tensor(self, info: Any) -> Endpoint:
@@ -152,7 +149,10 @@ class Bundle:
         if timeout_seconds is not None and timeout_seconds <= 0:
             raise ServingError("Deadline Exceeded", "DEADLINE_EXCEEDED")
         timed = None
-        if signature.is_short:
+        quick = signature.quick
+        size = inline.size_of(feeds) if quick else ()
+        is_quick = quick is not None and quick.knows(fetches, size)
+        if is_quick:
             options = self._inline
         elif timeout_seconds is None or timeout_seconds > _FAR_SECONDS:
             options = None
@@ -169,12 +169,16 @@ class Bundle:
             if timed is not None:
                 c_api.locked.TF_DeleteBuffer(timed)
             elapsed = time.perf_counter() - start
-            signature.is_short = elapsed < _SHORT_RUN_SECONDS
+            # What was known and is true needs no note.
+            if quick and is_quick != (elapsed < inline.QUICK_SECONDS):
+                quick.learn(fetches, size, elapsed)
 
     def close(self) -> None:
         """Frees the model; nothing may run it any more."""
         self._session.close()
-        c_api.locked.TF_DeleteBuffer(self._inline)
+        if self._inline:
+            c_api.locked.TF_DeleteBuffer(self._inline)
+        self._inline = 0
 
 
 def _options(**values: int) -> int:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from serving import c_api, c_tensors
+from serving import c_api, c_tensors, inline
 from serving.c_api import checked, locked, unlocked
 from serving.errors import ServingError
 from serving.wire import meta_graph_pb2 as light_pb2
@@ -33,6 +33,10 @@ class Session:
         directory: Holds `saved_model.pb`.
         tags: Of the meta graph to load.
         config: Serialized `ConfigProto`.
+
+    Attributes:
+        signature_defs: By name, as the file has them.
+        with_loops: Names of the signatures that have loops.
 
     Raises:
         ServingError: If it cannot be loaded, with TensorFlow's code.
@@ -58,7 +62,9 @@ class Session:
                 self._graph,
                 meta,
             )
-            self.signature_defs = _signature_defs(meta)
+            data = _bytes(meta)
+            self.signature_defs = _signature_defs(data)
+            self.with_loops = inline.with_loops(data)
             self._check_variables(directory)
         except BaseException:
             self.close()
@@ -152,12 +158,15 @@ class Session:
         self._graph = 0
 
 
-def _signature_defs(meta: int) -> dict[str, Any]:
-    content = c_api.Buffer.from_address(meta)
-    data = ctypes.string_at(content.data, content.length)
+def _bytes(buffer: int) -> bytes:
+    content = c_api.Buffer.from_address(buffer)
+    return ctypes.string_at(content.data, content.length)
+
+
+def _signature_defs(meta_graph: bytes) -> dict[str, Any]:
     return {
         name: meta_graph_pb2.SignatureDef.FromString(definition)
         for name, definition in sorted(
-            light_pb2.MetaGraphDef.FromString(data).signature_def.items()
+            light_pb2.MetaGraphDef.FromString(meta_graph).signature_def.items()
         )
     }

@@ -1,0 +1,121 @@
+"""Which requests may run on the caller's thread, where nothing interrupts them.
+
+A deadline needs a second thread, and the two switches cost more than a small
+model itself. So what is asked decides: a request that is no larger in any
+dimension than one that was quick, and asks for the same outputs, is quick too.
+Where a signature has loops the values decide, and nothing is known to be quick.
+"""
+
+import operator
+from collections.abc import Collection, Hashable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from tensorflow.core.protobuf import meta_graph_pb2
+
+QUICK_SECONDS = 0.005
+# Sizes remembered a set of outputs, and sets of outputs.
+_MAX_SIZES, _MAX_SETS = 8, 64
+_LOOPS = ("While", "StatelessWhile", "NextIteration")
+
+Size = tuple[int, ...]
+
+
+def with_loops(meta_graph: bytes) -> set[str]:
+    """Names of the signatures whose run time their inputs' sizes do not tell.
+
+    Args:
+        meta_graph: Serialized `MetaGraphDef`.
+    """
+    # Most graphs have none, and are not taken apart.
+    if not any(name.encode() in meta_graph for name in _LOOPS):
+        return set()
+    graph = meta_graph_pb2.MetaGraphDef.FromString(meta_graph)
+    functions = {
+        function.signature.name: function.node_def
+        for function in graph.graph_def.library.function
+    }
+    nodes = {node.name: node for node in graph.graph_def.node}
+    return {
+        name
+        for name, definition in graph.signature_def.items()
+        if _loops(_behind(definition.outputs.values(), nodes), functions)
+    }
+
+
+def _behind(outputs: Iterable[Any], nodes: Mapping[str, Any]) -> list[Any]:
+    """The nodes that outputs are computed from."""
+    waiting = [output.name for output in outputs]
+    found: dict[str, Any] = {}
+    while waiting:
+        name = waiting.pop().lstrip("^").partition(":")[0]
+        if name in nodes and name not in found:
+            found[name] = nodes[name]
+            waiting += nodes[name].input
+    return list(found.values())
+
+
+def _loops(nodes: list[Any], functions: Mapping[str, Any]) -> bool:
+    """Whether nodes, or functions that they call, are loops."""
+    called: set[str] = set()
+    while nodes:
+        node = nodes.pop()
+        if node.op in _LOOPS:
+            return True
+        names = {node.op} | {
+            function.name
+            for value in node.attr.values()
+            for function in (value.func, *value.list.func)
+        }
+        for name in (names - called) & functions.keys():
+            called.add(name)
+            nodes += functions[name]
+    return False
+
+
+def size_of(feeds: Mapping[Any, np.ndarray]) -> Size:
+    """All dimensions of what is asked, and the bytes of its strings."""
+    sizes: list[int] = []
+    texts: list[bytes] = []
+    for array in feeds.values():
+        sizes += array.shape
+        if array.dtype.kind == "O":
+            texts += array.ravel().tolist()
+    sizes.append(len(b"".join(texts)))
+    return tuple(sizes)
+
+
+class Quick:
+    """The largest requests of one signature that were quick."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[frozenset, list[Size]] = {}
+
+    def knows(self, outputs: Collection[Hashable], size: Size) -> bool:
+        """Whether a request is no larger than one that was quick."""
+        for known in self._sizes.get(frozenset(outputs), ()):
+            if _fits(size, known):
+                return True
+        return False
+
+    def learn(
+        self, outputs: Collection[Hashable], size: Size, seconds: float
+    ) -> None:
+        """Takes note of how long a request took."""
+        key = frozenset(outputs)
+        known = self._sizes.get(key, [])
+        if seconds >= QUICK_SECONDS:
+            kept = [other for other in known if not _fits(size, other)]
+        elif any(_fits(size, other) for other in known):
+            return
+        else:
+            kept = [other for other in known if not _fits(other, size)]
+            kept = [*kept[-_MAX_SIZES + 1 :], size]
+        if key not in self._sizes and len(self._sizes) >= _MAX_SETS:
+            return
+        # Replaced, never changed: other threads read it meanwhile.
+        self._sizes[key] = kept
+
+
+def _fits(size: Size, known: Size) -> bool:
+    return len(size) == len(known) and all(map(operator.le, size, known))
