@@ -33,12 +33,17 @@ def make(array: np.ndarray) -> int:
     """
     if array.dtype.kind in "OS":
         values = array.ravel().tolist()
-        if max(map(len, values), default=0) > _SHORT_BYTES:
-            return _make_long(values, array.shape)
         code: int = tensor_pb2.DT_STRING
-        data = b"".join(
-            [_HEADS[len(value)] + value.ljust(23, b"\0") for value in values]
-        )
+        try:
+            data = b"".join(
+                [
+                    _HEADS[len(value)] + value.ljust(23, b"\0")
+                    for value in values
+                ]
+            )
+        except IndexError:
+            # There is no such head: one of them is long.
+            return _make_long(values, array.shape)
     else:
         code = codec.NUMBER_CODES.get(array.dtype, 0)
         if not code:

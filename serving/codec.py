@@ -8,6 +8,7 @@ are ignored. Writing uses typed fields, as TensorFlow Serving answers, or
 `tensor_content` where that is asked for.
 """
 
+import itertools
 import math
 from typing import Any
 
@@ -38,53 +39,130 @@ _CODES = {dtype: (code, name) for code, (dtype, name) in _NUMBERS.items()}
 NUMBER_CODES = {dtype: code for code, (dtype, _) in _NUMBERS.items()}
 
 
-# Bytes (a string counts 8) that a message may ask for beyond what it carries:
-# a shape of a few bytes could otherwise demand terabytes.
-MAX_TENSOR_BYTES = 2**28
+# Memory that tensors may take: 17 bytes can name a shape of gigabytes.
+MAX_TENSOR_BYTES = 2**29
+# What a value takes on its way from the message into the runtime, measured as
+# the peak: a number is there three times, a string as an object of Python, a
+# cell and copies of both, and its bytes four times.
+_COPIES = 3
+_STRING_BYTES = 200
+_STRING_COPIES = 4
+# Values that are turned into objects of Python at a time.
+_PIECE = 2**16
 
 
-def decode(tensor: Any, max_bytes: int = MAX_TENSOR_BYTES) -> np.ndarray:
-    """Reads a tensor message.
+class TooLarge(ValueError):
+    """A tensor that would take more memory than is permitted."""
 
-    Args:
-        tensor: TensorProto of either kind.
-        max_bytes: Largest tensor to make of a message that carries less.
+
+def shape_of(tensor: Any) -> tuple[int, ...]:
+    """The shape that a message asks for.
 
     Raises:
-        ValueError: If the dtype is unset or not one of ours, a dimension is
-            negative or unknown, `tensor_content` has another size, or the
-            shape asks for more than `max_bytes`.
+        ValueError: If a dimension is negative or unknown.
     """
     shape = tuple([dim.size for dim in tensor.tensor_shape.dim])
     if tensor.tensor_shape.unknown_rank or (shape and min(shape) < 0):
         raise ValueError(f"shape {shape} is not fully defined")
+    return shape
+
+
+class Budget:
+    """The memory left for the tensors of one request.
+
+    Args:
+        limit: Bytes.
+
+    Attributes:
+        left: Bytes.
+    """
+
+    def __init__(self, limit: int = MAX_TENSOR_BYTES) -> None:
+        self._limit = self.left = limit
+
+    def take(self, cost: int, shape: tuple[int, ...]) -> None:
+        """Spends bytes on a tensor of that shape, before it is made.
+
+        Raises:
+            TooLarge: If there are fewer left.
+        """
+        if cost > self.left:
+            raise TooLarge(
+                f"shape {shape} needs {cost} bytes of memory, at most "
+                f"{self._limit} are permitted for all inputs of a request"
+            )
+        self.left -= cost
+
+
+def cost_of_strings(count: int, length: int) -> int:
+    """Bytes that so many strings of so many bytes together take."""
+    return _STRING_BYTES * count + _STRING_COPIES * length
+
+
+def _rows(shape: tuple[int, ...]) -> int:
+    # An empty tensor has rows, and a graph makes something of them.
+    return math.prod(itertools.takewhile(bool, shape))
+
+
+def decode(
+    tensor: Any,
+    budget: Budget | None = None,
+    shape: tuple[int, ...] | None = None,
+) -> np.ndarray:
+    """Reads a tensor message; what it costs is looked at before.
+
+    Args:
+        tensor: TensorProto of either kind.
+        budget: Pays for it; its own one if left out.
+        shape: What `shape_of` told of it; asked for if left out.
+
+    Raises:
+        TooLarge: If the budget does not suffice.
+        ValueError: If the dtype is unset or not one of ours, a dimension is
+            negative or unknown, or `tensor_content` has another size.
+    """
+    if shape is None:
+        shape = shape_of(tensor)
+    if budget is None:
+        budget = Budget()
     code = tensor.dtype
-    if code != tensor_pb2.DT_STRING and code not in _NUMBERS:
+    if code == tensor_pb2.DT_STRING:
+        return _decode_strings(tensor, budget, shape)
+    if code not in _NUMBERS:
         raise ValueError(f"dtype number {code} cannot be read")
-    dtype, name = _NUMBERS.get(code, (_OBJECT, "string_val"))
+    dtype, name = _NUMBERS[code]
     # Shapes are Python integers: this product cannot overflow.
     count = math.prod(shape)
+    budget.take(_COPIES * dtype.itemsize * (count or _rows(shape)), shape)
     content = tensor.tensor_content
-    if content and count and dtype is not _OBJECT:
+    if content and count:
         if len(content) != count * dtype.itemsize:
             raise ValueError(
                 f"tensor_content has {len(content)} bytes, "
                 f"shape {shape} needs {count * dtype.itemsize}"
             )
         return np.frombuffer(content, dtype).reshape(shape)
-    field = getattr(tensor, name)
-    if len(field) < count:
-        # The last value stands for all that are missing.
-        is_long = dtype is _OBJECT and len(field)
-        each = dtype.itemsize + (len(field[-1]) if is_long else 0)
-        if count * each > max_bytes:
-            raise ValueError(
-                f"shape {shape} needs {count * each} bytes, "
-                f"at most {max_bytes} are permitted"
-            )
-    if dtype is not _OBJECT:
-        return _fill(_read(field, dtype), count).reshape(shape)
-    values = _split(content, count) if content and count else list(field)
+    return _fill(_read(getattr(tensor, name), dtype), count).reshape(shape)
+
+
+def _decode_strings(
+    tensor: Any, budget: Budget, shape: tuple[int, ...]
+) -> np.ndarray:
+    count = math.prod(shape)
+    paid = count or _rows(shape)
+    content = tensor.tensor_content
+    field = tensor.string_val
+    if content and count:
+        budget.take(cost_of_strings(paid, len(content)), shape)
+        values = _split(content, count)
+    else:
+        values = list(field if len(field) <= count else field[:count])
+        # Half the time of adding up their lengths.
+        total = len(b"".join(values))
+        if values:
+            # The last value stands for all that are missing.
+            total += (count - len(values)) * len(values[-1])
+        budget.take(cost_of_strings(paid, total), shape)
     if count == 1 and len(values) == 1:
         found = np.empty(shape, object)
         found[...] = values[0]
@@ -204,5 +282,8 @@ def encode(
         values = values.view(
             np.float32 if dtype == np.complex64 else np.float64
         )
-    getattr(tensor, name).extend(values.tolist())
+    field = getattr(tensor, name)
+    # A list of all would take eight times the bytes of the array.
+    for start in range(0, len(values), _PIECE):
+        field.extend(values[start : start + _PIECE].tolist())
     return tensor

@@ -9,7 +9,7 @@ the original are accepted and mean nothing.
 import argparse
 from collections.abc import Sequence
 
-from serving import cpus
+from serving import codec, cpus
 from serving.errors import ServingError
 
 _INT32_MAX = 2**31 - 1
@@ -256,8 +256,8 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     _flag(
         group,
         "max_tensor_bytes",
-        2**30,
-        "of a tensor whose message carries fewer values than its shape",
+        codec.MAX_TENSOR_BYTES,
+        "memory for the inputs of a request; a short string takes 200",
     )
     _flag(
         group,

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import model_pb2
 
+from serving import codec
 from serving.bundle import Bundle, Signature
 from serving.errors import ServingError
 from serving.predict import DEFAULT_SIGNATURE, Limits, check_size
@@ -124,10 +125,13 @@ def multi(
         }
     )
     run = run_tensors or bundle.run_tensors
+    # One that may be long makes the whole run so.
+    signatures = [signature for _, signature, _ in tasks]
+    decisive = next((one for one in signatures if not one.quick), signatures[0])
     found = dict(
         zip(
             fetches,
-            run(tasks[0][1], feeds, fetches, timeout_seconds),
+            run(decisive, feeds, fetches, timeout_seconds),
             strict=True,
         )
     )
@@ -226,6 +230,16 @@ def _examples(source: Any, limits: Limits) -> np.ndarray:
     if not len(examples):
         raise ServingError("Input is empty.", _INVALID)
     check_size("batch rows", len(examples), limits.batch_rows)
+    try:
+        # The context is sent once, and lies in front of every example.
+        count = len(examples)
+        codec.Budget(limits.tensor_bytes).take(
+            codec.cost_of_strings(count, count * len(context)), (count,)
+        )
+    except codec.TooLarge as error:
+        raise ServingError(
+            f"tensor parsing error: {error}", _INVALID
+        ) from error
     found = np.empty(len(examples), object)
     # Two serialized messages in a row are their merge.
     found[:] = [context + item.SerializeToString() for item in examples]

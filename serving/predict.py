@@ -30,7 +30,7 @@ class Limits:
         batch_rows: Largest first dimension of an input.
         row_width: Largest other dimension of an input, such as the number of
             candidates of a row.
-        tensor_bytes: Largest tensor made of a message that carries less.
+        tensor_bytes: Memory that the inputs may take, see `codec.Budget`.
         check_method_name: Whether a signature must be one for the method.
         as_tensor_content: Whether outputs go into `tensor_content`.
     """
@@ -116,9 +116,10 @@ def _feeds(
     ):
         raise ServingError(_size_message(set(inputs), set(wanted)), _INVALID)
     feeds = {}
+    budget = codec.Budget(limits.tensor_bytes)
     for alias, tensor in wanted.items():
         if alias in inputs:
-            feeds[tensor] = _decode(alias, inputs[alias], limits)
+            feeds[tensor] = _decode(alias, inputs[alias], limits, budget)
         elif alias in signature.defaults:
             feeds[tensor] = signature.defaults[alias]
         else:
@@ -132,22 +133,27 @@ def _feeds(
     return feeds
 
 
-def _decode(alias: str, tensor: Any, limits: Limits) -> np.ndarray:
+def _decode(
+    alias: str, tensor: Any, limits: Limits, budget: codec.Budget
+) -> np.ndarray:
     try:
-        array = codec.decode(tensor, limits.tensor_bytes)
+        shape = codec.shape_of(tensor)
+        if shape:
+            check_size("batch rows", shape[0], limits.batch_rows, alias)
+            for size in shape[1:]:
+                check_size("values a row", size, limits.row_width, alias)
+        return codec.decode(tensor, budget, shape)
+    except codec.TooLarge as error:
+        raise _unparsed(alias, error) from error
     except ValueError as error:
         try:
-            array = _decode_rare(tensor)
+            return _decode_rare(tensor)
         except Exception:
-            raise ServingError(
-                f"tensor parsing error: {alias}: {error}", _INVALID
-            ) from error
-    shape = array.shape
-    if shape:
-        check_size("batch rows", shape[0], limits.batch_rows)
-        for size in shape[1:]:
-            check_size("values a row", size, limits.row_width)
-    return array
+            raise _unparsed(alias, error) from error
+
+
+def _unparsed(alias: str, error: ValueError) -> ServingError:
+    return ServingError(f"tensor parsing error: {alias}: {error}", _INVALID)
 
 
 def _decode_rare(tensor: Any) -> np.ndarray:
@@ -163,12 +169,13 @@ def _decode_rare(tensor: Any) -> np.ndarray:
 _COMMON = (np.float32, np.float64, np.int32, np.int64, np.bool_, object)
 
 
-def check_size(what: str, size: int, limit: int) -> None:
+def check_size(what: str, size: int, limit: int, alias: str = "") -> None:
     """Refuses what exceeds a limit of the server."""
     if size > limit:
+        where = f"tensor parsing error: {alias}: " if alias else ""
         raise ServingError(
-            f"A request may have at most {limit} {what}. Received: {size}. "
-            "Split the request.",
+            f"{where}A request may have at most {limit} {what}. Received: "
+            f"{size}. Split the request.",
             _INVALID,
         )
 

@@ -209,6 +209,24 @@ def test_a_tiny_message_cannot_ask_for_a_huge_tensor(call):
     assert message.startswith("tensor parsing error: x")
 
 
+def test_a_request_pays_for_its_inputs_before_they_are_made(call):
+    tensor = calls.predict_request(signature="strings", inputs={})
+    made = tensor.inputs["words"]
+    made.dtype = 7
+    made.tensor_shape.dim.add(size=2**25)
+    # 17 bytes of a tensor, of which TensorFlow alone would make 0.8 GiB.
+    assert made.ByteSize() < 20
+    code, message = call.error(tensor)
+    assert (code, "bytes of memory" in message) == ("INVALID_ARGUMENT", True)
+    both = {"x": np.zeros(1, "f4"), "y": np.zeros(1, "f4")}
+    request = calls.predict_request(signature="two", inputs=both)
+    for alias in both:
+        request.inputs[alias].tensor_shape.dim[0].size = 30_000_000
+    # Each of them would do, both together are too much.
+    code, message = call.error(request)
+    assert (code, "for all inputs" in message) == ("INVALID_ARGUMENT", True)
+
+
 def test_limits_of_rows_width_and_bytes(tmp_path):
     models.publish(models.originals()["affine"], tmp_path, 1)
     with calls.running(

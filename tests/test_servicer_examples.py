@@ -214,3 +214,15 @@ def test_errors_of_multi_inference(call, tasks, code, message):
 def test_multi_inference_needs_examples(call):
     request = multi_request(("examples", "", "classify"), rows=())
     assert call.error(request) == (INVALID, "Input is empty.")
+
+
+def test_a_context_counts_once_an_example(call):
+    request = classify_request(rows=())
+    examples = request.input.example_list_with_context
+    examples.context.CopyFrom(example(x=b"c" * 100_000))
+    for _ in range(10_000):
+        examples.examples.add()
+    # Half a megabyte that would become a gigabyte.
+    assert request.ByteSize() < 150_000
+    code, message = call.error(request)
+    assert (code, "bytes of memory" in message) == (INVALID, True)
