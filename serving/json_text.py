@@ -17,6 +17,7 @@ from serving.errors import ServingError
 
 _INDENT = "    "
 _DEBUG_CHARACTERS = 256
+_WRITER = json.JSONEncoder(indent=4, ensure_ascii=False)
 # Surrogates but those that stand for single bytes (surrogateescape).
 _HALVES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _ESCAPES = {
@@ -65,12 +66,21 @@ def numbers(array: np.ndarray) -> list[str]:
 
 
 def debug(value: Any) -> str:
-    """The start of a value, for messages."""
+    """The start of a value, for messages; no more of it is rendered."""
+    text = ""
     try:
-        text = json.dumps(value, indent=4, ensure_ascii=False)
+        for part in _WRITER.iterencode(_start(value)):
+            text += part
+            if len(text) >= _DEBUG_CHARACTERS:
+                break
     except RecursionError:
         return "..."
     return text[:_DEBUG_CHARACTERS]
+
+
+def _start(value: Any) -> Any:
+    # The writer takes a string as a whole.
+    return value[:_DEBUG_CHARACTERS] if isinstance(value, str) else value
 
 
 def error(message: str) -> str:

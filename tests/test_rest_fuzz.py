@@ -1,7 +1,9 @@
 """The REST API under bodies and paths that nobody means well with."""
 
+import gc
 import io
 import json
+import tracemalloc
 
 import pytest
 import serving_calls as calls
@@ -9,7 +11,7 @@ import serving_models as models
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from serving import rest_api
+from serving import json_requests, rest_api
 
 PREDICT = "/v1/models/affine:predict"
 VERBS = st.sampled_from(("predict", "classify", "regress"))
@@ -143,3 +145,49 @@ def test_numbers_beyond_doubles_are_refused(application, number):
         status, data = ask(application, "POST", PREDICT, body.encode())
         assert status == 400
         assert b"Number too big to be stored in double." in data
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"[],", b"{},", b'"ab",', b"1.5,"],
+    ids=["lists", "objects", "strings", "numbers"],
+)
+def test_bodies_of_too_many_values_are_refused_unread(application, value):
+    count = json_requests.MAX_VALUES + 1
+    body = b'{"inputs": [' + value * count + b"1]}"
+    tracemalloc.start()
+    try:
+        status, data = ask(application, "POST", PREDICT, body)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (status, b"at most 1048576 values" in data) == (400, True)
+    assert peak < 2 * len(body) + 2**20
+
+
+def test_one_long_value_is_one_value(application):
+    text = "/" * 2**21
+    body = {"signature_name": "strings", "inputs": [{"b64": text}]}
+    assert (
+        ask(application, "POST", PREDICT, json.dumps(body).encode())[0] == 200
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        ("1e999999", 400),
+        ("9" * 5000, 400),
+        ("0." + "1" * 10**6, 200),
+        ("1e-" + "9" * 10**5, 200),
+    ],
+    ids=["exponent", "digits", "fraction", "tiny"],
+)
+def test_long_numbers_are_read_or_refused(application, number, status):
+    body = f'{{"inputs": [{number}]}}'.encode()
+    assert ask(application, "POST", PREDICT, body)[0] == status
+
+
+def test_collection_goes_on_after_a_body_that_is_none(application):
+    assert ask(application, "POST", PREDICT, b"{")[0] == 400
+    assert gc.isenabled()
