@@ -13,6 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 FIRST_ITEM = 2
+# Of a value; the square of a thousand such differences fits into a float32.
+_LONGEST = 1e15
+_SHOWN = 5
 # The lowest finite float: sorts last, and unlike -inf it is valid JSON.
 MASKED_SCORE = float(np.finfo(np.float32).min)
 
@@ -170,6 +173,20 @@ def merge(
     return scores, _or_padding(scores, indices)
 
 
+def unusable(embeddings: np.ndarray) -> np.ndarray:
+    """Rows that cannot be compared, of `[num_rows, embedding_dim]`.
+
+    They hold NaN or infinity, or are so long that float32 cannot hold the
+    squares of their differences.
+
+    Returns:
+        Their indices.
+    """
+    largest = np.abs(embeddings).max(axis=1, initial=0.0)
+    # NaN compares as false.
+    return np.flatnonzero(~(largest < _LONGEST))
+
+
 def build_searcher(
     embeddings: np.ndarray, k: int, num_leaves: int
 ) -> list[np.ndarray]:
@@ -182,7 +199,29 @@ def build_searcher(
 
     Returns:
         The searcher's tensors, as `ScannIndex` takes them.
+
+    Raises:
+        ValueError: If there are fewer rows than leaves, or no columns, or
+            rows that cannot be compared: ScaNN would end the process.
     """
+    if embeddings.ndim != 2 or not embeddings.size:
+        raise ValueError(
+            "`embeddings` must be [num_items, embedding_dim], neither of them "
+            f"0. Received: {list(embeddings.shape)}."
+        )
+    if not 1 <= num_leaves <= len(embeddings):
+        raise ValueError(
+            "`num_leaves` must be between 1 and the number of items. "
+            f"Received: {num_leaves} for {len(embeddings)} items."
+        )
+    rows = unusable(embeddings)
+    if len(rows):
+        raise ValueError(
+            f"All embeddings must be finite, and below {_LONGEST:.0e}. "
+            f"Received: {len(rows)} of {len(embeddings)} rows that are not: "
+            f"{', '.join(map(str, rows[:_SHOWN]))}"
+            + (", ..." if len(rows) > _SHOWN else "")
+        )
     from scann.scann_ops.py import scann_ops
 
     searcher = (

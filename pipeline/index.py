@@ -30,6 +30,7 @@ REPORT = "index.json"
 _SEARCHER = "searcher-{}.npz"
 # Below this ScaNN cannot train its codebooks.
 _SCANN_MINIMUM = 1_000
+_SHOWN = 5
 
 
 def run(
@@ -52,7 +53,8 @@ def run(
         The report, as saved in `index.json`.
 
     Raises:
-        DataError: If ScaNN is asked for on too small a catalogue.
+        DataError: If ScaNN is asked for on too small a catalogue, or an
+            embedding is not finite.
     """
     model = train_retrieval.load(config, prepared, retrieval)
     searchers = None
@@ -63,6 +65,7 @@ def run(
         searchers = _searchers(shards)
     else:
         embeddings = model.candidate_embeddings()
+    _check(embeddings, prepared.items.ids)
     queries = _queries(config, prepared, model)
     report, searchers = build(embeddings, queries, config.index, searchers)
     save(embeddings, report, searchers, directory)
@@ -108,6 +111,7 @@ def run_shard(
     embeddings = model.candidate_embeddings(
         first=first if shard else 0, stop=stop
     )
+    _check(embeddings, prepared.items.ids[first if shard else 0 : stop])
     np.save(directory / EMBEDDINGS, embeddings)
     size = stop - first
     if _is_scann(config.index, num_items) and size >= _SCANN_MINIMUM:
@@ -116,6 +120,20 @@ def run_shard(
         )
         _save_searcher(searcher, directory / _SEARCHER.format(0))
     return size
+
+
+def _check(embeddings: np.ndarray, ids: Sequence[str] | np.ndarray) -> None:
+    """Names items whose embeddings cannot be compared."""
+    rows = search.unusable(embeddings)
+    if len(rows):
+        named = [repr(str(ids[row])) for row in rows[:_SHOWN]]
+        raise DataError(
+            "The embedding of every item must be finite. Received: "
+            f"{len(rows)} of {len(embeddings)} that are not, of "
+            f"{', '.join(named)}{', ...' if len(rows) > _SHOWN else ''}. "
+            "Training diverged, or these items' features are not numbers: "
+            "lower [retrieval] learning_rate, or correct the features."
+        )
 
 
 def _searchers(shards: Sequence[Path]) -> list[list[np.ndarray]] | None:

@@ -214,3 +214,45 @@ def test_scann_refuses_a_catalogue_it_cannot_train_on(
 ) -> None:
     with pytest.raises(DataError, match="at least 1000 items. Received: 98"):
         index.build(embeddings[:100], queries, IndexConfig(kind="scann"))
+
+
+def _spoilt(values: object) -> np.ndarray:
+    embeddings = np.random.default_rng(0).normal(size=(1_200, 8))
+    embeddings[[3, 700]] = values
+    return embeddings
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30, -1e19])
+def test_what_would_end_the_process_is_an_error(value: float) -> None:
+    with pytest.raises(ValueError, match="2 of 1200 rows that are not: 3, 700"):
+        search.build_searcher(_spoilt(value), K, 34)
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "leaves", "words"),
+    [
+        (np.zeros([0, 8]), 1, r"Received: \[0, 8\]"),
+        (np.zeros([1_200, 0]), 1, r"Received: \[1200, 0\]"),
+        (np.zeros([8]), 1, r"Received: \[8\]"),
+        (np.zeros([30, 8]), 31, "Received: 31 for 30 items"),
+        (np.zeros([30, 8]), 0, "Received: 0 for 30 items"),
+    ],
+)
+def test_shapes_that_no_tree_has_are_refused(
+    embeddings: np.ndarray, leaves: int, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        search.build_searcher(embeddings, K, leaves)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_equal_embeddings_are_searched(value: float) -> None:
+    embeddings = np.full([1_200, 8], value)
+    assert search.build_searcher(embeddings, K, 34)
+
+
+def test_items_without_a_finite_embedding_are_named() -> None:
+    ids = [f"item-{row}" for row in range(1_200)]
+    with pytest.raises(DataError, match="2 of 1200 .* 'item-3', 'item-700'"):
+        index._check(_spoilt(np.nan), ids)
+    index._check(_spoilt(1.0), ids)
