@@ -9,7 +9,8 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ _AGAIN = "Copy the whole bundle again."
 
 
 class OnDevice:
-    """A loaded bundle.
+    """A loaded bundle; several threads may ask it, one after the other.
 
     Args:
         directory: The bundle's folder.
@@ -70,6 +71,8 @@ class OnDevice:
                 str(directory / MODEL), num_threads=threads
             )
             self._runner = self._interpreter.get_signature_runner()
+            # The interpreter keeps a request's tensors in itself.
+            self._lock = threading.Lock()
         except (ValueError, RuntimeError) as error:
             raise ServingError(
                 f"`{MODEL}` must be a TFLite model. Received: {error} (from "
@@ -91,9 +94,26 @@ class OnDevice:
     def run(
         self, history: Sequence[int] | np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Ids int32 [K] and scores float32 [K] for padded indices [L]."""
-        answer = self._runner(history=np.asarray(history, np.int32))
-        return answer["ids"], answer["scores"]
+        """Ids int32 [K] and scores float32 [K] for padded indices [L].
+
+        Raises:
+            ServingError: If there are not L whole numbers.
+        """
+        indices = np.asarray(history)
+        length = self.config["history_length"]
+        if indices.shape != (length,) or indices.dtype.kind not in "iu":
+            raise ServingError(
+                f"`history` must be {length} indices of items, 0 for padding. "
+                f"Received: {history!r:.100}. `recommend` takes ids.",
+                "INVALID_ARGUMENT",
+            )
+        # Beyond the vocabulary is unknown, whatever int32 would make of it.
+        indices = np.where(
+            (indices < 0) | (indices >= len(self._ids)), 1, indices
+        )
+        with self._lock:
+            answer = self._runner(history=indices.astype(np.int32))
+            return answer["ids"].copy(), answer["scores"].copy()
 
     def knows(self, item: str) -> bool:
         """Whether an item id is in the vocabulary."""
@@ -107,10 +127,15 @@ class OnDevice:
         """Items and scores, best first.
 
         Args:
-            history: Item ids, most recent last. Unknown ones count as such;
-                of a longer history the end is read. Everything in it stays
-                out of the answer.
+            history: Item ids, most recent last; "" is padding, as for the
+                servers. Unknown ones count as such; of a longer history the
+                end is read. Everything in it stays out of the answer. None at
+                all is answered too, with what the model holds for everybody.
+
+        Raises:
+            ServingError: If it is not a sequence of strings.
         """
+        history = _checked(history)
         length = self.config["history_length"]
         encoded = [self._indices.get(item, 1) for item in history][-length:]
         padded = [0] * (length - len(encoded)) + encoded
@@ -149,6 +174,26 @@ class OnDevice:
                     "DATA_LOSS",
                 )
         return len(cases)
+
+
+def _checked(history: Any) -> list[str]:
+    """What the servers' client takes for a history, without its padding."""
+    if isinstance(history, str | bytes) or not isinstance(history, Iterable):
+        raise ServingError(
+            "`history` must be a list of item ids. Received: "
+            f"{history!r:.100}. Put the id in a list.",
+            "INVALID_ARGUMENT",
+        )
+    items = list(history)
+    for item in items:
+        if not isinstance(item, str):
+            raise ServingError(
+                f"Ids must be strings. Received: {item!r:.100} of type "
+                f"{type(item).__name__} (from `history`). Convert it with "
+                "str().",
+                "INVALID_ARGUMENT",
+            )
+    return [item for item in items if item]
 
 
 def _agree(

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +181,7 @@ def test_any_history_is_answered_without_what_was_seen(
 def test_indices_out_of_range_count_as_unknown(bundle: Path) -> None:
     loaded = ondevice.OnDevice(bundle)
     unknown, _ = loaded.run([0, 0, 0, 1, 5])
-    for index in (-1, ROWS, 2**31 - 1):
+    for index in (-1, ROWS, 2**31 - 1, 2**32 + 7):
         ids, _ = loaded.run([0, 0, 0, index, 5])
         assert ids.tolist() == unknown.tolist()
 
@@ -326,3 +327,67 @@ def test_the_command_line_answers_and_replays(
     assert "8 golden cases agree" in capsys.readouterr().out
     assert ondevice.main(["recommend", "--bundle", "nowhere"]) == 1
     assert "ondevice: An on-device bundle" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("history", "words"),
+    [
+        ("item-4", "must be a list of item ids. Received: 'item-4'"),
+        (b"item-4", "must be a list of item ids"),
+        (None, "must be a list of item ids. Received: None"),
+        ([1, 2], "Ids must be strings. Received: 1 of type int"),
+        (["item-4", None], "Received: None of type NoneType"),
+        (np.array([4]), "Ids must be strings"),
+    ],
+)
+def test_what_the_servers_refuse_is_refused(
+    bundle: Path, history: Any, words: str
+) -> None:
+    with pytest.raises(ServingError, match=words) as raised:
+        ondevice.OnDevice(bundle).recommend(history)
+    assert raised.value.code == "INVALID_ARGUMENT"
+
+
+def test_padding_and_arrays_are_what_they_are_for_the_servers(
+    bundle: Path,
+) -> None:
+    loaded = ondevice.OnDevice(bundle)
+    expected = loaded.recommend(["item-4", "item-5"])
+    assert loaded.recommend(["", "item-4", "", "item-5", ""]) == expected
+    assert loaded.recommend(np.array(["item-4", "item-5"])) == expected
+    assert loaded.recommend([""]) == loaded.recommend([])
+    assert loaded.recommend([]) != loaded.recommend(["unheard of"])
+
+
+@pytest.mark.parametrize(
+    "indices", [[], [1], [[1] * LENGTH], [1.5] * LENGTH, ["a"] * LENGTH]
+)
+def test_indices_of_another_shape_are_refused(
+    bundle: Path, indices: list[Any]
+) -> None:
+    with pytest.raises(ServingError, match=f"must be {LENGTH} indices"):
+        ondevice.OnDevice(bundle).run(indices)
+
+
+def test_threads_get_their_own_answers(bundle: Path) -> None:
+    loaded = ondevice.OnDevice(bundle)
+    histories = [[f"item-{row}", f"item-{row + 9}"] for row in range(2, 42)]
+    expected = [loaded.recommend(history) for history in histories]
+    wrong: list[int] = []
+    barrier = threading.Barrier(8)
+
+    def ask(first: int) -> None:
+        barrier.wait()
+        for turn in range(100):
+            place = (first + turn) % len(histories)
+            if loaded.recommend(histories[place]) != expected[place]:
+                wrong.append(place)
+
+    threads = [
+        threading.Thread(target=ask, args=(5 * number,)) for number in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
