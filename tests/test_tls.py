@@ -135,6 +135,47 @@ def test_clients_may_have_to_show_a_certificate(tmp_path, authority):
         assert ask(Authority("other").issue("client")) == "UNAVAILABLE"
 
 
+def test_a_renewed_certificate_is_shown_without_a_restart(tmp_path, authority):
+    config = _config(tmp_path / "ssl", *authority.issue("server"))
+    renewed = Authority("renewed")
+    with _serve(tmp_path, config) as (_, remote):
+        port = remote.target.rpartition(":")[2]
+        old, new = (
+            grpc.ssl_channel_credentials(one.pem)
+            for one in (authority, renewed)
+        )
+        assert (_ask(port, old), _ask(port, new)) == (1, "UNAVAILABLE")
+
+        def replace(text):
+            # Like a mounted secret: a new file takes the old one's name.
+            (tmp_path / "next").write_bytes(text)
+            (tmp_path / "next").rename(config)
+
+        good = _config(tmp_path / "good", *renewed.issue("server")).read_bytes()
+        # Half a file changes nothing.
+        replace(good[: len(good) // 2])
+        assert _ask(port, old) == 1
+        replace(good)
+        assert (_ask(port, old), _ask(port, new)) == ("UNAVAILABLE", 1)
+
+
+def test_a_renewal_cannot_stop_the_verification_of_clients(tmp_path, authority):
+    pair = authority.issue("server")
+    config = _config(
+        tmp_path / "ssl", *pair, custom_ca=authority.pem, client_verify=True
+    )
+    with _serve(tmp_path, config) as (_, remote):
+        port = remote.target.rpartition(":")[2]
+        for fields in ({}, {"custom_ca": authority.pem}):
+            _config(config, *pair, **fields)
+            plain = grpc.ssl_channel_credentials(authority.pem)
+            assert _ask(port, plain) == "UNAVAILABLE"
+            known = grpc.ssl_channel_credentials(
+                authority.pem, *authority.issue("client")
+            )
+            assert _ask(port, known) == 1
+
+
 def test_broken_configs_are_named(tmp_path, authority):
     path = tmp_path / "ssl"
     key, certificate = authority.issue("server")
