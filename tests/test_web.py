@@ -1,7 +1,9 @@
 """What the page's server gives out, and to whom."""
 
+import contextlib
 import http.client
 import json
+import socketserver
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,3 +144,36 @@ def test_requests_are_passed_to_the_server(
             assert ask(site, path, "POST", "x", **large)[0] == 413
     with running(Site(bundles["int8"], server=address, packages=packages)) as s:
         assert ask(s, path, "POST", "{}")[0] == 502
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 302 Found\r\nLocation: /v1/models/recommender/metadata\r\n"
+        b"Content-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 2**21,
+        b"no HTTP at all\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nshort",
+        b"",
+    ],
+    ids=["redirect", "endless", "no HTTP", "cut off", "nothing"],
+)
+def test_what_no_model_server_answers_is_not_passed_on(
+    bundles: dict[str, Path], packages: Path, answer: bytes
+) -> None:
+    asked = []
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            asked.append(self.request.recv(65536))
+            with contextlib.suppress(OSError):
+                self.request.sendall(answer)
+
+    server = socketserver.TCPServer(("127.0.0.1", 0), Handler)
+    with running(server):
+        address = f"127.0.0.1:{server.server_address[1]}"
+        site = Site(bundles["int8"], server=address, packages=packages)
+        with running(site):
+            status, _, content = ask(site, "/v1/models/recommender/metadata")
+    assert (status, list(json.loads(content))) == (502, ["error"])
+    assert len(asked) == 1

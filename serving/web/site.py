@@ -7,9 +7,10 @@ show both answers without asking another origin.
 
 import base64
 import hashlib
+import http.client
 import http.server
 import re
-import urllib.error
+import time
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,6 +42,19 @@ _METADATA = "/v1/models/recommender/metadata"
 _PREDICT = "/v1/models/recommender:predict"
 _MAX_BODY_BYTES = 2**20
 _TIMEOUT_SECONDS = 5.0
+
+
+class _Answers(urllib.request.HTTPErrorProcessor):
+    """Takes every answer as it is: a redirect could lead anywhere."""
+
+    def http_response(self, request: Any, response: Any) -> Any:
+        return response
+
+
+# The machine's proxy settings are for other addresses.
+_OPENER = urllib.request.build_opener(
+    urllib.request.ProxyHandler({}), _Answers()
+)
 
 
 class Site(http.server.ThreadingHTTPServer):
@@ -98,6 +112,8 @@ class Site(http.server.ThreadingHTTPServer):
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Of a caller that says nothing more.
+    timeout = 60
     server: Site
 
     def do_GET(self) -> None:
@@ -169,15 +185,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             data=body,
             headers={"Content-Type": "application/json"},
         )
-        # The machine's proxy settings are for other addresses.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(request, timeout=_TIMEOUT_SECONDS) as response:
-                self._send(response.status, response.read(), _TYPES[".json"])
-        except urllib.error.HTTPError as error:
-            self._send(error.code, error.read(), _TYPES[".json"])
-        except OSError:
-            self._send(502, b'{"error": "it is down"}', _TYPES[".json"])
+            with _OPENER.open(request, timeout=_TIMEOUT_SECONDS) as response:
+                status, content = response.status, _bounded(response)
+            if 300 <= status < 400:
+                status, content = 502, b'{"error": "it redirects"}'
+        except (OSError, http.client.HTTPException):
+            status, content = 502, b'{"error": "it is down"}'
+        self._send(status, content, _TYPES[".json"])
 
     def _send(self, status: int, content: bytes, kind: str) -> None:
         self.send_response(status)
@@ -190,6 +205,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
+
+
+def _bounded(response: Any) -> bytes:
+    """An answer, if it is there in time and no larger than one can be."""
+    content, end = b"", time.monotonic() + _TIMEOUT_SECONDS
+    while part := response.read1(2**16):
+        content += part
+        if len(content) > _MAX_BODY_BYTES or time.monotonic() > end:
+            raise OSError("the answer has no end")
+    if response.length:
+        raise http.client.IncompleteRead(content, response.length)
+    return content
 
 
 def _policy(page: str) -> str:
