@@ -166,6 +166,10 @@ class Core:
             )
         return self._manager.acquire(name, number)
 
+    def knows(self, name: str) -> bool:
+        """Whether the config has a model of that name."""
+        return name in self._names
+
     def statuses(self, spec: Any) -> dict[int, Any]:
         """What GetModelStatus answers; labels are ignored.
 

@@ -238,7 +238,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         group,
         "max_request_bytes",
         _INT32_MAX,
-        "of one request message; over REST at most 2**29",
+        "of one request message; over REST at most 2**26",
     )
     _flag(group, "max_batch_rows", 2**25, "first dimension of an input")
     _flag(
@@ -258,6 +258,12 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         "max_tensor_bytes",
         codec.MAX_TENSOR_BYTES,
         "memory for the inputs of a request; a short string takes 200",
+    )
+    _flag(
+        group,
+        "enable_reload_rpc",
+        True,
+        "whoever reaches the gRPC port may replace the config",
     )
     _flag(
         group,

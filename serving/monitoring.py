@@ -16,8 +16,11 @@ import prometheus_client
 LATENCY_BUCKETS = tuple(10 * 1.8**power for power in range(33))
 _COUNT_BUCKETS = tuple(float(2**power) for power in range(15))
 _QUEUE_BUCKETS = tuple(100 * 1.2**power for power in range(52))
-# Callers choose the model name, so the number of rows must be bounded.
-_MAX_ROWS = 2000
+# Callers choose the names of models that there are not: so many of them are
+# shown, and so much of each, and none takes the place of a model.
+_MAX_UNKNOWN = 100
+_MAX_NAME = 64
+_OTHERS = "other"
 
 Labels = tuple[str, ...]
 
@@ -35,8 +38,6 @@ class Counter:
         """Adds to one row."""
         values = self._values
         with self._lock:
-            if labels not in values and len(values) >= _MAX_ROWS:
-                labels = ("other",) * len(self.labels)
             values[labels] = values.get(labels, 0) + amount
 
     def first(self) -> int:
@@ -74,8 +75,6 @@ class Histogram:
         with self._lock:
             row = self._rows.get(labels)
             if row is None:
-                if len(self._rows) >= _MAX_ROWS:
-                    labels = ("other",) * len(self.labels)
                 empty = [0] * (len(self._buckets) + 1)
                 row = self._rows.setdefault(labels, empty)
                 self._sums.setdefault(labels, 0.0)
@@ -116,6 +115,8 @@ class Metrics:
     """All metrics of one server."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._unknown: set[str] = set()
         prefix = "/tensorflow/serving/"
         self.request_count = Counter(
             prefix + "request_count", "model_name", "status"
@@ -173,6 +174,15 @@ class Metrics:
                 self.batch_run_count,
             )
         }
+
+    def unknown_name(self, name: str) -> str:
+        """What the page calls a model that nobody has, within bounds."""
+        name = name[:_MAX_NAME]
+        with self._lock:
+            if name in self._unknown or len(self._unknown) < _MAX_UNKNOWN:
+                self._unknown.add(name)
+                return name
+        return _OTHERS
 
     def count_examples(self, model: str, count: int) -> None:
         """Counts the examples of one request."""

@@ -20,13 +20,14 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving import codec, codes, events
+from serving import codec, codes
 from serving import json_examples as examples
 from serving import json_requests as requests
 from serving import json_text as answers
 from serving.errors import ServingError
 from serving.health import PATHS, Health
 from serving.servicer import Servicer
+from serving.transport import as_serving_error
 
 _MODEL = r"([^/:]+)"
 _CHOICE = r"(?:(?:/versions/(\d+))|(?:/labels/([^/:]+)))?"
@@ -57,6 +58,10 @@ _CORS = [
     ("Access-Control-Allow-Methods", "POST, GET"),
     ("Access-Control-Allow-Headers", "Content-Type"),
 ]
+# What a compressed body may always grow to, and how many times beyond that:
+# JSON takes a tenth to a fiftieth.
+_INFLATED_BYTES = 2**20
+_MAX_RATIO = 100
 
 
 class Rest:
@@ -77,7 +82,7 @@ class Rest:
         timeout_seconds: float = 30.0,
         metrics_path: str = "",
         with_cors: bool = False,
-        max_body_bytes: int = 2**29,
+        max_body_bytes: int = 2**26,
         health: Health | None = None,
     ) -> None:
         self._servicer = servicer
@@ -151,14 +156,11 @@ class Rest:
             if number:
                 spec["version"] = {"value": _version(number)}
             text = self._dispatch(method, verb, spec, body, (method, path))
-        except ServingError as error:
-            code, text = error.code or "UNKNOWN", answers.error(str(error))
         except Exception as error:
-            events.error("rest_crashed", trace=True, path=path, error=error)
-            code = "INTERNAL"
-            text = answers.error(f"{type(error).__name__}: {error}")
+            told = as_serving_error(error, f"REST {verb}")
+            code, text = told.code, answers.error(str(told))
         metrics = self._servicer.metrics
-        metrics.request_count.add((model, code))
+        self._servicer.count(model, code)
         if code == "OK":
             api = verb if method == "POST" else ""
             metrics.request_latency.add(
@@ -245,6 +247,7 @@ class Rest:
 
 def _inflate(body: bytes, limit: int) -> bytes:
     """The bytes of a gzip body, which may ask for far more than it carries."""
+    limit = min(limit, max(_INFLATED_BYTES, _MAX_RATIO * len(body)))
     stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
         found = stream.decompress(body, limit)

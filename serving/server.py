@@ -163,6 +163,7 @@ class Server:
             options.max_concurrent_requests,
             options.grpc_channel_arguments,
             options.enable_grpc_healthcheck_service,
+            options.enable_reload_rpc,
         )
         if options.port:
             opened.listen(f"0.0.0.0:{options.port}", credentials)

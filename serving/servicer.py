@@ -46,6 +46,12 @@ class Servicer:
         self.limits = limits or Limits()
         self.metrics = metrics or monitoring.Metrics()
 
+    def count(self, model: str, code: str) -> None:
+        """Counts a request, one for a model that nobody knows included."""
+        if not self.core.knows(model):
+            model = self.metrics.unknown_name(model)
+        self.metrics.request_count.add((model, code))
+
     def predict(
         self, request: Any, timeout_seconds: float | None = None
     ) -> Any:

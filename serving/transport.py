@@ -43,6 +43,7 @@ class Transport:
         max_concurrent_requests: More are RESOURCE_EXHAUSTED.
         channel_arguments: "a=1,b=2", further options of gRPC.
         with_health: Whether to offer grpc.health.v1.Health.
+        with_reload: Whether callers may replace the config.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Transport:
         max_concurrent_requests: int | None = None,
         channel_arguments: str = "",
         with_health: bool = False,
+        with_reload: bool = True,
     ) -> None:
         options = [
             # Two servers on one port would share its requests unnoticed.
@@ -75,7 +77,7 @@ class Transport:
             maximum_concurrent_rpcs=max_concurrent_requests,
         )
         self._server.add_generic_rpc_handlers(
-            _handlers(servicer, *self._pools[1:])
+            _handlers(servicer, with_reload, *self._pools[1:])
         )
         self._drained = threading.Event()
         if with_health:
@@ -149,6 +151,7 @@ def _options(arguments: str) -> list[tuple[str, int | str]]:
 
 def _handlers(
     servicer: Servicer,
+    with_reload: bool,
     reload_pool: futures.ThreadPoolExecutor,
     status_pool: futures.ThreadPoolExecutor,
 ) -> tuple[grpc.GenericRpcHandler, ...]:
@@ -183,7 +186,7 @@ def _handlers(
             status_pool,
         ),
         "HandleReloadConfigRequest": _unary(
-            _reload(servicer),
+            _reload(servicer) if with_reload else _refuse_reload,
             model_management_pb2.ReloadConfigRequest,
             reload_pool,
         ),
@@ -211,7 +214,7 @@ def _counted(
     servicer: Servicer, method: Callable[..., Any], request: Any, api: str
 ) -> Any:
     """A method that TensorFlow Serving counts and times."""
-    count = servicer.metrics.request_count
+    count = servicer.count
     latency = servicer.metrics.request_latency
 
     def answer(request: Any, context: grpc.ServicerContext) -> Any:
@@ -221,10 +224,10 @@ def _counted(
             response = method(request, _timeout(context))
         except Exception as error:
             found = as_serving_error(error, api)
-            count.add((name, found.code))
+            count(name, found.code)
             _abort(context, found)
         else:
-            count.add((name, "OK"))
+            count(name, "OK")
             latency.add((name, api, "GRPC"), time.perf_counter() - start)
             return response
 
@@ -258,6 +261,18 @@ def _reload(servicer: Servicer) -> Callable[..., Any]:
     return answer
 
 
+def _refuse_reload(request: Any, context: grpc.ServicerContext) -> None:
+    del request
+    _abort(
+        context,
+        ServingError(
+            "This server takes its config from its file alone. Start it with "
+            "--enable_reload_rpc=true to change that.",
+            "PERMISSION_DENIED",
+        ),
+    )
+
+
 def as_serving_error(error: Exception, where: str) -> ServingError:
     """What a caller is told; a fault of ours is logged."""
     if isinstance(error, ServingError):
@@ -267,7 +282,8 @@ def as_serving_error(error: Exception, where: str) -> ServingError:
     if isinstance(error, MemoryError):
         return ServingError("Out of memory", "RESOURCE_EXHAUSTED")
     events.error("request_crashed", trace=True, api=where, error=error)
-    return ServingError(f"{type(error).__name__}: {error}", "INTERNAL")
+    # Its words may tell of paths and of other callers' requests.
+    return ServingError("The server failed: its log says how.", "INTERNAL")
 
 
 def _abort(context: grpc.ServicerContext, error: ServingError) -> None:

@@ -36,6 +36,8 @@ STOCK_FLAGS = {
     *("tensorflow_session_parallelism",),
     *("tensorflow_intra_op_parallelism", "tensorflow_inter_op_parallelism"),
 }
+# What only our server knows.
+OUR_FLAGS = {"enable_reload_rpc", "max_request_bytes"}
 STOCK_METRICS = {
     *(":tensorflow:serving:request_count",),
     *(":tensorflow:serving:request_latency",),
@@ -228,18 +230,19 @@ def flags(command):
 
 
 def test_flags_are_tensorflow_servings(compose):
-    commands = [
-        compose["services"][name]["command"]
-        for name in ("retrieval", "ranking")
-    ]
-    commands += [
-        deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    containers = [compose["services"][n] for n in ("retrieval", "ranking")] + [
+        deployment["spec"]["template"]["spec"]["containers"][0]
         for deployment in deployments()
     ]
-    for command in commands:
-        assert set(flags(command)) <= STOCK_FLAGS
+    for container in containers:
+        command = container.get("command") or container["args"]
+        is_stock = container["image"].startswith("tensorflow/serving")
+        found = set(flags(command))
+        assert found <= STOCK_FLAGS | (set() if is_stock else OUR_FLAGS)
         # TensorFlow Serving silently ignores the form `--name value`.
         assert all(re.fullmatch(r"--\w+=\S+", part) for part in command)
+        if not is_stock:
+            assert "--enable_reload_rpc=false" in command
 
 
 def test_pointers_ask_the_servers_that_there_are(compose):

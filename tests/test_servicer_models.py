@@ -321,3 +321,19 @@ def test_a_reload_that_nobody_awaits_frees_the_lock(base):
         endless = reload_request(_model(base, "other"), _model(base, "empty"))
         assert remote.error(endless, timeout=0.5)[0] == "DEADLINE_EXCEEDED"
         remote(reload_request(_model(base, "other")), timeout=5)
+
+
+def test_callers_may_be_kept_from_the_config(tmp_path):
+    serving_models.publish(
+        serving_models.originals()["affine"], tmp_path / "affine", 1
+    )
+    with running(
+        "--model_name=affine",
+        f"--model_base_path={tmp_path / 'affine'}",
+        "--enable_reload_rpc=false",
+    ) as (_, remote):
+        code, message = remote.error(reload_request())
+        assert code == "PERMISSION_DENIED"
+        assert "--enable_reload_rpc=true" in message
+        # What an empty config would have taken away.
+        assert remote(predict_request()).model_spec.version.value == 1
