@@ -11,9 +11,8 @@ import time
 from typing import Any
 
 import waitress
-from waitress import channel, task
 
-from serving import config_text, events, json_text
+from serving import config_text, events, rest_channel
 from serving.health import Health
 from serving.rest_api import Rest
 from serving.rest_tasks import Dispatcher
@@ -22,28 +21,10 @@ from serving.wire import server_config_pb2
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
 # JSON takes ten times its bytes once it is read.
-_MAX_BODY_BYTES = 2**29
-# Bodies beyond this wait in a file instead of in memory.
-_MEMORY_BYTES = 16 * 2**20
-
-
-class _Refusal(task.ErrorTask):
-    """Waitress' answer to what is no request, as the API's callers read it."""
-
-    def execute(self) -> None:
-        """Sends it."""
-        error = self.request.error
-        text = json_text.error(f"{error.reason}: {error.body}")
-        body = text.encode("utf-8", "replace")
-        self.status = f"{error.code} {error.reason}"
-        self.response_headers.append(("Content-Type", "application/json"))
-        self.set_close_on_finish()
-        self.content_length = len(body)
-        self.write(body)
-
-
-class _Channel(channel.HTTPChannel):
-    error_task_class = _Refusal
+_MAX_BODY_BYTES = 2**26
+_MAX_HEADER_BYTES = 2**15
+# Beyond this an answer would wait in a file.
+_NEVER = 2**40
 
 
 class RestServer:
@@ -128,14 +109,16 @@ def start(
         host="0.0.0.0",
         port=options.rest_api_port,
         max_request_body_size=max_body_bytes,
-        inbuf_overflow=_MEMORY_BYTES,
-        outbuf_overflow=_MEMORY_BYTES,
-        connection_limit=1000,
+        max_request_header_size=_MAX_HEADER_BYTES,
+        inbuf_overflow=_NEVER,
+        outbuf_overflow=_NEVER,
+        # Our channel keeps below it; beyond it the port would close.
+        connection_limit=rest_channel.MAX_CONNECTIONS + 100,
         asyncore_use_poll=True,
         clear_untrusted_proxy_headers=True,
         ident=None,
     )
-    server.channel_class = _Channel
+    server.channel_class = rest_channel.Channel
     return RestServer(server, dispatcher)
 
 

@@ -1,5 +1,6 @@
 """The REST port as HTTP: paths, methods, headers, metrics, broken callers."""
 
+import contextlib
 import gzip
 import json
 import random
@@ -11,7 +12,7 @@ import rest_calls
 from prometheus_client.parser import text_string_to_metric_families
 from rest_calls import PREDICT
 
-from serving import rest_api
+from serving import rest_api, rest_channel
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,10 @@ def test_a_body_may_be_compressed(ask, server):
         status, text = ask(PREDICT, broken, headers=headers)
         assert status == 400
         assert "gzipped body" in text
+    bomb = gzip.compress(b" " * 16_000_000 + body)
+    status, text = ask(PREDICT, bomb, headers=headers)
+    assert status == 400
+    assert re.search(r"at most 1\d{6} bytes", text)
     bomb = gzip.compress(b" " * 1_000_000 + body)
     small = rest_api.Rest(server.servicer, max_body_bytes=100_000)
     status, text = small.answer("POST", PREDICT, bomb, True)
@@ -154,3 +159,95 @@ def test_what_is_no_http_is_refused_in_json(server, sent, status):
     assert int(head.split()[1]) == status
     assert b"Content-Type: application/json" in head
     assert list(json.loads(body)) == ["error"]
+
+
+def _open(server, count, sent):
+    found = []
+    for _ in range(count):
+        one = socket.create_connection(("127.0.0.1", server.rest_port))
+        one.sendall(sent)
+        found.append(one)
+    return found
+
+
+def test_callers_that_never_end_do_not_close_the_port(server, ask, monkeypatch):
+    monkeypatch.setattr(rest_channel, "MAX_CONNECTIONS", 20)
+    assert ask(PREDICT, {"inputs": 1})[0] == 200
+    held = _open(server, 60, b"P")
+    try:
+        with rest_calls.asking(server.rest_port) as another:
+            for _ in range(3):
+                assert another(PREDICT, {"inputs": 1})[0] == 200
+    finally:
+        for one in held:
+            one.close()
+
+
+def test_bodies_that_never_end_take_no_room(server, ask, monkeypatch):
+    monkeypatch.setattr(rest_channel, "MAX_HELD_BYTES", 2**20)
+    head = b"POST /v1/models/affine:predict HTTP/1.1\r\n"
+    head += b"Content-Length: 1000000\r\n\r\n"
+    held = _open(server, 6, head + b"x" * 400_000)
+    body = json.dumps({"inputs": 1}).encode() + b" " * 300_000
+    try:
+        with rest_calls.asking(server.rest_port) as another:
+            assert another(PREDICT, body)[0] == 200
+    finally:
+        for one in held:
+            one.close()
+
+
+def test_a_body_beyond_all_room_is_refused(server, monkeypatch):
+    monkeypatch.setattr(rest_channel, "MAX_HELD_BYTES", 0)
+    monkeypatch.setattr(rest_channel, "_waiting", lambda server: [])
+    with rest_calls.asking(server.rest_port) as ask:
+        assert ask(PREDICT, {"inputs": 1})[0] == 200
+        status, text = ask(PREDICT, b" " * 300_000)
+        assert (status, "room" in json.loads(text)["error"]) == (503, True)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /v1/models/affine HTTP/1.1\r\nA: " + b"a" * 40_000,
+        b"POST /v1/a HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
+        b"POST /v1/a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + b"f" * 5000
+        + b"\r\n",
+        b"\r\n" * 40_000,
+    ],
+    ids=["header", "length", "chunk", "blank lines"],
+)
+def test_heads_without_end_are_cut_off(server, ask, sent):
+    address = ("127.0.0.1", server.rest_port)
+    with socket.create_connection(address, timeout=10) as caller:
+        with contextlib.suppress(OSError):
+            caller.sendall(sent)
+            caller.shutdown(socket.SHUT_WR)
+            for _ in iter(lambda: caller.recv(65536), b""):
+                pass
+    assert ask(PREDICT, {"inputs": 1})[0] == 200
+
+
+def test_faults_of_ours_tell_callers_nothing(server, monkeypatch):
+    def fail(*_):
+        raise OSError("/secret/path")
+
+    monkeypatch.setattr(server.servicer, "predict", fail)
+    application = rest_api.Rest(server.servicer)
+    status, text = application.answer("POST", PREDICT, b'{"inputs": 1}')
+    assert status == 500
+    assert "secret" not in text and "OSError" not in text
+
+
+def test_names_that_nobody_has_leave_room_for_models(server):
+    application = rest_api.Rest(server.servicer)
+    for number in range(3_000):
+        application.answer("GET", f"/v1/models/no{number}", b"")
+    application.answer("GET", "/v1/models/" + "n" * 10_000, b"")
+    page = server.servicer.metrics.page()
+    rows = [line for line in page.splitlines() if "request_count{" in line]
+    assert len(rows) < 150
+    assert max(map(len, rows)) < 200
+    assert any('model_name="affine"' in row for row in rows)
+    assert any('model_name="other",status="NOT_FOUND"' in row for row in rows)
