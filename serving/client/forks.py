@@ -10,8 +10,9 @@ import os
 
 from serving.errors import ServingError
 
-# Questions under way, and the asyncio client's class once it has asked, by
-# identity; a set's methods need no lock, which a fork could leave locked.
+# Questions and probes under way, and the asyncio client's class once it has
+# asked, by identity; a set's methods need no lock, which a fork could leave
+# locked.
 _busy: set[int] = set()
 _busy_at_fork: set[int] = set()
 

@@ -264,6 +264,10 @@ class RecommenderClient(base.Base):
             )
         except ValueError as error:
             raise self._failed(error, call) from error
-        future.add_done_callback(
-            lambda done: self._probed(call, done.code().name)
-        )
+        forks.begin(call)
+
+        def note(done: grpc.Future) -> None:
+            forks.end(call)
+            self._probed(call, done.code().name)
+
+        future.add_done_callback(note)
