@@ -11,6 +11,7 @@ behind its figures.
 
 import ast
 import contextlib
+import errno
 import functools
 import hashlib
 import json
@@ -74,8 +75,12 @@ def stage(
     staging.mkdir()
     try:
         yield staging
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(staging, ignore_errors=True)
+        full = os.strerror(errno.ENOSPC)
+        if full in str(error) and not isinstance(error, OSError):
+            # TensorFlow and DuckDB have errors of their own for it.
+            raise OSError(errno.ENOSPC, full, str(staging)) from error
         raise
     made = {
         # Steps that follow depend on this file, and so on this very run.

@@ -6,7 +6,7 @@ lists on the validation part. What ships carries the `final` retrieval model
 and tables of everything before the test part: signals keep their meaning, so
 the learned weights stay.
 
-On disk: `scorer.h5`, `tables.npz`, `retrieval/final/`, `rating.h5` where
+On disk: `scorer.npz`, `tables.npz`, `retrieval/final/`, `rating.npz` where
 ratings exist, `metrics.json`.
 """
 
@@ -34,6 +34,7 @@ from pipeline import (
     targets,
     train_rating,
     train_retrieval,
+    weights,
 )
 from pipeline.config import Config
 from pipeline.cooccurrence import Log
@@ -70,7 +71,7 @@ def run(
     started = time.monotonic()
     base = train_retrieval.load(config, prepared, retrieval, "base")
     scorer, report = learn(config, prepared, base)
-    scorer.save_weights(str(directory / "scorer.h5"))
+    weights.save(scorer, directory / "scorer.npz")
     sequences = prepared.sequences()
     last = VALIDATION if config.retrieval.refit else TRAIN
     log = Log.of(sequences, sequences.parts <= last, len(prepared.items.ids))
@@ -122,7 +123,7 @@ def load(config: Config, prepared: Prepared, directory: Path) -> RankingModel:
         tables = ItemTables(**{name: saved[name] for name in saved.files})
     signals = Signals(config.ranking, towers, tables)
     scorer = make_scorer(config, prepared, signals)
-    scorer.load_weights(str(directory / "scorer.h5"))
+    weights.load(scorer, directory / "scorer.npz")
     rating = train_rating.load(config, prepared, directory)
     return RankingModel(signals, scorer, rating)
 

@@ -5,7 +5,7 @@ the validation part; with `retrieval.refit` the head that ships is trained
 once more on train and validation for as many epochs. A rating is predicted
 from the user's other items: its own item is taken out of the history.
 
-On disk: `rating.h5` and `rating.json` (sizes and range, to rebuild it).
+On disk: `rating.npz` and `rating.json` (sizes and range, to rebuild it).
 """
 
 import json
@@ -17,13 +17,13 @@ import tensorflow as tf
 
 from models.features import FIRST_ITEM
 from models.rating import RatingHead
-from pipeline import batches, train_retrieval
+from pipeline import batches, train_retrieval, weights
 from pipeline.config import Config
 from pipeline.prepare import Prepared
 from pipeline.schema import TRAIN, VALIDATION
 from pipeline.sequences import Sequences, keep
 
-_WEIGHTS = "rating.h5"
+_WEIGHTS = "rating.npz"
 _SHAPE = "rating.json"
 _BATCH = 2048
 _EPOCHS = 40
@@ -59,7 +59,7 @@ def run(config: Config, prepared: Prepared, directory: Path) -> dict[str, Any]:
             np.zeros_like(held),
             epochs,
         )
-    head.save_weights(str(directory / _WEIGHTS))
+    weights.save(head, directory / _WEIGHTS)
     (directory / _SHAPE).write_text(json.dumps(head.shape()))
     return {"epochs": epochs, "validation_rmse": curve}
 
@@ -73,7 +73,7 @@ def load(
     head = RatingHead(**json.loads((directory / _SHAPE).read_text()))
     blank = tf.zeros([1, 1], tf.int32)
     head(blank, tf.ones([1], tf.int32), blank)
-    head.load_weights(str(directory / _WEIGHTS))
+    weights.load(head, directory / _WEIGHTS)
     return head
 
 

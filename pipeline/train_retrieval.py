@@ -7,7 +7,7 @@ be best. `final` learns train, and validation where `refit` says so, with the
 encoder and for the epochs that served `base` best. The test part is touched
 by neither.
 
-On disk: `base/` and `final/` with `weights.h5` and `targets.npz` (what builds
+On disk: `base/` and `final/` with `weights.npz` and `targets.npz` (what builds
 the model they belong to), `metrics.json` with the curves, and TensorBoard
 `logs/`.
 """
@@ -39,6 +39,7 @@ from pipeline import (
     targets,
     trends,
     validation,
+    weights,
 )
 from pipeline.config import Config
 from pipeline.parts import Part
@@ -192,7 +193,7 @@ def load(
             saved["counts"],
             saved["popularity"],
         )
-    model.load_weights(str(source / "weights.h5"))
+    weights.load(model, source / "weights.npz")
     return model
 
 
@@ -291,7 +292,7 @@ class Task:
     def save(self, directory: Path) -> None:
         """Writes the weights and what `load` builds their model from."""
         directory.mkdir(parents=True, exist_ok=True)
-        self.model.save_weights(str(directory / "weights.h5"))
+        weights.save(self.model, directory / "weights.npz")
         np.savez(
             directory / "targets.npz",
             counts=self.counts,

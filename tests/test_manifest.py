@@ -1,5 +1,6 @@
 """Steps are complete or absent, whatever interrupts them."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -35,6 +36,16 @@ def test_a_failed_step_leaves_the_old_one(tmp_path: Path) -> None:
             raise RuntimeError("broken")
     assert (step / "data").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["step"]
+
+
+def test_a_full_disk_is_one_kind_of_error_whoever_meets_it(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        with manifest.stage(tmp_path / "step", {}):
+            raise RuntimeError("SaveV2: x.tempstate; No space left on device")
+    assert caught.value.errno == errno.ENOSPC
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_rerun_replaces_every_file(tmp_path: Path) -> None:
