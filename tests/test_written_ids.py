@@ -80,7 +80,9 @@ def stubbed(monkeypatch, tmp_path):
     items = make_table("i", len(catalogue), len(catalogue))
     items.ids[2:] = np.array(catalogue, object)
     prepared = make_prepared([[2, 3, 4]], len(catalogue), items=items)
-    config = SimpleNamespace(run_directory=tmp_path, serving_directory=tmp_path)
+    config = SimpleNamespace(
+        name="stub", run_directory=tmp_path, serving_directory=tmp_path
+    )
     monkeypatch.setattr(
         pipeline_command.configuration, "load", lambda *_: config
     )
