@@ -193,7 +193,7 @@ def make(request, tmp_path_factory):
             def build(kind, **options):
                 if kind is Awaited:
                     pytest.skip("a servicer is not asynchronous")
-                client = Local("in process", **options)
+                client = Local("in-process:0", **options)
                 client.servicer = found.servicer
                 return client
 
