@@ -90,9 +90,13 @@ def guessed(interactions: str, items: str, users: str) -> Columns:
     found.beside["encoding"] = "the files are not UTF-8"
     try:
         lines = peek.first_lines(rough)
-        turned = shapes.headed(interactions, lines) or shapes.impressions(
-            interactions, lines
-        )
+        turned = None
+        if lines and not peek.are_sequences(lines):
+            turned = (
+                shapes.headed(interactions, lines)
+                or shapes.impressions(interactions, lines)
+                or shapes.baskets(interactions, lines)
+            )
         log, table = guess.Log(), dict[str, pa.Array]()
         if not turned:
             rough, log, table, named = _log(rough, lines)

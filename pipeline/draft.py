@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 # Share of unusable rows, above which the guesses are rather wrong.
 MOST_UNUSABLE = 0.5
+# Share of returns to an item, above which users take things again: where they
+# are more than chance brings, and in any case.
+_RETURNS, _MOST = 0.15, 0.5
 # Files that tell an official release of MovieLens.
 MOVIELENS = (
     {"u.data", "u.item", "u.user"},
@@ -138,8 +141,19 @@ def _tried(found: columns.Columns) -> list[str]:
             "# -1 stands for not rated: those rows are left out.",
             f"min_rating = {found.min_rating}",
         ]
-    share = figures["repeats"] / figures["interactions"]
-    if share > 0.1:
+    share, chance = figures["returns"]
+    lines += [
+        f"# {share:.0%} return to an item on another day; {chance:.0%} would "
+        "by chance.",
+    ]
+    if share > _MOST or (share > _RETURNS and share > 1.25 * chance):
+        lines += [
+            "# So users take things again here, and may be offered them again.",
+            "repeat_consumption = true",
+        ]
+        options["repeat_consumption"] = True
+        figures = trial.prepared(source, split, options)
+    elif (share := figures["repeats"] / figures["interactions"]) > 0.1:
         lines += [
             f"# {share:.0%} of the interactions are exact repeats of another: "
             "same user, item and time.",

@@ -127,6 +127,12 @@ class Column:
                 -4.0,
                 "has another value in every row",
             ),
+            (
+                0.76 * present < distinct <= 0.99 * present
+                and present >= _ENOUGH_ROWS,
+                -1.5,
+                "hardly comes twice",
+            ),
             (self.length > 6.0, -3.0, "holds sentences"),
             (
                 distinct < 5 and present >= 40,

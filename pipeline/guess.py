@@ -21,6 +21,9 @@ from pipeline.sources import cells
 # Fewer points apart, the second choice is as good as the first.
 _CLOSE = 1.0
 _MOST_TYPES = 20
+# What holds decimals or times is no second choice of an id.
+_IMPOSSIBLE = -6.0
+_NONE = evidence.Evidence(0.0, "")
 
 
 @dataclass
@@ -119,7 +122,7 @@ def _time(found: Log, columns: dict[str, Column], named: bool) -> None:
             del points[name]
             continue
         if column.is_time and times.are_days(column.array, form):
-            points[name] -= 0.5
+            points[name] -= 1.5
         forms[name] = form
     best = sorted(points, key=lambda name: -points[name])
     if not best:
@@ -163,10 +166,12 @@ def _event(found: Log, columns: dict[str, Column], named: bool) -> None:
         if types <= names.KNOWN_EVENTS and len(types) > 1:
             points = 2.5
         if named:
-            if names.plain(name) in names.EVENT:
+            plain = names.plain(name)
+            if plain in names.EVENT:
                 points = max(points, 3.0)
-            elif names.plain(name) in names.TAKEN and types <= _YES_OR_NO:
-                points = max(points, 2.0)
+            elif plain in names.TAKEN and types <= _YES_OR_NO:
+                # A click before what comes of it, which is rarer.
+                points = max(points, 2.0 - 0.01 * names.TAKEN.index(plain))
             elif {"status", "state"} & set(names.words(name)):
                 back = any(names.TAKEN_BACK.search(t) for t in types)
                 points = max(points, 1.0 * back)
@@ -257,7 +262,10 @@ def _ids(found: Log, columns: dict[str, Column], named: bool) -> None:
             (
                 p
                 for p in ranked
-                if p[place] != best[place] and p[1 - place] == other
+                if p[place] != best[place]
+                and p[1 - place] == other
+                and min(e.points for e in [*columns[p[place]].identity, _NONE])
+                > _IMPOSSIBLE
             ),
             None,
         )

@@ -133,15 +133,22 @@ def _kind(name: str, array: pa.Array, separator: str) -> tuple[str, str]:
     words = pc.mean(
         pc.list_value_length(pc.utf8_split_whitespace(text))
     ).as_py()
+    if _is_title(name) and 2 * distinct > rows:
+        return "text", ""
     if many > 0.2 and (separator != "," or words < 4):
         return "multi_categorical", ""
-    if names.plain(name) in names.TITLE or (
-        words >= 2.5 and 5 * distinct > rows
-    ):
+    if _is_title(name) or (words >= 2.5 and 5 * distinct > rows):
         return "text", ""
     if 2 * distinct <= rows or distinct <= 20:
         return "categorical", ""
     return "", "nearly every row has another value"
+
+
+def _is_title(name: str) -> bool:
+    parts = names.words(name)
+    return names.plain(name) in names.TITLE or (
+        parts[-1:] in (["title"], ["name"]) and not set(parts) & _KINDS
+    )
 
 
 def title(columns: Mapping[str, pa.Array], id_column: str) -> Choice:
@@ -160,6 +167,8 @@ def title(columns: Mapping[str, pa.Array], id_column: str) -> Choice:
             + (1.0 if set(parts) & names.ITEM_WORDS else 0.0)
             - (2.0 if set(parts) & _KINDS else 0.0)
             - (2.0 if column.length > 12 else 0.0)
+            # Without names, words that differ from row to row.
+            + (1.0 if name.startswith("column_") and column.length > 1.2 else 0)
             + 2.0 * column.distinct / column.present
             - 2.0
         )

@@ -120,6 +120,9 @@ def score(name: str, whole: list[str], parts: Iterable[str]) -> float:
     for form, points in ((name, 3.0), (last, 2.8)):
         if plain(form) in whole:
             return points - 0.5 * whole.index(plain(form)) / len(whole)
+    if plain(name) == "id":
+        # Of the row itself, except in a catalogue.
+        return -2.0
     return 2.0 if set(words(name)) & set(parts) else 0.0
 
 

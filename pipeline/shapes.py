@@ -6,6 +6,7 @@ user's whole history and what was shown in a cell each.
 """
 
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,9 @@ def matrix(path: str, table: Mapping[str, pa.Array], named: bool) -> (
         named: Whether its first line holds names.
     """
     columns = evidence.columns(table)
+    # A log with many flags names its user and its item.
+    if named and sum(names.plain(name) in _KEYS for name in columns) > 1:
+        return None
     cells = [
         name
         for name, column in columns.items()
@@ -61,25 +65,31 @@ def matrix(path: str, table: Mapping[str, pa.Array], named: bool) -> (
     distinct = columns[first].distinct
     by_user = first not in cells or distinct > 0.9 * len(columns[first].array)
     cells = [name for name in cells if not (by_user and name == first)]
-    if len(cells) < _FEWEST or len(columns) - len(cells) > 2:
+    cells = [name for name in cells if _on_scale(columns[name])]
+    if len(cells) < max(_FEWEST, 0.9 * len(columns) - 2):
         return None
-    if not _alike([columns[name] for name in cells]):
+    if sum(columns[name].distinct > 1 for name in cells) < 0.5 * len(cells):
         return None
+    others = [name for name in columns if name not in cells]
     user = first if by_user else ""
     out = _beside(path)
     read = f"read_csv({_text(path)}, all_varchar = true, header = {named!s})"
     if user:
         rows = f"(SELECT * FROM {read})"
-        kept = f"* EXCLUDE ({_sql(_column(user, named))})"
+        hidden = [_column(name, named, len(columns)) for name in others]
     else:
         rows = f"(SELECT row_number() OVER () AS user, * FROM {read})"
-        kept = "* EXCLUDE (user)"
+        hidden = [
+            "user",
+            *(_column(name, named, len(columns)) for name in others),
+        ]
+    kept = f"* EXCLUDE ({', '.join(map(_sql, hidden))})"
     absent = ", ".join(_text(value) for value in ("", "0", *_NOT_RATED))
+    owner = _column(user, named, len(columns)) if user else "user"
     query = (
-        f"COPY (SELECT {_sql(_column(user, named)) if user else 'user'} AS "
-        f"user_id, item_id, rating FROM (UNPIVOT {rows} ON COLUMNS({kept}) "
-        f"INTO NAME item_id VALUE rating) WHERE rating NOT IN ({absent})) "
-        f"TO {_text(out)}"
+        f"COPY (SELECT {_sql(owner)} AS user_id, item_id, rating FROM "
+        f"(UNPIVOT {rows} ON COLUMNS({kept}) INTO NAME item_id VALUE "
+        f"rating) WHERE rating NOT IN ({absent})) TO {_text(out)}"
     )
     return Turned(
         "a matrix, a row a user and a column an item",
@@ -94,34 +104,26 @@ def matrix(path: str, table: Mapping[str, pa.Array], named: bool) -> (
     )
 
 
+_KEYS = frozenset(names.USER + names.ITEM + names.TIME)
 _ROLES = frozenset(names.ITEM + names.TIME + names.RATING + names.WEIGHT)
 
 
-def _column(name: str, named: bool) -> str:
-    """Name of a column as DuckDB has it."""
+def _column(name: str, named: bool, count: int) -> str:
+    """Name of one of `count` columns as DuckDB has it."""
     if named:
         return name
-    return f"column{int(name.removeprefix('column_')) - 1}"
+    place = int(name.removeprefix("column_")) - 1
+    return f"column{place:0{len(str(count - 1))}}"
 
 
-def _alike(columns: list[Column]) -> bool:
-    """Whether columns hold values of one small scale."""
-    there = [c for c in columns if c.present]
-    if len(there) < _FEWEST:
-        return False
-    values = pa.concat_arrays([evidence.numbers(c.array) for c in there])
-    values = values.filter(pc.not_equal(values, 99.0))
-    if not len(values):
-        return False
-    low, high = pc.min_max(values).as_py().values()
-    # As ratings are, and where nearly every column spans the scale.
-    return bool(
-        low >= -10
-        and high <= 10
-        and high > low
-        and len(pc.unique(values)) > 1
-        and sum(c.distinct > 1 for c in there) > 0.5 * len(there)
-    )
+def _on_scale(column: Column) -> bool:
+    """Whether a column is empty or holds numbers as ratings are."""
+    numbers = evidence.numbers(column.array)
+    numbers = numbers.filter(pc.not_equal(numbers, 99.0))
+    if not len(numbers):
+        return True
+    low, high = pc.min_max(numbers).as_py().values()
+    return bool(low >= -10 and high <= 10)
 
 
 def headed(path: str, lines: list[list[str]]) -> Turned | None:
@@ -139,7 +141,8 @@ def headed(path: str, lines: list[list[str]]) -> Turned | None:
     return Turned(
         "a list of users below a line of each item, as 1:",
         f"""awk -F, '/:\\r?$/ {{ sub(/:\\r?$/, ""); item = $0; next }} """
-        f"""{{ print item "," $0 }}' {path} > {out}""",
+        f"""{{ print item "," $0 }}' """
+        f"{shlex.quote(path)} > {shlex.quote(out)}",
         out,
         {
             "columns": ("item_id", *told),
@@ -147,6 +150,40 @@ def headed(path: str, lines: list[list[str]]) -> Turned | None:
             "item_id": "item_id",
             "timestamp": "date" if "date" in told else "",
             "rating": "rating" if "rating" in told else "",
+        },
+    )
+
+
+def baskets(path: str, lines: list[list[str]]) -> Turned | None:
+    """How to turn lines of items that were taken together, and nothing else."""
+    full = [[cell for cell in line if cell] for line in lines]
+    full = [line for line in full if line]
+    lengths = [len(line) for line in full]
+    usual = max((lengths.count(n) for n in set(lengths)), default=0)
+    if len(full) < 10 or usual > 0.6 * len(full):
+        return None
+    everything = [cell for line in full for cell in line]
+    # The same words in any place, where columns would have words of their own.
+    first, other = (
+        {cell for line in full for cell in line[:1]},
+        {cell for line in full for cell in line[1:]},
+    )
+    if len(first & other) < 0.5 * len(first):
+        return None
+    if 2 * len(set(everything)) > len(everything):
+        return None
+    out = _beside(path)
+    return Turned(
+        "a list of baskets, a line for what was taken together",
+        """awk -F, '{ for (i = 1; i <= NF; i++) """
+        """if ($i != "") print NR "," $i }' """
+        f"{shlex.quote(path)} > {shlex.quote(out)}",
+        out,
+        {
+            "columns": ("user_id", "item_id"),
+            "user_id": "user_id",
+            "item_id": "item_id",
+            "timestamp": "",
         },
     )
 

@@ -86,15 +86,18 @@ def form(array: pa.Array) -> Form | None:
 def _format(array: pa.Array, text: pa.Array) -> Form | None:
     if not re.search(r"\d.*[/., :-].*\d|\d{8}", text[0].as_py()):
         return None
+    # The year 14 is one of two digits.
+    century = re.search(r"\d{4}", text[0].as_py())
     shares = {
         form: 1.0 - formatted(text, form).null_count / len(text)
         for form in FORMATS
+        if century or "%Y" not in form
     }
     best = max(shares.values())
     if best < 0.8:
         return None
     fitting = [form for form in shares if shares[form] == best]
-    # Year 21 and months by their short or long names read both ways.
+    # Short years and short names of months fit long ones too.
     fitting = [
         form
         for form in fitting
@@ -131,9 +134,12 @@ def with_unit(array: pa.Array, known: Form) -> Form:
         return known
     found = pc.cast(cells.as_number(array)[0].drop_null(), pa.float64())
     low, high = pc.min_max(found).as_py().values()
-    for unit, bounds in (("excel", _EXCEL), ("days", _EPOCH_DAYS)):
+    for unit, bounds, told in (
+        ("excel", _EXCEL, "as Excel counts them"),
+        ("days", _EPOCH_DAYS, "since 1970"),
+    ):
         if bounds[0] <= low and high <= bounds[1] and high - low >= 1:
-            return Form(unit=unit, doubt=f"numbers taken for days of {unit}")
+            return Form(unit=unit, doubt=f"numbers taken for days {told}")
     return known
 
 

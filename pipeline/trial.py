@@ -122,8 +122,9 @@ def prepared(
         options: Further ones of `PrepareConfig`.
 
     Returns:
-        Their summary, with the number of exact `repeats`, and whether users'
-        rows are `sorted_by_item`.
+        Their summary, with the number of exact `repeats`, whether users'
+        rows are `sorted_by_item`, and the share of `returns` with that by
+        chance.
 
     Raises:
         DataError: If the data cannot be used, or leave nobody to test.
@@ -141,6 +142,7 @@ def prepared(
         )
         return figures | {
             "repeats": _exact_repeats(directory),
+            "returns": returns(directory, len(found.items.ids)),
             "sorted_by_item": sorted_by_item(directory, found.items.ids),
         }
 
@@ -156,6 +158,55 @@ def _exact_repeats(directory: Path) -> int:
         same[block.offsets[1:-1] - 1] = False
         count += int(same.sum())
     return count
+
+
+def returns(directory: Path, num_items: int) -> tuple[float, float]:
+    """How often users take an item again on another day.
+
+    Args:
+        directory: Of prepared tables.
+        num_items: Rows of their items.
+
+    Returns:
+        Share of the days on which a user takes an item that had been taken
+        on another day, 0 to 1, and the same if all took as many items at
+        random, each as often as it is taken in all.
+    """
+    counts = np.zeros(num_items, np.int64)
+    taken: list[np.ndarray] = []
+    again = 0
+    for block in sequences.iterate(directory):
+        owner = np.repeat(
+            np.arange(len(block.offsets) - 1), np.diff(block.offsets)
+        )
+        day = block.timestamps
+        if len(day) and day.max() >= FIRST_MOMENT:
+            day = day // 86_400
+        # Items that train has not seen have no place of their own.
+        known = block.item_indices > 1
+        keys = [k[known] for k in (day, block.item_indices, owner)]
+        order = np.lexsort(keys)
+        day, item, owner = (key[order] for key in keys)
+        pair = (np.diff(owner, prepend=-1) != 0) | (
+            np.diff(item, prepend=-1) != 0
+        )
+        new = pair | (np.diff(day, prepend=-1) != 0)
+        again += int((new & ~pair).sum())
+        counts += np.bincount(item[new], minlength=num_items)
+        taken.append(np.unique(owner[new], return_counts=True)[1])
+    total = int(counts.sum())
+    if not total:
+        return 0.0, 0.0
+    shares = counts[counts > 0] / total
+    # Users of about as many interactions are alike: two digits tell enough.
+    lengths = np.concatenate(taken)
+    scale = 10 ** np.maximum(np.floor(np.log10(lengths)) - 1, 0)
+    sizes, users = np.unique(
+        np.rint(lengths / scale) * scale, return_counts=True
+    )
+    different = [-np.expm1(size * np.log1p(-shares)).sum() for size in sizes]
+    chance = 1.0 - float(np.dot(different, users) / np.dot(sizes, users))
+    return again / total, chance
 
 
 def sorted_by_item(directory: Path, ids: np.ndarray) -> bool:

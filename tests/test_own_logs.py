@@ -88,6 +88,17 @@ NETFLIX = "\n".join(
         ],
     )
 )
+JESTER = "\n".join(
+    ",".join(
+        ["74"]
+        + ["99" if (n + m) % 4 else str((n * m) % 19 - 9.5) for m in range(12)]
+    )
+    for n in range(30)
+)
+BASKETS = "\n".join(
+    ",".join(f"item {(n * 7 + m * m) % 15}" for m in range(1 + (n + 2) % 5))
+    for n in range(60)
+)
 NEWS = "\n".join(
     f"{n}\tU{n % 9}\t11/{1 + n % 20}/2019 9:0{n % 10}:00 AM\tN1 N2\t"
     f"N{n % 7}-1 N{n % 5 + 3}-0"
@@ -100,6 +111,8 @@ NEWS = "\n".join(
     [
         ("ratings.csv", MATRIX, "a matrix", 160),
         ("combined_data_1.txt", NETFLIX, "a list of users below", 58),
+        ("jester data.csv", JESTER, "a matrix", 90),
+        ("groceries.csv", BASKETS, "a list of baskets", 180),
         ("behaviors.tsv", NEWS, "what was shown together", 60),
     ],
 )

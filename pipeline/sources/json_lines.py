@@ -19,6 +19,9 @@ from pipeline.schema import DataError
 from pipeline.sources import files
 from pipeline.sources.canonical import Batch
 
+# An object that goes on behind its first line.
+_DOCUMENT = re.compile(rb"\s*\{\s*\n")
+
 
 def read(
     file: files.File, encoding: str, quarantine: Quarantine
@@ -31,8 +34,8 @@ def read(
         quarantine: Receives lines that are no objects.
 
     Raises:
-        DataError: If the file is one array, or compressed data that ends
-            early.
+        DataError: If the file is one array or object, or compressed data
+            that ends early.
     """
     line = 1
     for block in files.blocks(file):
@@ -40,6 +43,12 @@ def read(
             raise DataError(
                 "JSON must be one object a line. Received: an array (in "
                 f"{file.shown}). Convert it: jq -c '.[]' old.json > new.jsonl."
+            )
+        if line == 1 and _DOCUMENT.match(block):
+            raise DataError(
+                "JSON must be one object a line. Received: one object over "
+                f"several lines (in {file.shown}). Convert it: "
+                f"jq -c '.{_list_of(block)}[]' {file.name} > new.jsonl."
             )
         count = block.count(b"\n") + (not block.endswith(b"\n"))
         try:
@@ -58,6 +67,12 @@ def read(
         else:
             yield from _json_lines(block, line, encoding, file, quarantine)
         line += count
+
+
+def _list_of(block: bytes) -> str:
+    """Name of the first list of objects in a document; "" for none."""
+    found = re.search(rb'"(\w+)"\s*:\s*\[\s*\{', block)
+    return found[1].decode() if found else ""
 
 
 def _json_lines(
