@@ -21,7 +21,8 @@ WEB_PORT ?= 8080
 .PHONY: help setup setup-dev demo prepare train-retrieval index train-ranking \
 	distill export ondevice-export ondevice-demo ondevice-android evaluate publish rollback retrain serve \
 	recommend smoke bench-serving bench-fleet bench-ondevice staging-up staging-down \
-	k8s-render protos client-wheel client-check lint typecheck test test-scale spark-up bench-scale clean
+	k8s-render lock protos client-wheel client-check lint typecheck test test-scale test-images \
+	test-environments spark-up bench-scale clean
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / \
@@ -87,7 +88,7 @@ recommend: setup ## ask a running server: USER=<id> or HISTORY='<id>,"<a,b>"'
 ondevice-demo: setup ## the live on-device model in a browser; BUNDLE= WEB_PORT= SERVER=
 	@sha256sum --check --status $(WEB)/node_modules/.lock 2>/dev/null || { \
 		echo "ondevice-demo: installing the page's packages" >&2; \
-		(cd $(WEB) && npm ci --no-audit --no-fund >&2) && sha256sum \
+		(cd $(WEB) && npm ci --ignore-scripts --no-audit --no-fund >&2) && sha256sum \
 			$(WEB)/package-lock.json > $(WEB)/node_modules/.lock; }
 	$(RUN) -m serving.web --serving $(SERVING) --port $(WEB_PORT) \
 		$(if $(BUNDLE),--bundle '$(BUNDLE)') $(if $(SERVER),--server '$(SERVER)')
@@ -122,6 +123,15 @@ staging-down: ## stop the containers of staging
 	$(COMPOSE) down
 k8s-render: ## print the Kubernetes manifests of staging
 	@kubectl kustomize serving/deploy/k8s/overlays/staging
+# uv writes what pip would choose, in seconds; the images install only that.
+LOCK = $(RUN) -m uv pip compile --quiet --generate-hashes --no-annotate \
+	--python-version 3.11 --python-platform linux --no-emit-index-url \
+	--custom-compile-command 'make lock'
+lock: setup-dev ## pin what the images install, with digests; UPGRADE=1: anew
+	$(LOCK) $(if $(UPGRADE),--upgrade) serving/deploy/requirements-server.txt \
+		--output-file serving/deploy/requirements-server.lock
+	$(LOCK) $(if $(UPGRADE),--upgrade) requirements-spark.txt \
+		--output-file serving/deploy/requirements-training.lock
 # The oldest compiler whose code the supported runtimes take: generated code
 # runs on protobuf of its own major version and of the next, never an older.
 PROTOC := artifacts/protoc
@@ -170,6 +180,13 @@ test-scale: setup-dev ## Spark (where Java is), several workers, the tutorial
 	else echo "test-scale: no Java here, so the Spark tests are skipped"; fi
 	$(RUN) -m pytest -m "spark or slow" tests/test_spark.py \
 		tests/test_workers.py tests/test_tutorial.py tests/test_pointer_phases.py
+# Builds both Dockerfiles and runs what they hold; root, and the tools that
+# tests/containers.py names. PYTHON_IMAGE: a base other than the stand-in.
+test-images: setup-dev ## build the images, train, publish, serve and ask in them
+	$(RUN) -m pytest -m images -rs --durations=0 tests/test_images.py
+# What can be said without images: the same packages, the same commands.
+test-environments: setup-dev ## run the images' commands on what they install
+	$(RUN) -m pytest -m slow tests/test_deploy.py tests/test_deploy_training.py
 test: setup-dev ## the test suite; data sets are looked for in DATA_DIR
 	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 

@@ -6,7 +6,6 @@ that exist) is checked here; and each server's command runs as it stands in
 compose.yaml, with mounts mapped to directories.
 """
 
-import importlib.util
 import json
 import re
 import shutil
@@ -20,6 +19,7 @@ import yaml
 
 from serving import pointer
 from serving.client import Query, RecommenderClient, ServingError
+from tests import environments
 from tests.waiting import eventually
 
 ROOT = Path(__file__).parent.parent
@@ -202,15 +202,6 @@ def test_dockerfile_copies_what_the_ignore_file_lets_in():
         assert f"!{source}" in ignored
 
 
-def test_server_pins_are_the_projects():
-    def pins(path):
-        lines = (line.split("#")[0].strip() for line in path.open())
-        return {line for line in lines if line}
-
-    ours = pins(DEPLOY / "requirements-server.txt")
-    assert ours <= pins(ROOT / "requirements.txt")
-
-
 def test_files_that_are_mounted_exist(compose):
     for service in compose["services"].values():
         for volume in service["volumes"]:
@@ -305,14 +296,29 @@ def free_port():
         return found.getsockname()[1]
 
 
+@pytest.fixture(scope="module")
+def locked_python(tmp_path_factory):
+    """A Python that sees what the server's image installs, nothing else."""
+    return environments.locked("server", tmp_path_factory.mktemp("locked"))
+
+
 def test_the_compose_commands_serve(compose, tmp_path):
+    commands_serve(compose, tmp_path, sys.executable)
+
+
+@pytest.mark.slow
+def test_they_serve_on_what_the_image_installs(
+    compose, tmp_path, locked_python
+):
+    commands_serve(compose, tmp_path, locked_python)
+
+
+def commands_serve(compose, tmp_path, python):
     """Runs `pointers`, `retrieval` and `ranking` as compose.yaml says.
 
     The image's content is what its Dockerfile copies; mounts are directories.
     TensorFlow Serving's image is replaced by our server with its flags.
     """
-    if importlib.util.find_spec("serving.server") is None:
-        pytest.skip("serving.server is missing")
     from tests import toy_models
 
     toy_models.export(tmp_path / "repository", 3)
@@ -349,7 +355,7 @@ def test_the_compose_commands_serve(compose, tmp_path):
         log = (tmp_path / f"{name}.log").open("w")
         started.append(
             subprocess.Popen(
-                [sys.executable, *command[1:]],
+                [python, *command[1:]],
                 cwd=image,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -10,6 +10,7 @@ import yaml
 
 from pipeline import __main__ as command_line
 from pipeline import workers
+from tests import environments
 from tests.test_deploy import DEPLOY, ROOT, passes, tool
 
 TRAINING = DEPLOY / "k8s" / "training"
@@ -158,3 +159,20 @@ def test_spark_is_where_the_jobs_look_for_it():
     started = (ROOT / "pipeline" / "spark_cluster.py").read_text()
     for found in (main, worker):
         assert found["command"][1] in started
+
+
+@pytest.mark.slow
+def test_the_command_prepares_on_what_the_image_installs(tmp_path):
+    python = environments.locked("training", tmp_path / "environment")
+    image = tmp_path / "image"
+    for package in ("models", "pipeline", "serving"):
+        shutil.copytree(ROOT / package, image / package)
+    for arguments in (["--help"], [f"--set=artifacts={tmp_path}", "prepare"]):
+        done = subprocess.run(
+            [python, "-m", "pipeline", *arguments],
+            cwd=image,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs" / "sample" / "prepare").is_dir()
