@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.sources.cells import as_text
+from pipeline.sources.cells import as_number, as_text
+from pipeline.sources.cleaning import whole_ids
 from pipeline.sources.timestamps import Clock
 
 
@@ -60,3 +61,44 @@ def test_numbers_of_ids_do_not_depend_on_the_format() -> None:
     assert as_text(pa.array([" 007 ", ""])).to_pylist() == ["007", None]
     assert as_text(pa.array([0.5])).to_pylist() == ["0.5"]
     assert as_text(pa.array(np.array([True]))).to_pylist() == ["true"]
+
+
+@pytest.mark.parametrize(
+    ("values", "numbers"),
+    [
+        (["10,99", "3", "1.234,50"], [10.99, 3.0, 1234.5]),
+        (["0,125", "12,5"], [0.125, 12.5]),
+        (["1,234.50", "7", "12,345"], [1234.5, 7.0, 12345.0]),
+        (["1,234", "2.5"], [1234.0, 2.5]),
+        (["1.5", "abc", None], [1.5, None, None]),
+    ],
+)
+def test_numbers_are_read_as_people_write_them(
+    values: list[Any], numbers: list[Any]
+) -> None:
+    found, bad = as_number(pa.array(values, pa.string()))
+    assert found.to_pylist() == numbers
+    assert bad.tolist() == [value == "abc" for value in values]
+
+
+@pytest.mark.parametrize(
+    ("values", "ids"),
+    [
+        (["17.0", "18", None], ["17", "18", None]),
+        # Versions and codes are no floats.
+        (["1.0", "1.5"], ["1.0", "1.5"]),
+        (["17.0", "A1"], ["17.0", "A1"]),
+        (["007.0", "8."], ["007", "8"]),
+    ],
+)
+def test_ids_lose_the_point_of_floats_alone(
+    values: list[Any], ids: list[Any]
+) -> None:
+    assert whole_ids(pa.array(values, pa.string())).to_pylist() == ids
+
+
+def test_days_are_counted_from_1970_or_as_excel_does() -> None:
+    for unit, days in (("days", "18628"), ("excel", "44197.5")):
+        seconds, bad = Clock(unit).seconds(pa.array([days]))
+        assert not bad.any()
+        assert seconds[0] == 1_609_459_200 + 43_200 * (unit == "excel")

@@ -10,12 +10,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import own_shapes
+import public_shapes
 import pyarrow.parquet as pq
 import pytest
-from data_cases import SHAPES, Shape, make_config, purchases
+from data_cases import Shape, make_config, purchases
 
 from pipeline import __main__ as command
 from pipeline import config, draft, inspect_data, sources
+
+SHAPES = own_shapes.SHAPES | public_shapes.SHAPES
 
 
 def drafted(directory: Path, shape: Shape) -> tuple[draft.Draft, config.Config]:
