@@ -5,6 +5,7 @@ busy server still tells that it lives. While the server stops, that thread
 also refuses what comes late, and the pool ends what it has.
 """
 
+import threading
 import time
 from typing import Any
 
@@ -32,6 +33,8 @@ class Dispatcher(task.ThreadedTaskDispatcher):
         self.set_thread_count(threads)
         self._probes = task.ThreadedTaskDispatcher()
         self._probes.set_thread_count(1)
+        # Nothing is queued once it has been said that nothing more is.
+        self._gate = threading.Lock()
         self._is_draining = False
 
     def add_task(self, task: Any) -> None:
@@ -39,12 +42,13 @@ class Dispatcher(task.ThreadedTaskDispatcher):
         request = task.requests[0]
         # What is no request at all has an error instead of a path.
         is_probe = not request.error and request.path in health.PATHS
-        if self._is_draining and not is_probe:
+        with self._gate:
+            if not (is_probe or self._is_draining):
+                super().add_task(task)
+                return
+        if not is_probe:
             request.error = request.error or Stopping("The server is stopping")
-        if is_probe or self._is_draining:
-            self._probes.add_task(task)
-        else:
-            super().add_task(task)
+        self._probes.add_task(task)
 
     def drain(self, deadline: float) -> None:
         """Refuses new requests and waits for those it has.
@@ -52,7 +56,8 @@ class Dispatcher(task.ThreadedTaskDispatcher):
         Args:
             deadline: Of the monotonic clock; what is left then is cut off.
         """
-        self._is_draining = True
+        with self._gate:
+            self._is_draining = True
         # The threads end as soon as they are told to, whatever is queued.
         while self.queue and time.monotonic() < deadline:
             time.sleep(0.01)

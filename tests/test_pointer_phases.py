@@ -8,11 +8,12 @@ import sys
 import threading
 from collections import Counter
 
+import grpc
 import numpy as np
 import pytest
 
 from serving import versions
-from serving.client import Query, RecommenderClient, Retry
+from serving.client import Query, RecommenderClient, Retry, channel
 from serving.errors import ServingError
 from serving.phases import Phases
 from serving.replicas import Replicas
@@ -26,6 +27,7 @@ from tests.serving_calls import (
     spawn,
     states,
 )
+from tests.test_tls import Authority
 from tests.waiting import eventually
 
 
@@ -154,6 +156,17 @@ def test_every_server_behind_a_name_is_asked():
         assert silent.may_use(["ranking"], 9)
     with pytest.raises(ServingError, match="HOST:PORT"):
         Replicas(["ranking"])
+
+
+def test_servers_with_tls_are_asked_by_their_names(tmp_path):
+    authority = Authority("ours")
+    (tmp_path / "ca.pem").write_bytes(authority.pem)
+    credentials = grpc.ssl_server_credentials([authority.issue("server")])
+    with FakeServer(["ranking"], credentials=credentials) as server:
+        tls = channel.Tls(ca=tmp_path / "ca.pem")
+        assert Replicas([server.target], tls).lacking("ranking", 1) == ""
+        plain = Replicas([server.target], timeout_seconds=0.5)
+        assert "cannot be asked" in plain.lacking("ranking", 1)
 
 
 # The rest runs a pointer and two servers, as they stand on two machines.
