@@ -9,7 +9,7 @@ import pytest
 from serving import flags
 from tests import serving_models
 from tests.serving_calls import free_port, reload_request, running, states
-from tests.test_deploy import deployments
+from tests.test_deploy import DEPLOY, deployments
 from tests.waiting import eventually
 
 POD = {
@@ -30,13 +30,15 @@ def group(name):
     return given.rpartition("=")[2].split(",")
 
 
-def passes(probe, port):
-    """Whether a probe of a pod would pass if its REST port were this one."""
+def passes(probe, port, config):
+    """Whether a probe of a pod would pass with this REST port and pointer."""
     if "exec" in probe:
-        command = [
-            part.replace("8501", str(port)) for part in probe["exec"]["command"]
-        ]
-        return not subprocess.run(command, capture_output=True).returncode
+        _, script, pointer = probe["exec"]["command"]
+        assert pointer == "/pointers/stock.config"
+        text = (DEPLOY / script.strip("/")).read_text()
+        command = ["bash", "-c", text.replace("8501", str(port)), "ready"]
+        run = subprocess.run([*command, str(config)], capture_output=True)
+        return not run.returncode
     url = f"http://127.0.0.1:{port}{probe['httpGet']['path']}"
     try:
         return urllib.request.urlopen(url, timeout=10).status == 200
@@ -67,15 +69,15 @@ def test_a_pod_is_ready_when_all_its_models_answer(name, tmp_path):
         f"--rest_api_port={port}",
         "--file_system_poll_wait_seconds=0.05",
     ) as (_, remote):
-        assert passes(ready, port)
+        assert passes(ready, port, config)
         for model in models:
             (tmp_path / model / "1").rename(tmp_path / "gone")
             eventually(lambda model=model: states(remote, model) == {1: "END"})
-            assert not passes(ready, port), model
-            assert "httpGet" not in live or passes(live, port)
+            assert not passes(ready, port, config), model
+            assert "httpGet" not in live or passes(live, port, config)
             (tmp_path / "gone").rename(tmp_path / model / "1")
-            eventually(lambda: passes(ready, port))
-    assert not passes(ready, port)
+            eventually(lambda: passes(ready, port, config))
+    assert not passes(ready, port, config)
 
 
 @pytest.mark.parametrize("name", ["retrieval", "ranking"])
