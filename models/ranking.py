@@ -35,6 +35,11 @@ class Scorer(tf.keras.Model):
         item_specs: Their kinds.
         user_specs: Columns of the users table.
         context_specs: Columns of a request.
+        num_taken: The last signals, of what stands in the history. They are
+            left on their scale of logs: few candidates have any, so that in
+            units of their spread the many would be clipped.
+
+    Attributes:
         mean: Of each signal in training `[S]`.
         std: Of each signal in training `[S]`.
     """
@@ -47,9 +52,11 @@ class Scorer(tf.keras.Model):
         item_specs: tuple[FeatureSpec, ...],
         user_specs: tuple[FeatureSpec, ...],
         context_specs: tuple[FeatureSpec, ...],
+        num_taken: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.num_taken = num_taken
         has_items = "items" in config.features and item_specs
         has_query = "query" in config.features and (user_specs or context_specs)
         self.items = (
@@ -152,8 +159,11 @@ class Scorer(tf.keras.Model):
 
     def standardise(self, signals: np.ndarray) -> None:
         """Takes mean and spread from training signals `[rows, S]`."""
-        self.mean.assign(signals.mean(axis=0))
-        self.std.assign(np.maximum(signals.std(axis=0), 1e-3))
+        mean, std = signals.mean(axis=0), signals.std(axis=0)
+        first = len(mean) - self.num_taken
+        mean[first:], std[first:] = 0.0, 1.0
+        self.mean.assign(mean)
+        self.std.assign(np.maximum(std, 1e-3))
 
     def _describe(self, encoder: FeatureEncoder, items: tf.Tensor) -> tf.Tensor:
         return encoder(

@@ -27,6 +27,10 @@ from models.retrieval import RetrievalModel
 
 # Age weighting of the history: newest item only, short and long memory.
 DECAYS = (0.0, 0.7, 0.9)
+# Of a candidate's own places in the history: the rhythm of taking it again is
+# longer than that of what goes together.
+_TAKEN_DECAYS = (1.0, 0.98, 0.9)
+_RECENT = 5.0
 _FAR = -1e4
 
 
@@ -52,6 +56,11 @@ class Signals(tf.keras.layers.Layer):
         config: Which groups are on and how much history they read.
         towers: A trained retrieval model.
         tables: Item statistics.
+        repeats: Whether candidates may stand in the history, so that how
+            often and how lately they do are signals, the last ones.
+
+    Attributes:
+        num_taken: How many signals these are, 0 without `repeats`.
     """
 
     def __init__(
@@ -59,9 +68,11 @@ class Signals(tf.keras.layers.Layer):
         config: RankingConfig,
         towers: RetrievalModel,
         tables: ItemTables,
+        repeats: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(trainable=False, **kwargs)
+        self.num_taken = len(_TAKEN_DECAYS) + 1 if repeats else 0
         self._groups = config.features
         self._length = config.history_length
         # What follows in a vector is bias and popularity.
@@ -113,6 +124,8 @@ class Signals(tf.keras.layers.Layer):
             )
             length = tf.math.log1p(length)[:, tf.newaxis, tf.newaxis]
             parts.append(length * tf.ones_like(scores)[..., tf.newaxis])
+        if self.num_taken:
+            parts.append(_taken(history, candidates))
         if not parts:
             return scores, tf.zeros([*_shape(scores), 0])
         return scores, tf.concat(parts, axis=-1)
@@ -198,6 +211,29 @@ def _attention(
         tf.nn.softmax(8.0 * masked, axis=-1) * similar, axis=-1
     )
     return tf.stack([largest, mean, soft * has_any], axis=-1)
+
+
+def _taken(history: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+    """How often and how lately candidates stand in the history.
+
+    Args:
+        history: int32 `[B, L]`, most recent last.
+        candidates: int32 `[B, C]`.
+
+    Returns:
+        `[B, C, len(_TAKEN_DECAYS) + 1]`: logs of counts that weigh less with
+        age, then `_RECENT` less the log of the steps since the last one; all
+        0 for candidates that are not there.
+    """
+    items = tf.where(history >= FIRST_ITEM, history, PADDING - 1)
+    same = candidates[:, :, tf.newaxis] == items[:, tf.newaxis, :]
+    age = tf.range(tf.shape(history)[1] - 1, -1, -1, tf.float32)
+    decays = tf.constant(_TAKEN_DECAYS)[tf.newaxis] ** age[:, tf.newaxis]
+    counts = tf.einsum("bcl,ld->bcd", tf.cast(same, tf.float32), decays)
+    since = tf.math.log1p(age)
+    recent = tf.where(same, tf.maximum(_RECENT - since, 0.0), 0.0)
+    last = tf.reduce_max(tf.pad(recent, [[0, 0], [0, 0], [1, 0]]), axis=-1)
+    return tf.concat([tf.math.log1p(counts), last[..., tf.newaxis]], axis=-1)
 
 
 def _rank(scores: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:

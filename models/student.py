@@ -35,6 +35,7 @@ class Student(tf.keras.Model):
             features are left out.
         specs: The columns of `features`.
         item_id: Whether items have an embedding of their own.
+        repeats: Whether items of the history may be answered.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Student(tf.keras.Model):
         features: Mapping[str, np.ndarray] | None = None,
         specs: tuple[FeatureSpec, ...] = (),
         item_id: bool = True,
+        repeats: bool = False,
     ) -> None:
         super().__init__()
         used = [spec for spec in specs if spec.kind != "numeric"]
@@ -61,6 +63,7 @@ class Student(tf.keras.Model):
             ),
         )
         self.config = config
+        self.repeats = repeats
         self.num_rows = num_rows
         width, length = config.embedding_dim, config.history_length
         self._ids = (
@@ -265,7 +268,8 @@ def recommend(
 
     Returns:
         `ids` int32 [K], best first and 0 where the catalogue is exhausted,
-        and `scores` float32 [K]. Nothing of the history is among them.
+        and `scores` float32 [K]. Nothing of the history is among them,
+        unless the student repeats.
     """
     rows, count = len(stored), student.config.num_recommendations
     known = tf.logical_and(history >= 0, history < rows)
@@ -281,7 +285,9 @@ def recommend(
     # them int8 again, with a scale of 1, and multiplies in int8.
     scores = tf.matmul(query, tf.constant(stored, tf.float32), transpose_b=True)
     never = [0, 1, *range(rows, filled)]
-    hidden = tf.concat([history, tf.constant(never)], axis=0)
+    hidden = tf.constant(never)
+    if not student.repeats:
+        hidden = tf.concat([history, hidden], axis=0)
     scores += tf.scatter_nd(
         hidden[:, None], tf.fill([hidden.shape[0]], _EXCLUDED), [filled]
     )

@@ -54,7 +54,7 @@ class _GenreAware:
     def __init__(
         self, student: Student, embeddings: np.ndarray, genres: tf.Tensor
     ) -> None:
-        self.config = student.config
+        self.config, self.repeats = student.config, student.repeats
         self._student = student
         count = len(embeddings) - FIRST_ITEM
         known = tf.logical_and(genres > 0, genres <= count)

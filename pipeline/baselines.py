@@ -4,7 +4,9 @@ Classical recommenders without a network, each tuned on the validation part
 and then fitted to everything before the part that is evaluated: `random`,
 `popularity`, `recent_popularity`, `item_knn`, `ease`, `window_markov`. The
 last three weigh the history by age, which moves them more than anything else.
-Popularity decides among items of which a baseline knows nothing.
+Where users take the same item again there is `personal_frequency` too: what a
+user took most, lately above all. Popularity decides among items of which a
+baseline knows nothing.
 
 Shape letters: B histories, N items with padding and out of vocabulary, K of
 them up to the last with interactions.
@@ -32,6 +34,8 @@ NAMES = (
     "ease",
     "window_markov",
 )
+# Only where items of the history may be recommended.
+PERSONAL = "personal_frequency"
 # EASE inverts a dense matrix over the catalogue: 12,000 items take a minute
 # and 2.5 GB, and both grow fast from there.
 EASE_MAX_ITEMS = 12_500
@@ -55,6 +59,7 @@ _GRIDS: dict[str, dict[str, tuple[float, ...]]] = {
         "backward": (0.0, 0.5, 1.0),
         "decay": (0.6, 0.7, 0.8, 0.9),
     },
+    PERSONAL: {"decay": (0.0, 0.7, 0.9, 0.95, 0.98, 0.99, 0.995, 1.0)},
 }
 
 
@@ -63,7 +68,7 @@ class Baseline:
     """A fitted baseline.
 
     Attributes:
-        name: One of `NAMES`.
+        name: One of `NAMES`, or `PERSONAL`.
         settings: Chosen on the validation part.
         items: Scores that do not depend on the history, `[N]`.
         table: Item-item weights `[K, K]`, None where only `items` counts.
@@ -77,7 +82,11 @@ class Baseline:
     def score(self, histories: Ragged) -> np.ndarray:
         """Scores the catalogue for a block of histories, `[B, N]`."""
         scores = np.tile(self.items, (len(histories), 1))
-        if self.table is not None:
+        if self.name == PERSONAL:
+            scores += cooccurrence.decayed(
+                histories, len(self.items), self.settings["decay"], length=0
+            ).toarray()
+        elif self.table is not None:
             known = self.table.shape[0]
             weighed = cooccurrence.decayed(
                 histories, len(self.items), self.settings["decay"]
@@ -103,14 +112,12 @@ def fit_all(
         seed: Of `random` and of the users drawn for tuning.
         seen: Whether items of the history are "excluded" from the lists.
     """
-    asked = queries.make(
-        prepared, "validation", "split", seen, _TUNING_USERS, seed
-    )
+    asked = queries.make(prepared, "validation", "split", _TUNING_USERS, seed)
     tuning, log = (
         _before(prepared, end) for end in (VALIDATION, PARTS.index(part))
     )
     missing = left_out(prepared, part)
-    for name in NAMES:
+    for name in (*NAMES, *[PERSONAL] * prepared.repeat_consumption):
         if name in missing:
             continue
         settings = tune(name, tuning, asked, seed, seen)
@@ -183,7 +190,7 @@ def fit(
             items = popularity.astype(np.float32)
         elif name == "recent_popularity":
             items = recent_popularity(log, settings["half_life_days"])
-        elif structure != fitted:
+        elif name != PERSONAL and structure != fitted:
             table, fitted = _table(name, log, structure), structure
         yield Baseline(name, settings, items, table)
 

@@ -79,7 +79,8 @@ class EvaluateConfig:
             "validation", report "test".
         protocol: "split" asks once a user at the start of the part, "rolling"
             before each of the user's interactions in it.
-        seen: Whether items of the history may be recommended. "included"
+        seen: Whether items of the history may be recommended; under
+            `prepare.repeat_consumption` they always may. "included"
             reproduces tutorials only and is labelled so; the row
             `retrieval_as_shipped` then has the answers without them.
         bootstrap_samples: Resamples behind each confidence interval.

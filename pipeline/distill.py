@@ -101,7 +101,12 @@ def make(options: StudentConfig, prepared: Prepared) -> Student:
     answered = min(options.num_recommendations, max(1, len(items.ids) - 3))
     options = dataclasses.replace(options, num_recommendations=answered)
     student = Student(
-        options, len(items.ids), items.features, specs, options.item_id
+        options,
+        len(items.ids),
+        items.features,
+        specs,
+        options.item_id,
+        prepared.repeat_consumption,
     )
     student(np.zeros([1, options.history_length], np.int32))
     return student
@@ -214,14 +219,15 @@ def _full_loss(
 ) -> tf.Tensor:
     """Cross-entropies over the whole catalogue: [B]."""
     logits = student(history, training=True)
-    # What the graph on the device hides need not be pushed down.
-    rows = tf.range(tf.shape(history)[0])[:, None] + tf.zeros_like(history)
-    hidden = tf.stack([rows, history], axis=-1)
-    logits = tf.tensor_scatter_nd_update(
-        logits,
-        tf.reshape(hidden, [-1, 2]),
-        tf.fill([tf.size(history)], losses.MASKED_LOGIT),
-    )
+    if not student.repeats:
+        # What the graph on the device hides need not be pushed down.
+        rows = tf.range(tf.shape(history)[0])[:, None] + tf.zeros_like(history)
+        hidden = tf.stack([rows, history], axis=-1)
+        logits = tf.tensor_scatter_nd_update(
+            logits,
+            tf.reshape(hidden, [-1, 2]),
+            tf.fill([tf.size(history)], losses.MASKED_LOGIT),
+        )
     hard = losses.full_softmax(logits, target)
     if options.mix == 0.0:
         return hard
@@ -302,7 +308,7 @@ def _soft(
 def validate(
     student: Student, prepared: Prepared, seed: int, num_users: int = 5_000
 ) -> dict[str, float]:
-    """NDCG@10 and recall@10 on the validation part, seen items excluded."""
+    """NDCG@10 and recall@10 on the validation part."""
     asked = queries.make(prepared, "validation", num_users=num_users, seed=seed)
     if not len(asked):
         return {"ndcg@10": 0.0, "recall@10": 0.0}
@@ -311,7 +317,7 @@ def validate(
     for start in range(0, len(asked), _BLOCK):
         rows = np.arange(start, min(start + _BLOCK, len(asked)))
         scores = student(tf.constant(histories[rows])).numpy()
-        block = asked.histories.take(rows)
+        block = queries.hidden(prepared, asked.histories.take(rows))
         scores[:, :FIRST_ITEM] = -np.inf
         scores[block.row_of_item, block.items] = -np.inf
         values, items = metrics.top_k(scores, 10)

@@ -4,6 +4,8 @@ Enters: the exported bundle, the index step, the prepared tables. Leaves, in
 the step's directory, `evaluation.json`:
 
     dataset, split, part, protocol, seen, label, queries, bundle_id, seconds
+    again        queries and targets that stand in their history, and whether
+                 they can be found or count as misses
     rows         one a model and slice: recall, ndcg, mrr, users, intervals
     differences  paired, two_stage against retrieval, the best baseline, live
     baselines    settings chosen on validation
@@ -78,16 +80,21 @@ def run(
         prepared,
         options.part,
         options.protocol,
-        options.seen,
         options.num_users,
         config.seed,
     )
-    if not len(asked.relevant.items):
+    seen = "included" if prepared.repeat_consumption else options.seen
+    # Otherwise the lists may hold what the exported models never return.
+    is_shipped = prepared.repeat_consumption or seen == "excluded"
+    again = _again(asked, seen)
+    hidden = again["targets"] if seen == "excluded" else 0
+    if len(asked.relevant.items) == hidden:
         raise DataError(
             f"The {options.part} part must have targets that can be found. "
-            f"Received: {len(asked):,} queries without any (from [evaluate]). "
-            "Choose another prepare.split, or list the items, which may all "
-            "be unknown to the train part, in source.items_path."
+            f"Received: {len(asked):,} queries without any (from [evaluate]): "
+            "all targets are unknown items or in their user's history already. "
+            "Choose another prepare.split, list the items in "
+            "source.items_path, or set prepare.repeat_consumption to true."
         )
     embeddings = np.load(index_directory / index.EMBEDDINGS)
     bundle = Artefacts(
@@ -103,23 +110,23 @@ def run(
         prepared,
         prepared.sequences(),
     )
-    answers = _ask(config, bundle, asked, embeddings)
+    answers = _ask(config, bundle, asked, embeddings, is_shipped)
     live = release_history.read(config.serving_directory)[:1]
-    obstacle = _obstacle(config, exports, live)
+    obstacle = _obstacle(config, exports, live, is_shipped)
     if live and not obstacle:
         answers["live"] = _two_stage(_live(config, prepared, live[0]), asked)
     chosen = {}
     for baseline in baselines.fit_all(
-        prepared, options.part, config.seed, options.seen
+        prepared, options.part, config.seed, seen
     ):
         chosen[baseline.name] = baseline.settings
         answers[baseline.name] = baselines.recommend(
-            baseline, asked.histories, max(CUTOFFS), config.seed, options.seen
+            baseline, asked.histories, max(CUTOFFS), config.seed, seen
         )
     board = Board(asked, prepared, options.bootstrap_samples, config.seed)
     left_out = baselines.left_out(prepared, options.part)
     student: dict[str, Any] | None = None
-    if options.seen == "included":
+    if not is_shipped:
         left_out["student"] = "it never recommends items of the history"
     elif ondevice is not None:
         student, rows = ondevice_evaluate.run(
@@ -131,9 +138,10 @@ def run(
         "split": prepared.split,
         "part": options.part,
         "protocol": options.protocol,
-        "seen": options.seen,
-        "label": label(prepared.split, options.seen),
+        "seen": seen,
+        "label": label(prepared.split, seen, prepared.repeat_consumption),
         "queries": len(asked),
+        "again": again,
         "live": {
             "version": live[0] if live else None,
             "not_compared": obstacle,
@@ -154,8 +162,7 @@ def run(
             embeddings[:, : config.retrieval.embedding_dim],
             options.diversity,
         )
-        # The fused model never recommends what is in the history.
-        if options.diversity and options.seen == "excluded"
+        if options.diversity and is_shipped
         else None,
         "sanity": board.sanity(answers, embeddings),
         "seconds": round(time.monotonic() - started, 1),
@@ -164,18 +171,32 @@ def run(
     return result
 
 
-def label(split: str, seen: str) -> str:
+def label(split: str, seen: str, repeats: bool = False) -> str:
     """What the figures may be compared with."""
-    if split == "random" or seen == "included":
+    if split == "random" or (seen == "included" and not repeats):
         return "tutorial protocol: leaks the future, for comparison only"
     return "honest: every history ends before its targets"
 
 
+def _again(asked: Queries, seen: str) -> dict[str, Any]:
+    """How many targets users had before, and what becomes of them."""
+    found = queries.again(asked)
+    return {
+        "queries": int((found > 0).sum()),
+        "targets": int(found.sum()),
+        "count_as": "targets" if seen == "included" else "misses",
+    }
+
+
 def _ask(
-    config: Config, bundle: Artefacts, asked: Queries, embeddings: np.ndarray
+    config: Config,
+    bundle: Artefacts,
+    asked: Queries,
+    embeddings: np.ndarray,
+    is_shipped: bool,
 ) -> dict[str, Answer]:
     """Lists of the exported models by row name."""
-    if config.evaluate.seen == "excluded":
+    if is_shipped:
         return {
             "two_stage": _two_stage(bundle, asked),
             signatures.RETRIEVAL: bundle.retrieve(asked),
@@ -201,11 +222,13 @@ def _two_stage(bundle: Artefacts, asked: Queries) -> Answer:
     return bundle.rank(asked, bundle.retrieve(asked)[1])
 
 
-def _obstacle(config: Config, exports: Path, live: list[int]) -> str:
+def _obstacle(
+    config: Config, exports: Path, live: list[int], is_shipped: bool
+) -> str:
     """Why the live version cannot answer this run's queries, "" if it can."""
     if not live:
         return ""
-    if config.evaluate.seen == "included":
+    if not is_shipped:
         return "it does not recommend items of the history"
     name = signatures.RETRIEVAL
     lost = release_history.missing(config.serving_directory, live[0])

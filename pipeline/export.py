@@ -67,6 +67,7 @@ def run(
                 "run": config.name,
                 "query_inputs": query_inputs,
                 "history_length": config.retrieval.history_length,
+                "repeat_consumption": prepared.repeat_consumption,
                 "num_items": len(prepared.items.ids) - search.FIRST_ITEM,
             },
         )

@@ -138,6 +138,7 @@ class Retrieval(tf.Module):
         embeddings: np.ndarray,
     ) -> None:
         super().__init__(name="retrieval")
+        self._repeats = prepared.repeat_consumption
         self.inputs = inputs
         self.index = index
         self.item_features = lookups.make(
@@ -159,11 +160,11 @@ class Retrieval(tf.Module):
     def search(
         self, query: Query, excluded: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns `(scores, indices)` [B, K] without what was seen."""
-        seen = query.seen
+        """Returns `(scores, indices)` [B, K] without what is hidden."""
+        hidden = query.seen[:, :0] if self._repeats else query.seen
         if excluded is not None:
-            seen = tf.concat([seen, excluded], axis=1)
-        return self.index(self.embed(query), seen)
+            hidden = tf.concat([hidden, excluded], axis=1)
+        return self.index(self.embed(query), hidden)
 
     def functions(self) -> Functions:
         """Concrete functions by signature name."""

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from models.retrieval import RetrievalModel
 from models.signals import Signals
-from pipeline import batches, metrics
+from pipeline import batches, metrics, queries
 from pipeline.metrics import Ragged
 from pipeline.prepare import Prepared
 
@@ -89,7 +89,7 @@ def requests(
     prepared: Prepared,
     rows: np.ndarray,
     events: np.ndarray,
-    seen: Ragged,
+    histories: Ragged,
     length: int,
 ) -> Requests:
     """Requests of users (sequences rows `[Q]`) at their events `[Q]`.
@@ -98,26 +98,26 @@ def requests(
         prepared: The prepared tables.
         rows: Whose requests.
         events: Whose context the requests carry.
-        seen: The histories.
+        histories: What each user had before.
         length: Items of a history that are passed on, L.
     """
     sequences = prepared.sequences()
     return Requests(
-        seen.last(length),
+        histories.last(length),
         (rows + batches.FIRST_USER).astype(np.int32),
         batches.user_features(prepared.users, rows),
         {
             spec.name: sequences.context[spec.name][events]
             for spec in prepared.context_specs
         },
-        seen,
+        queries.hidden(prepared, histories),
     )
 
 
 def retrieve(
     model: RetrievalModel, asked: Requests, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Exact retrieval: scores and items `[Q, K]`, without what was seen."""
+    """Exact retrieval: scores and items `[Q, K]`, without what is hidden."""
     vectors = model.candidate_embeddings()
     table = tf.constant(vectors)
     k = min(k, len(vectors) - _FIRST_ITEM)
@@ -130,8 +130,8 @@ def retrieve(
 
     found = [(np.zeros((0, k), np.float32), np.zeros((0, k), np.int32))]
     for rows, padded in _blocks(len(asked)):
-        queries = ask(*_tensors(asked.slice(padded))).numpy()[: len(rows)]
-        scores = queries @ vectors.T
+        asking = ask(*_tensors(asked.slice(padded))).numpy()[: len(rows)]
+        scores = asking @ vectors.T
         block = asked.seen.take(rows)
         scores[:, :_FIRST_ITEM] = -np.inf
         scores[block.row_of_item, block.items] = -np.inf

@@ -107,6 +107,7 @@ def _describe(student: Student, precision: Precision) -> dict[str, Any]:
         "num_items": student.num_rows - 2,
         "item_id": options.item_id,
         "item_features": list(options.item_features),
+        "repeat_consumption": student.repeats,
         "padding": "left",
     }
 

@@ -2,7 +2,7 @@
 
 The bytes that ship are asked, one history at a time as on a device; items of
 the history older than the model reads are taken out of the answer, as
-`serving.ondevice` does.
+`serving.ondevice` does, unless the data set is one of repeat consumption.
 
 Shape letters: Q queries, K places.
 """
@@ -99,7 +99,9 @@ def answer(bundle: OnDevice, histories: Ragged) -> Answer:
     for row, history in enumerate(padded):
         best, values = bundle.run(history)
         first, last = histories.offsets[row : row + 2]
-        new = (best > 1) & ~np.isin(best, histories.items[first:last])
+        new = best > 1
+        if not bundle.repeats:
+            new &= ~np.isin(best, histories.items[first:last])
         items[row, : new.sum()] = best[new]
         scores[row, : new.sum()] = values[new]
     return scores, items

@@ -76,6 +76,7 @@ def card(config: dict[str, Any], evaluation: dict[str, Any]) -> str:
     student, teacher = rows["student"], rows["two_stage"]
     share = student["ndcg@10"] / max(teacher["ndcg@10"], 1e-9)
     features = ", ".join(config["item_features"]) or "none"
+    history = "also items of" if config["repeat_consumption"] else "nothing of"
     lines = [
         f"# On-device recommender, version {config['version']}",
         "",
@@ -89,7 +90,7 @@ def card(config: dict[str, Any], evaluation: dict[str, Any]) -> str:
         f"- Input `history` int32 [{config['history_length']}]: rows of "
         "`vocabulary.json`, most recent last, 0 pads, 1 is unknown.",
         f"- Outputs `ids` int32 [{config['num_recommendations']}] and "
-        "`scores` float32, best first; nothing of the history, 0 where the "
+        f"`scores` float32, best first; {history} the history, 0 where the "
         "catalogue is exhausted.",
         "- Built-in TFLite operations only; it keeps no state and sends "
         "nothing anywhere.",

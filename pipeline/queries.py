@@ -2,9 +2,9 @@
 
 The same queries are put to every model, so that figures can be compared and
 paired. Rules: a query sees only interactions in front of its targets; targets
-are distinct; a target that is already in the history cannot be found where
-seen items are excluded, so it is no target there. Targets outside the
-catalogue stay in the count: no model finds them.
+are distinct. All of them count: those outside the catalogue and, where items
+of the history are not recommended, those that stand in it are missed by
+every model.
 """
 
 from dataclasses import dataclass
@@ -58,7 +58,6 @@ def make(
     prepared: Prepared,
     part: str,
     protocol: str = "split",
-    seen: str = "excluded",
     num_users: int = 0,
     seed: int = 0,
 ) -> Queries:
@@ -69,7 +68,6 @@ def make(
         part: "validation" or "test"; its interactions are the targets.
         protocol: "split" asks once a user, with everything before the part
             as history; "rolling" before each interaction of the part.
-        seen: "excluded" drops targets that are in the history.
         num_users: Users drawn, 0 for all.
         seed: Of the draw.
     """
@@ -100,15 +98,31 @@ def make(
             offsets.astype(np.int64), sequences.item_indices[before]
         ).take(rows)
     relevant, num_relevant = _targets(
-        group,
-        sequences.item_indices[targets],
-        histories if seen == "excluded" else None,
-        len(rows),
+        group, sequences.item_indices[targets], len(rows)
     )
-    queries = Queries(
+    return Queries(
         rows.astype(np.int64), events, histories, relevant, num_relevant
     )
-    return queries.take(np.flatnonzero(num_relevant > 0))
+
+
+def hidden(prepared: Prepared, histories: Ragged) -> Ragged:
+    """What may not be recommended: the histories, or nothing at all."""
+    if not prepared.repeat_consumption:
+        return histories
+    return Ragged(np.zeros_like(histories.offsets), histories.items[:0])
+
+
+def again(queries: Queries) -> np.ndarray:
+    """How many targets of each query stand in its history, int64 `[Q]`."""
+    targets, had = queries.relevant, queries.histories
+    width = np.int64(1) + max(
+        int(targets.items.max(initial=0)), int(had.items.max(initial=0))
+    )
+    there = np.isin(
+        targets.row_of_item * width + targets.items,
+        had.row_of_item * width + had.items,
+    )
+    return np.bincount(targets.row_of_item[there], minlength=len(queries))
 
 
 def ratings(
@@ -126,7 +140,7 @@ def ratings(
             "Ratings need a `rating` column. Received: none (from "
             f"{prepared.directory}). Set source.rating."
         )
-    asked = make(prepared, part, "split", "included", num_users, seed)
+    asked = make(prepared, part, "split", num_users, seed)
     place = np.full(len(sequences.offsets) - 1, -1)
     place[asked.rows] = np.arange(len(asked))
     events = np.flatnonzero(
@@ -192,7 +206,6 @@ def between(items: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> Ragged:
 def _targets(
     group: np.ndarray,
     items: np.ndarray,
-    seen: Ragged | None,
     num_groups: int,
 ) -> tuple[Ragged, np.ndarray]:
     """Distinct targets of each query, and how many there are in all.
@@ -202,15 +215,8 @@ def _targets(
     """
     known = items > _UNKNOWN
     unknown = np.bincount(group[~known], minlength=num_groups)
-    width = np.int64(1) + max(
-        int(items.max(initial=0)),
-        int(seen.items.max(initial=0)) if seen is not None else 0,
-    )
+    width = np.int64(1) + int(items.max(initial=0))
     keys = np.unique(group[known].astype(np.int64) * width + items[known])
-    if seen is not None:
-        keys = np.setdiff1d(
-            keys, seen.row_of_item * width + seen.items, assume_unique=False
-        )
     counts = np.bincount(keys // width, minlength=num_groups)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     relevant = Ragged(offsets, (keys % width).astype(np.int32))

@@ -49,6 +49,18 @@ def lines(evaluation: dict[str, Any]) -> list[str]:
         )
     if evaluation.get("diversity"):
         found += diversity.sentences(evaluation["diversity"])
+    again = evaluation["again"]
+    if again["queries"]:
+        found.append(
+            f"{again['queries']:,} of {evaluation['queries']:,} queries have "
+            f"targets that stand in their history, {again['targets']:,} in all."
+        )
+        found.append(
+            "They can be found."
+            if again["count_as"] == "targets"
+            else "They count as misses; with prepare.repeat_consumption they "
+            "could be found."
+        )
     return found + warnings(evaluation)
 
 

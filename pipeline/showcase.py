@@ -266,10 +266,15 @@ def _table(
     table.add_column("score", justify="right")
     liked = [titles.get(item, item) for item in reversed(query.history)]
     liked = liked[:_HISTORY_SHOWN]
+    offered = titles | {
+        item: f"{titles[item]} (again)"
+        for item in query.history
+        if item in titles
+    }
     columns = [
         liked,
-        *_columns(titles, retrieved),
-        *_columns(titles, ranked),
+        *_columns(offered, retrieved),
+        *_columns(offered, ranked),
     ]
     for row in itertools.zip_longest(*columns, fillvalue=""):
         table.add_row(*row)

@@ -69,8 +69,8 @@ def moments(
 ) -> Moments:
     """Moments of the train part, and of validation where models refit.
 
-    Targets that were in the history are left out, as they are never
-    recommended, and so are those outside the catalogue.
+    Targets that may not be recommended, as they were in the history, are
+    left out, and so are those outside the catalogue.
 
     Args:
         config: `student.max_histories` of them are drawn.
@@ -89,7 +89,8 @@ def moments(
     stops = batches.stops(sequences, prepared.split)[events]
     past = queries.past(sequences, rows, stops, last)
     targets = sequences.item_indices[events]
-    new = ~metrics.find_hits(targets[:, None], past)[:, 0]
+    barred = queries.hidden(prepared, past)
+    new = ~metrics.find_hits(targets[:, None], barred)[:, 0]
     return Moments(
         rows[new], events[new], past.take(np.flatnonzero(new)), targets[new]
     )

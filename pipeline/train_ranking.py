@@ -98,11 +98,9 @@ def learn(
     sequences = prepared.sequences()
     held = train_retrieval.holdout(config, prepared, sequences)
     train = sequences.parts == TRAIN
-    signals = Signals(
-        config.ranking, base, _tables(config, prepared, train & ~held)
-    )
+    signals = signals_of(config, prepared, base, train & ~held)
     training = training_lists(config, prepared, base, signals, held)
-    signals = Signals(config.ranking, base, _tables(config, prepared, train))
+    signals = signals_of(config, prepared, base, train)
     asked = queries.make(
         prepared, "validation", num_users=_VALIDATION_LISTS, seed=step_seed
     )
@@ -121,7 +119,9 @@ def load(config: Config, prepared: Prepared, directory: Path) -> RankingModel:
     towers = train_retrieval.load(config, prepared, directory / "retrieval")
     with np.load(directory / "tables.npz") as saved:
         tables = ItemTables(**{name: saved[name] for name in saved.files})
-    signals = Signals(config.ranking, towers, tables)
+    signals = Signals(
+        config.ranking, towers, tables, prepared.repeat_consumption
+    )
     scorer = make_scorer(config, prepared, signals)
     weights.load(scorer, directory / "scorer.npz")
     rating = train_rating.load(config, prepared, directory)
@@ -147,6 +147,7 @@ def make_scorer(config: Config, prepared: Prepared, signals: Signals) -> Scorer:
         tuple(spec for spec in prepared.items.specs if spec.kind != "text"),
         prepared.users.specs,
         prepared.context_specs,
+        signals.num_taken,
         name="scorer",
     )
     scorer(*_inputs(lines, slice(0, 1)))
@@ -180,9 +181,10 @@ def training_lists(
         stops = batches.first_at(sequences, asked_at)[events]
         is_next = events - stops < reach.events
         events, rows, stops = (v[is_next] for v in (events, rows, stops))
-    # A target the user had before is never recommended.
-    repeats = _is_in(sequences, rows, stops, events)
-    events, rows, stops = (values[~repeats] for values in (events, rows, stops))
+    if not prepared.repeat_consumption:
+        # A target the user had before is never recommended.
+        new = ~_is_in(sequences, rows, stops, events)
+        events, rows, stops = (values[new] for values in (events, rows, stops))
     if options.max_lists and len(events) > options.max_lists:
         chosen = np.sort(
             random.choice(len(events), options.max_lists, replace=False)
@@ -315,6 +317,18 @@ def validate(
         "ndcg@10": float(metrics.ndcg_at_k(hits, counts, 10).mean()),
         "recall@10": float(metrics.recall_at_k(hits, counts, 10).mean()),
     }
+
+
+def signals_of(
+    config: Config, prepared: Prepared, towers: RetrievalModel, used: np.ndarray
+) -> Signals:
+    """Signals of towers, with tables of the events where `used` is true."""
+    return Signals(
+        config.ranking,
+        towers,
+        _tables(config, prepared, used),
+        prepared.repeat_consumption,
+    )
 
 
 def _tables(config: Config, prepared: Prepared, used: np.ndarray) -> ItemTables:

@@ -2,8 +2,9 @@
 
 Kept out of Keras metrics, which see only a batch and slow training down
 several times. Each user is asked once, with the history in front of the
-validation part; items of that history are never recommended, unless the split
-is random, where recommending them is part of the (tutorial) protocol.
+validation part; items of that history are never recommended, unless the data
+set is one of repeat consumption or the split random, where recommending them
+is part of the (tutorial) protocol.
 """
 
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ def make(
         rows = np.sort(rng.choice(rows, num_users, replace=False))
     ends = ends[rows]
     stops = events.offsets[rows + 1]
-    hide = prepared.split != "random"
+    hide = prepared.split != "random" and not prepared.repeat_consumption
     owners = rows if user_rows is None else user_rows[rows]
     return Questions(
         batches.histories(events, rows, ends, history_length),

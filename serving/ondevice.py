@@ -33,6 +33,10 @@ class OnDevice:
         directory: The bundle's folder.
         threads: Of the interpreter.
 
+    Attributes:
+        config: The bundle's description.
+        repeats: Whether items of the history may be answered.
+
     Raises:
         ServingError: If a file is missing, damaged, or of another bundle.
     """
@@ -50,6 +54,8 @@ class OnDevice:
                     "DATA_LOSS",
                 )
         self._directory = directory
+        # Bundles older than the choice never answer with the history.
+        self.repeats: bool = self.config.get("repeat_consumption", False)
         vocabulary = _json(directory, VOCABULARY)
         self._ids: list[str] = vocabulary["ids"]
         rows = self.config["num_items"] + 2
@@ -123,27 +129,31 @@ class OnDevice:
         """The title of an item, "" where it has none."""
         return self._titles.get(item, "")
 
-    def recommend(self, history: Sequence[str]) -> list[tuple[str, float]]:
+    def recommend(
+        self, history: Sequence[str], excluded: Sequence[str] = ()
+    ) -> list[tuple[str, float]]:
         """Items and scores, best first.
 
         Args:
             history: Item ids, most recent last; "" is padding, as for the
                 servers. Unknown ones count as such; of a longer history the
-                end is read. Everything in it stays out of the answer. None at
-                all is answered too, with what the model holds for everybody.
+                end is read. Everything in it stays out of the answer, unless
+                the bundle repeats. None at all is answered too, with what the
+                model holds for everybody.
+            excluded: Item ids that stay out of the answer.
 
         Raises:
-            ServingError: If it is not a sequence of strings.
+            ServingError: If `history` is not a sequence of strings.
         """
         history = _checked(history)
         length = self.config["history_length"]
         encoded = [self._indices.get(item, 1) for item in history][-length:]
         padded = [0] * (length - len(encoded)) + encoded
-        seen = set(history)
+        hidden = {*excluded, *(() if self.repeats else history)}
         return [
             (self._ids[row], float(score))
             for row, score in zip(*self.run(padded), strict=True)
-            if row > 1 and self._ids[row] not in seen
+            if row > 1 and self._ids[row] not in hidden
         ]
 
     def replay(self) -> int:
@@ -288,13 +298,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--serving", type=Path, default=Path("artifacts/serving")
     )
-    parser.add_argument(
-        "--history",
-        action="append",
-        default=[],
-        metavar="IDS",
-        help=f"item ids, latest last: {ids.WRITTEN}; repeat for more",
-    )
+    for option, holds in (
+        ("--history", "latest last"),
+        ("--exclude", "not to answer"),
+    ):
+        parser.add_argument(
+            option,
+            action="append",
+            default=[],
+            metavar="IDS",
+            help=f"item ids, {holds}: {ids.WRITTEN}; repeat for more",
+        )
     options = parser.parse_args(arguments)
     write: Any = sys.stdout.write
     try:
@@ -303,6 +317,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write(f"replay: {bundle.replay()} golden cases agree\n")
             return 0
         history = ids.written(options.history, "--history")
+        excluded = ids.written(options.exclude, "--exclude")
         unknown = [item for item in history if not bundle.knows(item)]
         if unknown:
             sys.stderr.write(
@@ -311,7 +326,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"{', '.join(unknown[:_SHOWN])}"
                 + (", ...\n" if len(unknown) > _SHOWN else "\n")
             )
-        answer = bundle.recommend(history)
+        answer = bundle.recommend(history, excluded)
         if not answer:
             sys.stderr.write("ondevice: nothing is left to recommend\n")
         for item, score in answer:

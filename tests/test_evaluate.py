@@ -177,6 +177,7 @@ def result(asked, made):
         "label": evaluate.label("leave_last_out", "excluded"),
         "live": {"version": None, "not_compared": ""},
         "queries": len(asked),
+        "again": {"queries": 3, "targets": 4, "count_as": "misses"},
         "rows": [row for name in lists for row in made.rows(name, lists[name])],
         "differences": made.differences(lists, ("popularity", "item_knn")),
         "baselines": {},
@@ -196,6 +197,8 @@ def test_table_shows_models_differences_and_what_is_suspicious(board):
         "item_knn",
         "two_stage against retrieval: ndcg@10 +0.5693",
         "RMSE 0.9100 over 20,000",
+        "3 of 150 queries have targets that stand in their history, 4 in all",
+        "They count as misses",
         "too good",
     ):
         assert words in text

@@ -51,16 +51,21 @@ def test_rolling_protocol_never_shows_the_same_second():
     asked = queries.make(temporal(), "test", "rolling")
     # Items 4 and 5 share second 8: neither may be in the other's history.
     assert rows_of(asked.histories)[:2] == [[2, 3], [2, 3]]
-    # The second 5 was seen by then, so it is no target.
-    assert rows_of(asked.relevant)[:2] == [[4], [5]]
-    assert len(asked) == 5
+    # The second 5 was seen by then: a target like any other.
+    assert rows_of(asked.relevant)[:3] == [[4], [5], [5]]
+    assert queries.again(asked).tolist() == [0, 0, 1, 0, 0, 0]
 
 
-def test_targets_in_the_history_count_only_where_seen_is_included():
-    prepared = make_prepared([[2, 3, 2], [4, 5, 6]], num_items=8)
-    assert rows_of(queries.make(prepared, "test").relevant) == [[6]]
-    included = queries.make(prepared, "test", seen="included")
-    assert rows_of(included.relevant) == [[2], [6]]
+def test_targets_in_the_history_stay_and_are_counted():
+    prepared = make_prepared(
+        [[2, 3, 3, 2, 7], [4, 5, 6]],
+        num_items=8,
+        parts=[0, 0, 2, 2, 2, 0, 1, 2],
+    )
+    asked = queries.make(prepared, "test")
+    assert rows_of(asked.relevant) == [[2, 3, 7], [6]]
+    np.testing.assert_array_equal(asked.num_relevant, [3, 1])
+    np.testing.assert_array_equal(queries.again(asked), [2, 0])
 
 
 def test_users_are_drawn_by_seed():

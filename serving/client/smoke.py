@@ -17,7 +17,7 @@ class Report:
         statuses: Of every model found.
         retrieved: The first stage's answer for a user without history.
         recommended: Both stages' answer to that user once the best item
-            retrieved has been consumed.
+            retrieved has been consumed and is excluded.
         degraded: As in the recommendation; "" is good.
     """
 
@@ -59,7 +59,7 @@ def run(
 
     Raises:
         ServingError: If a stage does not answer, or answers with an item that
-            the user has already seen.
+            the request excludes.
     """
     end = time.monotonic() + wait_seconds
     while True:
@@ -93,12 +93,14 @@ def _once(client: RecommenderClient, timeout_seconds: float) -> Report:
             "INTERNAL",
         )
     seen = retrieved.item_ids[0]
+    # Excluded too: where items are taken again, the history may be answered.
     recommended = client.recommend(
-        Query(history=[seen]), timeout_seconds=timeout_seconds
+        Query(history=[seen], excluded_ids=[seen]),
+        timeout_seconds=timeout_seconds,
     )
     if seen in recommended.item_ids:
         raise ServingError(
-            "An item of the history must not be recommended. Received: "
+            "An excluded item must not be recommended. Received: "
             f"{seen!r} (version {recommended.version}). Roll back: "
             "`make rollback`.",
             "INTERNAL",

@@ -55,14 +55,18 @@ function announce(text) {
   $("live").textContent = text;
 }
 
+// What may not be picked once more.
+function taken() {
+  return new Set(model.repeats ? [] : picks);
+}
+
 function pick(row) {
-  if (picks.includes(row)) return;
+  if (taken().has(row)) return;
   picks.push(row);
   update();
 }
 
-function drop(row) {
-  const place = picks.indexOf(row);
+function drop(place) {
   picks.splice(place, 1);
   update();
   const left = $("history").querySelectorAll("button");
@@ -71,9 +75,9 @@ function drop(row) {
 
 function drawPicks() {
   $("history").replaceChildren(
-    ...picks.map((row) => {
+    ...picks.map((row, place) => {
       const remove = button("remove", `Remove ${model.title(row)}`, "", () =>
-        drop(row),
+        drop(place),
       );
       const entry = element("li", "", cover(row), named(row), remove);
       entry.dataset.item = model.ids[row];
@@ -238,7 +242,7 @@ async function start() {
   new Picker({
     input: $("search"),
     list: $("options"),
-    search: (query) => titles.search(query, new Set(picks)),
+    search: (query) => titles.search(query, taken()),
     describe: (row) => [cover(row), named(row)],
     pick,
     undo: () => {

@@ -141,10 +141,15 @@ export class Model {
     return Object.values(this.features).flatMap((column) => column[row] ?? []);
   }
 
+  // Whether what was picked may be recommended again.
+  get repeats() {
+    return this.config.repeat_consumption ?? false;
+  }
+
   // Rows and scores, best first, for rows from old to new.
   async recommend(history) {
     const { ids, scores } = await this.run(this.#padded(history));
-    const seen = new Set(history);
+    const seen = new Set(this.repeats ? [] : history);
     return Array.from(ids, (row, place) => ({ row, score: scores[place] })).filter(
       ({ row }) => row > UNKNOWN && !seen.has(row),
     );
