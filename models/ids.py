@@ -21,7 +21,6 @@ _HASHES = (
     (747_796_405, 192_837_465),
     (2_147_001_325, 715_136_305),
 )
-MAX_HASHES = len(_HASHES)
 
 
 def num_rows(count: int, config: RetrievalConfig) -> int:

@@ -30,9 +30,6 @@ MISSING = tuple(
     "\\N -".split()
 )
 
-# Columns with a meaning of their own in the interactions table.
-RESERVED = ("user_id", "item_id", "timestamp", "rating", "weight", "part")
-
 KINDS: tuple[FeatureKind, ...] = (
     "categorical",
     "multi_categorical",

@@ -28,8 +28,6 @@ from ibis import _
 from models.config import FeatureSpec
 from pipeline.schema import PARTS, TRAIN, DataError, PrepareConfig
 
-# A serving graph can repeat this: lower-case, split at anything else.
-TOKEN = r"[^\p{L}\p{N}]+"
 _SPLIT = re.compile(r"[\W_]+")
 
 

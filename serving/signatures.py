@@ -24,7 +24,6 @@ RETRIEVAL = "retrieval"
 RETRIEVAL_EXACT = "retrieval_exact"
 RANKING = "ranking"
 RECOMMENDER = "recommender"
-ONDEVICE = "ondevice"
 
 # The models of one release: they share one version and one bundle id.
 BUNDLE = (RETRIEVAL, RETRIEVAL_EXACT, RANKING, RECOMMENDER)
