@@ -144,13 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     worth.set_defaults(handler=_ablation)
     show = commands.add_parser("recommend", help="ask a running server")
     show.add_argument("--user", default="")
-    show.add_argument(
-        "--history",
-        action="append",
-        default=[],
-        metavar="IDS",
-        help=f"item ids, latest last: {ids.WRITTEN}; repeat for more",
-    )
+    ids.add_option(show, "--history", "latest last")
     show.add_argument("--target", default="127.0.0.1:8500")
     show.set_defaults(handler=_recommend)
     demo = commands.add_parser("demo", help="everything, end to end")

@@ -9,13 +9,14 @@ iterable of them, but never one string, whose letters would be taken for ids.
 On command lines it is a row of CSV.
 """
 
+import argparse
 import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from serving.errors import ServingError
 
-WRITTEN = 'commas between, an id with a comma in double quotes ("a,b")'
+_WRITTEN = 'commas between, an id with a comma in double quotes ("a,b")'
 _ITEM = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^,]*?))\s*(?:,|\Z)')
 
 
@@ -82,8 +83,21 @@ def is_listed(value: Any) -> bool:
     )
 
 
+def add_option(
+    parser: argparse.ArgumentParser, option: str, holds: str
+) -> None:
+    """Adds an option for ids, which `written` reads, to a command line."""
+    parser.add_argument(
+        option,
+        action="append",
+        default=[],
+        metavar="IDS",
+        help=f"item ids, {holds}: {_WRITTEN}; repeat for more",
+    )
+
+
 def written(texts: Sequence[str], option: str) -> list[str]:
-    """Reads the ids of a command line, as its help says in `WRITTEN`.
+    """Reads the ids of a command line, as the help of `add_option` says.
 
     Spaces around a comma and empty places count for nothing. (The csv module
     cannot tell a space in quotes from one outside.)
@@ -102,7 +116,7 @@ def written(texts: Sequence[str], option: str) -> list[str]:
             quoted, plain = item.groups()
             if quoted is None and plain.startswith('"'):
                 raise _refused(
-                    f"{option} must be ids, {WRITTEN}",
+                    f"{option} must be ids, {_WRITTEN}",
                     text,
                     "Write a double quote in an id twice.",
                 )

@@ -298,17 +298,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--serving", type=Path, default=Path("artifacts/serving")
     )
-    for option, holds in (
-        ("--history", "latest last"),
-        ("--exclude", "not to answer"),
-    ):
-        parser.add_argument(
-            option,
-            action="append",
-            default=[],
-            metavar="IDS",
-            help=f"item ids, {holds}: {ids.WRITTEN}; repeat for more",
-        )
+    ids.add_option(parser, "--history", "latest last")
+    ids.add_option(parser, "--exclude", "not to answer")
     options = parser.parse_args(arguments)
     write: Any = sys.stdout.write
     try:

@@ -70,17 +70,8 @@ def _parser() -> argparse.ArgumentParser:
 
     query = argparse.ArgumentParser(add_help=False)
     query.add_argument("--user", default="", help="user id")
-    for name, text in {
-        "--history": "item ids, latest last",
-        "--exclude": "item ids that must not come",
-    }.items():
-        query.add_argument(
-            name,
-            action="append",
-            default=[],
-            metavar="IDS",
-            help=f"{text}: {ids.WRITTEN}; repeat for more",
-        )
+    ids.add_option(query, "--history", "latest last")
+    ids.add_option(query, "--exclude", "not to answer")
     query.add_argument(
         "--feature",
         action="append",
