@@ -4,7 +4,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -95,3 +95,21 @@ def manager(loads: "Loads") -> Iterator["Manager"]:
     made = Manager(loads, max_num_load_retries=0)
     yield made
     made.stop(1.0)
+
+
+@pytest.fixture(params=["sync", "asyncio"])
+def make(request: pytest.FixtureRequest) -> Any:
+    """Makes a client: the one for threads, then the one for asyncio."""
+    from serving.client import RecommenderClient
+    from tests.awaited import Awaited
+
+    return RecommenderClient if request.param == "sync" else Awaited
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Any, Any]]:
+    """Two servers that are alike."""
+    from tests.fake_server import FakeServer
+
+    with FakeServer() as first, FakeServer() as second:
+        yield first, second

@@ -12,13 +12,7 @@ from serving.client import (
     RecommenderClient,
     ServingError,
 )
-from tests.awaited import Awaited
 from tests.fake_server import FakeServer
-
-
-@pytest.fixture(params=[RecommenderClient, Awaited], ids=["sync", "asyncio"])
-def make(request):
-    return request.param
 
 
 @pytest.fixture

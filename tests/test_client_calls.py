@@ -24,15 +24,9 @@ from serving.client import (
     tables,
 )
 from serving.client import __main__ as command
-from tests.awaited import Awaited
 from tests.fake_server import FakeServer
 
 BOTH = ["retrieval", "ranking", "recommender"]
-
-
-@pytest.fixture(params=[RecommenderClient, Awaited], ids=["sync", "asyncio"])
-def make(request):
-    return request.param
 
 
 @pytest.fixture

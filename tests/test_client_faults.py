@@ -17,17 +17,11 @@ from serving.client import (
     ServingError,
     Tls,
 )
-from tests.awaited import Awaited
 from tests.fake_server import FakeServer
 from tests.waiting import eventually
 
 POPULAR = ["i19", "i1", "i2", "i3"]
 QUICK = Retry(initial_backoff_seconds=0.005, swap_wait_seconds=0.3)
-
-
-@pytest.fixture(params=[RecommenderClient, Awaited], ids=["sync", "asyncio"])
-def make(request):
-    return request.param
 
 
 @pytest.fixture

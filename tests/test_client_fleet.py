@@ -16,7 +16,6 @@ from serving.client import (
     Retry,
     ServingError,
 )
-from tests.awaited import Awaited
 from tests.fake_server import FakeServer
 from tests.replica_faults import (
     WHOLE,
@@ -28,17 +27,6 @@ from tests.replica_faults import (
     targets,
 )
 from tests.waiting import eventually
-
-
-@pytest.fixture(params=[RecommenderClient, Awaited], ids=["sync", "asyncio"])
-def make(request):
-    return request.param
-
-
-@pytest.fixture
-def pair():
-    with FakeServer() as first, FakeServer() as second:
-        yield first, second
 
 
 def test_a_stopped_replica_is_left_alone_and_found_again(make):

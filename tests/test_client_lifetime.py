@@ -15,20 +15,8 @@ from serving.client import (
     Retry,
     ServingError,
 )
-from tests.awaited import Awaited
 from tests.fake_server import FakeServer
 from tests.replica_faults import ROOT, WHOLE, Relay, outcomes, predicts, targets
-
-
-@pytest.fixture(params=[RecommenderClient, Awaited], ids=["sync", "asyncio"])
-def make(request):
-    return request.param
-
-
-@pytest.fixture
-def pair():
-    with FakeServer() as first, FakeServer() as second:
-        yield first, second
 
 
 def test_the_fused_model_that_hangs_is_named(make):

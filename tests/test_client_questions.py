@@ -12,21 +12,14 @@ import pytest
 from serving.client import (
     InvalidRequest,
     Query,
-    RecommenderClient,
     Retry,
     ServingError,
     Tls,
     parts,
 )
-from tests.awaited import Awaited
 from tests.fake_server import FakeServer
 
 BOTH = ["retrieval", "ranking", "recommender"]
-
-
-@pytest.fixture(params=[RecommenderClient, Awaited], ids=["sync", "asyncio"])
-def make(request):
-    return request.param
 
 
 @pytest.fixture(params=["auto", "off"], ids=["fused", "two stages"])
