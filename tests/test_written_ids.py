@@ -118,11 +118,12 @@ def test_the_devices_command_line(monkeypatch, capsys):
         def knows(self, item):
             return True
 
-        def recommend(self, history):
-            asked.extend(history)
+        def recommend(self, history, excluded):
+            asked.append((history, excluded))
             return []
 
     monkeypatch.setattr(ondevice, "OnDevice", Bundle)
 
-    assert ondevice.main(["recommend", "--bundle", "b", "--history", LINE]) == 0
-    assert asked == COMMAS
+    arguments = ["--bundle", "b", "--history", LINE, "--exclude", '"e,f"']
+    assert ondevice.main(["recommend", *arguments]) == 0
+    assert asked == [(COMMAS, ["e,f"])]
