@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 
+import ports
 import serving_calls as calls
 import serving_models as models
 
@@ -28,7 +29,7 @@ def running(base):
     )
     monitoring = base / "monitoring.config"
     monitoring.write_text("prometheus_config { enable: true }")
-    port = calls.free_port()
+    port = ports.free_port()
     with calls.running(
         f"--model_config_file={config}",
         f"--monitoring_config_file={monitoring}",

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +23,7 @@ from tensorflow_serving.apis import (
 from serving import codec, server
 from serving import flags as flag_parser
 from serving.errors import ServingError
+from tests.ports import free_port
 
 ROOT = Path(__file__).parent.parent
 UNLIMITED = [
@@ -31,12 +31,6 @@ UNLIMITED = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_reconnect_backoff_ms", 200),
 ]
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 def spec(target, name=None, version=None, label=None, signature=None):

@@ -14,7 +14,6 @@ import importlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -36,15 +35,10 @@ from serving.client import (
 from tests import toy_models
 from tests.awaited import Awaited
 from tests.fake_server import FakeServer
+from tests.ports import free_port
 from tests.waiting import eventually
 
 ROOT = Path(__file__).parent.parent
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 class Process:

@@ -9,7 +9,6 @@ compose.yaml, with mounts mapped to directories.
 import json
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +19,7 @@ import yaml
 from serving import pointer
 from serving.client import Query, RecommenderClient, ServingError
 from tests import environments
+from tests.ports import free_port
 from tests.waiting import eventually
 
 ROOT = Path(__file__).parent.parent
@@ -288,12 +288,6 @@ def test_the_dashboard_shows_metrics_that_exist():
     assert {panel["datasource"]["uid"] for panel in dashboard["panels"]} == {
         source["uid"] for source in sources["datasources"]
     }
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ import pytest
 
 from serving import flags
 from tests import serving_models
-from tests.serving_calls import free_port, reload_request, running, states
+from tests.ports import free_port
+from tests.serving_calls import reload_request, running, states
 from tests.test_deploy import DEPLOY, deployments
 from tests.waiting import eventually
 

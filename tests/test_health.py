@@ -15,9 +15,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests import serving_models
+from tests.ports import free_port
 from tests.serving_calls import (
     Remote,
-    free_port,
     predict_request,
     running,
     spawn,

@@ -19,10 +19,10 @@ from serving.phases import Phases
 from serving.replicas import Replicas
 from tests import serving_models, toy_models
 from tests.fake_server import FakeServer
+from tests.ports import free_port
 from tests.serving_calls import (
     ROOT,
     Remote,
-    free_port,
     predict_request,
     spawn,
     states,

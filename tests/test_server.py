@@ -18,10 +18,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from serving import flags, loader, monitoring, predict, server
 from serving.errors import ServingError
 from tests import serving_models
+from tests.ports import free_port
 from tests.serving_calls import (
     ROOT,
     Remote,
-    free_port,
     predict_request,
     running,
     spawn,

@@ -8,6 +8,7 @@ import time
 
 import grpc
 import numpy as np
+import ports
 import pytest
 import serving_calls as calls
 import serving_models as models
@@ -228,7 +229,7 @@ def wait_ready(call):
 
 
 def test_a_killed_server_is_found_again(config):
-    port = calls.free_port()
+    port = ports.free_port()
     call = calls.Remote(f"127.0.0.1:{port}")
     with process(config, port) as first:
         wait_ready(call)

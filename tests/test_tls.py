@@ -13,7 +13,8 @@ from cryptography.x509.oid import NameOID
 from serving import tls
 from serving.errors import ServingError
 from tests import rest_calls, serving_models
-from tests.serving_calls import Remote, free_port, predict_request, running
+from tests.ports import free_port
+from tests.serving_calls import Remote, predict_request, running
 
 
 class Authority:

@@ -1,7 +1,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ import pytest
 
 from models.config import ConfigError
 from pipeline import workers
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parent.parent
 TF_CONFIG = {
@@ -47,16 +47,6 @@ def test_flags_and_tf_config_name_the_workers():
 def test_workers_that_cannot_be_are_refused(addresses, index, config, message):
     with pytest.raises(ConfigError, match=message):
         workers.find(addresses, index, {"TF_CONFIG": config})
-
-
-def free_ports(count):
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 def start(*arguments, log=None, **environment):
