@@ -1,32 +1,14 @@
 """The rules a staged bundle must meet, and the words of a refusal."""
 
-from typing import Any
-
 import pytest
 
 from pipeline import gate
 from pipeline.config import PublishConfig
-
-
-def _evaluation(bundle_id: str = "b1", **rows: float) -> dict[str, Any]:
-    rows = {
-        "two_stage": 0.2,
-        "popularity": 0.1,
-        "recent_popularity": 0.1,
-    } | rows
-    return {
-        "bundle_id": bundle_id,
-        "rows": [
-            {"model": model, "slice": "all", "ndcg@10": value}
-            for model, value in rows.items()
-        ]
-        + [{"model": "two_stage", "slice": "cold", "ndcg@10": 0.0}],
-        "differences": [],
-    }
+from tests import evaluations
 
 
 def test_the_gate_accepts_what_beats_the_baselines() -> None:
-    assert gate.gate(_evaluation(), PublishConfig()) == []
+    assert gate.gate(evaluations.made(), PublishConfig()) == []
 
 
 @pytest.mark.parametrize(
@@ -40,12 +22,12 @@ def test_the_gate_accepts_what_beats_the_baselines() -> None:
 def test_the_gate_names_what_it_rejects(
     rows: dict[str, float], reason: str
 ) -> None:
-    reasons = gate.gate(_evaluation(**rows), PublishConfig())
+    reasons = gate.gate(evaluations.made(**rows), PublishConfig())
     assert any(reason in line for line in reasons)
 
 
 def test_the_gate_compares_with_the_live_version_beyond_noise() -> None:
-    evaluation = _evaluation()
+    evaluation = evaluations.made()
     difference = {
         "model": "two_stage",
         "against": "live",
@@ -62,9 +44,11 @@ def test_the_gate_compares_with_the_live_version_beyond_noise() -> None:
 
 
 def test_the_gate_refuses_a_metric_or_row_that_was_not_measured() -> None:
-    (reason,) = gate.gate(_evaluation(), PublishConfig(metric="recall@7"))
+    (reason,) = gate.gate(evaluations.made(), PublishConfig(metric="recall@7"))
     assert "must be a column of the evaluation" in reason
-    (reason,) = gate.gate(_evaluation(), PublishConfig(must_beat=("ease",)))
+    (reason,) = gate.gate(
+        evaluations.made(), PublishConfig(must_beat=("ease",))
+    )
     assert "'ease', which was not evaluated" in reason
 
 
@@ -72,7 +56,7 @@ def test_the_gate_refuses_a_metric_or_row_that_was_not_measured() -> None:
 def test_any_metric_of_a_query_is_held_against_the_live_version(
     metric: str,
 ) -> None:
-    evaluation = _evaluation()
+    evaluation = evaluations.made()
     for row in evaluation["rows"]:
         row[metric] = row["ndcg@10"]
     evaluation["differences"] = [
@@ -92,7 +76,7 @@ def test_any_metric_of_a_query_is_held_against_the_live_version(
 
 
 def test_a_figure_without_a_comparison_is_not_silently_let_through() -> None:
-    evaluation = _evaluation()
+    evaluation = evaluations.made()
     for row in evaluation["rows"]:
         row["coverage@10"] = row["ndcg@10"]
     config = PublishConfig(metric="coverage@10")

@@ -17,23 +17,7 @@ from pipeline.gate import GateRejected
 from serving import release_history, signatures, versions
 from serving.client import fallback, tables
 from serving.errors import ServingError
-
-
-def _evaluation(bundle_id: str = "b1", **rows: float) -> dict[str, Any]:
-    rows = {
-        "two_stage": 0.2,
-        "popularity": 0.1,
-        "recent_popularity": 0.1,
-    } | rows
-    return {
-        "bundle_id": bundle_id,
-        "rows": [
-            {"model": model, "slice": "all", "ndcg@10": value}
-            for model, value in rows.items()
-        ]
-        + [{"model": "two_stage", "slice": "cold", "ndcg@10": 0.0}],
-        "differences": [],
-    }
+from tests import evaluations
 
 
 @pytest.fixture
@@ -52,7 +36,7 @@ def _stage(config: Config, bundle_id: str) -> tuple[Path, Path]:
             extra / manifest.MANIFEST, {"bundle_id": bundle_id, "model": name}
         )
     path = config.run_directory / "evaluation.json"
-    path.write_text(json.dumps(_evaluation(bundle_id)))
+    path.write_text(json.dumps(evaluations.made(bundle_id)))
     return exports, path
 
 
@@ -113,7 +97,7 @@ def test_a_rejected_bundle_changes_nothing_but_writes_the_reasons(
 ) -> None:
     publish.run(config, *_stage(config, "b1"))
     exports, path = _stage(config, "b2")
-    path.write_text(json.dumps(_evaluation("b2", popularity=0.9)))
+    path.write_text(json.dumps(evaluations.made("b2", popularity=0.9)))
     with pytest.raises(GateRejected):
         publish.run(config, exports, path)
     assert _live(config) == {name: [1] for name in signatures.BUNDLE}
@@ -124,7 +108,7 @@ def test_a_rejected_bundle_changes_nothing_but_writes_the_reasons(
 
 def test_an_evaluation_of_another_bundle_is_refused(config: Config) -> None:
     exports, path = _stage(config, "b2")
-    path.write_text(json.dumps(_evaluation("b1")))
+    path.write_text(json.dumps(evaluations.made("b1")))
     with pytest.raises(GateRejected, match="must be of the staged bundle"):
         publish.run(config, exports, path)
 
