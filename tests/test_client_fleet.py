@@ -113,12 +113,12 @@ def test_a_slow_replica_is_overtaken(make, pair):
 
 def test_a_deployment_that_is_slow_as_a_whole_is_waited_for(make, pair):
     for server in pair:
-        server.delays["retrieval"] = 0.7
-    with make(targets(pair), timeout_seconds=1) as client:
+        server.delays["retrieval"] = 1.0
+    with make(targets(pair), timeout_seconds=1.5) as client:
         # The signatures come as slowly: they have a deadline of their own.
         client.retrieve(Query(), timeout_seconds=9)
 
-        for _ in range(4):
+        for _ in range(2):
             assert client.retrieve(Query()).version == 1
 
 

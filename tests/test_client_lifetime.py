@@ -22,7 +22,8 @@ from tests.replica_faults import ROOT, WHOLE, Relay, outcomes, predicts, targets
 def test_the_fused_model_that_hangs_is_named(make):
     with FakeServer(["retrieval", "ranking", "recommender"]) as server:
         with make(server.target, timeout_seconds=0.3) as client:
-            assert client.recommend(Query(), k=1).fused
+            # The signatures come with it: a deadline of its own.
+            assert client.recommend(Query(), k=1, timeout_seconds=9).fused
             server.delays["recommender"] = 1.0
             before = predicts(server)
 

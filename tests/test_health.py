@@ -230,5 +230,5 @@ def test_all_ports_stop_within_one_deadline(base):
         )
         for event in ("server_stopping", "server_stopped")
     )
-    # REST, gRPC and the models would take three times as long in turn.
-    assert (ended - told).total_seconds() < 2 * 3
+    # REST, gRPC and the models in turn would take at least three times that.
+    assert (ended - told).total_seconds() < 3 * 3
