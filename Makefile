@@ -19,10 +19,11 @@ WEB_PORT ?= 8080
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo prepare train-retrieval index train-ranking \
-	distill export ondevice-export ondevice-demo ondevice-android evaluate publish rollback retrain serve \
-	recommend smoke bench-serving bench-fleet bench-ondevice staging-up staging-down \
-	k8s-render lock protos client-wheel client-check lint typecheck test test-scale test-images \
-	test-environments spark-up bench-scale clean
+	distill export ondevice-export ondevice-demo ondevice-android evaluate \
+	publish rollback retrain serve recommend smoke bench-serving bench-fleet \
+	bench-ondevice ablation init-config check staging-up staging-down \
+	k8s-render lock protos client-wheel client-check lint typecheck test \
+	test-scale test-images test-environments spark-up bench-scale clean
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / \
