@@ -158,25 +158,24 @@ class Base:
         self, query: Query | Sequence[Query], k: int | None, start: Start
     ) -> Question:
         checks.length(k, optional=True)
-        queries, one = checks.rows(query)
-        return self._question(
-            lambda part, *rest: self._plans.retrieve(
-                [queries[i] for i in part], k, *rest
-            ),
-            [parts.widths(query) for query in queries],
-            one,
-            start,
-        )
+        return self._of_queries(self._plans.retrieve, query, k, start)
 
     def _recommend(
         self, query: Query | Sequence[Query], k: int, start: Start
     ) -> Question:
         checks.length(k)
+        return self._of_queries(self._policy.recommend, query, k, start)
+
+    def _of_queries(
+        self,
+        plan: Callable[..., calls.Plan],
+        query: Query | Sequence[Query],
+        k: int | None,
+        start: Start,
+    ) -> Question:
         queries, one = checks.rows(query)
         return self._question(
-            lambda part, *rest: self._policy.recommend(
-                [queries[i] for i in part], k, *rest
-            ),
+            lambda part, *rest: plan([queries[i] for i in part], k, *rest),
             [parts.widths(query) for query in queries],
             one,
             start,
