@@ -194,6 +194,20 @@ class Remote:
 
 
 @contextlib.contextmanager
+def spawned(*arguments, port):
+    """That server and what asks it; both end with the block."""
+    process = spawn(f"--port={port}", *arguments)
+    remote = Remote(f"127.0.0.1:{port}")
+    try:
+        yield process, remote
+    finally:
+        remote.close()
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@contextlib.contextmanager
 def running(*arguments, port=None):
     """Our server in this process; gives `server.Server` and a `Remote`."""
     port = port or free_port()

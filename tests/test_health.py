@@ -17,10 +17,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests import serving_models
 from tests.ports import free_port
 from tests.serving_calls import (
-    Remote,
     predict_request,
     running,
-    spawn,
+    spawned,
     states,
 )
 from tests.waiting import eventually
@@ -131,24 +130,26 @@ def test_a_busy_server_lives_and_is_ready(base):
         "--grpc_max_threads=1",
         "--enable_grpc_healthcheck_service",
     ) as (_, remote, port):
-        busy = [
-            Asking(ask, port, SLOW, slow_body(300_000)),
+        held = [
+            Asking(ask, port, SLOW, slow_body(1_000_000)),
+            Asking(remote, slow_request(1_000_000)),
+        ]
+        time.sleep(0.5)
+        behind = [
             Asking(ask, port, SLOW, slow_body(1)),
-            Asking(remote, slow_request(300_000)),
             Asking(remote, slow_request(1)),
         ]
-        time.sleep(0.2)
         assert ask(port, "/healthz") == (200, "ok\n")
         assert ask(port, "/readyz") == (200, "ok\n")
         stub = health_pb2_grpc.HealthStub(remote.channel)
         answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=30)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
         # The threads were taken all the while: those behind still wait.
-        assert [asking.answer for asking in busy] == [None] * 4
-        for asking in busy:
+        assert [asking.answer for asking in held + behind] == [None] * 4
+        for asking in held + behind:
             asking.join()
-        assert busy[1].answer[0] == 200
-        assert busy[3].answer.model_spec.version.value == 1
+        assert behind[0].answer[0] == 200
+        assert behind[1].answer.model_spec.version.value == 1
 
 
 @pytest.mark.filterwarnings(
@@ -170,22 +171,15 @@ def test_a_loop_that_ended_is_no_life(base, monkeypatch):
 def process(base, *arguments):
     """A server of its own with both ports and the tools to ask it."""
     port, rest = free_port(), free_port()
-    started = spawn(
-        f"--port={port}",
+    with spawned(
         f"--rest_api_port={rest}",
         "--model_name=affine",
         f"--model_base_path={base}",
         *arguments,
-    )
-    remote = Remote(f"127.0.0.1:{port}")
-    try:
+        port=port,
+    ) as (started, remote):
         eventually(lambda: states(remote) == {1: "AVAILABLE"}, 60)
         yield started, remote, rest
-    finally:
-        remote.close()
-        started.kill()
-        started.wait()
-        started.stdout.close()
 
 
 def test_a_server_that_stops_says_so_first_and_answers_what_it_has(base):

@@ -1,6 +1,5 @@
 """The server as operators start it: flags, ports, health, the end."""
 
-import contextlib
 import os
 import signal
 import socket
@@ -25,6 +24,7 @@ from tests.serving_calls import (
     predict_request,
     running,
     spawn,
+    spawned,
     states,
 )
 from tests.waiting import eventually
@@ -36,19 +36,6 @@ def base(tmp_path):
         serving_models.originals()["affine"], tmp_path / "affine", 1
     )
     return tmp_path / "affine"
-
-
-@contextlib.contextmanager
-def _process(*arguments, port):
-    process = spawn(f"--port={port}", *arguments)
-    remote = Remote(f"127.0.0.1:{port}")
-    try:
-        yield process, remote
-    finally:
-        remote.close()
-        process.kill()
-        process.wait()
-        process.stdout.close()
 
 
 def test_flags_take_both_forms_and_refuse_what_is_unknown(capsys):
@@ -275,7 +262,7 @@ def test_a_unix_socket_answers_too(base, tmp_path):
 def test_sigterm_lets_requests_finish(base):
     port = free_port()
     arguments = ("--model_name=affine", f"--model_base_path={base}")
-    with _process(*arguments, port=port) as (process, remote):
+    with spawned(*arguments, port=port) as (process, remote):
         eventually(lambda: states(remote) == {1: "AVAILABLE"}, 60)
         for message in (b"\xff\xff", b"\x0a\xff"):
             with pytest.raises(grpc.RpcError) as caught:
