@@ -171,7 +171,7 @@ def _require_whole(serving: Path, version: int, earlier: list[int]) -> None:
     raise GateRejected(
         [
             f"A rollback needs every model of version {version}. Received: "
-            f"no {', '.join(map(str, missing))}. {advice}"
+            f"no, or no whole, {', '.join(map(str, missing))}. {advice}"
         ]
     )
 
@@ -209,7 +209,12 @@ def _place(source: Path, model: Path, version: int) -> None:
     shutil.copytree(source, staging)
     path = staging / signatures.EXTRA_ASSETS / manifest.MANIFEST
     manifest.write_json(
-        path, bundle.read_manifest(staging) | {"version": version}
+        path,
+        bundle.read_manifest(staging)
+        | {
+            "version": version,
+            release_history.FILES: release_history.sizes(staging),
+        },
     )
     manifest.sync(staging)
     os.rename(staging, model / str(version))

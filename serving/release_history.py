@@ -6,6 +6,7 @@ the one file that a release replaces atomically; servers skip the line.
     # releases, live first: 4 2 1
 """
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,9 @@ from serving import signatures, versions
 from serving.errors import ServingError
 
 POINTER = "models.config"
+# Of a published model's manifest: its other files and their sizes in bytes.
+FILES = "files"
+_MANIFEST = Path(signatures.EXTRA_ASSETS) / "manifest.json"
 _LINE = "# releases, live first: "
 _NUMBERS = re.compile(r"[0-9]{1,18}( [0-9]{1,18})*")
 
@@ -57,15 +61,42 @@ def read(serving: Path) -> list[int]:
 
 
 def missing(serving: Path, version: int) -> list[Path]:
-    """What a release needs to be served and is not there.
+    """What a release needs to be served and is not there whole.
 
     Args:
         serving: The directory of the pointer.
         version: The release.
+
+    Returns:
+        The first such file of each model.
     """
-    return [
-        path
+    found = [
+        _first_missing(serving / name / str(version))
         for name in signatures.BUNDLE
-        for path in (serving / name / str(version) / "saved_model.pb",)
-        if not path.is_file()
     ]
+    return [path for path in found if path is not None]
+
+
+def sizes(model: Path) -> dict[str, int]:
+    """Bytes of every file of a model but its manifest, which keeps them."""
+    return {
+        path.relative_to(model).as_posix(): path.stat().st_size
+        for path in sorted(model.rglob("*"))
+        if path.is_file() and path != model / _MANIFEST
+    }
+
+
+def _first_missing(model: Path) -> Path | None:
+    graph = model / "saved_model.pb"
+    if not graph.is_file():
+        return graph
+    try:
+        facts = json.loads((model / _MANIFEST).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return model / _MANIFEST
+    # Released before sizes were kept: what is there counts as whole.
+    for name, size in facts.get(FILES, {}).items():
+        path = model / name
+        if not path.is_file() or path.stat().st_size != size:
+            return path
+    return None

@@ -226,6 +226,43 @@ def test_a_release_that_lost_a_model_is_not_returned_to(
     assert _live(config) == {name: [1] for name in signatures.BUNDLE}
 
 
+def _cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+# What may happen to a folder besides its going as a whole.
+_LOSSES = {
+    "weights": lambda model: shutil.rmtree(model / "variables"),
+    "half the weights": lambda model: _cut_short(model / "variables" / "data"),
+    "half the graph": lambda model: _cut_short(model / "saved_model.pb"),
+    "manifest": lambda model: shutil.rmtree(model / signatures.EXTRA_ASSETS),
+    "half the manifest": lambda model: _cut_short(
+        model / signatures.EXTRA_ASSETS / manifest.MANIFEST
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [signatures.RETRIEVAL, signatures.RANKING])
+@pytest.mark.parametrize("loss", _LOSSES)
+def test_a_model_that_lost_a_part_is_neither_returned_to_nor_kept(
+    config: Config, name: str, loss: str
+) -> None:
+    for number in (1, 2):
+        exports, evaluation = _stage(config, f"b{number}")
+        for model in signatures.BUNDLE:
+            (exports / model / "variables").mkdir(exist_ok=True)
+            (exports / model / "variables" / "data").write_text("weights")
+        publish.run(config, exports, evaluation)
+    model = config.serving_directory / name
+    _LOSSES[loss](model / "1")
+    with pytest.raises(GateRejected, match=f"{name}/1/.*make retrain"):
+        publish.rollback(config)
+    assert _live(config)[name] == [2]
+    # The live one, damaged likewise, is mended by publishing again.
+    _LOSSES[loss](model / "2")
+    assert publish.run(config, exports, evaluation) == (3, True)
+
+
 @pytest.mark.parametrize("name", signatures.BUNDLE)
 def test_publishing_again_mends_a_live_release_that_lost_a_model(
     config: Config, name: str
