@@ -5,6 +5,7 @@ apart from requests: a reload may wait for minutes, and a busy server still
 tells its status.
 """
 
+import resource
 import socket
 import threading
 import time
@@ -31,6 +32,12 @@ from serving.servicer import Servicer
 _STATUSES = {status.name: status for status in grpc.StatusCode}
 # Deadlines beyond this are none: gRPC gives callers without one centuries.
 _FAR_SECONDS = 1e8
+# Each connection takes a file; without one left nothing loads and no probe is
+# answered. The REST port takes up to half of the process's files.
+_MAX_CONNECTIONS = 10_000
+_SHARE_OF_FILES = 4
+# An idle caller is told to connect anew, which it does with its next call.
+_MAX_IDLE_MS = 300_000
 
 
 class Transport:
@@ -56,7 +63,13 @@ class Transport:
         with_health: bool = False,
         with_reload: bool = True,
     ) -> None:
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         options = [
+            (
+                "grpc.max_allowed_incoming_connections",
+                min(_MAX_CONNECTIONS, files // _SHARE_OF_FILES),
+            ),
+            ("grpc.max_connection_idle_ms", _MAX_IDLE_MS),
             # Two servers on one port would share its requests unnoticed.
             ("grpc.so_reuseport", 0),
             ("grpc.max_send_message_length", -1),
