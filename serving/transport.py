@@ -64,7 +64,7 @@ class Transport:
         with_reload: bool = True,
     ) -> None:
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        options = [
+        ours: list[tuple[str, int | str]] = [
             (
                 "grpc.max_allowed_incoming_connections",
                 min(_MAX_CONNECTIONS, files // _SHARE_OF_FILES),
@@ -74,8 +74,11 @@ class Transport:
             ("grpc.so_reuseport", 0),
             ("grpc.max_send_message_length", -1),
             ("grpc.max_receive_message_length", max_request_bytes),
-            *_options(channel_arguments),
         ]
+        # gRPC takes the first of two values for one name.
+        options = list(
+            {**dict(ours), **dict(_options(channel_arguments))}.items()
+        )
         self._pools = [
             futures.ThreadPoolExecutor(count, name)
             for count, name in (
