@@ -54,6 +54,20 @@ def test_a_stopped_replica_is_left_alone_and_found_again(make):
             assert outcomes(client, 40) == [WHOLE] * 40
 
 
+def test_a_first_question_of_its_size_is_not_lost_to_a_stopped_replica(make):
+    with Process() as process, FakeServer() as other:
+        with make([process.target, other.target], timeout_seconds=2) as client:
+            assert outcomes(client, 4) == [WHOLE] * 4
+            process.send(signal.SIGSTOP)
+            sizes = [
+                client.recommend(Query(history=["i1"] * length)).degraded
+                for length in (500, 5000)
+            ]
+
+    # Replicas take turns, so one of the two began at the stopped one.
+    assert sizes == [WHOLE] * 2
+
+
 def test_a_port_that_accepts_and_says_nothing(make):
     with silent() as target, FakeServer() as other:
         with make([target, other.target], timeout_seconds=2) as client:

@@ -11,10 +11,10 @@ threads of a client share what is remembered here.
   a row, eight seconds at most. A small call nobody waits for asks whether it
   is back; then one question tries it, and its answer ends the matter. When
   all replicas have failed, all are asked as if none had.
-* While another replica is to be had, a call may take a quarter of the time
-  left; then the question goes there with the rest. Calls known to take longer
-  may take eight times what such calls have been taking, a first one of its
-  size all there is.
+* While another replica is to be had, a call may take eight times what such
+  calls have been taking, at least a fifth of a second or a quarter of the time
+  left, whichever is less; then the question goes there with the rest. A first
+  call of its size may take half of the time left.
 * NOT_FOUND goes to the other replicas as well, and a replica without that
   model or version is asked for it again after a second.
 * Another replica that has not failed is asked at once, at no charge: it is
@@ -44,6 +44,8 @@ _TOKENS = 20.0
 _TOKENS_AN_ANSWER = 0.2
 
 _SHARE_OF_A_TRY = 0.25
+_SHARE_OF_A_FIRST = 0.5
+_LEAST_SECONDS = 0.2
 _TIMES_THE_USUAL = 8.0
 _USUAL_HALVES_SECONDS = 30.0
 
@@ -205,9 +207,10 @@ class Health:
         now = time.monotonic()
         with self._lock:
             if kind[0] == "Predict" and kind not in self._usual:
-                return seconds
+                return seconds * _SHARE_OF_A_FIRST
             usual = self._peak(kind, now) * _TIMES_THE_USUAL
-        return min(seconds, max(seconds * _SHARE_OF_A_TRY, usual))
+        least = min(seconds * _SHARE_OF_A_TRY, _LEAST_SECONDS)
+        return min(seconds, max(least, usual))
 
     def may_repeat(self) -> bool:
         """Takes a token for a call that is made again, if one is left."""
