@@ -22,6 +22,17 @@ from pipeline.sources.canonical import Batch
 from pipeline.sources.cleaning import Cleaner
 
 SAMPLE_ROWS = 200_000
+_MEANT = (
+    "user_id",
+    "item_id",
+    "timestamp",
+    "time_of_day",
+    "rating",
+    "weight",
+    "quantity",
+    "event",
+    "title",
+)
 _ALWAYS = ("kind", "path", "user_id", "item_id", "timestamp")
 
 
@@ -213,25 +224,11 @@ def _of_log(
     meant: dict[str, str] = {}
     if rough.columns and not rough.columns[-1].endswith(text.REST):
         # Columns without names are called what they mean.
-        keys = ("user_id", "item_id", "timestamp", "time_of_day", "rating")
-        meant = {
-            column: key
-            for key in (*keys, "event", "weight", "quantity")
-            if (column := getattr(log, key))
-        }
+        meant = {column: key for key in _MEANT if (column := getattr(log, key))}
     columns = tuple(meant.get(name, name) for name in rough.columns)
     for name in list(table):
         table[meant.get(name, name)] = table.pop(name)
-    for key in (
-        "user_id",
-        "item_id",
-        "timestamp",
-        "time_of_day",
-        "rating",
-        "weight",
-        "quantity",
-        "event",
-    ):
+    for key in _MEANT:
         column = getattr(log, key)
         found.options[key] = meant.get(column, column)
         if key in log.why:

@@ -171,6 +171,23 @@ def between(user: Column, item: Column) -> list[Evidence]:
     return found
 
 
+def depends(values: np.ndarray, ids: np.ndarray) -> bool:
+    """Whether an id tells the value beside it, but for some corrections.
+
+    Args:
+        values: Code of each value, -1 for none `[num_rows]`.
+        ids: Code of each id, each more than once `[num_rows]`.
+    """
+    there = (values >= 0) & (ids >= 0)
+    pairs = np.stack([ids[there], values[there]], 1)
+    kinds, counts = np.unique(pairs, axis=0, return_counts=True)
+    if not len(kinds):
+        return False
+    most = np.zeros(ids.max() + 1, np.int64)
+    np.maximum.at(most, kinds[:, 0], counts)
+    return bool(most.sum() >= 0.9 * there.sum())
+
+
 def numbers(array: pa.Array) -> pa.Array:
     """The numbers of a column."""
     return cells.as_number(array)[0].drop_null()

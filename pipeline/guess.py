@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import evidence, names, times
+from pipeline import evidence, kinds, names, times
 from pipeline.evidence import Column
 from pipeline.sources import cells
 
@@ -42,6 +42,7 @@ class Log:
         left_out: Types that take back or say no.
         weight: Column of the weight.
         quantity: Column whose values below 1 are returns.
+        title: Column that says what each item is called.
         why: What speaks for the column of a meaning, and what came second.
         doubts: Sentences on what may well be wrong.
         rest: Columns without a meaning.
@@ -58,6 +59,7 @@ class Log:
     left_out: tuple[str, ...] = ()
     weight: str = ""
     quantity: str = ""
+    title: str = ""
     why: dict[str, str] = field(default_factory=dict)
     doubts: list[str] = field(default_factory=list)
     rest: tuple[str, ...] = ()
@@ -81,6 +83,7 @@ def log(table: Mapping[str, pa.Array], named: bool = True) -> Log:
     _ids(found, free, named)
     if not named and not found.rating:
         found.rating = _first_rating(_without(columns, found))
+    _title(found, columns)
     found.rest = tuple(_without(columns, found))
     return found
 
@@ -96,6 +99,7 @@ def _without(columns: dict[str, Column], found: Log) -> dict[str, Column]:
         found.event,
         found.weight,
         found.quantity,
+        found.title,
     }
     return {name: c for name, c in columns.items() if name not in taken}
 
@@ -295,6 +299,28 @@ def _ids(found: Log, columns: dict[str, Column], named: bool) -> None:
             "without names of columns, which is the user and which the item "
             "goes by their order: swap them where it is the other way round"
         )
+
+
+def _title(found: Log, columns: dict[str, Column]) -> None:
+    """The column that holds one text an item, as a table of items would."""
+    if not found.item_id:
+        return
+    items = columns[found.item_id]
+    codes, first, rows = np.unique(
+        items.codes, return_index=True, return_counts=True
+    )
+    repeated = np.isin(items.codes, codes[(rows > 1) & (codes >= 0)])
+    same = {
+        name: column.array.take(first)
+        for name, column in _without(columns, found).items()
+        if repeated.any()
+        and column.present
+        and evidence.depends(column.codes[repeated], items.codes[repeated])
+    }
+    choice = kinds.title(same, found.item_id)
+    found.title = choice.name
+    if choice.other:
+        found.why["title"] = f"or: {choice.other}"
 
 
 def _points(

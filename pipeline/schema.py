@@ -86,7 +86,8 @@ class SourceConfig:
         event: Column of the type of an implicit event; empty for none.
         event_weights: Weight of each event type; with it, types that are not
             listed are left out and counted.
-        title: Items column to display; empty for none.
+        title: Items column to display; without an items table a column of
+            the interactions. Empty for none.
         item_features: Kind of each items column to encode.
         user_features: Kind of each users column to encode.
         context_features: Kind of each interactions column that describes the

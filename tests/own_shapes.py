@@ -77,7 +77,7 @@ SHAPES: dict[str, Shape] = {
                 "\t",
             )
         },
-        {"columns": ("user_id", "item_id", "column_3", "column_4", "column_5",
+        {"columns": ("user_id", "item_id", "column_3", "title", "column_5",
                      "column_6", "column_7", "timestamp"),
          "time_format": "%a %b %d %H:%M:%S %z %Y"},
         counts=(45, 9, 8),

@@ -3,7 +3,8 @@
 The config maps columns to meanings. Files may lie in folders named
 `column=value` (hive style), in a folder or zip archive with `interactions.*`,
 and beside it `items.*` and `users.*`, or behind an fsspec address. What is not
-there - ratings, timestamps, items, users - is done without.
+there - ratings, timestamps, items, users - is done without; where there are no
+items, the log may hold their titles.
 """
 
 import dataclasses
@@ -22,6 +23,7 @@ from pipeline.sources.canonical import Batch, Tables
 from pipeline.sources.cleaning import Cleaner
 from pipeline.sources.selection import Selection
 from pipeline.sources.timestamps import Clock
+from pipeline.sources.titles import Titles
 
 FORMATS = {
     ".csv": "csv",
@@ -51,6 +53,11 @@ def read(source: SourceConfig, directory: Path) -> Tables:
             are unusable.
     """
     quarantine = Quarantine(directory / QUARANTINE, source.max_bad_share)
+    catalogue = _path(source, "item")
+    # Without a table of the items, their titles stand in the log or nowhere.
+    alone = bool(source.title) and not (catalogue or source.item_features)
+    titles = Titles(source.item_id, source.title) if alone else None
+    log = source if alone else dataclasses.replace(source, title="")
     notes: list[str] = []
     clock = Clock(source.time_unit, source.time_format)
     columns = {"user_id": source.user_id, "item_id": source.item_id}
@@ -62,12 +69,11 @@ def read(source: SourceConfig, directory: Path) -> Tables:
     interactions = directory / "interactions.parquet"
     cleaner = Cleaner(source)
     selection = Selection(source)
+    batches = selection.select(
+        rows(log, source.path, "path", "interactions", quarantine, cleaner)
+    )
     canonical.write_interactions(
-        selection.select(
-            rows(
-                source, source.path, "path", "interactions", quarantine, cleaner
-            )
-        ),
+        titles.collect(batches) if titles else batches,
         interactions,
         columns,
         source.context_features,
@@ -81,8 +87,16 @@ def read(source: SourceConfig, directory: Path) -> Tables:
             "no timestamps: the order of the rows stands for time, so "
             "temporal splits and recency go by position"
         )
-    items = _entities(source, "item", directory, quarantine, cleaner)
-    users = _entities(source, "user", directory, quarantine, cleaner)
+    items = (
+        titles.write(directory / "items.parquet")
+        if titles
+        else _entities(
+            source, "item", catalogue, directory, quarantine, cleaner
+        )
+    )
+    users = _entities(
+        source, "user", _path(source, "user"), directory, quarantine, cleaner
+    )
     notes += selection.notes() + cleaner.notes()
     quarantine.check()
     return Tables(
@@ -102,28 +116,35 @@ def read(source: SourceConfig, directory: Path) -> Tables:
     )
 
 
+def _path(source: SourceConfig, entity: str) -> str:
+    """Where the table of the items or users is; "" where none is wanted."""
+    path: str = getattr(source, f"{entity}s_path")
+    wanted = getattr(source, f"{entity}_features") or (
+        entity == "item" and source.title
+    )
+    if not path and wanted:
+        with files.find(source.path, "source.path") as found:
+            if any(stem(file) == f"{entity}s" for file in found):
+                return source.path
+    return path
+
+
 def _entities(
     source: SourceConfig,
     entity: str,
+    path: str,
     directory: Path,
     quarantine: Quarantine,
     cleaner: Cleaner,
 ) -> Path | None:
     """Writes the items or users, if there are any."""
     features = getattr(source, f"{entity}_features")
-    path = getattr(source, f"{entity}s_path")
-    title = source.title if entity == "item" else ""
-    wanted = bool(path or features or title)
-    if not path and wanted:
-        with files.find(source.path, "source.path") as found:
-            if any(stem(file) == f"{entity}s" for file in found):
-                path = source.path
     if not path:
-        if not wanted:
+        if not features:
             return None
         raise DataError(
             f"`{entity}_features` needs a table of {entity}s. Received: "
-            f"{sorted(features) or title!r} and {entity}s_path = '' (from "
+            f"{sorted(features)} and {entity}s_path = '' (from "
             f"[source]). Set source.{entity}s_path, or remove the features."
         )
     target = directory / f"{entity}s.parquet"
@@ -135,7 +156,7 @@ def _entities(
         mapping(source, f"{entity}s")[f"{entity}_id"],
         f"{entity}_id",
         features,
-        title,
+        source.title if entity == "item" else "",
         source.separator,
         quarantine,
     )
@@ -242,7 +263,7 @@ OPTIONAL = (
 def mapping(source: SourceConfig, table: str) -> dict[str, str]:
     """Columns a table must have, by the config key that says so."""
     if table == "interactions":
-        keys = ["user_id", "item_id", *OPTIONAL[:-1]]
+        keys = ["user_id", "item_id", *OPTIONAL]
         features = source.context_features
         section = "context_features"
     elif table == "items":
