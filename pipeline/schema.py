@@ -65,7 +65,7 @@ class SourceConfig:
         items_columns: The same for the items table.
         users_columns: The same for the users table.
         separator: Between the values of a multi_categorical cell.
-        encoding: Of text files.
+        encoding: Of text files; UTF-16 goes by its mark whatever this says.
         missing: Words that stand for nothing, letter by letter. Take out
             what is the name of something, such as a user "NA".
         user_id: Column of the user id.
@@ -187,6 +187,12 @@ class SourceConfig:
                 f"{self.delimiter!r}.",
             ),
             (
+                _keeps_ascii(self.encoding),
+                "`encoding` must be one that writes ASCII as it is, such as "
+                f'"utf-8" or "cp1252". Received: {self.encoding!r}. UTF-16 '
+                "is told by its mark: remove source.encoding.",
+            ),
+            (
                 not self.time_of_day or bool(self.timestamp),
                 "`time_of_day` needs the column of the day. Received: "
                 f"{self.time_of_day!r} and timestamp = ''. Set "
@@ -228,6 +234,14 @@ class SourceConfig:
                 f"{self.order_strength}.",
             ),
         )
+
+
+def _keeps_ascii(encoding: str) -> bool:
+    """Whether lines and columns can be told in bytes of an encoding."""
+    try:
+        return b'"1",\t\n'.decode(encoding) == '"1",\t\n'
+    except (LookupError, UnicodeDecodeError):
+        return False
 
 
 @dataclass(frozen=True)

@@ -113,9 +113,14 @@ CASES: dict[str, tuple[dict[str, bytes], str, str]] = {
     "header_alone": (other("log.csv", log()), "log.csv", "Check the file"),
     "binary": (other("log.csv", b"\0\1\2" * 99), "log.csv", "source.format"),
     "utf_16": (
-        other("log.csv", FULL_LOG.decode().encode("utf-16")),
+        other("log.csv", FULL_LOG.decode().encode("utf-16-le")),
         "log.csv",
         "convert it to UTF-8",
+    ),
+    "encoding_of_wide_letters": (
+        config(toml(SOURCE + 'encoding = "utf-16"\n')),
+        r"\[source\]",
+        "remove source.encoding",
     ),
     "unknown_format": (
         other("log.xlsx", b"x,y\n1,2\n"),

@@ -71,6 +71,13 @@ def test_numbers_of_ids_do_not_depend_on_the_format() -> None:
         (["1,234.50", "7", "12,345"], [1234.5, 7.0, 12345.0]),
         (["1,234", "2.5"], [1234.0, 2.5]),
         (["1.5", "abc", None], [1.5, None, None]),
+        (["$1,299.00", "-$3.50", "US$ 7"], [1299.0, -3.5, 7.0]),
+        (["1.299,00 €", "5,50 €", "12 EUR"], [1299.0, 5.5, 12.0]),
+        # No currency has three decimals, other numbers may.
+        (["1.299 €", "12 €"], [1299.0, 12.0]),
+        (["1.299", "12"], [1.299, 12.0]),
+        (["1\u202f299,00", "1 299,50", "7"], [1299.0, 1299.5, 7.0]),
+        (["1'299.00 CHF", "kr 5"], [1299.0, 5.0]),
     ],
 )
 def test_numbers_are_read_as_people_write_them(
@@ -79,6 +86,12 @@ def test_numbers_are_read_as_people_write_them(
     found, bad = as_number(pa.array(values, pa.string()))
     assert found.to_pylist() == numbers
     assert bad.tolist() == [value == "abc" for value in values]
+
+
+def test_codes_and_words_are_no_prices() -> None:
+    values = ["SKU12", "ABC 12", "$", "€ 5 €", "5 $ each", "12_34", "1 2 3"]
+    found, bad = as_number(pa.array(values))
+    assert found.null_count == len(values) and bad.all()
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from data_cases import Shape, make_config, purchases
 
 from pipeline import __main__ as command
 from pipeline import config, draft, inspect_data, sources
+from pipeline.schema import SourceConfig
 
 SHAPES = own_shapes.SHAPES | public_shapes.SHAPES
 
@@ -244,3 +245,24 @@ def test_the_first_line_counts_those_with_interactions(tmp_path: Path) -> None:
     lines = inspect_data.check(loaded)
     assert "of 9 users with 8 items (density" in lines[0]
     assert any("items table: 12 rows, 4 of them without" in x for x in lines)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_unicode_text_of_excel_is_read(encoding: str, tmp_path: Path) -> None:
+    rows = purchases(lambda n, u, i: f"{u}\t{i}é\t{n + 1}\t1.{n:03d},50 €")
+    log = "\r\n".join(["user\titem\ttime\tprice", *rows, ""])
+    path = tmp_path / "log.txt"
+    path.write_bytes(("\ufeff" + log).encode(encoding))
+    found = draft.init_config(str(path))
+    assert not found.problem
+    source = SourceConfig(
+        kind="tabular",
+        path=str(path),
+        user_id="user",
+        item_id="item",
+        timestamp="time",
+        context_features={"price": "numeric"},
+    )
+    read = pq.read_table(sources.read(source, 0, tmp_path).interactions)
+    assert read["item_id"][0].as_py() == "i0é"
+    assert read["price"].to_pylist() == [1000.5 + n for n in range(45)]

@@ -81,7 +81,7 @@ BROKEN: list[tuple[str, str, bytes | None, dict[str, Any], str]] = [
      "quote without an end.*line 6"),
     ("latin-1 in utf-8", "a.csv", LOG + b"caf\xe9,a,5\n", {},
      "not utf-8.*line 6"),
-    ("utf-16", "a.csv", LOG.decode().encode("utf-16"), {}, "NUL bytes"),
+    ("utf-16", "a.csv", LOG.decode().encode("utf-16-le"), {}, "NUL bytes"),
     ("cut line", "a.csv", LOG + b"u3,", {}, "2 columns instead of 3"),
     ("wrong delimiter", "a.tsv", LOG, {}, "user_id = 'user_id'"),
     ("json broken", "a.jsonl",

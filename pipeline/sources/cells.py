@@ -31,8 +31,9 @@ def as_text(array: pa.Array) -> pa.Array:
 def as_number(array: pa.Array) -> tuple[pa.Array, np.ndarray]:
     """Numbers, and a mask of the values that are there but are none.
 
-    Text may have a decimal comma ("10,99", "1.234,50") or commas between
-    thousands ("1,234.50"): what all of it together bears decides.
+    Text may have a decimal comma ("10,99", "1.234,50"), commas, blanks or
+    apostrophes between thousands ("1,234.50", "1 234.50") and a currency
+    ("$5", "5 EUR"): what all of it together bears decides.
 
     Returns:
         float64 `[num_rows]`, null where absent or no number; bool
@@ -59,8 +60,22 @@ def as_number(array: pa.Array) -> tuple[pa.Array, np.ndarray]:
     )
 
 
+_CURRENCY = (
+    r"(?:[A-Z]{0,3}\p{Sc}|USD|EUR|GBP|CHF|JPY|CNY|RMB|INR|CAD|AUD|SEK|NOK|DKK|"
+    r"PLN|CZK|HUF|RON|RUB|BRL|MXN|TRY|ZAR|KRW|kr\.?|Kr\.?|Fr\.?|Rs\.?|zł|Kč|"
+    r"Ft|円|元)"
+)
+_PRICE = (
+    rf"^([+-]?)\s*{_CURRENCY}\s*([+-]?[\d.,][^\pL\p{{Sc}}]*?)$"
+    rf"|^([+-]?[\d.,][^\pL\p{{Sc}}]*?)\s*{_CURRENCY}$"
+)
+# Between thousands: blanks, also narrow and unbroken ones, and apostrophes.
+_GAPS = r"[ \x{a0}\x{202f}\x{2009}'\x{2019}]"
+_GAPPED = rf"^[+-]?\d{{1,3}}({_GAPS}\d{{3}})+([.,]\d+)?$"
 # A comma that can only stand before decimals; commas between thousands.
 _DECIMAL = r"^[+-]?(\d{1,3}(\.\d{3})+|\d*),(\d{1,2}|\d{4,})$|^[+-]?0,\d+$"
+_DOTTED = r"^[+-]?\d{1,3}(\.\d{3})+$"
+_POINT = r"\.(\d{1,2}|\d{4,})$"
 _THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$"
 
 
@@ -71,6 +86,17 @@ def _with_points(text: pa.Array) -> pa.Array:
         found = pc.match_substring_regex(text, pattern)
         return pc.sum(pc.cast(found, pa.int64())).as_py() or 0
 
+    priced = count(_PRICE)
+    text = pc.replace_substring_regex(text, _PRICE, r"\1\2\3")
+    text = pc.utf8_trim_whitespace(text)
+    text = pc.if_else(
+        pc.match_substring_regex(text, _GAPPED),
+        pc.replace_substring_regex(text, _GAPS, ""),
+        text,
+    )
+    if priced and count(_DOTTED) and not count(_POINT):
+        # No currency has three decimals: "1.299 EUR" is more than a thousand.
+        text = pc.replace_substring_regex(text, r"\.(\d{3})", r"\1")
     if count(_DECIMAL) > count(r"^[+-]?[\d,]*\.\d+$"):
         text = pc.replace_substring_regex(text, r"\.(\d{3})", r"\1")
         return pc.replace_substring(text, ",", ".")
@@ -83,7 +109,8 @@ def _with_points(text: pa.Array) -> pa.Array:
 
 def _number(value: str | None) -> float | None:
     try:
-        return None if value is None else float(value)
+        # Python would read "12_34" as 1234.
+        return None if value is None or "_" in value else float(value)
     except ValueError:
         return None
 

@@ -5,6 +5,7 @@ are, without unpacking them to disk. Addresses such as "s3://bucket/log.csv"
 go through fsspec.
 """
 
+import codecs
 import contextlib
 import fnmatch
 import gzip
@@ -19,6 +20,7 @@ from pipeline import manifest
 from pipeline.schema import DataError
 
 BLOCK = 16 * 2**20
+_WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True)
@@ -215,12 +217,20 @@ def _remote(path: str, option: str) -> list[File]:
 
 
 def blocks(file: File) -> Iterator[bytes]:
-    """Streams a text file in blocks of whole lines, which end in newlines."""
+    """Streams a text file in blocks of whole lines, which end in newlines.
+
+    UTF-16 with its mark, as Excel writes "Unicode text", comes as UTF-8.
+    """
     rest = b""
     old_mac = None
+    wide: codecs.IncrementalDecoder | None = None
     try:
         with file.open() as stream:
             while more := stream.read(BLOCK):
+                if old_mac is None and more.startswith(_WIDE):
+                    wide = codecs.getincrementaldecoder("utf-16")("replace")
+                if wide is not None:
+                    more = wide.decode(more).encode("utf-8")
                 if old_mac is None:
                     # Lines that end in a carriage return alone.
                     old_mac = b"\r" in more[:-1] and b"\n" not in more

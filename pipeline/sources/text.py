@@ -145,8 +145,8 @@ def _refuse_binary(block: bytes, file: File) -> None:
     if b"\0" in block[:65_536]:
         raise DataError(
             f"A text file must hold text. Received: {file.shown}, which "
-            "holds NUL bytes: it is binary or UTF-16. Check source.format, "
-            "or convert it to UTF-8."
+            "holds NUL bytes: it is binary, or UTF-16 without its mark. Check "
+            "source.format, or convert it to UTF-8."
         )
 
 
