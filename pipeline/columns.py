@@ -98,8 +98,19 @@ def guessed(interactions: str, items: str, users: str) -> Columns:
         "users_columns": (),
     }
     found = Columns(options)
-    found.beside["encoding"] = "the files are not UTF-8"
+    if rough.encoding != "utf-8":
+        found.doubts.append(
+            f"the files are not UTF-8 and read as {rough.encoding}: where "
+            "letters look wrong, set source.encoding, such as to cp1252, "
+            "cp1251, shift_jis or gb18030"
+        )
     try:
+        if above := peek.preamble(rough):
+            raise DataError(
+                "The first line must hold the names of the columns, or "
+                f"values. Received: others above {above!r} (in "
+                f"{interactions}). Delete what stands above it."
+            )
         lines = peek.first_lines(rough)
         turned = None
         if lines and not peek.are_sequences(lines):
@@ -278,6 +289,12 @@ def _of_log(
         ]
 
 
+def _first(ids: pa.Array) -> str:
+    """The first id there is."""
+    there = cells.as_text(ids.drop_null())
+    return str(there[0]) if len(there) else ""
+
+
 def _ratings(found: Columns, array: pa.Array) -> None:
     """What ratings below 0, or of 0 alone beside a scale, may mean."""
     numbers = evidence.numbers(array)
@@ -351,8 +368,9 @@ def _entity(
             found.beside[f"{table}_id"] = f"or: {choice.other}"
     if not choice.shared and len(ids):
         found.doubts.append(
-            f"none of the ids in {choice.name!r} of the {table} is among the "
-            f"{entity}s of the first interactions"
+            f"none of the ids in {choice.name!r} of the {table}, such as "
+            f"{_first(columns[choice.name])!r}, is among the {entity}s of the "
+            f"first interactions, such as {_first(ids)!r}"
         )
     chosen, left_out, separator = kinds.features(columns, choice.name)
     if entity == "item":

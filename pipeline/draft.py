@@ -129,7 +129,7 @@ def _tried(found: columns.Columns) -> list[str]:
     found.doubts += [
         note
         for note in figures["notes"]
-        if "source.missing" in note or "without the '.0'" in note
+        if re.search(r"source\.missing|without the '\.0'|1\.23E\+12", note)
     ]
     lines = [
         "[prepare]",

@@ -130,6 +130,17 @@ def _time(found: Log, columns: dict[str, Column], named: bool) -> None:
         forms[name] = form
     best = sorted(points, key=lambda name: -points[name])
     if not best:
+        found.doubts += [
+            f"{name!r} sounds like the time, but not all of it is of one form "
+            f"that is known, such as {_sample(column)}: put it right, or set "
+            "timestamp and time_format"
+            for name, column in columns.items()
+            if named
+            and names.plain(name) in names.TIME
+            and column.distinct > 1
+            and not column.numeric
+            and not pa.types.is_nested(column.array.type)
+        ]
         return
     found.timestamp, found.form = best[0], forms[best[0]]
     if len(best) > 1:
@@ -138,6 +149,12 @@ def _time(found: Log, columns: dict[str, Column], named: bool) -> None:
     if columns[best[0]].distinct < 2 and not found.time_of_day:
         # All at one moment tells nothing.
         found.timestamp, found.form = "", times.Form()
+
+
+def _sample(column: Column) -> str:
+    """Two values beside each other."""
+    shown = cells.as_text(column.array).drop_null()[:2].to_pylist()
+    return " and ".join(map(repr, shown))
 
 
 def _time_of_day(found: Log, columns: dict[str, Column]) -> None:

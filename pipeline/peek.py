@@ -3,6 +3,7 @@
 Only `init-config` looks; what it finds stands in the config it writes.
 """
 
+import dataclasses
 import re
 from collections.abc import Mapping
 
@@ -14,6 +15,8 @@ from pipeline.schema import SourceConfig, epoch_seconds
 from pipeline.sources import cells, files, tabular, text
 
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d*)?([eE][+-]?\d+)?")
+# Lines above the names, as reports have.
+_MOST_ABOVE = 20
 _NAMES = frozenset(
     names.USER + names.ITEM + names.TIME + names.RATING + names.TITLE + ["id"]
 )
@@ -63,6 +66,39 @@ def first_lines(
         return text.first_lines(
             file, tabular.delimiter_of(source, kind), source.encoding, 1000
         )
+
+
+def preamble(source: SourceConfig) -> str:
+    """The line of names of a table with other lines above it; "" for none.
+
+    Args:
+        source: How to read it.
+    """
+    # As it would be read, then in case what is above has misled the reader.
+    for delimiter in (source.delimiter, *text.DELIMITERS):
+        lines = first_lines(dataclasses.replace(source, delimiter=delimiter))
+        widths = [
+            max((n for n, cell in enumerate(line, 1) if cell), default=0)
+            for line in lines
+        ]
+        usual = max(map(widths.count, set(widths)), default=0)
+        width = next((w for w in widths if widths.count(w) == usual), 0)
+        place = widths.index(width) if width else 0
+        if delimiter == source.delimiter and not place and width > 1:
+            return ""
+        if (
+            0 < place <= _MOST_ABOVE
+            and max(widths[:place]) < width
+            and usual > 0.8 * (len(lines) - place)
+            and all(lines[place][:width])
+            and not any(names.plain(cell) in _NAMES for cell in lines[0])
+            and not any(
+                _NUMBER.fullmatch(cell) or epoch_seconds(cell)
+                for cell in lines[place]
+            )
+        ):
+            return (delimiter or ",").join(lines[place])
+    return ""
 
 
 def are_sequences(lines: list[list[str]]) -> bool:

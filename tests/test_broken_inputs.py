@@ -140,8 +140,8 @@ CASES: dict[str, tuple[dict[str, bytes], str, str]] = {
     ),
     "columns_repeated": (
         other("log.csv", log("a,b,1", head="user_id,item_id,item_id")),
-        "first line of log.csv",
-        "Rename them",
+        r"item_id_1.*item_id_2",
+        "Correct source.item_id",
     ),
     "quote_left_open": (
         one_bad('u1,"i1,1600000000,4'),

@@ -61,7 +61,7 @@ BROKEN: list[tuple[str, str, bytes | None, dict[str, Any], str]] = [
      "timestamp = 'timestamp'.*set it to '' to do without"),
     ("no rating column", "a.csv", LOG, {"rating": "stars"}, "rating = 'stars'"),
     ("column twice", "a.csv", b"user_id,item_id,item_id\n1,2,3\n",
-     {"timestamp": ""}, "must be different"),
+     {"timestamp": ""}, "item_id_1.*item_id_2"),
     ("empty user", "a.csv", LOG + b",a,5\n", {}, "`user_id` is empty.*line 6"),
     ("blank item", "a.csv", LOG + b"u3,  ,5\n", {}, "`item_id` is empty"),
     ("time in words", "a.csv", LOG + b"u3,a,yesterday\n", {},

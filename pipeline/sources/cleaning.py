@@ -17,6 +17,8 @@ from pipeline.sources.canonical import Batch
 
 # Columns a row is set aside without, which the quarantine says.
 _REQUIRED = ("user_id", "item_id", "timestamp", "rating", "weight")
+# As spreadsheets write long numbers, most of their digits gone.
+_CUT = r"^\d\.?\d*[eE]\+?\d{2}$"
 _WHOLE = r"^[+-]?\d+(\.0*)?$"
 
 
@@ -78,6 +80,7 @@ class Cleaner:
         self._words = pa.array(source.missing, pa.string())
         self._missing: dict[tuple[str, str, str], Counter[str]] = {}
         self._shortened: Counter[str] = Counter()
+        self._cut: Counter[str] = Counter()
 
     def clean(
         self, batch: Batch, mapped: Mapping[str, str], table: str
@@ -105,6 +108,9 @@ class Cleaner:
                 if is_text(array) or pa.types.is_floating(array.type):
                     array = pc.if_else(gone, pa.scalar(None, array.type), array)
             if key in ("user_id", "item_id"):
+                if is_text(array):
+                    cut = pc.match_substring_regex(array, _CUT)
+                    self._cut[key] += pc.sum(cut).as_py() or 0
                 ids = whole_ids(array)
                 if ids is not array:
                     changed = pc.sum(pc.not_equal(ids, array)).as_py()
@@ -145,6 +151,13 @@ class Cleaner:
         lines += [
             f"`{key}` was read without the '.0' of floats in {count:,} rows"
             for key, count in self._shortened.items()
+        ]
+        lines += [
+            f"`{key}` is written like 1.23E+12 in {count:,} rows: a "
+            "spreadsheet cuts long numbers so, and different ids become one; "
+            "export them as text"
+            for key, count in self._cut.items()
+            if count
         ]
         return lines
 

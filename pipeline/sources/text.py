@@ -9,6 +9,7 @@ lines after it, and a stray byte does not spoil the file.
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -71,8 +72,14 @@ def read(
                 head, _newline, block = block.partition(b"\n")
                 line += 1
                 if columns is None:
-                    names = _cells(head, delimiter, encoding)
+                    names = _names(_cells(head, delimiter, encoding))
                     _refuse_repeated(names, file)
+                    first = _cells(
+                        block.split(b"\n", 1)[0], delimiter, encoding
+                    )
+                    if len(first) == len(names) + 1 and not first[-1]:
+                        # Rows that end in a separator, unlike their names.
+                        names.append(f"column_{len(first)}")
                 if not block:
                     continue
         count = block.count(b"\n") + (not block.endswith(b"\n"))
@@ -119,6 +126,23 @@ def _cells(line: bytes, delimiter: str, encoding: str) -> list[str]:
         return text.split(delimiter)
     cells = next(csv.reader([text], delimiter=delimiter), [])
     return [cell.strip() for cell in cells]
+
+
+def _names(cells: list[str]) -> list[str]:
+    """Names that tell all columns apart.
+
+    Who asks for one of a repeated name is to say which, so none keeps it.
+    """
+    names, seen = [], Counter[str]()
+    for place, cell in enumerate(cells, start=1):
+        seen[cell] += 1
+        if not cell:
+            names.append(f"column_{place}")
+        elif cells.count(cell) > 1:
+            names.append(f"{cell}_{seen[cell]}")
+        else:
+            names.append(cell)
+    return names
 
 
 def _delimiter(line: bytes) -> str:
