@@ -110,3 +110,39 @@ def test_a_catalogue_of_other_ids_is_said_with_both(tmp_path: Path) -> None:
     assert "none of the ids in 'sku' of the items, such as '0', is" in text
     assert "such as '0000'" in text
     assert "8 items of the interactions are not in it" in told
+
+
+@pytest.mark.parametrize(
+    ("header", "options"),
+    [
+        (
+            "Kundennummer,Artikelnummer,Bestelldatum,Menge,Bezeichnung",
+            {"quantity": "Menge", "title": "Bezeichnung"},
+        ),
+        (
+            "Numéro client,Référence produit,Date,Quantité,Désignation",
+            {"quantity": "Quantité", "title": "Désignation"},
+        ),
+        (
+            "会員番号,商品番号,購入日,数量,商品名",
+            {"quantity": "数量", "title": "商品名"},
+        ),
+    ],
+)
+def test_columns_of_other_languages_mean_the_same(
+    header: str, options: dict[str, str], tmp_path: Path
+) -> None:
+    path = log(
+        tmp_path,
+        header,
+        lambda n, u, i: (
+            f"{u[1:]},{i[1:]},2021-01-{n % 28 + 1:02d},"
+            f"{-1 if n % 9 == 8 else n % 3 + 1},Tasse {i}"
+        ),
+    )
+    text, told = checked(tmp_path, path)
+    user, item, time = header.split(",")[:3]
+    options |= {"user_id": user, "item_id": item, "timestamp": time}
+    for key, column in options.items():
+        assert f'\n{key} = "{column}"' in text
+    assert f"5 interactions left out because `{options['quantity']}`" in told
