@@ -103,6 +103,12 @@ class Column:
         return float(pc.mean(counts).as_py() or 0.0)
 
     @cached_property
+    def twins(self) -> int:
+        """Values that another one is, but for capital letters."""
+        values = pc.unique(cells.as_text(self.array).drop_null())
+        return len(values) - len(pc.unique(pc.utf8_lower(values)))
+
+    @cached_property
     def identity(self) -> list[Evidence]:
         """For and against ids of any kind."""
         rows, present, distinct = len(self.array), self.present, self.distinct
@@ -134,6 +140,12 @@ class Column:
                 "hardly comes twice",
             ),
             (self.length > 6.0, -3.0, "holds sentences"),
+            (
+                self.twins > 0.01 * distinct,
+                0.0,
+                f"has {self.twins} values that differ from another in "
+                "capitals alone",
+            ),
             (
                 distinct < 5 and present >= 40,
                 -2.0,

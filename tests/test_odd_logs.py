@@ -146,3 +146,18 @@ def test_columns_of_other_languages_mean_the_same(
     for key, column in options.items():
         assert f'\n{key} = "{column}"' in text
     assert f"5 interactions left out because `{options['quantity']}`" in told
+
+
+def test_ids_that_differ_in_capitals_alone_are_said(tmp_path: Path) -> None:
+    path = log(
+        tmp_path,
+        "email,item,time",
+        lambda n, u, i: (
+            f"{u.upper() if n > 9 and n % 2 else u}@x.org,{i},{1600000000 + n}"
+        ),
+    )
+    text, told = checked(tmp_path, path)
+    said = "has 9 values that differ from another in capitals alone"
+    assert f"Doubt: user_id = 'email' {said}" in text
+    assert f"'item' {said[:4]}" not in text
+    assert "of 18 users" in told
