@@ -16,7 +16,7 @@ def save(model: tf.keras.Model, path: Path) -> None:
     Raises:
         OSError: If they cannot be written.
     """
-    np.savez(path, *model.get_weights())
+    np.savez(path, *[weight.numpy() for weight in _kept(model)])
 
 
 def load(model: tf.keras.Model, path: Path) -> None:
@@ -26,4 +26,18 @@ def load(model: tf.keras.Model, path: Path) -> None:
         ValueError: If the model has other weights.
     """
     with np.load(path) as saved:
-        model.set_weights([saved[name] for name in saved.files])
+        values = [saved[name] for name in saved.files]
+    for weight, value in zip(_kept(model), values, strict=True):
+        weight.assign(value)
+
+
+def _kept(model: tf.keras.Model) -> list[tf.Variable]:
+    """All but the sums of metrics.
+
+    With several workers each holds a part of those, and reading one waits for
+    all workers, while only the chief writes.
+    """
+    on_read = tf.VariableSynchronization.ON_READ
+    return [
+        weight for weight in model.weights if weight.synchronization != on_read
+    ]
