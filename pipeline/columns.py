@@ -105,12 +105,7 @@ def guessed(interactions: str, items: str, users: str) -> Columns:
             "cp1251, shift_jis or gb18030"
         )
     try:
-        if above := peek.preamble(rough):
-            raise DataError(
-                "The first line must hold the names of the columns, or "
-                f"values. Received: others above {above!r} (in "
-                f"{interactions}). Delete what stands above it."
-            )
+        peek.refuse_preamble(rough, interactions, "interactions")
         lines = peek.first_lines(rough)
         turned = None
         if lines and not peek.are_sequences(lines):
@@ -343,6 +338,7 @@ def _entity(
         path = rough.path
     entity = table[:-1]
     rough = dataclasses.replace(rough, columns=())
+    peek.refuse_preamble(rough, path, table)
     lines = peek.first_lines(rough, path, table)
     columns = _sample(rough, path, table).columns
     if lines:

@@ -236,6 +236,15 @@ def _numbers(found: Log, columns: dict[str, Column], named: bool) -> None:
     found.rating = max(rated, key=lambda n: rated[n], default="")
     if not rated.get(found.rating):
         found.rating = ""
+        found.doubts += [
+            f"{name!r} sounds like the rating, but is no number, such as "
+            f"{_sample(column)}: every row counts as an interaction, whatever "
+            "it says there"
+            for name, column in columns.items()
+            if names.plain(name) in names.RATING
+            and len(column.values) > 1
+            and not column.numeric
+        ]
     weighed = {
         name: names.score(name, names.WEIGHT, ("quantity", "qty"))
         for name, column in columns.items()

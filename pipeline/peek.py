@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import names
-from pipeline.schema import SourceConfig, epoch_seconds
+from pipeline.schema import DataError, SourceConfig, epoch_seconds
 from pipeline.sources import cells, files, tabular, text
 
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d*)?([eE][+-]?\d+)?")
@@ -68,15 +68,22 @@ def first_lines(
         )
 
 
-def preamble(source: SourceConfig) -> str:
-    """The line of names of a table with other lines above it; "" for none.
+def refuse_preamble(source: SourceConfig, path: str, table: str) -> None:
+    """Says where lines stand above those of the table.
 
     Args:
         source: How to read it.
+        path: Of its files.
+        table: Its name.
+
+    Raises:
+        DataError: If the names of the columns are not in the first line.
     """
     # As it would be read, then in case what is above has misled the reader.
     for delimiter in (source.delimiter, *text.DELIMITERS):
-        lines = first_lines(dataclasses.replace(source, delimiter=delimiter))
+        lines = first_lines(
+            dataclasses.replace(source, delimiter=delimiter), path, table
+        )
         widths = [
             max((n for n, cell in enumerate(line, 1) if cell), default=0)
             for line in lines
@@ -85,7 +92,7 @@ def preamble(source: SourceConfig) -> str:
         width = next((w for w in widths if widths.count(w) == usual), 0)
         place = widths.index(width) if width else 0
         if delimiter == source.delimiter and not place and width > 1:
-            return ""
+            return
         if (
             0 < place <= _MOST_ABOVE
             and max(widths[:place]) < width
@@ -97,8 +104,12 @@ def preamble(source: SourceConfig) -> str:
                 for cell in lines[place]
             )
         ):
-            return (delimiter or ",").join(lines[place])
-    return ""
+            line = (delimiter or ",").join(lines[place])
+            raise DataError(
+                "The first line must hold the names of the columns, or "
+                f"values. Received: others above {line!r} (in {path}). Delete "
+                "what stands above it."
+            )
 
 
 def are_sequences(lines: list[list[str]]) -> bool:

@@ -161,3 +161,29 @@ def test_ids_that_differ_in_capitals_alone_are_said(tmp_path: Path) -> None:
     assert f"Doubt: user_id = 'email' {said}" in text
     assert f"'item' {said[:4]}" not in text
     assert "of 18 users" in told
+
+
+def test_a_rating_in_words_is_said(tmp_path: Path) -> None:
+    path = log(
+        tmp_path,
+        "user,item,rating,time",
+        lambda n, u, i: (
+            f"{u},{i},{'good' if n % 2 else 'bad'},{1600000000 + n}"
+        ),
+    )
+    text, _told = checked(tmp_path, path)
+    assert "'rating' sounds like the rating, but is no number, such as" in text
+
+
+def test_lines_above_a_catalogue_are_said(tmp_path: Path) -> None:
+    path = log(
+        tmp_path, "user,sku,time", lambda n, u, i: f"{u},{i},{1600000000 + n}"
+    )
+    items = write_csv(
+        tmp_path / "items.csv",
+        "# of the shop",
+        "sku,name",
+        *(f"i{n},Thing {n}" for n in range(8)),
+    )
+    found = draft.init_config(path, items)
+    assert "above 'sku,name'" in found.problem and items in found.problem
