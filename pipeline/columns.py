@@ -22,17 +22,7 @@ from pipeline.sources.canonical import Batch
 from pipeline.sources.cleaning import Cleaner
 
 SAMPLE_ROWS = 200_000
-_MEANT = (
-    "user_id",
-    "item_id",
-    "timestamp",
-    "time_of_day",
-    "rating",
-    "weight",
-    "quantity",
-    "event",
-    "title",
-)
+_MEANT = ("user_id", "item_id", *tabular.OPTIONAL)
 _ALWAYS = ("kind", "path", "user_id", "item_id", "timestamp")
 
 
