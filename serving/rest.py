@@ -6,6 +6,7 @@ complete requests to its threads.
 
 import argparse
 import logging
+import socket
 import threading
 import time
 from typing import Any
@@ -73,6 +74,9 @@ class RestServer:
             opened.total_outbufs_len for opened in list(channels.values())
         ):
             time.sleep(0.01)
+        # The loop waits on the socket, which keeps it open to callers until
+        # the wait ends: closed alone, it would still take connections.
+        self._server.socket.shutdown(socket.SHUT_RDWR)
         self._server.close()
         for opened in list(channels.values()):
             opened.handle_close()

@@ -6,13 +6,15 @@ import json
 import random
 import re
 import socket
+import time
 
 import pytest
 import rest_calls
 from prometheus_client.parser import text_string_to_metric_families
 from rest_calls import PREDICT
 
-from serving import rest_api, rest_channel
+from serving import flags, rest, rest_api, rest_channel
+from serving.health import Health
 
 
 @pytest.fixture(scope="module")
@@ -251,3 +253,13 @@ def test_names_that_nobody_has_leave_room_for_models(server):
     assert max(map(len, rows)) < 200
     assert any('model_name="affine"' in row for row in rows)
     assert any('model_name="other",status="NOT_FOUND"' in row for row in rows)
+
+
+def test_a_closed_port_takes_nobody():
+    health = Health(None, lambda: False, lambda: [])
+    for _ in range(20):
+        opened = rest.start(None, flags.parse([]), health)
+        time.sleep(0.02)  # The loop waits for callers.
+        opened.close(time.monotonic())
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", opened.port), 10)
