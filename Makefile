@@ -14,7 +14,7 @@ OPTIONS = --config $(CONFIG) $(foreach pair,$(SET),--set '$(pair)')
 STEP = $(RUN) -m pipeline $(OPTIONS)
 FORCED = $(if $(FORCE),--force)
 SERVING := artifacts/serving
-WEB := serving/web
+WEB := serving/ondevice/web
 WEB_PORT ?= 8080
 
 .DEFAULT_GOAL := help
@@ -91,11 +91,11 @@ ondevice-demo: setup ## the live on-device model in a browser; BUNDLE= WEB_PORT=
 		echo "ondevice-demo: installing the page's packages" >&2; \
 		(cd $(WEB) && npm ci --ignore-scripts --no-audit --no-fund >&2) && sha256sum \
 			$(WEB)/package-lock.json > $(WEB)/node_modules/.lock; }
-	$(RUN) -m serving.web --serving $(SERVING) --port $(WEB_PORT) \
+	$(RUN) -m serving.ondevice.web --serving $(SERVING) --port $(WEB_PORT) \
 		$(if $(BUNDLE),--bundle '$(BUNDLE)') $(if $(SERVER),--server '$(SERVER)')
 
 ondevice-android: setup ## assets for TensorFlow's Android sample: OUTPUT= GENRES=
-	$(RUN) -m pipeline.android $(OPTIONS) $(if $(OUTPUT),--output '$(OUTPUT)') \
+	$(RUN) -m pipeline.ondevice.android $(OPTIONS) $(if $(OUTPUT),--output '$(OUTPUT)') \
 		$(if $(GENRES),--genres '$(GENRES)')
 
 smoke: setup ## check a running deployment: status, retrieval, recommendation
@@ -149,7 +149,7 @@ client-wheel: setup ## build the wheel that applications install
 # Each Python from 3.10 to 3.13 that is here, those of pyenv included.
 client-check: setup-dev ## install that wheel in empty environments and ask
 	PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | paste -sd: -) \
-		$(RUN) -m pytest -m slow -rs tests/test_client_wheel.py
+		$(RUN) -m pytest -m slow -rs tests/serving/client/test_wheel.py
 
 bench-ondevice: setup ## size, latency and quality beside TensorFlow's toolkit
 	$(STEP) $@
@@ -179,15 +179,17 @@ test-scale: setup-dev ## Spark (where Java is), several workers, the tutorial
 	@if command -v java > /dev/null; then $(RUN) -m pip install --quiet \
 		--disable-pip-version-check -r requirements-spark.txt; \
 	else echo "test-scale: no Java here, so the Spark tests are skipped"; fi
-	$(RUN) -m pytest -m "spark or slow" tests/test_spark.py \
-		tests/test_workers.py tests/test_tutorial.py tests/test_pointer_phases.py
+	$(RUN) -m pytest -m "spark or slow" tests/pipeline/prepare/test_spark.py \
+		tests/pipeline/run/test_workers.py tests/pipeline/test_tutorial.py \
+		tests/serving/releases/test_pointer_phases.py
 # Builds both Dockerfiles and runs what they hold; root, and the tools that
-# tests/containers.py names. PYTHON_IMAGE: a base other than the stand-in.
+# tests/support/containers.py names. PYTHON_IMAGE: a base other than the stand-in.
 test-images: setup-dev ## build the images, train, publish, serve and ask in them
-	$(RUN) -m pytest -m images -rs --durations=0 tests/test_images.py
+	$(RUN) -m pytest -m images -rs --durations=0 tests/serving/deploy/test_images.py
 # What can be said without images: the same packages, the same commands.
 test-environments: setup-dev ## run the images' commands on what they install
-	$(RUN) -m pytest -m slow tests/test_deploy.py tests/test_deploy_training.py
+	$(RUN) -m pytest -m slow tests/serving/deploy/test_deploy.py \
+		tests/serving/deploy/test_training.py
 test: setup-dev ## the test suite; data sets are looked for in DATA_DIR
 	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 

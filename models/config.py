@@ -1,7 +1,7 @@
 """Option dataclasses of the models: frozen, self-validating, no TensorFlow.
 
 Each class checks itself when it is made and raises one `ConfigError` that
-lists every broken rule; `pipeline.config` adds the file and section.
+lists every broken rule; `pipeline.run.config` adds the file and section.
 """
 
 from collections.abc import Callable, Iterable

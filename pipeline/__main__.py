@@ -9,12 +9,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from models.config import ConfigError
-from pipeline import config as configuration
-from pipeline import console, publish, workers
-from pipeline.config import Config
-from pipeline.gate import GateRejected
-from pipeline.schema import DataError
+from pipeline.release import publish
+from pipeline.release.gate import GateRejected
+from pipeline.run import config as configuration
+from pipeline.run import workers
+from pipeline.run.config import Config
 from pipeline.steps import Run
+from pipeline.tables.schema import DataError
+from pipeline.terminal import console
 from serving import ids
 from serving.errors import ServingError
 
@@ -190,7 +192,7 @@ def _rollback(config: Config, options: argparse.Namespace) -> None:
 
 
 def _draft(options: argparse.Namespace) -> None:
-    from pipeline import draft
+    from pipeline.onboard import draft
 
     drafted = draft.init_config(
         options.interactions, options.items, options.users, console.progress
@@ -203,7 +205,7 @@ def _draft(options: argparse.Namespace) -> None:
 
 
 def _generate(options: argparse.Namespace) -> None:
-    from pipeline import generate
+    from pipeline.bench import generate
 
     directory = generate.write(
         options.directory, options.interactions, options.seed
@@ -212,7 +214,7 @@ def _generate(options: argparse.Namespace) -> None:
 
 
 def _spark_up(options: argparse.Namespace) -> None:
-    from pipeline import spark_cluster
+    from pipeline.prepare import spark_cluster
 
     with (
         tempfile.TemporaryDirectory() as directory,
@@ -224,7 +226,7 @@ def _spark_up(options: argparse.Namespace) -> None:
 
 
 def _bench_scale(options: argparse.Namespace) -> None:
-    from pipeline import bench_scale
+    from pipeline.bench import scale as bench_scale
 
     sizes = options.interactions or bench_scale.SIZES
     report = bench_scale.run(
@@ -262,31 +264,29 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def _check(config: Config, options: argparse.Namespace) -> None:
-    from pipeline import inspect_data
+    from pipeline.onboard import check
 
-    print("\n".join(inspect_data.check(config)))
+    print("\n".join(check.check(config)))
 
 
 def _ablation(config: Config, options: argparse.Namespace) -> None:
-    from pipeline import ablation
+    from pipeline.bench import ablation
 
     rows = ablation.run(config, options.seeds, options.only, console.progress)
     print(console.text(ablation.table(rows)))
 
 
 def _bench_ondevice(config: Config, options: argparse.Namespace) -> None:
-    from pipeline import bench_ondevice
+    from pipeline.bench import ondevice
 
     run = Run(config, progress=console.progress)
-    path = config.run_directory / bench_ondevice.RESULT
-    bench_ondevice.run(
-        config, run.prepared(), path, options.rounds, console.progress
-    )
+    path = config.run_directory / ondevice.RESULT
+    ondevice.run(config, run.prepared(), path, options.rounds, console.progress)
     print(f"written to {path}")
 
 
 def _recommend(config: Config, options: argparse.Namespace) -> None:
-    from pipeline import showcase
+    from pipeline.terminal import showcase
 
     run = Run(config, progress=console.progress)
     print(
@@ -301,7 +301,7 @@ def _recommend(config: Config, options: argparse.Namespace) -> None:
 
 
 def _demo(config: Config, options: argparse.Namespace) -> None:
-    from pipeline import showcase
+    from pipeline.terminal import showcase
 
     run = Run(config, options.force, console.progress)
     with _figures(run):

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline import config as configuration
-from pipeline import manifest
-from pipeline.config import Config
-from pipeline.schema import DataError
-from pipeline.workers import Workers
+from pipeline.run import config as configuration
+from pipeline.run import manifest
+from pipeline.run.config import Config
+from pipeline.run.workers import Workers
+from pipeline.tables.schema import DataError
 from serving import signatures
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,8 @@ class Run:
         Raises:
             DataError: If they are one.
         """
-        from pipeline import prepare, sources
+        from pipeline import sources
+        from pipeline.prepare import step as prepare
         from pipeline.sources import files
 
         inputs = self._sections("source", "prepare") | {
@@ -75,7 +76,7 @@ class Run:
         }
         return self._step(
             "prepare",
-            "pipeline.prepare",
+            "pipeline.prepare.step",
             inputs,
             lambda directory: prepare.run(self.config, directory),
             only_current=only_current,
@@ -92,10 +93,10 @@ class Run:
         # Outside the step's directory, which a killed run leaves to nobody.
         checkpoints = self.config.run_directory / ".checkpoints"
         # Of the same code too: weights of other layers are no start.
-        made_from = self._inputs("pipeline.train_retrieval", inputs)
+        made_from = self._inputs("pipeline.retrieval.train", inputs)
 
         def work(directory: Path) -> None:
-            from pipeline import train_retrieval
+            from pipeline.retrieval import train as train_retrieval
 
             train_retrieval.run(
                 self.config,
@@ -108,7 +109,7 @@ class Run:
 
         directory = self._step(
             "train-retrieval",
-            "pipeline.train_retrieval",
+            "pipeline.retrieval.train",
             inputs,
             work,
             is_written=self._workers.is_chief,
@@ -123,7 +124,7 @@ class Run:
         shards = self._shards(retrieval)
 
         def work(directory: Path) -> None:
-            from pipeline import index
+            from pipeline.retrieval import index
 
             report = index.run(
                 self.config, self._load(), retrieval, directory, shards
@@ -138,7 +139,7 @@ class Run:
 
         return self._step(
             "index",
-            "pipeline.index",
+            "pipeline.retrieval.index",
             self._sections("index")
             | _after(retrieval)
             | ({"shards": len(shards)} if shards else {}),
@@ -154,7 +155,7 @@ class Run:
         retrieval = self.train_retrieval()
 
         def work(directory: Path) -> None:
-            from pipeline import index
+            from pipeline.retrieval import index
 
             size = index.run_shard(
                 self.config,
@@ -168,7 +169,7 @@ class Run:
 
         return self._step(
             _shard_name(shard, num_shards),
-            "pipeline.index",
+            "pipeline.retrieval.index",
             self._shard_inputs(retrieval),
             work,
         )
@@ -178,7 +179,9 @@ class Run:
 
     def _shards(self, retrieval: Path) -> list[Path]:
         """A complete set of shards that are up to date, or none."""
-        inputs = self._inputs("pipeline.index", self._shard_inputs(retrieval))
+        inputs = self._inputs(
+            "pipeline.retrieval.index", self._shard_inputs(retrieval)
+        )
         for first in sorted(self.config.run_directory.glob("index-shard-0-*")):
             count = int(first.name.rpartition("-")[2])
             found = [
@@ -194,7 +197,7 @@ class Run:
         retrieval, index = self.train_retrieval(), self.index()
 
         def work(directory: Path) -> None:
-            from pipeline import train_ranking
+            from pipeline.ranking import train as train_ranking
 
             report = train_ranking.run(
                 self.config, self._load(), retrieval, index, directory
@@ -204,7 +207,7 @@ class Run:
 
         return self._step(
             "train-ranking",
-            "pipeline.train_ranking",
+            "pipeline.ranking.train",
             self._sections("ranking") | _after(retrieval, index),
             work,
         )
@@ -214,7 +217,7 @@ class Run:
         ranking = self.train_ranking()
 
         def work(directory: Path) -> None:
-            from pipeline import distill
+            from pipeline.ondevice import distill
 
             distill.run(
                 self.config, self._load(), ranking, directory, self._progress
@@ -222,7 +225,7 @@ class Run:
 
         return self._step(
             "distill",
-            "pipeline.distill",
+            "pipeline.ondevice.distill",
             self._sections("student") | _after(ranking),
             work,
         )
@@ -236,7 +239,7 @@ class Run:
         }
 
         def work(directory: Path) -> None:
-            from pipeline import export
+            from pipeline.export import step as export
 
             bundle_id = export.run(self.config, self._load(), before, directory)
             self._progress(
@@ -244,7 +247,7 @@ class Run:
             )
 
         return self._step(
-            "export", "pipeline.export", _after(*before.values()), work
+            "export", "pipeline.export.step", _after(*before.values()), work
         )
 
     def ondevice_export(self) -> Path:
@@ -252,18 +255,18 @@ class Run:
         distilled, exports = self.distill(), self.export()
 
         def work(directory: Path) -> None:
-            from pipeline import ondevice_export
+            from pipeline.ondevice import export as ondevice_export
 
             ondevice_export.run(
                 self.config, self._load(), distilled, exports, directory
             )
 
-        inputs, module = _after(distilled, exports), "pipeline.ondevice_export"
+        inputs, module = _after(distilled, exports), "pipeline.ondevice.export"
         return self._step("ondevice-export", module, inputs, work)
 
     def evaluate(self) -> Path:
         """Measures the exported models; writes evaluation.json."""
-        from pipeline import bundle
+        from pipeline.export import bundle
 
         exports, index = self.export(), self.index()
         ondevice = self.ondevice_export()
@@ -275,7 +278,7 @@ class Run:
             live = made["inputs"].get("live", live)
 
         def work(directory: Path) -> None:
-            from pipeline import evaluate
+            from pipeline.evaluate import step as evaluate
 
             evaluate.run(
                 self.config, self._load(), exports, index, directory, ondevice
@@ -283,7 +286,7 @@ class Run:
 
         directory = self._step(
             "evaluate",
-            "pipeline.evaluate",
+            "pipeline.evaluate.step",
             self._sections("evaluate")
             | {"live": live}
             | _after(exports, ondevice),
@@ -299,7 +302,7 @@ class Run:
         Raises:
             GateRejected: If a rule of the gate is broken.
         """
-        from pipeline import publish
+        from pipeline.release import publish
 
         exports, ondevice = self.export(), self.ondevice_export()
         self.evaluate()
@@ -319,7 +322,7 @@ class Run:
         return self._load()
 
     def _load(self) -> Any:
-        from pipeline import prepare
+        from pipeline.prepare import step as prepare
 
         if self._prepared is None:
             self._prepared = prepare.load(self._current["prepare"])

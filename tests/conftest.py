@@ -14,10 +14,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from models import config as models_config  # noqa: E402
 
 if TYPE_CHECKING:
-    from scripted_loads import Loads
-
     from pipeline.steps import Run
-    from serving.manager import Manager
+    from serving.server.lifecycle.manager import Manager
+    from tests.support.scripted_loads import Loads
 
 
 @pytest.fixture(scope="session")
@@ -43,9 +42,9 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> "Run":
     the first makes them, the others find every step up to date.
     """
     from models.student_config import StudentConfig
-    from pipeline.config import Config, IndexConfig
-    from pipeline.schema import PrepareConfig, SourceConfig
+    from pipeline.run.config import Config, IndexConfig
     from pipeline.steps import Run
+    from pipeline.tables.schema import PrepareConfig, SourceConfig
 
     shared = tmp_path_factory.getbasetemp()
     if worker_id != "master":
@@ -82,7 +81,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> "Run":
 @pytest.fixture
 def loads() -> "Loads":
     """Loads that a test scripts."""
-    from scripted_loads import Loads
+    from tests.support.scripted_loads import Loads
 
     return Loads()
 
@@ -90,7 +89,7 @@ def loads() -> "Loads":
 @pytest.fixture
 def manager(loads: "Loads") -> Iterator["Manager"]:
     """A manager of those loads, stopped after the test."""
-    from serving.manager import Manager
+    from serving.server.lifecycle.manager import Manager
 
     made = Manager(loads, max_num_load_retries=0)
     yield made
@@ -101,7 +100,7 @@ def manager(loads: "Loads") -> Iterator["Manager"]:
 def make(request: pytest.FixtureRequest) -> Any:
     """Makes a client: the one for threads, then the one for asyncio."""
     from serving.client import RecommenderClient
-    from tests.awaited import Awaited
+    from tests.support.awaited import Awaited
 
     return RecommenderClient if request.param == "sync" else Awaited
 
@@ -109,7 +108,7 @@ def make(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture
 def pair() -> Iterator[tuple[Any, Any]]:
     """Two servers that are alike."""
-    from tests.fake_server import FakeServer
+    from tests.support.fake_server import FakeServer
 
     with FakeServer() as first, FakeServer() as second:
         yield first, second

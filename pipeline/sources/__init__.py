@@ -7,11 +7,11 @@ its columns mean. Nothing downstream knows which source it was.
 
 from pathlib import Path
 
-from pipeline.schema import SourceConfig
 from pipeline.sources import movielens as movielens
 from pipeline.sources import synthetic as synthetic
 from pipeline.sources import tabular as tabular
 from pipeline.sources.canonical import Tables
+from pipeline.tables.schema import SourceConfig
 
 
 def paths(source: SourceConfig) -> list[str]:

@@ -2,8 +2,7 @@
 
 Enters: Arrow batches of raw columns, with the line each row came from.
 Leaves: one Parquet file a table with the columns `schema` names. A row that
-breaks a rule is set aside with its reason (`pipeline.quarantine`), never
-dropped unseen.
+breaks a rule is set aside with its reason (`quarantine.py`), never dropped unseen.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.quarantine import Quarantine
-from pipeline.schema import DataError
 from pipeline.sources import cells
+from pipeline.sources.quarantine import Quarantine
 from pipeline.sources.timestamps import Clock
+from pipeline.tables.schema import DataError
 
 ROW_GROUP = 262_144
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.schema import SourceConfig
 from pipeline.sources import cells
 from pipeline.sources.canonical import Batch
+from pipeline.tables.schema import SourceConfig
 
 # Columns a row is set aside without, which the quarantine says.
 _REQUIRED = ("user_id", "item_id", "timestamp", "rating", "weight")

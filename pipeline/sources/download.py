@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from pipeline.schema import DataError
+from pipeline.tables.schema import DataError
 
 ADDRESS = "https://files.grouplens.org/datasets/movielens/"
 ARCHIVES = tuple(

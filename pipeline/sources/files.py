@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
-from pipeline import manifest
-from pipeline.schema import DataError
+from pipeline.run import manifest
+from pipeline.tables.schema import DataError
 
 BLOCK = 16 * 2**20
 _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)

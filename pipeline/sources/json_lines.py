@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import json as arrow_json
 
-from pipeline.quarantine import Quarantine
-from pipeline.schema import DataError
 from pipeline.sources import files
 from pipeline.sources.canonical import Batch
+from pipeline.sources.quarantine import Quarantine
+from pipeline.tables.schema import DataError
 
 # An object that goes on behind its first line.
 _DOCUMENT = re.compile(rb"\s*\{\s*\n")

@@ -22,11 +22,11 @@ from typing import TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from pipeline.quarantine import FILE as QUARANTINE
-from pipeline.quarantine import Quarantine
-from pipeline.schema import DataError, SourceConfig
 from pipeline.sources import canonical, download, files, text
 from pipeline.sources.canonical import Batch, Tables
+from pipeline.sources.quarantine import FILE as QUARANTINE
+from pipeline.sources.quarantine import Quarantine
+from pipeline.tables.schema import DataError, SourceConfig
 
 GENRES_100K = (
     "unknown|Action|Adventure|Animation|Children's|Comedy|Crime|Documentary|"

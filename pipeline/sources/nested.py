@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.schema import DataError
 from pipeline.sources.canonical import Batch
+from pipeline.tables.schema import DataError
 
 
 def is_list(array: pa.Array) -> bool:

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.schema import SourceConfig
 from pipeline.sources import cells
 from pipeline.sources.canonical import Batch
+from pipeline.tables.schema import SourceConfig
 
 
 class Selection:

@@ -24,10 +24,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.schema import SourceConfig
-from pipeline.sources import catalogue
+from pipeline.sources import films
 from pipeline.sources.canonical import Tables
-from pipeline.sources.catalogue import Catalogue
+from pipeline.sources.films import Catalogue
+from pipeline.tables.schema import SourceConfig
 
 DAY = 86_400
 START = 1_577_836_800  # 2020-01-01
@@ -71,7 +71,7 @@ def read(source: SourceConfig, seed: int, directory: Path) -> Tables:
         seed: The same seed gives the same files.
         directory: Existing; receives Parquet files.
     """
-    items = catalogue.make(source.num_items, seed, source.planted == "all")
+    items = films.make(source.num_items, seed, source.planted == "all")
     log = generate(source, items, seed)
     item_ids = np.array([f"i{row:05d}" for row in range(source.num_items)])
     user_ids = np.array([f"u{row:06d}" for row in range(source.num_users)])
@@ -168,7 +168,7 @@ def _generate_block(
     planted = source.planted == "all"
     lengths = _lengths(source, num_users, rng)
     ages = rng.integers(15, 75, num_users)
-    region_codes = rng.integers(0, len(catalogue.REGIONS), num_users)
+    region_codes = rng.integers(0, len(films.REGIONS), num_users)
     taste = _tastes(items.num_genres, ages, region_codes, rng)
     # Visits of a user spread over months, so that a cut in time finds users
     # on both sides of it.
@@ -223,7 +223,7 @@ def _generate_block(
         ratings=ratings[order],
         best_rank=ranks[order],
         ages=ages,
-        regions=np.array(catalogue.REGIONS)[region_codes],
+        regions=np.array(films.REGIONS)[region_codes],
     )
 
 

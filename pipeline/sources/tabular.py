@@ -15,15 +15,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.quarantine import FILE as QUARANTINE
-from pipeline.quarantine import Quarantine
-from pipeline.schema import DataError, SourceConfig
 from pipeline.sources import canonical, files, json_lines, nested, text
 from pipeline.sources.canonical import Batch, Tables
 from pipeline.sources.cleaning import Cleaner
+from pipeline.sources.quarantine import FILE as QUARANTINE
+from pipeline.sources.quarantine import Quarantine
 from pipeline.sources.selection import Selection
 from pipeline.sources.timestamps import Clock
 from pipeline.sources.titles import Titles
+from pipeline.tables.schema import DataError, SourceConfig
 
 FORMATS = {
     ".csv": "csv",

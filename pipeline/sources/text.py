@@ -16,10 +16,10 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
-from pipeline.quarantine import Quarantine
-from pipeline.schema import DataError
 from pipeline.sources.canonical import Batch
 from pipeline.sources.files import File, blocks
+from pipeline.sources.quarantine import Quarantine
+from pipeline.tables.schema import DataError
 
 # Lines a quoted value may span before its quote counts as broken.
 MAX_QUOTED_LINES = 50

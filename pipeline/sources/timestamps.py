@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.schema import FIRST_MOMENT, epoch_seconds
 from pipeline.sources import cells
+from pipeline.tables.schema import FIRST_MOMENT, epoch_seconds
 
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 # Days from the first day of a count to 1970.

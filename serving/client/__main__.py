@@ -247,7 +247,7 @@ def _status(client: RecommenderClient, models: list[str]) -> Any:
 
 def _bench(client: RecommenderClient, args: argparse.Namespace) -> Any:
     # Only here: what measures is not part of what applications import.
-    from serving import bench
+    from serving.client import load as bench
 
     load = bench.Load(
         args.method, args.threads, args.seconds, args.rate, args.batch
@@ -255,7 +255,7 @@ def _bench(client: RecommenderClient, args: argparse.Namespace) -> Any:
     if not (args.fleet or args.swaps):
         return bench.run(client, load)
     try:
-        from serving import bench_fleet, bench_swap
+        from serving.bench import fleet, swaps
     except ImportError as error:
         raise ServingError(
             "--fleet and --swaps must run where the server is. Received: a "
@@ -263,8 +263,8 @@ def _bench(client: RecommenderClient, args: argparse.Namespace) -> Any:
             "UNIMPLEMENTED",
         ) from error
     if args.fleet:
-        return bench_fleet.run(Path(args.models_config), load)
-    return bench_swap.run(Path(args.models_config), load, args.swaps)
+        return fleet.run(Path(args.models_config), load)
+    return swaps.run(Path(args.models_config), load, args.swaps)
 
 
 def _show(answer: Any, args: argparse.Namespace) -> None:

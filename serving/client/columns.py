@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from serving import codec, ids
+from serving import ids
 from serving.errors import ServingError
-from serving.wire import tensor_pb2
+from serving.wire import tensor_pb2, tensors
 
 _MISSING: dict[int, Any] = {
     tensor_pb2.DT_STRING: "",
@@ -114,7 +114,7 @@ def write(target: Any, values: list[Any], kind: Input, name: str) -> None:
         )
         if lost.any():
             raise ValueError(f"{array[lost].flat[0]} does not fit")
-        codec.encode(cast.reshape(shape), target)
+        tensors.encode(cast.reshape(shape), target)
     except (TypeError, ValueError) as error:
         raise ServingError(
             f"Feature {name!r} must be "

@@ -9,12 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from serving import codec
 from serving import signatures as contract
 from serving.client import columns
 from serving.client.query import Query
 from serving.errors import ServingError
-from serving.wire import serving_pb2
+from serving.wire import serving_pb2, tensors
 
 _NOT_FEATURES = frozenset(
     {
@@ -186,4 +185,4 @@ def array(response: serving_pb2.PredictResponse, name: str) -> np.ndarray:
             "models? See serving.signatures.",
             "INTERNAL",
         )
-    return codec.decode(response.outputs[name])
+    return tensors.decode(response.outputs[name])

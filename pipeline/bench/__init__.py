@@ -1,0 +1,5 @@
+"""What choices and sizes cost.
+
+Enters: options. Leaves: figures in artifacts/bench. May import all but
+`terminal`.
+"""

@@ -1,0 +1,186 @@
+"""What the scale benchmark times, each phase in a process of its own.
+
+A process of its own has its own peak memory, and TensorFlow's start is not
+counted: a phase returns what it measured itself.
+"""
+
+import dataclasses
+import itertools
+import multiprocessing
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from models.config import RetrievalConfig
+from pipeline.bench import generate
+from pipeline.prepare import step as prepare
+from pipeline.run import auto
+from pipeline.run.config import Config
+from pipeline.tables.schema import DataError, PrepareConfig, SourceConfig
+
+# Steps before training is timed: tracing and warming up.
+_WARM_UP = 5
+_TRAIN_SECONDS = 60.0
+_TRAIN_STEPS = 300
+# Batches whose examples are counted.
+_SAMPLED = 50
+
+Figures = dict[str, float]
+
+
+def config(directory: Path, interactions: int) -> Config:
+    """The run of one size: a generated log, all settings at their defaults."""
+    return Config(
+        name=f"scale-{interactions}",
+        seed=1,
+        artifacts=str(directory),
+        source=SourceConfig(
+            kind="tabular",
+            path=str(directory / f"log-{interactions}"),
+            rating="rating",
+        ),
+        prepare=PrepareConfig(),
+        retrieval=RetrievalConfig(history_length=50),
+    )
+
+
+def measure(
+    phase: Callable[[Path, int], Figures], directory: Path, interactions: int
+) -> Figures:
+    """Runs a phase in a new process.
+
+    Returns:
+        What the phase returned, with `cpu_seconds` and `peak_gib` of the
+        process.
+
+    Raises:
+        DataError: If the process ends without an answer.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(
+        target=_work, args=(sender, phase, directory, interactions)
+    )
+    process.start()
+    sender.close()
+    try:
+        answer: Figures = receiver.recv()
+    except EOFError as error:
+        process.join()
+        raise DataError(
+            "A phase of the benchmark must end with figures. Received: exit "
+            f"status {process.exitcode} of {phase.__name__} at "
+            f"{interactions:,} interactions (out of memory, perhaps). Leave "
+            "the size out."
+        ) from error
+    process.join()
+    return answer
+
+
+def _work(
+    sender: Any,
+    phase: Callable[[Path, int], Figures],
+    directory: Path,
+    interactions: int,
+) -> None:
+    # The GPU that TensorFlow does not find is no news.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    figures = phase(directory, interactions)
+    # Of this process alone, unlike what getrusage says after a fork.
+    found = re.search(
+        r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()
+    )
+    peak = int(found[1]) / 2**20 if found else 0.0
+    figures |= {"cpu_seconds": time.process_time(), "peak_gib": peak}
+    sender.send(figures)
+
+
+def generated(directory: Path, interactions: int) -> Figures:
+    """Writes the log."""
+    start = time.monotonic()
+    log = Path(config(directory, interactions).source.path)
+    generate.write(log, interactions, 1)
+    return {"seconds": time.monotonic() - start}
+
+
+def prepared(directory: Path, interactions: int) -> Figures:
+    """Prepares it."""
+    options = config(directory, interactions)
+    target = options.run_directory / "prepare"
+    target.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    prepare.run(options, target)
+    return {"seconds": time.monotonic() - start}
+
+
+def fed(directory: Path, interactions: int) -> Figures:
+    """Streams one epoch of batches, trained by nobody."""
+    made, _total = _task(directory, interactions, "always")
+    batches = made.dataset.take(made.steps + 1).as_numpy_iterator()
+    # The first one waits for the first buffer and for TensorFlow's threads.
+    next(batches)
+    start = time.monotonic()
+    examples = sum(len(batch["target"]) for batch in batches)
+    return {"seconds": time.monotonic() - start, "examples": examples}
+
+
+def trained(directory: Path, interactions: int) -> Figures:
+    """Trains for a minute at most."""
+    from pipeline.retrieval import fit
+
+    made, total = _task(directory, interactions, "auto")
+    options = config(directory, interactions).retrieval
+    made.model.compile(
+        optimizer=fit.optimizer(options, made.steps * options.epochs)
+    )
+    step = made.model.make_train_function()
+    batches = iter(made.dataset)
+    for _ in range(_WARM_UP):
+        step(batches)
+    start = time.monotonic()
+    cpu = time.process_time()
+    for number in itertools.count(1):
+        step(batches)
+        seconds = time.monotonic() - start
+        if number >= _TRAIN_STEPS or seconds > _TRAIN_SECONDS:
+            break
+    # Targets that a state drawn back cannot reach are left out of a batch.
+    sample = made.dataset.take(_SAMPLED).as_numpy_iterator()
+    size = sum(len(batch["target"]) for batch in sample) / _SAMPLED
+    return {
+        "seconds": seconds,
+        "examples": number * size,
+        "epoch_examples": made.steps * size,
+        "cores": (time.process_time() - cpu) / seconds,
+        "items": total,
+    }
+
+
+def _task(
+    directory: Path, interactions: int, streaming: str
+) -> tuple[Any, int]:
+    """The base model of the run with its data, and the items there are."""
+    from pipeline.retrieval import feed, train
+    from pipeline.retrieval.team import Team
+    from pipeline.run.workers import Workers
+
+    options = config(directory, interactions)
+    tables = prepare.load(options.run_directory / "prepare")
+    retrieval = dataclasses.replace(
+        options.retrieval,
+        streaming=streaming,  # type: ignore[arg-type]
+        batch_positions=auto.batch_positions(options.retrieval, interactions),
+    )
+    options = dataclasses.replace(options, retrieval=retrieval)
+    made = train.task(
+        options,
+        tables,
+        feed.open_feed(tables, retrieval),
+        "base",
+        Team(Workers()),
+        lambda line: None,
+    )
+    return made, len(tables.items.ids)

@@ -1,0 +1,270 @@
+"""Baselines that every model of the project has to beat.
+
+Classical recommenders without a network, each tuned on the validation part
+and then fitted to everything before the part that is evaluated: `random`,
+`popularity`, `recent_popularity`, `item_knn`, `ease`, `window_markov`. The
+last three weigh the history by age, which moves them more than anything else.
+Where users take the same item again there is `personal_frequency` too: what a
+user took most, lately above all. Popularity decides among items of which a
+baseline knows nothing.
+
+Shape letters: B histories, N items with padding and out of vocabulary, K of
+them up to the last with interactions.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from pipeline.measure import metrics, queries
+from pipeline.measure.metrics import Ragged
+from pipeline.measure.queries import Queries
+from pipeline.prepare.step import Prepared
+from pipeline.ranking import cooccurrence
+from pipeline.ranking.cooccurrence import Log
+from pipeline.tables.schema import PARTS, VALIDATION
+
+NAMES = (
+    "random",
+    "popularity",
+    "recent_popularity",
+    "item_knn",
+    "ease",
+    "window_markov",
+)
+# Only where items of the history may be recommended.
+PERSONAL = "personal_frequency"
+# EASE inverts a dense matrix over the catalogue: 12,000 items take a minute
+# and 2.5 GB, and both grow fast from there.
+EASE_MAX_ITEMS = 12_500
+# Beyond this the middle of its grid is taken: a solve a setting is too long.
+_EASE_TUNED_ITEMS = 6_000
+_FIRST_ITEM = 2
+_SECONDS_A_DAY = 86_400
+_BLOCK = 512
+_TUNING_USERS = 1_000
+_DECAYS = (0.7, 0.8, 0.9, 1.0)
+# What is tuned, and over what. Those under "fit" change the table, those under
+# "decay" only how the history is weighed.
+_GRIDS: dict[str, dict[str, tuple[float, ...]]] = {
+    "random": {},
+    "popularity": {},
+    "recent_popularity": {"half_life_days": (1, 3, 7, 14, 30, 90, 365)},
+    "item_knn": {"shrinkage": (5, 20), "decay": _DECAYS},
+    "ease": {"regularisation": (100, 500, 1500), "decay": _DECAYS},
+    "window_markov": {
+        "window": (5, 10),
+        "backward": (0.0, 0.5, 1.0),
+        "decay": (0.6, 0.7, 0.8, 0.9),
+    },
+    PERSONAL: {"decay": (0.0, 0.7, 0.9, 0.95, 0.98, 0.99, 0.995, 1.0)},
+}
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A fitted baseline.
+
+    Attributes:
+        name: One of `NAMES`, or `PERSONAL`.
+        settings: Chosen on the validation part.
+        items: Scores that do not depend on the history, `[N]`.
+        table: Item-item weights `[K, K]`, None where only `items` counts.
+    """
+
+    name: str
+    settings: dict[str, float]
+    items: np.ndarray
+    table: Any = field(default=None, repr=False)
+
+    def score(self, histories: Ragged) -> np.ndarray:
+        """Scores the catalogue for a block of histories, `[B, N]`."""
+        scores = np.tile(self.items, (len(histories), 1))
+        if self.name == PERSONAL:
+            scores += cooccurrence.decayed(
+                histories, len(self.items), self.settings["decay"], length=0
+            ).toarray()
+        elif self.table is not None:
+            known = self.table.shape[0]
+            weighed = cooccurrence.decayed(
+                histories, len(self.items), self.settings["decay"]
+            )
+            found = weighed[:, :known] @ self.table
+            scores[:, :known] += (
+                found if isinstance(found, np.ndarray) else found.toarray()
+            )
+        return scores
+
+
+def fit_all(
+    prepared: Prepared,
+    part: str = "test",
+    seed: int = 0,
+    seen: str = "excluded",
+) -> Iterator[Baseline]:
+    """Tunes on validation, fits to all before `part`, one after another.
+
+    Args:
+        prepared: The prepared tables.
+        part: The part that will be evaluated.
+        seed: Of `random` and of the users drawn for tuning.
+        seen: Whether items of the history are "excluded" from the lists.
+    """
+    asked = queries.make(prepared, "validation", "split", _TUNING_USERS, seed)
+    tuning, log = (
+        _before(prepared, end) for end in (VALIDATION, PARTS.index(part))
+    )
+    missing = left_out(prepared, part)
+    for name in (*NAMES, *[PERSONAL] * prepared.repeat_consumption):
+        if name in missing:
+            continue
+        settings = tune(name, tuning, asked, seed, seen)
+        yield next(fit(name, log, [settings], seed))
+
+
+def left_out(prepared: Prepared, part: str = "test") -> dict[str, str]:
+    """Baselines that `fit_all` cannot fit, with the reason."""
+    count = _before(prepared, PARTS.index(part)).num_known - _FIRST_ITEM
+    if count + _FIRST_ITEM <= EASE_MAX_ITEMS:
+        return {}
+    limit = EASE_MAX_ITEMS - _FIRST_ITEM
+    return {
+        "ease": f"it inverts a matrix over all items with interactions, "
+        f"{count:,} here and {limit:,} at most"
+    }
+
+
+def _before(prepared: Prepared, part: int) -> Log:
+    """The interactions of the parts before one."""
+    sequences = prepared.sequences()
+    return Log.of(sequences, sequences.parts < part, len(prepared.items.ids))
+
+
+def tune(
+    name: str, log: Log, asked: Queries, seed: int, seen: str = "excluded"
+) -> dict[str, float]:
+    """The settings with the best NDCG@10 on the queries."""
+    grid = _GRIDS[name]
+    if name == "ease" and log.num_known > _EASE_TUNED_ITEMS:
+        grid = grid | {"regularisation": grid["regularisation"][1:2]}
+    choices = [
+        dict(zip(grid, values, strict=True))
+        for values in product(*grid.values())
+    ]
+    if len(choices) == 1 or not len(asked):
+        return choices[0]
+    best, best_value = choices[0], -1.0
+    for baseline in fit(name, log, choices, seed):
+        hits = find(baseline, asked, 10, seed, seen)
+        value = metrics.ndcg_at_k(hits, asked.num_relevant, 10).mean()
+        if value > best_value:
+            best, best_value = baseline.settings, value
+    return best
+
+
+def fit(
+    name: str, log: Log, choices: list[dict[str, float]], seed: int
+) -> Iterator[Baseline]:
+    """Fits one baseline with each of several settings, in their order.
+
+    Settings that differ only in `decay` share a table.
+    """
+    popularity = np.bincount(log.histories.items, minlength=log.num_items)
+    # Small enough to decide only between items that score the same.
+    tie_break = (1e-6 * popularity / max(popularity.max(), 1)).astype(
+        np.float32
+    )
+    table, fitted = None, None
+    for settings in choices:
+        structure = {
+            key: value for key, value in settings.items() if key != "decay"
+        }
+        items = tie_break
+        if name == "random":
+            items = np.random.default_rng(seed).random(
+                log.num_items, dtype=np.float32
+            )
+        elif name == "popularity":
+            items = popularity.astype(np.float32)
+        elif name == "recent_popularity":
+            items = recent_popularity(log, settings["half_life_days"])
+        elif name != PERSONAL and structure != fitted:
+            table, fitted = _table(name, log, structure), structure
+        yield Baseline(name, settings, items, table)
+
+
+def recent_popularity(log: Log, half_life_days: float) -> np.ndarray:
+    """Interactions an item, each counting half after every half-life.
+
+    Returns:
+        float32 `[N]`.
+    """
+    if not len(log.timestamps):
+        return np.zeros(log.num_items, np.float32)
+    age = (log.timestamps.max() - log.timestamps) / _SECONDS_A_DAY
+    return np.bincount(
+        log.histories.items,
+        weights=np.exp2(-age / half_life_days),
+        minlength=log.num_items,
+    ).astype(np.float32)
+
+
+def find(
+    baseline: Baseline,
+    asked: Queries,
+    k: int,
+    seed: int = 0,
+    seen: str = "excluded",
+) -> np.ndarray:
+    """Asks all queries and marks the hits in the lists, bool `[Q, k]`."""
+    scores, items = recommend(baseline, asked.histories, k, seed, seen)
+    return metrics.find_hits(items, asked.relevant, scores)
+
+
+def recommend(
+    baseline: Baseline,
+    histories: Ragged,
+    k: int,
+    seed: int = 0,
+    seen: str = "excluded",
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best k items for each history: scores and items `[B, k]`."""
+    blocks = []
+    for start in range(0, len(histories), _BLOCK):
+        rows = np.arange(start, min(start + _BLOCK, len(histories)))
+        block = histories.take(rows)
+        if baseline.name == "random":
+            rng = np.random.default_rng([seed, start])
+            scores = rng.random((len(rows), len(baseline.items)))
+        else:
+            scores = baseline.score(block)
+        scores[:, :_FIRST_ITEM] = -np.inf
+        if seen == "excluded":
+            scores[block.row_of_item, block.items] = -np.inf
+        blocks.append(metrics.top_k(scores, k, seed))
+    if not blocks:
+        return np.zeros((0, k), np.float32), np.zeros((0, k), np.int32)
+    return (
+        np.concatenate([scores for scores, _ in blocks]),
+        np.concatenate([items for _, items in blocks]),
+    )
+
+
+def _table(name: str, log: Log, settings: dict[str, float]) -> Any:
+    if name == "item_knn":
+        return cooccurrence.item_knn(
+            log.histories, log.num_known, settings["shrinkage"]
+        )
+    if name == "ease":
+        return cooccurrence.ease(
+            log.histories, log.num_known, settings["regularisation"]
+        )
+    return cooccurrence.window_markov(
+        log.histories,
+        log.num_known,
+        int(settings["window"]),
+        backward=settings["backward"],
+    )

@@ -1,0 +1,38 @@
+"""What exported and published models say of themselves."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline.run import manifest
+from serving import signatures
+from serving.releases import history as release_history
+
+
+def read_manifest(model: Path) -> dict[str, Any]:
+    """What an exported or published model says of itself."""
+    path = model / signatures.EXTRA_ASSETS / manifest.MANIFEST
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_bundle_id(model: Path) -> str:
+    """The bundle id inside an exported or published model."""
+    return read_manifest(model)["bundle_id"]
+
+
+def live_manifest(serving: Path) -> dict[str, Any] | None:
+    """The live retrieval model's, None where no whole release is live.
+
+    Raises:
+        ServingError: If the pointer's list of releases is damaged.
+    """
+    history = release_history.read(serving)
+    if not history or release_history.missing(serving, history[0]):
+        return None
+    return read_manifest(serving / signatures.RETRIEVAL / str(history[0]))
+
+
+def live_bundle(serving: Path) -> str | None:
+    """The bundle id of the live release, None where no whole one is live."""
+    found = live_manifest(serving)
+    return found["bundle_id"] if found else None

@@ -1,0 +1,370 @@
+"""The graphs that ship: strings in, strings out, nothing else needed.
+
+Each class wraps trained models with the prepared vocabularies and offers the
+signatures of `serving.signatures`. Keras objects are called, not attached:
+only their variables are saved, so a SavedModel holds no Python class and loads
+where this project is not installed.
+
+Shape letters as in `serving.signatures`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from models import index as search
+from models import rerank
+from pipeline.export import encode as lookups
+from pipeline.prepare.step import Prepared
+from serving import signatures
+
+Tensors = dict[str, tf.Tensor]
+Functions = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Query:
+    """One encoded batch of queries.
+
+    Attributes:
+        history: int32 [B, L'], most recent last, padding left.
+        seen: int32 [B, S], every item of the request's history.
+        user_index: int32 [B].
+        user_features: Encoded, by feature name.
+        context: Encoded, by feature name.
+    """
+
+    history: tf.Tensor
+    seen: tf.Tensor
+    user_index: tf.Tensor
+    user_features: Tensors
+    context: Tensors
+
+    def arguments(self) -> tuple[tf.Tensor, tf.Tensor, Tensors, Tensors]:
+        """What a query tower and a ranking model take, in order."""
+        return (
+            self.history,
+            self.user_index,
+            self.user_features,
+            self.context,
+        )
+
+
+class QueryInputs(tf.Module):
+    """Encodes the query inputs of every signature.
+
+    Args:
+        prepared: Vocabularies and feature columns.
+        history_length: Items of the history the towers read.
+        knows_users: Whether a model has user embeddings; without them the
+            user table stays out of the export.
+    """
+
+    def __init__(
+        self, prepared: Prepared, history_length: int, knows_users: bool
+    ) -> None:
+        super().__init__(name="query_inputs")
+        vocabularies = prepared.vocabularies
+        self.history_length = history_length
+        self.item_ids = tf.constant(_bytes(prepared.items.ids))
+        self.items = lookups.IdLookup(list(prepared.items.ids[2:]))
+        known = prepared.users.ids[2 : prepared.users.num_known]
+        self.users = lookups.IdLookup(list(known) if knows_users else [])
+        self.user_features = lookups.make(
+            prepared.users.specs, vocabularies, "users"
+        )
+        self.context = lookups.make(
+            prepared.context_specs, vocabularies, "context"
+        )
+
+    def signature(self) -> dict[str, tf.TensorSpec]:
+        """The query inputs by name, features prefixed with their table."""
+        specs = {
+            "user_id": tf.TensorSpec([None], tf.string, "user_id"),
+            "history": tf.TensorSpec([None, None], tf.string, "history"),
+        }
+        for table, features in self._tables():
+            for name, lookup in features.items():
+                specs[f"{table}_{name}"] = lookup.signature(f"{table}_{name}")
+        return specs
+
+    def encode(self, inputs: Mapping[str, tf.Tensor]) -> Query:
+        """Looks every input up."""
+        seen = self.items(inputs["history"])
+        encoded = {
+            table: {
+                name: lookup(inputs[f"{table}_{name}"])
+                for name, lookup in features.items()
+            }
+            for table, features in self._tables()
+        }
+        return Query(
+            lookups.keep_last(seen, self.history_length),
+            seen,
+            # Nobody is a user like any other unknown one, not padding.
+            tf.maximum(self.users(inputs["user_id"]), 1),
+            encoded["user"],
+            encoded["context"],
+        )
+
+    def ids(self, indices: tf.Tensor) -> tf.Tensor:
+        """Item ids of indices, "" for padding."""
+        return tf.gather(self.item_ids, indices)
+
+    def _tables(self) -> list[tuple[str, dict[str, lookups.FeatureLookup]]]:
+        return [("user", self.user_features), ("context", self.context)]
+
+
+class Retrieval(tf.Module):
+    """Query tower and index: `retrieval` and `retrieval_exact`.
+
+    Args:
+        inputs: Encodes requests.
+        prepared: Item features and their vocabularies.
+        model: A trained retrieval model.
+        index: The exact or the ScaNN index over its candidate embeddings.
+        embeddings: `[num_items + 2, embedding_dim]` those embeddings.
+    """
+
+    def __init__(
+        self,
+        inputs: QueryInputs,
+        prepared: Prepared,
+        model: Any,
+        index: search.ExactIndex | search.ScannIndex,
+        embeddings: np.ndarray,
+    ) -> None:
+        super().__init__(name="retrieval")
+        self._repeats = prepared.repeat_consumption
+        self.inputs = inputs
+        self.index = index
+        self.item_features = lookups.make(
+            prepared.items.specs, prepared.vocabularies, "items"
+        )
+        exact = index if index.is_exact else index.exact
+        self.embeddings = exact.embeddings
+        # What follows in a vector are popularities, not what an item is like.
+        self._width = model.candidate_tower.width
+        self._model = _Untracked(model)
+        self.saved_variables = list(model.variables)
+
+    def embed(self, query: Query) -> tf.Tensor:
+        """Returns query embeddings float32 [B, D]."""
+        return self._model.value.query_tower(
+            *query.arguments(), vectors=self.embeddings
+        )
+
+    def search(
+        self, query: Query, excluded: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns `(scores, indices)` [B, K] without what is hidden."""
+        hidden = query.seen[:, :0] if self._repeats else query.seen
+        if excluded is not None:
+            hidden = tf.concat([hidden, excluded], axis=1)
+        return self.index(self.embed(query), hidden)
+
+    def functions(self) -> Functions:
+        """Concrete functions by signature name."""
+        query = self.inputs.signature()
+        excluded = tf.TensorSpec([None, None], tf.string, "excluded_ids")
+        item = tf.TensorSpec([None], tf.string, "item_id")
+        features = {
+            f"item_{name}": lookup.signature(f"item_{name}")
+            for name, lookup in self.item_features.items()
+        }
+        return {
+            signatures.SERVING_DEFAULT: _function(self._retrieve, query),
+            signatures.WITH_EXCLUSIONS: _function(
+                self._retrieve, query | {"excluded_ids": excluded}
+            ),
+            signatures.QUERY_EMBEDDING: _function(
+                lambda inputs: {
+                    "embedding": self.embed(self.inputs.encode(inputs))
+                },
+                query,
+            ),
+            signatures.CANDIDATE_EMBEDDING: _function(
+                self._embed_candidate, {"item_id": item} | features
+            ),
+            signatures.SIMILAR_ITEMS: _function(
+                self._similar, {"item_id": item}
+            ),
+        }
+
+    def _retrieve(self, inputs: Tensors) -> Tensors:
+        excluded = inputs.get("excluded_ids")
+        if excluded is not None:
+            excluded = self.inputs.items(excluded)
+        scores, indices = self.search(self.inputs.encode(inputs), excluded)
+        return {"candidate_ids": self.inputs.ids(indices), "scores": scores}
+
+    def _embed_candidate(self, inputs: Tensors) -> Tensors:
+        features = {
+            name: lookup(inputs[f"item_{name}"])
+            for name, lookup in self.item_features.items()
+        }
+        tower = self._model.value.candidate_tower
+        indices = self.inputs.items(inputs["item_id"])
+        # An empty id is a description without an item, not padding.
+        indices = tf.maximum(indices, 1)
+        return {"embedding": tower.embed(indices, features, training=False)}
+
+    def directions(self, items: tf.Tensor) -> tf.Tensor:
+        """What items are like, however popular: unit vectors [..., W]."""
+        vectors = tf.gather(self.embeddings, items)[..., : self._width]
+        return tf.math.l2_normalize(vectors, axis=-1)
+
+    def _similar(self, inputs: Tensors) -> Tensors:
+        items = self.inputs.items(inputs["item_id"])
+        mine = self.directions(items)
+        # The index compares by dot product; its list is put in the order of
+        # the cosine.
+        beyond = [[0, 0], [0, self.embeddings.shape[1] - self._width]]
+        _, found = self.index(tf.pad(mine, beyond), items[:, tf.newaxis])
+        cosine = tf.einsum("bd,bkd->bk", mine, self.directions(found))
+        cosine = tf.where(found == 0, search.MASKED_SCORE, cosine)
+        scores, order = tf.math.top_k(cosine, self.index.k)
+        found = tf.gather(found, order, batch_dims=1)
+        return {"candidate_ids": self.inputs.ids(found), "scores": scores}
+
+
+class Ranking(tf.Module):
+    """The second stage: rescored candidates.
+
+    Args:
+        inputs: Encodes requests.
+        model: A trained ranking model.
+    """
+
+    def __init__(self, inputs: QueryInputs, model: Any) -> None:
+        super().__init__(name="ranking")
+        self.inputs = inputs
+        self._model = _Untracked(model)
+        # The signals read the catalogue's vectors from a table.
+        tower = model.signals.query_tower.candidate_tower
+        unread = {id(variable) for variable in tower.variables}
+        self.saved_variables = [
+            variable
+            for variable in model.variables
+            if id(variable) not in unread
+        ]
+
+    def score(self, query: Query, candidates: tf.Tensor) -> Tensors:
+        """Scores int32 candidates [B, C]; padding gets `MASKED_SCORE`."""
+        outputs = self._model.value(*query.arguments(), candidates)
+        scores = tf.where(
+            candidates == 0, search.MASKED_SCORE, outputs["scores"]
+        )
+        return {**outputs, "scores": scores}
+
+    def order(
+        self, query: Query, candidates: tf.Tensor, n: int | tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the best n as `(scores, position in candidates)`."""
+        scores = self.score(query, candidates)["scores"]
+        return tf.math.top_k(scores, n)
+
+    def functions(self) -> Functions:
+        """Concrete functions by signature name."""
+        specs = self.inputs.signature() | {
+            "candidate_ids": tf.TensorSpec(
+                [None, None], tf.string, "candidate_ids"
+            )
+        }
+        return {
+            signatures.SERVING_DEFAULT: _function(self._rank, specs),
+            signatures.SCORE: _function(
+                lambda inputs: self.score(
+                    self.inputs.encode(inputs),
+                    self.inputs.items(inputs["candidate_ids"]),
+                ),
+                specs,
+            ),
+        }
+
+    def _rank(self, inputs: Tensors) -> Tensors:
+        ids = inputs["candidate_ids"]
+        scores, positions = self.order(
+            self.inputs.encode(inputs), self.inputs.items(ids), tf.shape(ids)[1]
+        )
+        return {
+            "candidate_ids": tf.gather(ids, positions, batch_dims=1),
+            "scores": scores,
+        }
+
+
+class Recommender(tf.Module):
+    """Both stages in one call: `recommender`.
+
+    Args:
+        retrieval: The first stage.
+        ranking: The second stage.
+        num_recommendations: Items returned a query (N).
+    """
+
+    def __init__(
+        self, retrieval: Retrieval, ranking: Ranking, num_recommendations: int
+    ) -> None:
+        super().__init__(name="recommender")
+        self.retrieval = retrieval
+        self.ranking = ranking
+        self.num_recommendations = min(num_recommendations, retrieval.index.k)
+
+    def functions(self) -> Functions:
+        """Concrete functions by signature name."""
+        specs = self.retrieval.inputs.signature() | {
+            "excluded_ids": tf.TensorSpec(
+                [None, None], tf.string, "excluded_ids"
+            )
+        }
+        diversity = tf.TensorSpec([None], tf.float32, signatures.DIVERSITY)
+        return {
+            signatures.SERVING_DEFAULT: _function(self._recommend, specs),
+            signatures.WITH_DIVERSITY: _function(
+                self._recommend, specs | {signatures.DIVERSITY: diversity}
+            ),
+        }
+
+    def _recommend(self, tensors: Tensors) -> Tensors:
+        inputs = self.retrieval.inputs
+        query = inputs.encode(tensors)
+        excluded = inputs.items(tensors["excluded_ids"])
+        _, candidates = self.retrieval.search(query, excluded)
+        wanted = self.num_recommendations
+        if signatures.DIVERSITY not in tensors:
+            scores, places = self.ranking.order(query, candidates, wanted)
+        else:
+            scores = self.ranking.score(query, candidates)["scores"]
+            places = rerank.diversify(
+                scores,
+                candidates > 0,
+                self.retrieval.directions(candidates),
+                tensors[signatures.DIVERSITY],
+                wanted,
+            )
+            scores = tf.gather(scores, places, batch_dims=1)
+        items = tf.gather(candidates, places, batch_dims=1)
+        return {"item_ids": inputs.ids(items), "scores": scores}
+
+
+class _Untracked:
+    """Hides a Keras object from the checkpoint graph of a `tf.Module`."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _function(
+    call: Callable[[Tensors], Tensors], specs: Mapping[str, tf.TensorSpec]
+) -> Any:
+    """Traces `call` over named inputs."""
+    return tf.function(lambda **inputs: call(inputs)).get_concrete_function(
+        **specs
+    )
+
+
+def _bytes(ids: Sequence[str] | np.ndarray) -> list[bytes]:
+    return [str(value).encode() for value in ids]

@@ -1,0 +1,168 @@
+"""Writes the SavedModels that ship, with warm-up requests and a manifest.
+
+Enters: the trained models and the index. Leaves, in the step's directory, one
+SavedModel a name of `serving.signatures`: `retrieval`, `retrieval_exact`,
+`ranking`, `recommender`. Each carries `assets.extra/manifest.json` with the
+bundle's id and `assets.extra/tf_serving_warmup_requests`: a server replays
+them before a version answers, so a model that cannot run (say, without ScaNN's
+ops) fails to load instead of failing its first caller.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+from models import index as search
+from pipeline.export import catalogue, graphs
+from pipeline.prepare.step import Prepared
+from pipeline.ranking import train as train_ranking
+from pipeline.retrieval import index
+from pipeline.retrieval import train as train_retrieval
+from pipeline.run import manifest
+from pipeline.run.config import Config
+from serving import signatures
+
+# One alone, one full batch: both shapes are traced before traffic comes.
+_WARMUP_ROWS = (1, 8)
+
+
+def run(
+    config: Config,
+    prepared: Prepared,
+    steps: Mapping[str, Path],
+    directory: Path,
+) -> str:
+    """Exports every model of the bundle.
+
+    Args:
+        config: The run's options.
+        prepared: The prepared tables.
+        steps: Directories of train-retrieval, index and train-ranking.
+        directory: Where to write.
+
+    Returns:
+        The bundle id: a digest over every exported file.
+    """
+    bundle = build(config, prepared, steps)
+    for name, module in bundle.items():
+        save(module, directory / name, name, _samples(prepared))
+    catalogue.write(
+        prepared, directory / signatures.RETRIEVAL / signatures.EXTRA_ASSETS
+    )
+    bundle_id = manifest.file_digest(directory)[:16]
+    query_inputs = sorted(bundle[signatures.RANKING].inputs.signature())
+    for name in bundle:
+        manifest.write_json(
+            directory / name / signatures.EXTRA_ASSETS / manifest.MANIFEST,
+            {
+                "model": name,
+                "bundle_id": bundle_id,
+                "run": config.name,
+                "query_inputs": query_inputs,
+                "history_length": config.retrieval.history_length,
+                "repeat_consumption": prepared.repeat_consumption,
+                "num_items": len(prepared.items.ids) - search.FIRST_ITEM,
+            },
+        )
+    return bundle_id
+
+
+def build(
+    config: Config, prepared: Prepared, steps: Mapping[str, Path]
+) -> dict[str, Any]:
+    """The exported modules by model name, not yet saved."""
+    towers = train_retrieval.load(config, prepared, steps["train-retrieval"])
+    ranker = train_ranking.load(config, prepared, steps["train-ranking"])
+    searcher = index.load(config.index, steps["index"])
+    exact = searcher if searcher.is_exact else searcher.exact
+    embeddings = exact.embeddings.numpy()
+
+    def retrieval(
+        used: search.ExactIndex | search.ScannIndex,
+    ) -> graphs.Retrieval:
+        inputs = graphs.QueryInputs(
+            prepared,
+            config.retrieval.history_length,
+            config.retrieval.user_id,
+        )
+        return graphs.Retrieval(inputs, prepared, towers, used, embeddings)
+
+    ranking = graphs.Ranking(
+        graphs.QueryInputs(prepared, config.retrieval.history_length, True),
+        ranker,
+    )
+    first_stage = retrieval(searcher)
+    return {
+        signatures.RETRIEVAL: first_stage,
+        signatures.RETRIEVAL_EXACT: retrieval(exact),
+        signatures.RANKING: ranking,
+        signatures.RECOMMENDER: graphs.Recommender(
+            first_stage, ranking, config.index.num_candidates
+        ),
+    }
+
+
+def save(
+    module: Any, directory: Path, name: str, item_ids: list[bytes]
+) -> None:
+    """Saves one module as a SavedModel with its warm-up requests.
+
+    Args:
+        module: Offers `functions()`.
+        directory: Where to write.
+        name: The model's name, put into the requests.
+        item_ids: Real ids to fill the requests with.
+    """
+    functions = module.functions()
+    tf.saved_model.save(module, str(directory), signatures=functions)
+    extra = directory / signatures.EXTRA_ASSETS
+    os.makedirs(extra, exist_ok=True)
+    with tf.io.TFRecordWriter(
+        str(extra / signatures.WARMUP_REQUESTS)
+    ) as writer:
+        for request in warmup_requests(name, functions, item_ids):
+            log = prediction_log_pb2.PredictionLog(
+                predict_log=prediction_log_pb2.PredictLog(request=request)
+            )
+            writer.write(log.SerializeToString())
+
+
+def warmup_requests(
+    name: str, functions: Mapping[str, Any], item_ids: list[bytes]
+) -> Iterator[predict_pb2.PredictRequest]:
+    """One request a signature and batch size, on real ids."""
+    for signature, function in functions.items():
+        _, specs = function.structured_input_signature
+        for rows in _WARMUP_ROWS:
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name = name
+            request.model_spec.signature_name = signature
+            for key, spec in specs.items():
+                request.inputs[key].CopyFrom(
+                    tf.make_tensor_proto(
+                        _filled(key, spec, rows, item_ids), spec.dtype
+                    )
+                )
+            yield request
+
+
+def _filled(
+    key: str, spec: tf.TensorSpec, rows: int, item_ids: list[bytes]
+) -> Any:
+    """A plausible value for one input."""
+    if spec.dtype != tf.string:
+        return [0.0] * rows
+    if key == "item_id":
+        return [item_ids[row % len(item_ids)] for row in range(rows)]
+    if key in ("history", "candidate_ids"):
+        return [item_ids] * rows
+    return [b""] * rows if spec.shape.rank == 1 else [[b""]] * rows
+
+
+def _samples(prepared: Prepared) -> list[bytes]:
+    first = search.FIRST_ITEM
+    return [str(item).encode() for item in prepared.items.ids[first:][:10]]

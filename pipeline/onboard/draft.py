@@ -1,0 +1,189 @@
+"""Drafts a config from files alone: `python -m pipeline init-config`.
+
+The columns are guessed from a sample (`guess`), the split and the sizes from
+preparing the data once (`trial`). Every guess stands in the text with its
+reason.
+"""
+
+import dataclasses
+import logging
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.onboard import columns, toml, trial
+from pipeline.sources import files
+from pipeline.tables.schema import DataError, SourceConfig
+
+logger = logging.getLogger(__name__)
+
+# Share of unusable rows, above which the guesses are rather wrong.
+MOST_UNUSABLE = 0.5
+# Share of returns to an item, above which users take things again: where they
+# are more than chance brings, and in any case.
+_RETURNS, _MOST = 0.15, 0.5
+# Files that tell an official release of MovieLens.
+MOVIELENS = (
+    {"u.data", "u.item", "u.user"},
+    {"ratings.dat", "movies.dat"},
+    {"ratings.csv", "movies.csv"},
+)
+# File names that tell less than the folder they are in.
+GENERIC = ("interactions", "ratings", "events", "log", "data", "part-0")
+
+
+@dataclass
+class Draft:
+    """A config for somebody's files.
+
+    Attributes:
+        text: TOML, a config to start from in any case.
+        doubts: What may well be wrong, a sentence each.
+        problem: Why the data cannot be used as guessed; empty where they can.
+    """
+
+    text: str
+    doubts: list[str] = field(default_factory=list)
+    problem: str = ""
+
+
+def init_config(
+    interactions: str,
+    items: str = "",
+    users: str = "",
+    progress: Callable[[str], None] = logger.info,
+) -> Draft:
+    """Drafts a config for somebody's files, every guess with its reason.
+
+    Args:
+        interactions: Path of the interactions, or of a MovieLens release.
+        items: Path of the items table; empty for none.
+        users: Path of the users table; empty for none.
+        progress: Receives lines to show.
+
+    Raises:
+        DataError: If nothing is at a path.
+    """
+    if not items and not users and _is_movielens(interactions):
+        found = columns.Columns({"kind": "movielens", "path": interactions})
+        found.top.append("An official MovieLens release: its layout is known.")
+    else:
+        found = columns.guessed(interactions, items, users)
+    text = [
+        f"# Written by init-config from {interactions}.",
+        "# Check the guesses below, then:",
+        "#   python -m pipeline --config THIS_FILE check",
+        "#   make retrain CONFIG=THIS_FILE",
+    ]
+    tried: list[str] = []
+    problem = found.problem
+    if not problem:
+        progress(
+            "init-config: columns guessed, preparing the log to choose the rest"
+        )
+        try:
+            tried = _tried(found)
+        except DataError as error:
+            problem = str(error)
+    if problem:
+        text += ["#", "# As guessed, the data cannot be used yet:"]
+        text += [f"#   {line}" for line in problem.splitlines()]
+    text += [f"# {line}" for line in found.top]
+    text += [f"# Doubt: {doubt}." for doubt in found.doubts]
+    text += [
+        f"name = {toml.value(_name(Path(interactions.rstrip('/'))))}",
+        "seed = 42",
+        "",
+        "[source]",
+        *found.lines(),
+        "",
+        *tried,
+    ]
+    return Draft("\n".join(text) + "\n", found.doubts, problem)
+
+
+def _tried(found: columns.Columns) -> list[str]:
+    """The sections that preparing the data once decides.
+
+    Raises:
+        DataError: If the data cannot be used, or leave nobody to test.
+    """
+    source = SourceConfig(**found.options)
+    tried = source
+    if source.kind == "tabular":
+        tried = dataclasses.replace(source, max_bad_share=MOST_UNUSABLE)
+    options: dict[str, Any] = {}
+    if found.min_rating:
+        options["min_rating"] = found.min_rating
+    split, reasons, figures = trial.split(tried, options)
+    share = figures["source"].get("unusable_share", 0.0)
+    if share > source.max_bad_share:
+        found.options["max_bad_share"] = min(1.0, math.ceil(120 * share) / 100)
+        found.above["max_bad_share"] = _unusable(figures["notes"])
+    found.doubts += [
+        note
+        for note in figures["notes"]
+        if re.search(r"source\.missing|without the '\.0'|1\.23E\+12", note)
+    ]
+    lines = [
+        "[prepare]",
+        *[f"# {reason}" for reason in reasons],
+        f'split = "{split}"',
+    ]
+    if found.min_rating:
+        lines += [
+            "# -1 stands for not rated: those rows are left out.",
+            f"min_rating = {found.min_rating}",
+        ]
+    share, chance = figures["returns"]
+    lines += [
+        f"# {share:.0%} return to an item on another day; {chance:.0%} would "
+        "by chance.",
+    ]
+    if share > _MOST or (share > _RETURNS and share > 1.25 * chance):
+        lines += [
+            "# So users take things again here, and may be offered them again.",
+            "repeat_consumption = true",
+        ]
+        options["repeat_consumption"] = True
+        figures = trial.prepared(source, split, options)
+    elif (share := figures["repeats"] / figures["interactions"]) > 0.1:
+        lines += [
+            f"# {share:.0%} of the interactions are exact repeats of another: "
+            "same user, item and time.",
+            "# One of each stays; returns to an item at another time stay too;",
+            '# "last" drops those too.',
+            'repeated = "distinct"',
+        ]
+        options["repeated"] = "distinct"
+        figures = trial.prepared(source, split, options)
+    return [*lines, "", *trial.sizes(figures)]
+
+
+def _unusable(notes: list[str]) -> list[str]:
+    """Lines about a log with many unusable rows."""
+    return [
+        "Many rows are unusable; correct them if they should not be.",
+        *[
+            f"{note.split('; the first')[0]}."
+            for note in notes
+            if " set aside because " in note
+        ],
+    ]
+
+
+def _name(place: Path) -> str:
+    """Name of a run on what lies at a path."""
+    stem = place.name.split(".")[0]
+    if (stem.lower() in GENERIC or "*" in stem) and place.parent.name:
+        stem = place.parent.name
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-._") or "data"
+
+
+def _is_movielens(path: str) -> bool:
+    with files.find(path, "--interactions") as found:
+        names = {file.name for file in found}
+    return any(layout <= names for layout in MOVIELENS)

@@ -1,0 +1,152 @@
+"""What text files do not say about themselves: encoding, names of columns.
+
+Only `init-config` looks; what it finds stands in the config it writes.
+"""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.onboard import names
+from pipeline.sources import cells, files, tabular, text
+from pipeline.tables.schema import DataError, SourceConfig, epoch_seconds
+
+_NUMBER = re.compile(r"[+-]?\d+([.,]\d*)?([eE][+-]?\d+)?")
+# Lines above the names, as reports have.
+_MOST_ABOVE = 20
+_NAMES = frozenset(
+    names.USER + names.ITEM + names.TIME + names.RATING + names.TITLE + ["id"]
+)
+
+
+def encoding(*paths: str) -> str:
+    """Encoding that the first blocks of the files bear; empty paths aside.
+
+    Latin-1 fits any bytes, so it is taken only where more lines speak against
+    UTF-8 than for it: a few stray bytes are a matter for the quarantine.
+    """
+    wrong = right = 0
+    for path in filter(None, paths):
+        with files.find(path, "init-config") as found:
+            for file in found[:3]:
+                head = next(files.blocks(file), b"")
+                if head.startswith(b"PAR1"):
+                    continue
+                for line in head.split(b"\n"):
+                    if line.isascii():
+                        continue
+                    try:
+                        line.decode("utf-8")
+                        right += 1
+                    except UnicodeDecodeError:
+                        wrong += 1
+    return "latin-1" if wrong > right else "utf-8"
+
+
+def first_lines(
+    source: SourceConfig, path: str = "", table: str = "interactions"
+) -> list[list[str]]:
+    """Cells of the first lines of a table; [] where it is not text.
+
+    Args:
+        source: How to read it.
+        path: Of its files; empty for the interactions.
+        table: Its name.
+    """
+    option = f"--{table}"
+    path = path or source.path
+    with files.find(path, option) as found:
+        file = tabular.of_table(found, table, path, option)[0]
+        kind = tabular.format_of(source, file, option)
+        if kind not in ("csv", "tsv"):
+            return []
+        return text.first_lines(
+            file, tabular.delimiter_of(source, kind), source.encoding, 1000
+        )
+
+
+def refuse_preamble(source: SourceConfig, path: str, table: str) -> None:
+    """Says where lines stand above those of the table.
+
+    Args:
+        source: How to read it.
+        path: Of its files.
+        table: Its name.
+
+    Raises:
+        DataError: If the names of the columns are not in the first line.
+    """
+    # As it would be read, then in case what is above has misled the reader.
+    for delimiter in (source.delimiter, *text.DELIMITERS):
+        lines = first_lines(
+            dataclasses.replace(source, delimiter=delimiter), path, table
+        )
+        widths = [
+            max((n for n, cell in enumerate(line, 1) if cell), default=0)
+            for line in lines
+        ]
+        usual = max(map(widths.count, set(widths)), default=0)
+        width = next((w for w in widths if widths.count(w) == usual), 0)
+        place = widths.index(width) if width else 0
+        if delimiter == source.delimiter and not place and width > 1:
+            return
+        if (
+            0 < place <= _MOST_ABOVE
+            and max(widths[:place]) < width
+            and usual > 0.8 * (len(lines) - place)
+            and all(lines[place][:width])
+            and not any(names.plain(cell) in _NAMES for cell in lines[0])
+            and not any(
+                _NUMBER.fullmatch(cell) or epoch_seconds(cell)
+                for cell in lines[place]
+            )
+        ):
+            line = (delimiter or ",").join(lines[place])
+            raise DataError(
+                "The first line must hold the names of the columns, or "
+                f"values. Received: others above {line!r} (in {path}). Delete "
+                "what stands above it."
+            )
+
+
+def are_sequences(lines: list[list[str]]) -> bool:
+    """Whether each line holds a user and, behind, that user's items.
+
+    Args:
+        lines: Cells of the first lines. Quoted text over several lines makes
+            lines of different lengths too, but not of numbers alone.
+    """
+    lengths = [len(line) for line in lines]
+    usual = max(map(lengths.count, set(lengths)))
+    return usual < 0.8 * len(lines) and all(
+        _NUMBER.fullmatch(cell) for line in lines[:-1] for cell in line if cell
+    )
+
+
+def anonymous(count: int) -> tuple[str, ...]:
+    """Names for columns that have none."""
+    return tuple(f"column_{n}" for n in range(1, count + 1))
+
+
+def are_values(first: list[str], columns: Mapping[str, pa.Array]) -> bool:
+    """Whether the first line of a file holds values instead of names.
+
+    Args:
+        first: Its cells.
+        columns: A sample of the rows, this line among them.
+
+    Returns:
+        True where a cell is a number, a time, or comes again below.
+    """
+    if any(names.plain(cell) in _NAMES for cell in first):
+        return False
+    if any(_NUMBER.fullmatch(cell) or epoch_seconds(cell) for cell in first):
+        return True
+    return any(
+        (pc.sum(pc.equal(cells.as_text(array), cell)).as_py() or 0) > 1
+        for cell, array in zip(first, columns.values(), strict=True)
+        if cell
+    )

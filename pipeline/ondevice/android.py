@@ -1,0 +1,353 @@
+"""Assets that TensorFlow's Android recommendation sample loads unchanged.
+
+    python -m pipeline.ondevice.android --config FILE [--output DIRECTORY]
+
+Writes `config.json`, `recommendation.tflite`, `sorted_movie_vocab.json` and,
+where the student has a column of genres, `movie_genre_vocab.txt`: the contents
+of the app's `assets` folder. The app addresses inputs and outputs by number,
+fills up histories with 0 at the end, and runs TFLite 2.2.0, which knows no
+batched matrix product and none of the later versions of operations.
+
+What the app calls genres of the history are of use for items that are not in
+its list (id 1, unknown): they are placed by their genres, as the student
+places known ones. Genres of known items are in the item table already.
+
+Shape letters: L history length, G genres, K recommendations, D width.
+"""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.lite.tools import flatbuffer_utils
+
+from models import student as students
+from models.config import check
+from models.features import FIRST_ITEM, UNKNOWN
+from models.student import Student
+from pipeline.prepare.step import Prepared
+from pipeline.run import manifest
+from pipeline.tables.schema import DataError
+
+CONFIG, MODEL = "config.json", "recommendation.tflite"
+MOVIES, GENRES = "sorted_movie_vocab.json", "movie_genre_vocab.txt"
+RUNTIME = (2, 2, 0)
+_MOVIE_INPUT, _GENRE_INPUT = "context_movie_id", "context_movie_genre"
+_IDS, _SCORES = "top_prediction_ids", "top_prediction_scores"
+_SHOWN, _FAVORITES = 10, 100
+
+
+class _GenreAware:
+    """A student that places unknown items by the genres of the request.
+
+    Args:
+        student: Encodes.
+        embeddings: Of the genres, [size, D].
+        genres: int32 [G], lines of the genre list; 0 is unknown.
+    """
+
+    def __init__(
+        self, student: Student, embeddings: np.ndarray, genres: tf.Tensor
+    ) -> None:
+        self.config, self.repeats = student.config, student.repeats
+        self._student = student
+        count = len(embeddings) - FIRST_ITEM
+        known = tf.logical_and(genres > 0, genres <= count)
+        # Line 1 is the first word, whose embedding comes after padding and
+        # unknown.
+        rows = tf.where(known, genres + (FIRST_ITEM - 1), 0)
+        present = tf.cast(known, tf.float32)[:, None]
+        total = tf.reduce_sum(
+            tf.gather(tf.constant(embeddings), rows) * present, axis=0
+        )
+        self._mean = total / tf.maximum(tf.reduce_sum(present), 1.0)
+
+    def encode(
+        self, history: tf.Tensor, embedded: tf.Tensor, **options: Any
+    ) -> tf.Tensor:
+        """As the student does, of history [1, L]."""
+        unknown = tf.cast(tf.equal(history, UNKNOWN), tf.float32)
+        embedded += unknown[..., None] * self._mean
+        return self._student.encode(history, embedded, **options)
+
+
+def convert(
+    student: Student,
+    genres: str = "",
+    genre_length: int = 32,
+    precision: Literal["float32", "float16"] = "float16",
+) -> bytes:
+    """The student as a .tflite file for the app.
+
+    Args:
+        student: Called at least once, so that its layers are built.
+        genres: Its column of genres, "" for none.
+        genre_length: G.
+        precision: Of the weights in the file; all is computed in float32.
+
+    Raises:
+        DataError: If the app's runtime would refuse the file.
+    """
+    table = student.table().numpy()
+    scale = np.ones(table.shape[1], np.float32)
+    specs = [
+        tf.TensorSpec([student.config.history_length], tf.int32, _MOVIE_INPUT)
+    ]
+    embeddings = _embeddings(student, genres) if genres else None
+    if genres:
+        specs.append(tf.TensorSpec([genre_length], tf.int32, _GENRE_INPUT))
+
+    @tf.function(input_signature=specs)
+    def serve(history: tf.Tensor, *given: tf.Tensor) -> dict[str, tf.Tensor]:
+        encoder: Any = student
+        if given and embeddings is not None:
+            encoder = _GenreAware(student, embeddings, given[0])
+        found = students.recommend(encoder, table, scale, history)
+        scores = tf.sigmoid(found["scores"])
+        return {_IDS: found["ids"], _SCORES: scores}
+
+    module = tf.Module()
+    module.student, module.serve = student, serve
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [serve.get_concrete_function()], module
+    )
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    converter.unfold_batchmatmul = True
+    if precision == "float16":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
+    content: bytes = converter.convert()
+    needed = minimum_runtime(content)
+    if needed > RUNTIME:
+        raise DataError(
+            "The app's model must run on TFLite "
+            f"{'.'.join(map(str, RUNTIME))}. Received: operations of "
+            f"{'.'.join(map(str, needed))} (from the "
+            f"{student.config.encoder} encoder). Choose another encoder."
+        )
+    return content
+
+
+def write(
+    student: Student,
+    titles: Sequence[str],
+    counts: Sequence[int],
+    words: Sequence[Sequence[str]],
+    known: Sequence[str],
+    directory: Path,
+    genres: str = "",
+    precision: Literal["float32", "float16"] = "float16",
+) -> None:
+    """Writes the assets; what stood there before is replaced as a whole.
+
+    Args:
+        student: The trained student.
+        titles: Of its rows.
+        counts: Train interactions of each row.
+        words: Genres of each row, to be shown.
+        known: The vocabulary of the column `genres`, without padding and
+            unknown.
+        directory: Where to write.
+        genres: The student's column that the app's genres belong to.
+        precision: See `convert`.
+    """
+    check(
+        (
+            len(titles) == len(counts) == len(words) == student.num_rows,
+            "`titles`, `counts` and `words` must have "
+            f"{student.num_rows} rows. Received: {len(titles)}, "
+            f"{len(counts)} and {len(words)}.",
+        ),
+        (
+            not any("\n" in word or "\r" in word for word in known),
+            "A genre must be one line. Received: one with a line break.",
+        ),
+    )
+    content = convert(student, genres, precision=precision)
+    staging = directory.with_name(f".staging-{directory.name}")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    (staging / MODEL).write_bytes(content)
+    order = sorted(
+        range(FIRST_ITEM, student.num_rows),
+        key=lambda row: (-int(counts[row]), row),
+    )
+    movies = [
+        {
+            "id": row,
+            "title": titles[row],
+            "genres": list(words[row]),
+            "count": int(counts[row]),
+        }
+        for row in order
+    ]
+    manifest.write_json(staging / MOVIES, movies)
+    if genres:
+        # The app counts different lines: the first must be like no other.
+        unknown = "UNK"
+        while unknown in known:
+            unknown += "_"
+        lines = "\n".join([unknown, *known])
+        (staging / GENRES).write_text(lines, encoding="utf-8")
+    manifest.write_json(staging / CONFIG, describe(content, bool(genres)))
+    manifest.replace(staging, directory)
+
+
+def describe(content: bytes, genres: bool) -> dict[str, Any]:
+    """The app's `config.json` for a model: which number is which tensor."""
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    graph, signature = model.subgraphs[0], model.signatureDefs[0]
+    inputs, outputs = (
+        {
+            entry.name.decode(): list(places).index(entry.tensorIndex)
+            for entry in entries
+        }
+        for entries, places in (
+            (signature.inputs, graph.inputs),
+            (signature.outputs, graph.outputs),
+        )
+    )
+    features = {_MOVIE_INPUT: "movieFeature", _GENRE_INPUT: "genreFeature"}
+    length = int(graph.tensors[graph.outputs[outputs[_IDS]]].shape[0])
+    config: dict[str, Any] = {
+        "model": MODEL,
+        "inputs": [
+            {
+                "name": features[name],
+                "index": place,
+                "inputLength": int(graph.tensors[graph.inputs[place]].shape[0]),
+            }
+            for name, place in sorted(inputs.items(), key=lambda pair: pair[1])
+        ],
+        "movieList": MOVIES,
+        "topK": min(_SHOWN, length),
+        "outputLength": length,
+        "outputIdsIndex": outputs[_IDS],
+        "outputScoresIndex": outputs[_SCORES],
+        "pad": 0,
+        "favoriteListSize": _FAVORITES,
+    }
+    if genres:
+        config |= {"genreList": GENRES, "unknownGenre": 0}
+    return config
+
+
+def minimum_runtime(content: bytes) -> tuple[int, ...]:
+    """The oldest TFLite that runs a model, as its converter noted."""
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    for entry in model.metadata or ():
+        if entry.name == b"min_runtime_version":
+            text = bytes(model.buffers[entry.buffer].data).rstrip(b"\0")
+            return tuple(int(part) for part in text.decode().split("."))
+    raise DataError(
+        "A model must note the runtime it needs. Received: no such note. "
+        "Convert it with the TensorFlow of requirements.txt."
+    )
+
+
+def _embeddings(student: Student, column: str) -> np.ndarray:
+    for weight in student.weights:
+        if weight.name.split(":")[0].rsplit("/", 1)[-1] == column:
+            return weight.numpy()
+    raise DataError(
+        f"`genres` must be an item feature of the student. Received: "
+        f"{column!r}. Name it in student.item_features."
+    )
+
+
+def genres_of(
+    prepared: Prepared, wanted: str | None
+) -> tuple[str, list[str], list[list[str]]]:
+    """The column of genres, its words, and those of each item row.
+
+    Args:
+        prepared: The prepared tables.
+        wanted: The column; None takes `genres` where there is one, and no
+            words otherwise.
+
+    Raises:
+        DataError: If `wanted` is no column of words.
+    """
+    items = prepared.items
+    columns = [
+        spec.name
+        for spec in items.specs
+        if spec.kind in ("categorical", "multi_categorical")
+    ]
+    column = "genres" if wanted is None else wanted
+    if column not in columns:
+        if wanted is None:
+            return "", [], [[] for _ in items.ids]
+        raise DataError(
+            "`--genres` must be a categorical item column. Received: "
+            f"{wanted!r}; there {'is' if len(columns) == 1 else 'are'} "
+            f"{', '.join(columns) or 'none'} (from {prepared.directory}). "
+            "Name one of the source's item_features."
+        )
+    known = [str(word) for word in prepared.vocabularies[f"items.{column}"]]
+    indices = items.features[column].reshape(len(items.ids), -1)
+    words = [
+        [known[index - FIRST_ITEM] for index in row if index >= FIRST_ITEM]
+        for row in indices
+    ]
+    return column, known, words
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes the assets of a config's student; the exit status."""
+    from models.config import ConfigError
+    from pipeline.ondevice import distill
+    from pipeline.run import config as configuration
+    from pipeline.steps import Run
+    from pipeline.tables.schema import TRAIN
+    from pipeline.terminal import console
+
+    parser = argparse.ArgumentParser(prog="python -m pipeline.ondevice.android")
+    parser.add_argument("--config", default="pipeline/configs/sample.toml")
+    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument(
+        "--output", type=Path, default=Path("artifacts/android")
+    )
+    parser.add_argument(
+        "--genres", help="item column of genres; `genres` where there is one"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        config = configuration.load(options.config, options.set)
+        console.quiet_native_logs(config.run_directory / "native.log")
+        run = Run(config, progress=console.progress)
+        prepared = run.prepared()
+        items = prepared.items
+        column, known, words = genres_of(prepared, options.genres)
+        student = distill.load(config, prepared, run.distill())
+        wanted = config.student.item_features
+        used = bool(known) and (column in wanted or wanted == ("*",))
+        write(
+            student,
+            [
+                str(title) or str(item)
+                for title, item in zip(items.titles, items.ids, strict=True)
+            ],
+            items.counts[TRAIN].tolist(),
+            words,
+            known,
+            options.output,
+            column if used else "",
+        )
+    except (ConfigError, DataError) as error:
+        sys.stderr.write(f"android: {error}\n")
+        return 1
+    size = (options.output / MODEL).stat().st_size
+    sys.stdout.write(
+        f"android: assets in {options.output}, model of {size:,} bytes\n"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

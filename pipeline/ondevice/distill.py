@@ -1,0 +1,335 @@
+"""Trains the on-device student on what the two-stage teacher answers.
+
+Each training history has the item that came next (hard) and the teacher's
+scores of its candidates (soft). `student` learns from both; `undistilled`, of
+the same make, with the same histories, epochs and seed, from the hard targets
+alone: the difference is what the teacher is worth.
+
+On disk: `student.npz`, `undistilled.npz` (weights in order) and
+`metrics.json`.
+
+Shape letters: B histories, L positions, K candidates, V rows, D width.
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from models import losses
+from models.features import FIRST_ITEM
+from models.student import Student
+from models.student_config import StudentConfig
+from pipeline.measure import metrics, queries
+from pipeline.ondevice import teacher
+from pipeline.ondevice.teacher import Moments, Opinions
+from pipeline.prepare.step import Prepared
+from pipeline.retrieval import train
+from pipeline.run.config import Config
+
+STUDENT, UNDISTILLED = "student", "undistilled"
+_BLOCK = 512
+# In an epoch, about, where the batch size is not given.
+_STEPS = 250
+
+
+def run(
+    config: Config,
+    prepared: Prepared,
+    ranking: Path,
+    directory: Path,
+    progress: Callable[[str], None],
+) -> None:
+    """Trains and writes the students.
+
+    Args:
+        config: The `student` section decides.
+        prepared: The prepared tables.
+        ranking: Directory of the train-ranking step: the teacher.
+        directory: Where to write.
+        progress: Receives one line a student.
+    """
+    options = config.student
+    seed = train.seed(config, "distill")
+    found = teacher.moments(config, prepared, np.random.default_rng(seed))
+    started = time.monotonic()
+    opinions = teacher.ask(
+        config, prepared, ranking, found.rows, found.events, found.histories
+    )
+    report: dict[str, Any] = {
+        "histories": len(found),
+        "teacher_seconds": round(time.monotonic() - started, 1),
+    }
+    mixes = {STUDENT: options.mix}
+    if options.compare and options.mix > 0:
+        mixes[UNDISTILLED] = 0.0
+    for name, mix in mixes.items():
+        started = time.monotonic()
+        tf.keras.utils.set_random_seed(seed)
+        student = make(options, prepared)
+        chosen = dataclasses.replace(options, mix=mix)
+        losses_ = fit(student, chosen, found, opinions, seed)
+        save(student, directory / f"{name}.npz")
+        report[name] = {
+            "mix": mix,
+            "loss": losses_,
+            "seconds": round(time.monotonic() - started, 1),
+        }
+        said = ""
+        if not config.retrieval.refit:
+            # Otherwise the validation part was trained on.
+            report[name]["validation"] = validate(student, prepared, seed)
+            value = report[name]["validation"]["ndcg@10"]
+            said = f", validation NDCG@10 {value:.4f}"
+        progress(
+            f"  {name}: {len(found)} histories, loss {losses_[-1]:.3f}{said}"
+        )
+    (directory / "metrics.json").write_text(json.dumps(report, indent=2))
+
+
+def make(options: StudentConfig, prepared: Prepared) -> Student:
+    """An untrained student with all its weights."""
+    items = prepared.items
+    wanted = options.item_features
+    specs = tuple(
+        spec for spec in items.specs if wanted == ("*",) or spec.name in wanted
+    )
+    # A small catalogue has fewer items to answer with than is asked for.
+    answered = min(options.num_recommendations, max(1, len(items.ids) - 3))
+    options = dataclasses.replace(options, num_recommendations=answered)
+    student = Student(
+        options,
+        len(items.ids),
+        items.features,
+        specs,
+        options.item_id,
+        prepared.repeat_consumption,
+    )
+    student(np.zeros([1, options.history_length], np.int32))
+    return student
+
+
+def load(
+    config: Config, prepared: Prepared, directory: Path, name: str = STUDENT
+) -> Student:
+    """Builds a student and loads what `run` wrote."""
+    student = make(config.student, prepared)
+    with np.load(Path(directory) / f"{name}.npz") as saved:
+        student.set_weights([saved[key] for key in saved.files])
+    return student
+
+
+def save(student: Student, path: Path) -> None:
+    """Writes the weights in their order."""
+    weights = student.get_weights()
+    np.savez(path, **{f"w{n:03d}": w for n, w in enumerate(weights)})
+
+
+def fit(
+    student: Student,
+    options: StudentConfig,
+    found: Moments,
+    opinions: Opinions,
+    seed: int,
+) -> list[float]:
+    """Trains and leaves the averaged weights; the mean loss of each epoch."""
+    count = len(found)
+    if not count:
+        return [0.0]
+    random = np.random.default_rng(seed)
+    # No wider than the longest one: padding takes time and changes nothing.
+    longest = int(np.diff(found.histories.offsets).max())
+    histories = found.histories.last(
+        max(1, min(options.history_length, longest))
+    )
+    steps = max(1, round(count / batch_size(options, count)))
+    optimizer = tf.keras.optimizers.AdamW(
+        tf.keras.optimizers.schedules.CosineDecay(
+            0.0,
+            steps * options.epochs,
+            alpha=0.02,
+            warmup_target=options.learning_rate,
+            warmup_steps=max(1, steps // 2),
+        ),
+        weight_decay=options.weight_decay,
+        beta_2=0.98,
+        global_clipnorm=5.0,
+    )
+    optimizer.exclude_from_weight_decay(
+        var_names=["bias", "start", "prior", "recency"]
+    )
+    variables = student.trainable_variables
+    averages = [tf.Variable(value) for value in variables]
+    small = student.num_rows <= options.full_softmax_below
+
+    @tf.function(reduce_retracing=True)
+    def step(history, target, candidates, scores, momentum):  # type: ignore
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(
+                (_full_loss if small else _sampled_loss)(
+                    student, options, history, target, candidates, scores
+                )
+            )
+        gradients = tape.gradient(loss, variables)
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        for average, value in zip(averages, variables, strict=True):
+            average.assign(momentum * average + (1.0 - momentum) * value)
+        return loss
+
+    curve, done = [], 0
+    for _ in range(options.epochs):
+        total = []
+        for rows in np.array_split(random.permutation(count), steps):
+            done += 1
+            total.append(
+                step(
+                    tf.constant(histories[rows]),
+                    tf.constant(found.targets[rows]),
+                    tf.constant(opinions.candidates[rows]),
+                    tf.constant(opinions.scores[rows]),
+                    tf.constant(
+                        min(options.averaging, done / (done + 10.0)), tf.float32
+                    ),
+                )
+            )
+        curve.append(round(float(np.mean(total)), 4))
+    for average, value in zip(averages, variables, strict=True):
+        value.assign(average)
+    return curve
+
+
+def batch_size(options: StudentConfig, num_histories: int) -> int:
+    """Histories in a training step; resolves 0."""
+    if options.batch_size:
+        return options.batch_size
+    wanted = np.log2(max(num_histories / _STEPS, 1.0))
+    return int(2 ** np.clip(np.round(wanted), 6, 9))
+
+
+def _full_loss(
+    student: Student,
+    options: StudentConfig,
+    history: tf.Tensor,
+    target: tf.Tensor,
+    candidates: tf.Tensor,
+    scores: tf.Tensor,
+) -> tf.Tensor:
+    """Cross-entropies over the whole catalogue: [B]."""
+    logits = student(history, training=True)
+    if not student.repeats:
+        # What the graph on the device hides need not be pushed down.
+        rows = tf.range(tf.shape(history)[0])[:, None] + tf.zeros_like(history)
+        hidden = tf.stack([rows, history], axis=-1)
+        logits = tf.tensor_scatter_nd_update(
+            logits,
+            tf.reshape(hidden, [-1, 2]),
+            tf.fill([tf.size(history)], losses.MASKED_LOGIT),
+        )
+    hard = losses.full_softmax(logits, target)
+    if options.mix == 0.0:
+        return hard
+    found = tf.gather(logits, candidates, batch_dims=1)
+    total = tf.reduce_logsumexp(logits / options.temperature, axis=1)
+    soft = _soft(options, found, total, candidates, scores)
+    return options.mix * soft + (1.0 - options.mix) * hard
+
+
+def _sampled_loss(
+    student: Student,
+    options: StudentConfig,
+    history: tf.Tensor,
+    target: tf.Tensor,
+    candidates: tf.Tensor,
+    scores: tf.Tensor,
+) -> tf.Tensor:
+    """The same, the catalogue estimated: [B].
+
+    The teacher's candidates, where the probability is, are counted exactly,
+    items drawn uniformly stand for all others.
+    """
+    table = student.table()
+    query = student.query(history, table, training=True)
+    drawn = tf.random.uniform(
+        [options.num_uniform_negatives], FIRST_ITEM, student.num_rows, tf.int32
+    )
+    others = tf.matmul(query, tf.gather(table, drawn), transpose_b=True)
+    found = tf.einsum("bd,bkd->bk", query, tf.gather(table, candidates))
+    positive = tf.reduce_sum(query * tf.gather(table, target), axis=1)
+    stands_for = float(np.log(student.num_rows / options.num_uniform_negatives))
+    there = candidates > 0
+    in_list = tf.reduce_any(candidates == target[:, None], axis=1)
+
+    def total(temperature: float) -> tf.Tensor:
+        listed = tf.where(there, found / temperature, losses.MASKED_LOGIT)
+        missing = tf.where(in_list, losses.MASKED_LOGIT, positive / temperature)
+        everything = [
+            listed,
+            others / temperature + stands_for,
+            missing[:, None],
+        ]
+        return tf.reduce_logsumexp(tf.concat(everything, axis=1), axis=1)
+
+    hard = total(1.0) - positive
+    if options.mix == 0.0:
+        return hard
+    soft = _soft(options, found, total(options.temperature), candidates, scores)
+    return options.mix * soft + (1.0 - options.mix) * hard
+
+
+def _soft(
+    options: StudentConfig,
+    logits: tf.Tensor,
+    total: tf.Tensor,
+    candidates: tf.Tensor,
+    scores: tf.Tensor,
+) -> tf.Tensor:
+    """Cross-entropy with the teacher's distribution over candidates: [B].
+
+    Args:
+        options: Mix and temperature.
+        logits: The student's, of the candidates [B, K].
+        total: Its log-sum over the catalogue at the temperature [B].
+        candidates: int32 [B, K], 0 pads.
+        scores: The teacher's [B, K].
+    """
+    heat = options.temperature
+    there = candidates > 0
+    taught = tf.nn.softmax(
+        tf.where(there, scores / heat, losses.MASKED_LOGIT), axis=1
+    )
+    logits = tf.where(there, logits / heat, 0.0)
+    # The square keeps gradients of one size at all temperatures.
+    return heat**2 * (total - tf.reduce_sum(taught * logits, axis=1))
+
+
+def validate(
+    student: Student, prepared: Prepared, seed: int, num_users: int = 5_000
+) -> dict[str, float]:
+    """NDCG@10 and recall@10 on the validation part."""
+    asked = queries.make(prepared, "validation", num_users=num_users, seed=seed)
+    if not len(asked):
+        return {"ndcg@10": 0.0, "recall@10": 0.0}
+    histories = asked.histories.last(student.config.history_length)
+    hits = []
+    for start in range(0, len(asked), _BLOCK):
+        rows = np.arange(start, min(start + _BLOCK, len(asked)))
+        scores = student(tf.constant(histories[rows])).numpy()
+        block = queries.hidden(prepared, asked.histories.take(rows))
+        scores[:, :FIRST_ITEM] = -np.inf
+        scores[block.row_of_item, block.items] = -np.inf
+        values, items = metrics.top_k(scores, 10)
+        hits.append(metrics.find_hits(items, asked.relevant.take(rows), values))
+    found = np.concatenate(hits)
+    return {
+        "ndcg@10": float(
+            metrics.ndcg_at_k(found, asked.num_relevant, 10).mean()
+        ),
+        "recall@10": float(
+            metrics.recall_at_k(found, asked.num_relevant, 10).mean()
+        ),
+    }

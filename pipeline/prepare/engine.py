@@ -1,0 +1,140 @@
+"""Where Ibis expressions run: DuckDB on one machine, Spark on a cluster.
+
+An engine reads Parquet, keeps intermediate tables outside Python's memory and
+hands results back as Arrow batches. Everything it writes lies in the scratch
+directory it was opened with, which the caller deletes.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import duckdb
+import ibis
+import pyarrow as pa
+
+from pipeline.tables.schema import DataError, PrepareConfig
+
+
+class Engine(Protocol):
+    """What the prepare step asks of an engine."""
+
+    def read(self, path: Path) -> ibis.Table:
+        """Opens a Parquet file or a folder of them."""
+
+    def save(self, table: ibis.Table, name: str) -> ibis.Table:
+        """Computes a table once and keeps it under a name."""
+
+    def batches(self, table: ibis.Table, rows: int) -> Iterator[pa.RecordBatch]:
+        """Streams a result in its order, about `rows` rows at a time."""
+
+    def collect(self, table: ibis.Table) -> pa.Table:
+        """Brings a result that fits in memory."""
+
+
+class DuckDBEngine:
+    """DuckDB on a database file, so that tables and sorts can spill.
+
+    Args:
+        directory: Scratch directory, existing.
+        memory_limit: Beyond which DuckDB spills, such as "2GB".
+        num_threads: 0 takes all cores.
+    """
+
+    def __init__(
+        self, directory: Path, memory_limit: str, num_threads: int
+    ) -> None:
+        self.memory_limit = memory_limit
+        settings: dict[str, object] = {
+            "memory_limit": memory_limit,
+            "temp_directory": str(directory / "spill"),
+            # Every result that needs an order states it.
+            "preserve_insertion_order": False,
+        }
+        if num_threads:
+            settings["threads"] = num_threads
+        try:
+            self.connection = ibis.duckdb.connect(
+                directory / "work.duckdb", **settings
+            )
+            # A bar in a log file is no progress.
+            self.connection.raw_sql("SET enable_progress_bar = false")
+        except Exception as error:
+            raise DataError(
+                "DuckDB refused its settings: "
+                f"{str(error).splitlines()[0]} Received: memory_limit = "
+                f"{memory_limit!r} (from [prepare]). Give a size such as "
+                "'2GB'."
+            ) from error
+
+    def read(self, path: Path) -> ibis.Table:
+        """Opens a Parquet file or a folder of them."""
+        pattern = f"{path}/*.parquet" if path.is_dir() else str(path)
+        return self.connection.read_parquet(pattern)
+
+    def save(self, table: ibis.Table, name: str) -> ibis.Table:
+        """Computes a table once and keeps it under a name."""
+        # Ibis 12 writes DROP and RENAME that DuckDB cannot read where sqlglot
+        # is newer than 28, so both are avoided here.
+        with _explained(self.memory_limit):
+            self.connection.raw_sql(f'DROP TABLE IF EXISTS "{name}"')
+            return self.connection.create_table(name, table)
+
+    def batches(self, table: ibis.Table, rows: int) -> Iterator[pa.RecordBatch]:
+        """Streams a result in its order, about `rows` rows at a time."""
+        with _explained(self.memory_limit):
+            yield from self.connection.to_pyarrow_batches(
+                table, chunk_size=rows
+            )
+
+    def collect(self, table: ibis.Table) -> pa.Table:
+        """Brings a result that fits in memory."""
+        with _explained(self.memory_limit):
+            return self.connection.to_pyarrow(table)
+
+    def close(self) -> None:
+        """Lets the database file go."""
+        self.connection.disconnect()
+
+
+@contextlib.contextmanager
+def _explained(memory_limit: str) -> Iterator[None]:
+    """Says what to do where memory or disk end."""
+    try:
+        yield
+    except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
+        raise DataError(
+            "DuckDB needs memory, and disk to spill to. Received: "
+            f"{str(error).splitlines()[0]} Raise prepare.memory_limit (now "
+            f"{memory_limit!r}), lower prepare.num_threads, or free disk "
+            "space under the artifacts directory."
+        ) from error
+
+
+@contextlib.contextmanager
+def open_engine(config: PrepareConfig, directory: Path) -> Iterator[Engine]:
+    """Opens the engine the config names, for the length of a block.
+
+    Args:
+        config: Names the engine and its limits.
+        directory: Scratch directory, existing, deleted by the caller.
+
+    Raises:
+        DataError: If the engine does not start.
+    """
+    engine: Any
+    if config.engine == "duckdb":
+        engine = DuckDBEngine(
+            directory, config.memory_limit, config.num_threads
+        )
+    else:
+        from pipeline.prepare import spark
+
+        engine = spark.SparkEngine(
+            directory, config.spark_master, config.memory_limit
+        )
+    try:
+        yield engine
+    finally:
+        engine.close()

@@ -1,0 +1,226 @@
+"""Which interactions are for training, validation and test.
+
+Enters: the canonical interactions. Leaves: the same with `part` (int8 code of
+`schema.PARTS`), and the cuts as figures.
+
+A user's interactions are ordered by time, and where times are equal by the
+digest of user and item: an order that is the same for every file format and
+that carries no information a model could pick up.
+"""
+
+from typing import Any
+
+import ibis
+from ibis import _
+
+from pipeline.prepare.engine import Engine
+from pipeline.tables.schema import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    DataError,
+    PrepareConfig,
+    epoch_seconds,
+    iso,
+)
+
+# Columns that are keys of their own, or no part of an interaction.
+_ORDERED = frozenset(
+    {
+        "user_id",
+        "item_id",
+        "timestamp",
+        "rating",
+        "part",
+        "user_row",
+        "item_index",
+        "tie",
+    }
+)
+
+
+def tie_break(table: ibis.Table) -> ibis.ir.StringValue:
+    """Digest that orders interactions of a user at the same second."""
+    return (table.user_id + "|" + table.item_id).hexdigest("md5")
+
+
+def order(table: ibis.Table) -> list[Any]:
+    """Sort keys of one user's interactions, total up to exact repeats."""
+    keys = [table.timestamp, tie_break(table)]
+    keys += [table[n] for n in ("rating",) if n in table.columns]
+    return keys + rest(table)
+
+
+def rest(table: ibis.Table) -> list[Any]:
+    """Sort keys of what else an interaction carries: weight and context.
+
+    As text without nulls, which engines sort first or last as they like.
+    """
+    return [
+        table[name].cast("string").fill_null("")
+        for name in sorted(set(table.columns) - _ORDERED)
+    ]
+
+
+def select(
+    engine: Engine, table: ibis.Table, config: PrepareConfig, seed: int
+) -> ibis.Table:
+    """Applies the configured filters.
+
+    Args:
+        engine: Runs intermediate results.
+        table: Canonical interactions.
+        config: Ratings, dates, sampling, repetitions and minimum counts.
+        seed: Of the sample of users.
+    """
+    if config.min_rating > 0 and "rating" in table.columns:
+        table = table.filter(_.rating >= config.min_rating)
+    if config.min_weight > 0 and "weight" in table.columns:
+        table = table.filter(_.weight >= config.min_weight)
+    if config.start_date:
+        table = table.filter(_.timestamp >= epoch_seconds(config.start_date))
+    if config.end_date:
+        table = table.filter(_.timestamp < epoch_seconds(config.end_date))
+    if config.user_share < 1.0:
+        digest = (ibis.literal(f"{seed}|") + table.user_id).hexdigest("md5")
+        table = table.filter(digest < _threshold(config.user_share))
+    if config.repeated != "keep" or config.repeat_consumption:
+        keys = order(table)
+        if config.repeated != "first":
+            keys = [ibis.desc(key) for key in keys]
+        same = [table.user_id, table.item_id]
+        if config.repeat_consumption or config.repeated == "distinct":
+            same.append(table.timestamp)
+        window = ibis.window(group_by=same, order_by=keys)
+        table = table.mutate(turn=ibis.row_number().over(window))
+        table = table.filter(_.turn == 0).drop("turn")
+    if config.min_user_interactions > 1 or config.min_item_interactions > 1:
+        table = _core(engine, table, config)
+    return table
+
+
+def _core(
+    engine: Engine, table: ibis.Table, config: PrepareConfig
+) -> ibis.Table:
+    rows, turn = -1, 0
+    while True:
+        table = engine.save(table, f"core_{turn}")
+        left = int(engine.collect(table.aggregate(n=_.count()))["n"][0].as_py())
+        if left == rows:
+            return table
+        rows, turn = left, 1 - turn
+        for column, minimum in (
+            ("item_id", config.min_item_interactions),
+            ("user_id", config.min_user_interactions),
+        ):
+            if minimum > 1:
+                counts = table.group_by(column).aggregate(n=_.count())
+                enough = counts.filter(_.n >= minimum).select(column)
+                table = table.semi_join(enough, column)
+
+
+def _threshold(share: float) -> str:
+    """Digests below this text are `share` of all digests."""
+    return "g" if share >= 1.0 else f"{int(share * 2**32):08x}"
+
+
+def assign(
+    engine: Engine, table: ibis.Table, config: PrepareConfig, seed: int
+) -> tuple[ibis.Table, dict[str, object]]:
+    """Adds `part` to the interactions.
+
+    Args:
+        engine: Computes the cuts.
+        table: Interactions that passed the filters.
+        config: Names the split and its shares.
+        seed: Of the random split.
+
+    Returns:
+        The table with `part`, and the figures behind it.
+
+    Raises:
+        DataError: If a cut leaves a part empty.
+    """
+    if config.split == "leave_last_out":
+        return _leave_last_out(table), {
+            "rule": "the last interaction of each user with at least 3 is "
+            "test, the one before validation"
+        }
+    if config.split == "temporal":
+        return _temporal(engine, table, config)
+    return _random(table, config, seed), {
+        "rule": "interactions drawn by digest; the future leaks into "
+        "histories, so these figures only reproduce tutorials"
+    }
+
+
+def _part(test: Any, validation: Any) -> ibis.Value:
+    return ibis.cases((test, TEST), (validation, VALIDATION), else_=TRAIN).cast(
+        "int8"
+    )
+
+
+def _leave_last_out(table: ibis.Table) -> ibis.Table:
+    from_end = ibis.window(
+        group_by=table.user_id,
+        order_by=[ibis.desc(key) for key in order(table)],
+    )
+    table = table.mutate(
+        from_end=ibis.row_number().over(from_end),
+        length=table.count().over(ibis.window(group_by=table.user_id)),
+    )
+    enough = table.length >= 3
+    return table.mutate(
+        part=_part(
+            enough & (table.from_end == 0), enough & (table.from_end == 1)
+        )
+    ).drop("from_end", "length")
+
+
+def _temporal(
+    engine: Engine, table: ibis.Table, config: PrepareConfig
+) -> tuple[ibis.Table, dict[str, object]]:
+    train_share = 1.0 - config.validation_share - config.test_share
+    found = engine.collect(
+        table.aggregate(
+            first=_.timestamp.min(),
+            validation=_.timestamp.quantile(train_share).ceil().cast("int64"),
+            test=_.timestamp.quantile(1.0 - config.test_share)
+            .ceil()
+            .cast("int64"),
+            last=_.timestamp.max(),
+        )
+    ).to_pylist()[0]
+    if not found["first"] < found["validation"] < found["test"]:
+        raise DataError(
+            "A temporal split needs interactions before, between and after "
+            "its two cuts. Received: times from "
+            f"{iso(found['first'])} to {iso(found['last'])}, cuts at "
+            f"{iso(found['validation'])} and {iso(found['test'])} (from "
+            "[prepare]). Check source.timestamp, or set prepare.split to "
+            "'leave_last_out'."
+        )
+    return table.mutate(
+        part=_part(
+            table.timestamp >= found["test"],
+            table.timestamp >= found["validation"],
+        )
+    ), {
+        "rule": "interactions at a cut or later belong to the later part",
+        "validation_from": found["validation"],
+        "test_from": found["test"],
+    }
+
+
+def _random(table: ibis.Table, config: PrepareConfig, seed: int) -> ibis.Table:
+    digest = (
+        ibis.literal(f"{seed}|")
+        + table.user_id
+        + "|"
+        + table.item_id
+        + "|"
+        + table.timestamp.cast("string")
+    ).hexdigest("md5")
+    test = _threshold(config.test_share)
+    validation = _threshold(config.test_share + config.validation_share)
+    return table.mutate(part=_part(digest < test, digest < validation))

@@ -1,0 +1,250 @@
+"""Item-item tables: how strongly one item in a history speaks for another.
+
+What enters: histories (one row a user, oldest first) of the interactions that
+may be counted. What leaves: tables `[K, K]` whose row is the item in the
+history and whose column is the candidate, so that a decayed history times a
+table scores what is known. Baselines rank with one table; the ranking model
+carries several as features.
+
+Shape letters: B histories, N items with padding and out of vocabulary, K item
+indices up to the last one with interactions: a catalogue may list a thousand
+times as many.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sparse
+
+from pipeline.measure.metrics import Ragged
+from pipeline.tables.sequences import Sequences
+
+_FIRST_ITEM = 2
+_ROWS_AT_ONCE = 2048
+
+
+@dataclass(frozen=True)
+class Log:
+    """Interactions that may be counted.
+
+    Attributes:
+        histories: One row a user, oldest first.
+        timestamps: int64 seconds, of each item in `histories`.
+        num_items: Size of the index space, N.
+        num_known: First item index without interactions here.
+    """
+
+    histories: Ragged
+    timestamps: np.ndarray
+    num_items: int
+    num_known: int
+
+    @classmethod
+    def of(cls, sequences: Sequences, used: np.ndarray, num_items: int) -> Log:
+        """The events where `used` (bool `[num_events]`) is true."""
+        before = np.concatenate([[0], np.cumsum(used)]).astype(np.int64)
+        items = sequences.item_indices[used]
+        return cls(
+            Ragged(before[sequences.offsets], items),
+            sequences.timestamps[used],
+            num_items,
+            max(int(items.max(initial=0)) + 1, _FIRST_ITEM),
+        )
+
+
+def decayed(
+    histories: Ragged, num_items: int, decay: float, length: int = 100
+) -> sparse.csr_matrix:
+    """Weighs every history: the newest item 1, each older one `decay` less.
+
+    Args:
+        histories: B rows, oldest first.
+        num_items: Columns.
+        decay: Factor from one item to the one before it; 1 forgets order.
+        length: Newest items that count; 0 for all.
+
+    Returns:
+        float32 `[B, num_items]`; padding and unknown items weigh nothing.
+    """
+    rows = histories.row_of_item
+    age = histories.offsets[1:][rows] - 1 - np.arange(len(histories.items))
+    keep = histories.items >= _FIRST_ITEM
+    if length:
+        keep &= age < length
+    weights = np.power(decay, age[keep]).astype(np.float32)
+    return sparse.csr_matrix(
+        (weights, (rows[keep], histories.items[keep])),
+        shape=(len(histories), num_items),
+    )
+
+
+def window_markov(
+    histories: Ragged,
+    num_items: int,
+    window: int = 5,
+    decay: float = 0.8,
+    backward: float = 0.5,
+    shrinkage: float = 10.0,
+) -> sparse.csr_matrix:
+    """Counts which items follow within a few steps, as shares of the row.
+
+    Args:
+        histories: Interactions to count, oldest first.
+        num_items: Rows and columns.
+        window: Steps that count as following.
+        decay: Factor for each step of distance.
+        backward: Weight of the pair in the opposite order.
+        shrinkage: Added to the row sum, so that rare items speak softly.
+
+    Returns:
+        float32 `[num_items, num_items]`.
+    """
+    rows = histories.row_of_item
+    items = histories.items
+    counts = sparse.csr_matrix((num_items, num_items), dtype=np.float32)
+    for step in range(1, window + 1):
+        before, after = items[:-step], items[step:]
+        same = (
+            (rows[:-step] == rows[step:])
+            & (before >= _FIRST_ITEM)
+            & (after >= _FIRST_ITEM)
+        )
+        before, after = before[same], after[same]
+        weight = np.full(len(before), decay ** (step - 1), np.float32)
+        forward = sparse.csr_matrix(
+            (weight, (before, after)), shape=counts.shape
+        )
+        counts = counts + forward
+        if backward:
+            counts = counts + backward * forward.T
+    counts = sparse.csr_matrix(counts, dtype=np.float32)
+    counts.setdiag(0)
+    counts.eliminate_zeros()
+    total = np.asarray(counts.sum(axis=1)).ravel() + shrinkage
+    return _scale_rows(counts, 1.0 / total)
+
+
+def item_knn(
+    histories: Ragged,
+    num_items: int,
+    shrinkage: float = 10.0,
+    num_neighbours: int = 200,
+) -> sparse.csr_matrix:
+    """Cosine between the users of two items, shrunk, best neighbours kept.
+
+    Args:
+        histories: Interactions to count.
+        num_items: Rows and columns.
+        shrinkage: Added to the denominator; pairs seen rarely weigh less.
+        num_neighbours: Kept per item.
+
+    Returns:
+        float32 `[num_items, num_items]`.
+    """
+    users = decayed(histories, num_items, decay=1.0, length=0)
+    users.data[:] = 1.0
+    columns = users.T.tocsr()
+    norms = np.sqrt(np.asarray(users.sum(axis=0)).ravel())
+    blocks = []
+    for start in range(0, num_items, _ROWS_AT_ONCE):
+        block = (columns[start : start + _ROWS_AT_ONCE] @ users).tocoo()
+        row, column = block.row + start, block.col
+        value = block.data / (norms[row] * norms[column] + shrinkage)
+        value[row == column] = 0.0
+        blocks.append(
+            keep_largest(
+                sparse.csr_matrix(
+                    (value.astype(np.float32), (block.row, column)),
+                    shape=block.shape,
+                ),
+                num_neighbours,
+            )
+        )
+    return sparse.vstack(blocks, format="csr")
+
+
+def ease(
+    histories: Ragged, num_items: int, regularisation: float
+) -> np.ndarray:
+    """Closed-form linear item model (Steck 2019, "Embarrassingly shallow").
+
+    Args:
+        histories: Interactions to fit.
+        num_items: Rows and columns of the result; the time grows with their
+            cube.
+        regularisation: L2 weight, in interactions.
+
+    Returns:
+        float32 `[num_items, num_items]`, zero diagonal.
+    """
+    users = decayed(histories, num_items, decay=1.0, length=0)
+    users.data[:] = 1.0
+    users = users[:, _FIRST_ITEM:]
+    gram = (users.T @ users).toarray().astype(np.float32)
+    gram[np.diag_indices_from(gram)] += regularisation
+    precision = _inverse(gram)
+    weights = np.zeros((num_items, num_items), np.float32)
+    inner = weights[_FIRST_ITEM:, _FIRST_ITEM:]
+    np.divide(precision, -np.diag(precision), out=inner)
+    inner[np.diag_indices_from(inner)] = 0.0
+    return weights
+
+
+def keep_largest(table: sparse.csr_matrix, width: int) -> sparse.csr_matrix:
+    """Keeps the `width` entries of largest magnitude in every row."""
+    table = sparse.csr_matrix(table)
+    lengths = np.diff(table.indptr)
+    if not len(lengths) or lengths.max() <= width:
+        return table
+    rows = np.repeat(np.arange(table.shape[0]), lengths)
+    order = np.lexsort((-np.abs(table.data), rows))
+    place = np.arange(len(order)) - np.repeat(table.indptr[:-1], lengths)
+    kept = np.sort(order[place < width])
+    return sparse.csr_matrix(
+        (table.data[kept], (rows[kept], table.indices[kept])),
+        shape=table.shape,
+    )
+
+
+def largest_of_dense(weights: np.ndarray, width: int) -> sparse.csr_matrix:
+    """The `width` entries of largest magnitude in every row of a matrix.
+
+    Works on blocks of rows: a dense item-item matrix fits into memory once,
+    its positions would not.
+    """
+    num_items = weights.shape[1]
+    blocks = []
+    for start in range(0, len(weights), _ROWS_AT_ONCE):
+        block = weights[start : start + _ROWS_AT_ONCE]
+        if width < num_items:
+            order = np.argpartition(-np.abs(block), width - 1, axis=1)
+            columns = np.sort(order[:, :width], axis=1)
+        else:
+            columns = np.broadcast_to(np.arange(num_items), block.shape)
+        found = np.take_along_axis(block, columns, axis=1)
+        offsets = np.arange(len(block) + 1) * columns.shape[1]
+        table = sparse.csr_matrix(
+            (found.ravel(), columns.ravel(), offsets), shape=block.shape
+        )
+        table.eliminate_zeros()
+        blocks.append(table)
+    return sparse.vstack(blocks, format="csr")
+
+
+def _scale_rows(
+    table: sparse.csr_matrix, factors: np.ndarray
+) -> sparse.csr_matrix:
+    return sparse.csr_matrix(
+        sparse.diags(factors.astype(np.float32)) @ table, dtype=np.float32
+    )
+
+
+def _inverse(matrix: np.ndarray) -> np.ndarray:
+    """Inverse of a symmetric positive definite matrix, in place."""
+    factor, _ = scipy.linalg.lapack.spotrf(matrix, lower=0, overwrite_a=1)
+    inverse, _ = scipy.linalg.lapack.spotri(factor, lower=0, overwrite_c=1)
+    upper = np.triu(inverse)
+    return upper + np.triu(inverse, 1).T

@@ -1,0 +1,157 @@
+"""Item statistics for the ranking model: neighbours, weights, popularity.
+
+What enters: the interactions that may be counted. What leaves: arrays that
+`models.signals` reads in the graph. The same function serves training, on a
+log without the interactions that lists are made of, and serving, on the whole
+log: rows are shares and logs of shares, so both mean the same.
+
+Shape letters: N items with padding and out of vocabulary, K of them up to the
+last with interactions, M neighbours, T tables, P popularity columns.
+"""
+
+import numpy as np
+import scipy.sparse as sparse
+
+from models.config import RankingConfig
+from models.features import FIRST_ITEM
+from models.signals import ItemTables
+from pipeline.measure.metrics import Ragged
+from pipeline.ranking import cooccurrence
+from pipeline.ranking.cooccurrence import Log
+
+TABLES = ("forward", "backward", "together", "linear")
+# The linear item model inverts a dense matrix three times in a run. Beyond
+# this many items, a quarter of a minute each, its column is left empty.
+LINEAR_MAX_ITEMS = 8_000
+# Half-lives of popularity as shares of the log's duration: its unit and
+# length differ between data sets.
+_HALF_LIVES = (0.01, 0.05, 0.2)
+_WINDOW = 10
+_EASE_REGULARISATION = 500.0
+_KNN_SHRINKAGE = 10.0
+
+
+def build(config: RankingConfig, log: Log) -> ItemTables:
+    """Counts the log.
+
+    Args:
+        config: How many neighbours an item keeps.
+        log: Interactions that may be counted.
+    """
+    reverse = _reversed(log)
+    tables = [
+        cooccurrence.window_markov(
+            histories, log.num_known, _WINDOW, backward=0.0
+        )
+        for histories in (log.histories, reverse.histories)
+    ]
+    tables.append(
+        cooccurrence.item_knn(log.histories, log.num_known, _KNN_SHRINKAGE)
+    )
+    if "linear" not in left_out(log):
+        dense = cooccurrence.ease(
+            log.histories, log.num_known, _EASE_REGULARISATION
+        )
+        tables.append(
+            cooccurrence.largest_of_dense(dense, config.num_neighbours)
+        )
+    else:
+        tables.append(sparse.csr_matrix(tables[0].shape, dtype=np.float32))
+    tables = [
+        cooccurrence.keep_largest(table, config.num_neighbours)
+        for table in tables
+    ]
+    neighbours, weights = join(tables)
+    return ItemTables(neighbours, weights, popularity(log))
+
+
+def left_out(log: Log) -> dict[str, str]:
+    """Tables whose column stays empty, with the reason."""
+    count = log.num_known - FIRST_ITEM
+    limit = LINEAR_MAX_ITEMS - FIRST_ITEM
+    if count <= limit:
+        return {}
+    return {
+        "linear": f"it inverts a matrix over all items with interactions, "
+        f"{count:,} here and {limit:,} at most"
+    }
+
+
+def join(
+    tables: list[sparse.csr_matrix],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lays tables side by side over the neighbours that any of them has.
+
+    Returns:
+        Neighbours int32 `[K, M]`, 0-padded, and weights float32 `[K, M, T]`.
+    """
+    num_items = tables[0].shape[0]
+    keys = []
+    for table in tables:
+        entries = table.tocoo()
+        keys.append(entries.row.astype(np.int64) * num_items + entries.col)
+    union, where = np.unique(np.concatenate(keys), return_inverse=True)
+    rows, columns = union // num_items, union % num_items
+    counts = np.bincount(rows, minlength=num_items)
+    starts = np.concatenate([[0], np.cumsum(counts)])[:-1]
+    place = np.arange(len(union)) - starts[rows]
+    # One column at least, so that the graph has something to gather.
+    width = max(1, int(counts.max(initial=0)))
+    neighbours = np.zeros((num_items, width), np.int32)
+    neighbours[rows, place] = columns
+    weights = np.zeros((num_items, width, len(tables)), np.float32)
+    first = 0
+    for number, table in enumerate(tables):
+        entries = table.tocoo()
+        mine = where[first : first + len(entries.data)]
+        first += len(entries.data)
+        weights[rows[mine], place[mine], number] = entries.data
+    return neighbours, weights
+
+
+def popularity(log: Log) -> np.ndarray:
+    """Log popularity over the whole log and lately, trend, and age.
+
+    Returns:
+        float32 `[N, P]`: log of an item's share against the mean item's, over
+        all time and with each half-life; log of the share of the log's
+        duration since the item was first seen.
+    """
+    items = log.histories.items
+    counts = np.bincount(items, minlength=log.num_items).astype(np.float64)
+    columns = [_log_share(counts)]
+    times = log.timestamps.astype(np.float64)
+    last = times.max() if len(times) else 0.0
+    span = max(1.0, last - times.min()) if len(times) else 1.0
+    for half_life in _HALF_LIVES:
+        decayed = np.exp2((times - last) / span / half_life)
+        recent = np.bincount(items, weights=decayed, minlength=log.num_items)
+        columns.append(_log_share(recent))
+    first = np.full(log.num_items, last)
+    np.minimum.at(first, items, times)
+    columns.append(np.log((last - first) / span + 0.01))
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _log_share(counts: np.ndarray) -> np.ndarray:
+    """Log of counts over their mean, half an interaction for those without."""
+    mean = max(counts.sum() / max(np.count_nonzero(counts), 1), 1e-9)
+    return np.log((counts + 0.5 * min(1.0, mean)) / mean)
+
+
+def _reversed(log: Log) -> Log:
+    """The same log with every user's history backwards."""
+    histories = log.histories
+    rows = histories.row_of_item
+    mirrored = (
+        histories.offsets[rows]
+        + histories.offsets[rows + 1]
+        - 1
+        - np.arange(len(rows))
+    )
+    return Log(
+        Ragged(histories.offsets, histories.items[mirrored]),
+        log.timestamps[mirrored],
+        log.num_items,
+        log.num_known,
+    )

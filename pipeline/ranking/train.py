@@ -1,0 +1,356 @@
+"""Trains the ranking model on lists the retrieval model cannot know.
+
+The `base` retrieval model and item tables without the held-out train events
+give the lists at exactly those events; training stops by NDCG@10 of whole
+lists on the validation part. What ships carries the `final` retrieval model
+and tables of everything before the test part: signals keep their meaning, so
+the learned weights stay.
+
+On disk: `scorer.npz`, `tables.npz`, `retrieval/final/`, `rating.npz` where
+ratings exist, `metrics.json`.
+"""
+
+import json
+import shutil
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from models.features import FIRST_ITEM
+from models.ranking import RankingModel, Scorer, listwise_loss
+from models.retrieval import RetrievalModel
+from models.signals import ItemTables, Signals
+from pipeline.measure import metrics, queries
+from pipeline.measure.queries import Queries
+from pipeline.prepare.step import Prepared
+from pipeline.ranking import item_tables, lists
+from pipeline.ranking import rating as train_rating
+from pipeline.ranking.cooccurrence import Log
+from pipeline.ranking.lists import Lists
+from pipeline.retrieval import batches, feed, targets
+from pipeline.retrieval import train as train_retrieval
+from pipeline.run import weights
+from pipeline.run.config import Config
+from pipeline.tables.schema import TRAIN, VALIDATION
+
+_VALIDATION_LISTS = 3_000
+_BLOCK = 256
+
+
+def run(
+    config: Config,
+    prepared: Prepared,
+    retrieval: Path,
+    index: Path,
+    directory: Path,
+) -> dict[str, Any]:
+    """Trains and writes the ranking model.
+
+    Args:
+        config: The `ranking` section decides; lists are as long as the
+            index's answers.
+        prepared: The prepared tables.
+        retrieval: Directory of the train-retrieval step.
+        index: Directory of the index step; lists are made by exact search, so
+            that they do not change with the index's settings.
+        directory: Where to write.
+
+    Returns:
+        The metrics, as saved in `metrics.json`.
+    """
+    started = time.monotonic()
+    base = train_retrieval.load(config, prepared, retrieval, "base")
+    scorer, report = learn(config, prepared, base)
+    weights.save(scorer, directory / "scorer.npz")
+    sequences = prepared.sequences()
+    last = VALIDATION if config.retrieval.refit else TRAIN
+    log = Log.of(sequences, sequences.parts <= last, len(prepared.items.ids))
+    tables = item_tables.build(config.ranking, log)
+    report["left_out"] = item_tables.left_out(log)
+    np.savez(directory / "tables.npz", **asdict(tables))
+    shutil.copytree(
+        Path(retrieval) / "final", directory / "retrieval" / "final"
+    )
+    if sequences.ratings is not None and config.ranking.predict_ratings:
+        report["rating"] = train_rating.run(config, prepared, directory)
+    report["seconds"] = round(time.monotonic() - started, 1)
+    (directory / "metrics.json").write_text(json.dumps(report, indent=2))
+    return report
+
+
+def learn(
+    config: Config, prepared: Prepared, base: RetrievalModel
+) -> tuple[Scorer, dict[str, Any]]:
+    """Trains the scorer on lists of `base` and reports how it went."""
+    started = time.monotonic()
+    step_seed = train_retrieval.seed(config, "train-ranking")
+    tf.keras.utils.set_random_seed(step_seed)
+    sequences = prepared.sequences()
+    held = train_retrieval.holdout(config, prepared, sequences)
+    train = sequences.parts == TRAIN
+    signals = signals_of(config, prepared, base, train & ~held)
+    training = training_lists(config, prepared, base, signals, held)
+    signals = signals_of(config, prepared, base, train)
+    asked = queries.make(
+        prepared, "validation", num_users=_VALIDATION_LISTS, seed=step_seed
+    )
+    validation = validation_lists(config, prepared, base, signals, asked)
+    scorer = make_scorer(config, prepared, signals)
+    return scorer, {
+        "lists": len(training.requests),
+        "list_seconds": round(time.monotonic() - started, 1),
+        **fit(config, scorer, training, validation, asked, step_seed),
+    }
+
+
+def load(config: Config, prepared: Prepared, directory: Path) -> RankingModel:
+    """Builds the model to serve and loads what `run` wrote."""
+    directory = Path(directory)
+    towers = train_retrieval.load(config, prepared, directory / "retrieval")
+    with np.load(directory / "tables.npz") as saved:
+        tables = ItemTables(**{name: saved[name] for name in saved.files})
+    signals = Signals(
+        config.ranking, towers, tables, prepared.repeat_consumption
+    )
+    scorer = make_scorer(config, prepared, signals)
+    weights.load(scorer, directory / "scorer.npz")
+    rating = train_rating.load(config, prepared, directory)
+    return RankingModel(signals, scorer, rating)
+
+
+def make_scorer(config: Config, prepared: Prepared, signals: Signals) -> Scorer:
+    """An untrained scorer for the data's features, with all its weights."""
+    blank = lists.requests(
+        prepared,
+        np.zeros(1, np.int64),
+        np.zeros(1, np.int64),
+        metrics.Ragged.of([[]]),
+        config.retrieval.history_length,
+    )
+    lines = lists.describe(signals, blank, np.array([[FIRST_ITEM]], np.int32))
+    scorer = Scorer(
+        config.ranking,
+        lines.signals.shape[-1],
+        prepared.items.features,
+        # Words name single items: with thousands of lists they are learned
+        # by heart (ML-1M: validation NDCG@10 .194 with titles, .209 without).
+        tuple(spec for spec in prepared.items.specs if spec.kind != "text"),
+        prepared.users.specs,
+        prepared.context_specs,
+        signals.num_taken,
+        name="scorer",
+    )
+    scorer(*_inputs(lines, slice(0, 1)))
+    return scorer
+
+
+def training_lists(
+    config: Config,
+    prepared: Prepared,
+    base: RetrievalModel,
+    signals: Signals,
+    held: np.ndarray,
+) -> Lists:
+    """A list for each held-out event whose target can be recommended.
+
+    For a temporal split all requests are made when the held-out time begins,
+    as those of an evaluation are when its part does.
+    """
+    options = config.ranking
+    sequences = prepared.sequences()
+    random = np.random.default_rng(train_retrieval.seed(config, "lists"))
+    events = np.flatnonzero(held & (sequences.item_indices >= FIRST_ITEM))
+    rows = batches.users_of(sequences)[events]
+    stops = batches.stops(sequences, prepared.split)[events]
+    reach = targets.reach(
+        config.retrieval, prepared.split, feed.Memory(sequences)
+    )
+    if reach.seconds and len(events):
+        cut = sequences.timestamps[events].min()
+        asked_at = np.minimum(sequences.timestamps, cut)
+        stops = batches.first_at(sequences, asked_at)[events]
+        is_next = events - stops < reach.events
+        events, rows, stops = (v[is_next] for v in (events, rows, stops))
+    if not prepared.repeat_consumption:
+        # A target the user had before is never recommended.
+        new = ~_is_in(sequences, rows, stops, events)
+        events, rows, stops = (values[new] for values in (events, rows, stops))
+    if options.max_lists and len(events) > options.max_lists:
+        chosen = np.sort(
+            random.choice(len(events), options.max_lists, replace=False)
+        )
+        events, rows, stops = events[chosen], rows[chosen], stops[chosen]
+    asked = lists.requests(
+        prepared,
+        rows,
+        events,
+        queries.past(sequences, rows, stops, TRAIN),
+        config.retrieval.history_length,
+    )
+    _, found = lists.retrieve(base, asked, config.index.num_candidates)
+    wanted = sequences.item_indices[events]
+    if not options.num_random_negatives:
+        # Without items beyond the retrieved ones, lists that lack their
+        # target would teach that what retrieval misses is good.
+        kept = (found == wanted[:, None]).any(axis=1)
+        asked, found, wanted = asked.take(kept), found[kept], wanted[kept]
+    candidates, offsets = lists.compose(
+        found,
+        wanted,
+        asked.seen,
+        options.list_size,
+        options.num_random_negatives,
+        len(prepared.items.ids),
+        random,
+    )
+    return lists.describe(signals, asked, candidates, offsets)
+
+
+def validation_lists(
+    config: Config,
+    prepared: Prepared,
+    base: RetrievalModel,
+    signals: Signals,
+    asked: Queries,
+) -> Lists:
+    """Whole retrieved lists of the given queries."""
+    requests = lists.requests(
+        prepared,
+        asked.rows,
+        asked.events,
+        asked.histories,
+        config.retrieval.history_length,
+    )
+    _, found = lists.retrieve(base, requests, config.index.num_candidates)
+    return lists.describe(signals, requests, found)
+
+
+def fit(
+    config: Config,
+    scorer: Scorer,
+    training: Lists,
+    validation: Lists,
+    asked: Queries,
+    seed: int,
+) -> dict[str, Any]:
+    """Trains until validation stops improving; keeps the best weights.
+
+    Returns:
+        The validation curve (epoch 0 is retrieval alone) and best epoch.
+    """
+    options = config.ranking
+    random = np.random.default_rng(seed)
+    count = len(training.requests)
+    if count:
+        rows = training.candidates > 0
+        scorer.standardise(training.signals[rows].astype(np.float32))
+    curve = [validate(scorer, validation, asked)]
+    best, weights = 0, scorer.get_weights()
+    steps = max(1, -(-count // options.batch_size))
+    optimizer = tf.keras.optimizers.AdamW(
+        tf.keras.optimizers.schedules.CosineDecay(
+            options.learning_rate, steps * options.epochs, alpha=0.05
+        ),
+        weight_decay=options.weight_decay,
+        global_clipnorm=5.0,
+    )
+    optimizer.build(scorer.trainable_variables)
+
+    @tf.function(reduce_retracing=True)
+    def step(inputs, offsets):  # type: ignore
+        with tf.GradientTape() as tape:
+            scores = scorer(*inputs, training=True) + offsets
+            loss = tf.reduce_mean(listwise_loss(scores, inputs[-1]))
+        gradients = tape.gradient(loss, scorer.trainable_variables)
+        optimizer.apply_gradients(
+            zip(gradients, scorer.trainable_variables, strict=True)
+        )
+        return loss
+
+    for epoch in range(1, options.epochs + 1 if count else 1):
+        order = random.permutation(count)
+        losses = [
+            step(_inputs(training, rows), tf.constant(training.offsets[rows]))
+            for rows in np.array_split(order, steps)
+        ]
+        figures = validate(scorer, validation, asked)
+        curve.append({"loss": float(np.mean(losses)), **figures})
+        if figures["ndcg@10"] > curve[best]["ndcg@10"]:
+            best, weights = epoch, scorer.get_weights()
+        if epoch - best >= options.patience:
+            break
+    scorer.set_weights(weights)
+    return {"best_epoch": best, "curve": curve}
+
+
+def validate(
+    scorer: Scorer, validation: Lists, asked: Queries
+) -> dict[str, float]:
+    """NDCG@10 and recall@10 of the rescored lists."""
+    if not len(asked):
+        return {"ndcg@10": 0.0, "recall@10": 0.0}
+    scores = np.concatenate(
+        [
+            scorer(*_inputs(validation, slice(start, start + _BLOCK))).numpy()
+            for start in range(0, len(asked), _BLOCK)
+        ]
+    )
+    scores = np.where(validation.candidates > 0, scores, -np.inf)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    hits = metrics.find_hits(
+        np.take_along_axis(validation.candidates, order, axis=1),
+        asked.relevant,
+        np.take_along_axis(scores, order, axis=1),
+    )
+    counts = asked.num_relevant
+    return {
+        "ndcg@10": float(metrics.ndcg_at_k(hits, counts, 10).mean()),
+        "recall@10": float(metrics.recall_at_k(hits, counts, 10).mean()),
+    }
+
+
+def signals_of(
+    config: Config, prepared: Prepared, towers: RetrievalModel, used: np.ndarray
+) -> Signals:
+    """Signals of towers, with tables of the events where `used` is true."""
+    return Signals(
+        config.ranking,
+        towers,
+        _tables(config, prepared, used),
+        prepared.repeat_consumption,
+    )
+
+
+def _tables(config: Config, prepared: Prepared, used: np.ndarray) -> ItemTables:
+    log = Log.of(prepared.sequences(), used, len(prepared.items.ids))
+    return item_tables.build(config.ranking, log)
+
+
+def _inputs(lines: Lists, rows: slice | np.ndarray) -> tuple:
+    """Arguments of the scorer for some lists."""
+    history, _, features, context = lines.requests.slice(rows)
+    return tf.nest.map_structure(
+        tf.constant,
+        (
+            lines.scores[rows],
+            lines.signals[rows].astype(np.float32),
+            history,
+            features,
+            context,
+            lines.candidates[rows],
+        ),
+    )
+
+
+def _is_in(
+    sequences: Any, rows: np.ndarray, stops: np.ndarray, events: np.ndarray
+) -> np.ndarray:
+    """Whether an event's item is among the user's events before `stops`."""
+    past = queries.past(sequences, rows, stops, TRAIN)
+    return metrics.find_hits(sequences.item_indices[events][:, None], past)[
+        :, 0
+    ]

@@ -1,0 +1,281 @@
+"""The release of a version, and the way back.
+
+A release copies the evaluated bundle to `.staging-<version>` beside each
+model's versions, syncs it, renames it to the integer and, when all models
+stand, replaces `models.config`, the one pointer that servers poll. A process
+killed at any moment leaves the old pointer and complete versions only; one
+that fails, as on a full disk, takes back what it had placed. Nothing live is
+overwritten or deleted. Rollback replaces the pointer alone.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.export import bundle, catalogue
+from pipeline.release import gate as gates
+from pipeline.release import ondevice as ondevice_release
+from pipeline.release.gate import GateRejected
+from pipeline.run import manifest
+from pipeline.run.config import Config
+from serving import signatures
+from serving.errors import ServingError
+from serving.releases import history as release_history
+from serving.releases import versions
+from serving.releases.history import POINTER
+
+
+def run(
+    config: Config,
+    exports: Path,
+    evaluation: Path,
+    ondevice: Path | None = None,
+) -> tuple[int, bool]:
+    """Publishes an evaluated bundle if the gate accepts it.
+
+    Args:
+        config: Names the serving directory and the gate's rules.
+        exports: Directory of the export step.
+        evaluation: The evaluation.json made from exactly those exports.
+        ondevice: Directory of the ondevice-export step; None releases the
+            server models alone.
+
+    Returns:
+        The live version, and whether it is new: a bundle that is live
+        already, and whole, is left as it is.
+
+    Raises:
+        GateRejected: If a rule of the gate is broken.
+        ServingError: If the release cannot be written; nothing of it stays.
+    """
+    results = json.loads(evaluation.read_text(encoding="utf-8"))
+    bundle_id = bundle.read_bundle_id(exports / signatures.BUNDLE[0])
+    reasons = gates.gate(results, config.publish)
+    if results["bundle_id"] != bundle_id:
+        reasons.append(
+            "The evaluation must be of the staged bundle. Received: "
+            f"{results['bundle_id']}, staged is {bundle_id}. Run evaluate "
+            "again."
+        )
+    student = None
+    if ondevice is not None and results.get("ondevice"):
+        student = results["ondevice"]["bundle_id"]
+        reasons += ondevice_release.obstacles(results, ondevice)
+    manifest.write_json(
+        evaluation.parent / gates.RESULT,
+        {
+            "bundle_id": bundle_id,
+            "accepted": not reasons,
+            "reasons": reasons,
+            "not_compared": results.get("left_out", {}),
+        },
+    )
+    if reasons:
+        raise GateRejected(reasons)
+    serving = config.serving_directory
+    with _releasing(serving):
+        history = release_history.read(serving)
+        if bundle.live_bundle(serving) == bundle_id and student in (
+            None,
+            ondevice_release.bundle_id(
+                serving / ondevice_release.NAME / str(history[0])
+            ),
+        ):
+            return history[0], False
+        _sweep(serving, history)
+        version = 1 + max(
+            (
+                number
+                for model in _models(serving)
+                for number in versions.list_versions(model)
+            ),
+            default=0,
+        )
+        history = [version, *history]
+        if config.publish.keep_versions:
+            history = history[: config.publish.keep_versions]
+        with _taken_back(serving, version):
+            for name in signatures.BUNDLE:
+                _place(exports / name, serving / name, version)
+            if ondevice is not None and student is not None:
+                ondevice_release.place(
+                    ondevice,
+                    results,
+                    serving / ondevice_release.NAME / str(version),
+                )
+            _point(serving, history, config.publish.keep_previous_loaded)
+        if config.publish.keep_versions:
+            _prune(serving, history)
+    return version, True
+
+
+def rollback(config: Config, to: int | None = None) -> tuple[int, int]:
+    """Points back to an earlier release.
+
+    Args:
+        config: Names the serving directory.
+        to: Which; None takes the one before the live version.
+
+    Returns:
+        The version that was live and the one that is now.
+
+    Raises:
+        GateRejected: If there is no such release, or it is not whole.
+        ServingError: If the pointer cannot be replaced.
+    """
+    serving = config.serving_directory
+    with _releasing(serving):
+        history = release_history.read(serving)
+        earlier = history[1:]
+        if not earlier:
+            live = f"version {history[0]} is live" if history else "none"
+            raise GateRejected(
+                [
+                    "A rollback needs an earlier release. Received: "
+                    f"{live} (from {serving / POINTER}). Publish a version "
+                    "first: make retrain."
+                ]
+            )
+        target = earlier[0] if to is None else to
+        if target not in earlier:
+            raise GateRejected(
+                [
+                    "A rollback must name an earlier release. Received: "
+                    f"{target} (from the command line). Released before "
+                    f"version {history[0]}: {', '.join(map(str, earlier))}."
+                ]
+            )
+        _require_whole(serving, target, earlier)
+        _point(
+            serving,
+            history[history.index(target) :],
+            config.publish.keep_previous_loaded,
+        )
+        return history[0], target
+
+
+def _require_whole(serving: Path, version: int, earlier: list[int]) -> None:
+    missing = release_history.missing(serving, version)
+    if not missing:
+        return
+    whole = [
+        number
+        for number in earlier
+        if not release_history.missing(serving, number)
+    ]
+    advice = (
+        f"Version {whole[0]} is whole: make rollback TO={whole[0]}."
+        if whole
+        else "No earlier release is whole: make retrain."
+    )
+    raise GateRejected(
+        [
+            f"A rollback needs every model of version {version}. Received: "
+            f"no, or no whole, {', '.join(map(str, missing))}. {advice}"
+        ]
+    )
+
+
+def _point(serving: Path, history: list[int], keep_previous: bool) -> None:
+    """Replaces the pointer, and what callers read beside it."""
+    loaded = history[:1]
+    if keep_previous and len(history) > 1:
+        if not release_history.missing(serving, history[1]):
+            loaded = sorted(history[:2])
+    retrieval = serving / signatures.RETRIEVAL / str(history[0])
+    with catalogue.released(retrieval, serving):
+        versions.write_models_config(
+            serving / POINTER,
+            {
+                name: (str((serving / name).resolve()), loaded)
+                for name in signatures.BUNDLE
+            },
+            comment=release_history.comment(history),
+        )
+
+
+def _models(serving: Path) -> list[Path]:
+    """Where versions of a release lie."""
+    return [
+        serving / name for name in (*signatures.BUNDLE, ondevice_release.NAME)
+    ]
+
+
+def _place(source: Path, model: Path, version: int) -> None:
+    """Copies one model to its version directory, complete or not at all."""
+    model.mkdir(parents=True, exist_ok=True)
+    staging = model / f".staging-{version}"
+    shutil.rmtree(staging, ignore_errors=True)
+    shutil.copytree(source, staging)
+    path = staging / signatures.EXTRA_ASSETS / manifest.MANIFEST
+    manifest.write_json(
+        path,
+        bundle.read_manifest(staging)
+        | {
+            "version": version,
+            release_history.FILES: release_history.sizes(staging),
+        },
+    )
+    manifest.sync(staging)
+    os.rename(staging, model / str(version))
+    manifest.sync_path(model)
+
+
+def _sweep(serving: Path, history: list[int]) -> None:
+    """Removes what a killed release left: nothing ever pointed at it."""
+    for model in _models(serving):
+        for staging in model.glob(".staging-*"):
+            shutil.rmtree(staging)
+        for number in versions.list_versions(model):
+            if number > max(history, default=0) and release_history.missing(
+                serving, number
+            ):
+                shutil.rmtree(model / str(number))
+
+
+def _prune(serving: Path, kept: list[int]) -> None:
+    for model in _models(serving):
+        for number in versions.list_versions(model):
+            if number not in kept:
+                shutil.rmtree(model / str(number))
+
+
+@contextlib.contextmanager
+def _taken_back(serving: Path, version: int) -> Iterator[None]:
+    """A release that fails leaves nothing that would count as a version."""
+    try:
+        yield
+    except BaseException:
+        if release_history.read(serving)[:1] != [version]:
+            for model in _models(serving):
+                for name in (str(version), f".staging-{version}"):
+                    shutil.rmtree(model / name, ignore_errors=True)
+        raise
+
+
+@contextlib.contextmanager
+def _releasing(serving: Path) -> Iterator[None]:
+    """One release at a time: two would take the same version number.
+
+    Raises:
+        ServingError: If a file cannot be written.
+    """
+    try:
+        serving.mkdir(parents=True, exist_ok=True)
+        with (serving / ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+    except OSError as error:
+        # copytree collects what went wrong file by file.
+        cause = error.args[0][0][2] if error.errno is None else error
+        live = release_history.read(serving)[:1]
+        state = f"Version {live[0]} is live" if live else "Nothing is live"
+        raise ServingError(
+            f"A release must be written to {serving}. Received: {cause}. "
+            f"{state}, and nothing half-written was kept. Free space or allow "
+            "writing there, then run it again."
+        ) from error

@@ -1,0 +1,87 @@
+"""What a killed training needs to go on: one file a model, replaced by rename.
+
+Holds the weights, the optimizer's state, the averaged weights and what the
+epochs so far have shown. Written by the chief after every epoch; read by all
+workers when they start.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pipeline.retrieval.watch import Averages, Watch
+from pipeline.run import manifest
+
+
+class Checkpoint(tf.keras.callbacks.Callback):
+    """Saves after each epoch; comes after `Watch` among the callbacks.
+
+    Args:
+        path: The file; its folder is made when it is first written.
+        averages: Averaged weights, and the model that is trained.
+        watch: What the epochs showed.
+        is_written: Whether this process writes.
+    """
+
+    def __init__(
+        self, path: Path, averages: Averages, watch: Watch, is_written: bool
+    ) -> None:
+        super().__init__()
+        self.path = path
+        self.averages = averages
+        self.watch = watch
+        self.is_written = is_written
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Writes the state after an epoch."""
+        if not self.is_written:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        told = self.watch.state() | {"epochs": epoch + 1}
+        temporary = self.path.with_name(f".{self.path.name}.tmp")
+        with temporary.open("wb") as file:
+            arrays: dict[str, Any] = {
+                "told": np.frombuffer(json.dumps(told).encode(), np.uint8),
+                **_named("state", [v.numpy() for v in self._variables()]),
+                **_named("best", self.watch.best_weights),
+            }
+            np.savez(file, **arrays)
+        manifest.sync_path(temporary)
+        os.replace(temporary, self.path)
+
+    def restore(self) -> int:
+        """Takes up the state of the last epoch; 0 where there is none.
+
+        Call when the model is compiled, inside its strategy's scope.
+
+        Returns:
+            Epochs that are done.
+        """
+        if not self.path.exists():
+            return 0
+        with np.load(self.path) as saved:
+            told = json.loads(saved["told"].tobytes())
+            for number, variable in enumerate(self._variables()):
+                variable.assign(saved[f"state_{number}"])
+            best = [name for name in saved.files if name.startswith("best_")]
+            self.watch.resume(
+                told, [saved[f"best_{number}"] for number in range(len(best))]
+            )
+        return int(told["epochs"])
+
+    def _variables(self) -> list[tf.Variable]:
+        model = self.averages.trained
+        model.optimizer.build(model.trainable_variables)
+        return [
+            *model.trainable_weights,
+            *model.optimizer.variables,
+            *self.averages.variables,
+        ]
+
+
+def _named(name: str, values: list[np.ndarray]) -> dict[str, np.ndarray]:
+    return {f"{name}_{number}": value for number, value in enumerate(values)}

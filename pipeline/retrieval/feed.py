@@ -1,0 +1,185 @@
+"""Where training reads interactions: from memory, or row group by row group.
+
+Both give the same two things. `chunks` goes through everything in the order
+of the file, for what has to be counted before training. `parts` goes through
+one epoch's share in an order of its own. Streaming holds a few buffers of
+`shuffle_interactions` and otherwise nothing that grows with the log.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from models.config import RetrievalConfig
+from pipeline.prepare.step import Prepared
+from pipeline.retrieval import batches
+from pipeline.retrieval import examples as training_parts
+from pipeline.retrieval.examples import Part
+from pipeline.tables import sequences
+from pipeline.tables.schema import DataError
+from pipeline.tables.sequences import Sequences
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Neighbouring users of the prepared tables.
+
+    Attributes:
+        sequences: Their events.
+        first_row: Row of the first user among all users.
+        first_event: Place of the first event among all events.
+    """
+
+    sequences: Sequences
+    first_row: int = 0
+    first_event: int = 0
+
+
+class Feed(Protocol):
+    """What training asks of the interactions."""
+
+    def chunks(self) -> Iterator[Chunk]:
+        """All interactions, in the order of the file."""
+
+    def parts(
+        self, make: Callable[[Chunk], Part], share: tuple[int, int] = (0, 1)
+    ) -> Callable[[np.random.Generator], Iterable[Part]]:
+        """What `batches.training` reads epoch by epoch.
+
+        Args:
+            make: Says what of a chunk is trained on.
+            share: The how-manieth of how many equal shares to read.
+        """
+
+
+class Memory:
+    """All interactions at once.
+
+    Args:
+        held: They.
+    """
+
+    def __init__(self, held: Sequences) -> None:
+        self._held = held
+
+    def chunks(self) -> Iterator[Chunk]:
+        """All interactions as one chunk."""
+        yield Chunk(self._held)
+
+    def parts(
+        self, make: Callable[[Chunk], Part], share: tuple[int, int] = (0, 1)
+    ) -> Callable[[np.random.Generator], Iterable[Part]]:
+        """One part; shares are taken of its batches."""
+        part = make(Chunk(self._held))
+
+        def read(rng: np.random.Generator) -> Iterable[Part]:
+            yield batches.drawn(part, rng, share)
+
+        return read
+
+
+class Stream:
+    """Row groups of the prepared sequences, a few in memory at a time.
+
+    Row groups hold users in the order of how much they did; an epoch joins
+    groups from all over the file into a buffer, and the batches of a buffer
+    are shuffled.
+
+    Args:
+        directory: Of the prepared tables.
+        buffer: Interactions in a buffer, about.
+    """
+
+    def __init__(self, directory: Path, buffer: int) -> None:
+        self._file = sequences.File(directory)
+        self._buffer = buffer
+
+    def chunks(self) -> Iterator[Chunk]:
+        """All interactions, about a buffer at a time."""
+        yield from _ahead(self._chunks())
+
+    def parts(
+        self, make: Callable[[Chunk], Part], share: tuple[int, int] = (0, 1)
+    ) -> Callable[[np.random.Generator], Iterable[Part]]:
+        """Buffers of row groups; shares are taken of the groups."""
+        if share[1] > self._file.num_groups:
+            raise DataError(
+                "Every worker must have a row group of the sequences to read. "
+                f"Received: {share[1]} workers for {self._file.num_groups} row "
+                "groups (from prepare.row_group_size). Prepare again with "
+                "smaller row groups."
+            )
+
+        def read(rng: np.random.Generator) -> Iterator[Part]:
+            index, count = share
+            groups = rng.permutation(self._file.num_groups)[index::count]
+            held: list[Part] = []
+            events = 0
+            for group in groups:
+                held.append(batches.drawn(make(self._chunk([group])), rng))
+                events += len(held[-1].weights)
+                if events >= self._buffer:
+                    yield training_parts.join(held)
+                    held, events = [], 0
+            if held:
+                yield training_parts.join(held)
+
+        return lambda rng: _ahead(read(rng))
+
+    def _chunks(self) -> Iterator[Chunk]:
+        bounds = self._file.first_events
+        group = 0
+        while group < self._file.num_groups:
+            end = np.searchsorted(bounds, bounds[group] + self._buffer)
+            past = min(max(int(end), group + 1), self._file.num_groups)
+            yield self._chunk(range(group, past))
+            group = past
+
+    def _chunk(self, groups: Iterable[int]) -> Chunk:
+        groups = [int(group) for group in groups]
+        return Chunk(
+            self._file.read(groups),
+            int(self._file.first_rows[groups[0]]),
+            int(self._file.first_events[groups[0]]),
+        )
+
+
+def open_feed(prepared: Prepared, options: RetrievalConfig) -> Feed:
+    """Memory or a stream, as the options and the size of the log say."""
+    if is_streamed(prepared, options):
+        return Stream(prepared.directory, options.shuffle_interactions)
+    return Memory(prepared.sequences())
+
+
+def is_streamed(prepared: Prepared, options: RetrievalConfig) -> bool:
+    """Whether training reads row groups instead of all interactions."""
+    if options.streaming == "auto":
+        return prepared.summary["interactions"] > options.stream_above
+    return options.streaming == "always"
+
+
+def pick(feed: Feed, rows: np.ndarray) -> Sequences:
+    """The sequences of some users, by their rising rows among all users."""
+    found: list[Sequences] = []
+    for chunk in feed.chunks():
+        local = rows - chunk.first_row
+        local = local[(local >= 0) & (local < len(chunk.sequences.user_ids))]
+        if len(local) or not found:
+            found.append(sequences.take(chunk.sequences, local))
+    return sequences.join(found)
+
+
+def _ahead(items: Iterable[T]) -> Iterator[T]:
+    """Makes the next item in a thread of its own while one is used."""
+    iterator = iter(items)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(next, iterator, None)
+        while (item := waiting.result()) is not None:
+            waiting = pool.submit(next, iterator, None)
+            yield item

@@ -1,0 +1,122 @@
+"""Fits a retrieval model: epochs, validation between them, checkpoints.
+
+On one device or many: see `workers`. Only the chief prints, validates, keeps
+checkpoints and writes TensorBoard's files.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import tensorflow as tf
+
+from models.config import RetrievalConfig
+from models.retrieval import RetrievalModel
+from pipeline.retrieval import validation
+from pipeline.retrieval.checkpoint import Checkpoint
+from pipeline.retrieval.team import Team
+from pipeline.retrieval.watch import Averages, Watch
+from pipeline.tables.schema import DataError
+
+
+def fit(
+    model: RetrievalModel,
+    dataset: tf.data.Dataset,
+    steps: int,
+    options: RetrievalConfig,
+    questions: validation.Questions | None,
+    stop_epoch: int,
+    team: Team,
+    saved: Path | None,
+    logs: Path,
+    progress: Callable[[str], None],
+    seed: int,
+) -> Watch:
+    """Trains, and leaves the best weights in the model.
+
+    Args:
+        model: Made in the scope of the team's strategy.
+        dataset: This worker's batches, without end.
+        steps: Of an epoch.
+        options: Of the optimizer and the epochs.
+        questions: Asked after every epoch; None asks nothing.
+        stop_epoch: Epochs to train where nothing is asked, 0 for all.
+        team: Who trains together.
+        saved: Checkpoint to go on from and to keep; None for none.
+        logs: Folder for TensorBoard.
+        progress: Receives a line where training goes on from a checkpoint.
+        seed: Of hard negatives, and of what the graph draws after a
+            checkpoint.
+
+    Returns:
+        What the epochs showed.
+
+    Raises:
+        DataError: If the workers do not see the same checkpoint.
+    """
+    with team.strategy.scope():
+        model.compile(optimizer=optimizer(options, steps * options.epochs))
+        averages = Averages(model, options.averaging)
+        watch = Watch(averages, questions, options.patience, stop_epoch, team)
+        callbacks: list[tf.keras.callbacks.Callback] = [
+            watch,
+            tf.keras.callbacks.LambdaCallback(
+                on_epoch_begin=lambda epoch, _logs: model.mine([seed, epoch])
+            ),
+        ]
+        done = 0
+        if saved is not None:
+            checkpoint = Checkpoint(saved, averages, watch, team.is_chief)
+            callbacks.append(checkpoint)
+            done = checkpoint.restore()
+            if team.agree(done) != done:
+                raise DataError(
+                    "All workers must read the same checkpoint. Received: "
+                    f"{done} epochs at worker {team.workers.index}, another "
+                    f"number at the chief (from {saved}). Put the artifacts "
+                    "directory on storage that all workers share."
+                )
+    if done:
+        progress(f"  going on from the checkpoint after epoch {done}")
+        # The batches that would have come next, and not the first again.
+        taken = done * steps * team.num_replicas // team.workers.count
+        dataset = dataset.skip(taken)
+        tf.keras.utils.set_random_seed((seed + done) % 2**32)
+    if team.is_chief:
+        callbacks.append(
+            tf.keras.callbacks.TensorBoard(str(logs), write_graph=False)
+        )
+    if done < options.epochs and not (done and watch.is_done):
+        model.fit(
+            team.distribute(dataset),
+            initial_epoch=done,
+            epochs=options.epochs,
+            steps_per_epoch=steps,
+            verbose=2 if team.is_chief else 0,
+            callbacks=callbacks,
+        )
+    watch.restore()
+    return watch
+
+
+def optimizer(
+    options: RetrievalConfig, steps: int
+) -> tf.keras.optimizers.Optimizer:
+    """AdamW with a linear rise and a cosine fall to a tenth."""
+    warmup = max(1, round(steps * options.warmup_share))
+    rate = tf.keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0,
+        decay_steps=max(1, steps - warmup),
+        alpha=0.1,
+        warmup_target=options.learning_rate,
+        warmup_steps=warmup,
+    )
+    optimizer = tf.keras.optimizers.AdamW(
+        learning_rate=rate,
+        weight_decay=options.weight_decay,
+        beta_2=0.98,
+        global_clipnorm=options.clip_norm,
+    )
+    optimizer.exclude_from_weight_decay(
+        var_names=["bias", "gamma", "beta", "start", "log_rates"]
+    )
+    return optimizer

@@ -1,0 +1,218 @@
+"""Steps that are complete or absent, and skipped when nothing changed.
+
+A step writes into a staging directory beside its target. When its work is
+done, `manifest.json` is written last, everything is synced to disk, and one
+rename puts the step in place; a process killed at any moment leaves either the
+old step or the new one. The manifest holds the digest of everything the step
+depends on: its config sections, the manifests of the steps before it, the
+content of its source files, the code it runs and the versions of the libraries
+behind its figures.
+"""
+
+import ast
+import contextlib
+import errno
+import functools
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+_ROOT = Path(__file__).resolve().parents[2]
+# What figures come out of, by the name it is imported under. Spark is not
+# among them: clusters prepare with it for machines that do not have it.
+_LIBRARIES = {
+    "ai_edge_litert": ("ai-edge-litert",),
+    "duckdb": ("duckdb",),
+    "ibis": ("ibis-framework",),
+    "numpy": ("numpy",),
+    "pyarrow": ("pyarrow",),
+    "scann": ("scann",),
+    "scipy": ("scipy",),
+    "tensorflow": ("tensorflow", "tf-keras"),
+    "tensorflow_recommenders": ("tensorflow-recommenders",),
+}
+
+
+def is_current(directory: Path, inputs: Mapping[str, Any]) -> bool:
+    """Whether `directory` holds a complete step made from exactly `inputs`."""
+    manifest = read(directory)
+    return manifest is not None and manifest["inputs"] == _plain(inputs)
+
+
+def read(directory: Path) -> dict[str, Any] | None:
+    """The manifest of a step, or None where no complete step is."""
+    try:
+        text = (directory / MANIFEST).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    return json.loads(text)
+
+
+@contextlib.contextmanager
+def stage(
+    directory: Path, inputs: Mapping[str, Any], **facts: Any
+) -> Iterator[Path]:
+    """Yields an empty directory that becomes `directory` on success.
+
+    Args:
+        directory: Where the step will stand; replaced as a whole.
+        inputs: What the step depends on, compared by `is_current`.
+        **facts: Further plain values to keep in the manifest.
+    """
+    start = time.monotonic()
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    staging = directory.with_name(f".staging-{directory.name}")
+    if staging.exists():
+        # Left by a run that was killed; nothing ever reads it.
+        shutil.rmtree(staging)
+    staging.mkdir()
+    try:
+        yield staging
+    except BaseException as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        full = os.strerror(errno.ENOSPC)
+        if full in str(error) and not isinstance(error, OSError):
+            # TensorFlow and DuckDB have errors of their own for it.
+            raise OSError(errno.ENOSPC, full, str(staging)) from error
+        raise
+    made = {
+        # Steps that follow depend on this file, and so on this very run.
+        "made_at": time.time_ns(),
+        "seconds": round(time.monotonic() - start, 1),
+    }
+    write_json(staging / MANIFEST, {"inputs": _plain(inputs), **made, **facts})
+    replace(staging, directory)
+
+
+def replace(staging: Path, directory: Path) -> None:
+    """Syncs `staging` to disk and puts it in the place of `directory`."""
+    sync(staging)
+    retired = directory.with_name(f".retired-{directory.name}")
+    shutil.rmtree(retired, ignore_errors=True)
+    if directory.exists():
+        os.rename(directory, retired)
+    os.rename(staging, directory)
+    sync_path(directory.parent)
+    shutil.rmtree(retired, ignore_errors=True)
+
+
+def sync(directory: Path) -> None:
+    """Flushes every file and folder below `directory` to disk."""
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            sync_path(Path(folder) / name)
+        sync_path(Path(folder))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON so that `path` holds the old text or all of the new."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    temporary.write_text(text + "\n", encoding="utf-8")
+    sync_path(temporary)
+    os.replace(temporary, path)
+
+
+def digest(value: Any) -> str:
+    """Hex digest of plain data."""
+    text = json.dumps(_plain(value), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Hex digest of a file's content, or of every file below a folder."""
+    if path.is_dir():
+        return digest(
+            {
+                str(child.relative_to(path)): file_digest(child)
+                for child in sorted(path.rglob("*"))
+                if child.is_file()
+            }
+        )
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def code_digest(module: str) -> str:
+    """Digest of a module's source and of all project modules it imports.
+
+    A changed layer must retrain the models built with it; an edited report
+    must not. Following the imports tells the two apart.
+    """
+    return digest(_reached(module)[0])
+
+
+def library_versions(module: str) -> dict[str, str]:
+    """Versions of the libraries that a module's figures come out of."""
+    imported = _reached(module)[1]
+    return {
+        name: _version(name)
+        for library, names in _LIBRARIES.items()
+        if library in imported
+        for name in names
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+@functools.cache
+def _reached(module: str) -> tuple[dict[str, str], set[str]]:
+    """Project modules that a module imports, digested, and other packages."""
+    found: dict[str, str] = {}
+    packages: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        path = _source(name)
+        if path is None:
+            packages.add(name.partition(".")[0])
+        elif name not in found:
+            text = path.read_text(encoding="utf-8")
+            found[name] = hashlib.sha256(text.encode()).hexdigest()
+            waiting.extend(_imports(text))
+    return found, packages
+
+
+def _imports(text: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _source(module: str) -> Path | None:
+    if module.partition(".")[0] not in ("models", "pipeline", "serving"):
+        return None
+    path = _ROOT.joinpath(*module.split("."))
+    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON would give it back, so that comparisons hold."""
+    return json.loads(json.dumps(value, sort_keys=True, default=str))
+
+
+def sync_path(path: Path) -> None:
+    """Flushes one file or folder to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,373 @@
+"""One ordered sequence a user: the form every training step reads.
+
+Enters: interactions as a stream of rows ordered by user and time.
+Leaves: `sequences.parquet`, one row a user: `user_id` and lists, in time
+order, of item index, timestamp, part, rating and encoded context. Row groups
+hold a bounded number of interactions, so that readers need little memory.
+
+Shapes: `num_users`, and `num_events` interactions of all users end to end.
+"""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.tables.schema import DataError
+
+FILE = "sequences.parquet"
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Sequences end to end; user `u` has events `offsets[u]:offsets[u + 1]`.
+
+    Attributes:
+        user_ids: Text `[num_users]`.
+        offsets: int64 `[num_users + 1]`.
+        item_indices: int32 `[num_events]`; 1 for items without an index.
+        timestamps: Seconds, int64 `[num_events]`, never falling in a user.
+        parts: Codes of `schema.PARTS`, int8 `[num_events]`; never falling in
+            a user unless the split is random.
+        ratings: float32 `[num_events]`; None if the source has none.
+        context: Encoded context features, `[num_events]`.
+        weights: float32 `[num_events]`; None if the source has none.
+    """
+
+    user_ids: np.ndarray
+    offsets: np.ndarray
+    item_indices: np.ndarray
+    timestamps: np.ndarray
+    parts: np.ndarray
+    ratings: np.ndarray | None = None
+    context: dict[str, np.ndarray] = field(default_factory=dict)
+    weights: np.ndarray | None = None
+
+
+class Writer:
+    """Writes rows ordered by user as sequences, checking for leaks.
+
+    Args:
+        path: File to write.
+        user_ids: Text of every user by its row, `[num_users]`.
+        context: Type of each context column.
+        has_rating: Whether there is a column `rating`.
+        has_weight: Whether there is a column `weight`.
+        ordered: Whether parts must follow each other in every sequence.
+        row_group_size: Interactions a row group holds at most.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        user_ids: pa.Array,
+        context: Mapping[str, pa.DataType],
+        has_rating: bool,
+        has_weight: bool,
+        ordered: bool,
+        row_group_size: int,
+    ) -> None:
+        self.types: dict[str, pa.DataType] = {
+            "item_index": pa.int32(),
+            "timestamp": pa.int64(),
+            "part": pa.int8(),
+        }
+        if has_rating:
+            self.types["rating"] = pa.float32()
+        if has_weight:
+            self.types["weight"] = pa.float32()
+        self.types |= {f"context_{n}": t for n, t in context.items()}
+        schema = pa.schema(
+            [("user_id", pa.string())]
+            + [(name, pa.list_(kind)) for name, kind in self.types.items()]
+        )
+        self.user_ids = user_ids
+        self.ordered = ordered
+        self.row_group_size = row_group_size
+        self.num_users = 0
+        self.num_events = 0
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+        self._kept: list[dict[str, np.ndarray]] = []
+        self._num_kept = 0
+
+    def add(self, columns: dict[str, np.ndarray]) -> None:
+        """Takes the next rows.
+
+        Args:
+            columns: `user_row` and the columns of the sequences,
+                `[num_rows]` each.
+
+        Raises:
+            DataError: If a row is out of order: the future would be in a
+                history.
+        """
+        self._kept.append(columns)
+        self._num_kept += len(columns["user_row"])
+        if self._num_kept >= self.row_group_size:
+            self._flush(last=False)
+
+    def close(self) -> None:
+        """Writes what is left.
+
+        Raises:
+            DataError: If a user has no row.
+        """
+        self._flush(last=True)
+        self._writer.close()
+        if self.num_users != len(self.user_ids):
+            raise DataError(
+                "Every user must have one sequence. Received: "
+                f"{self.num_users} sequences of {len(self.user_ids)} users "
+                "(an error of the prepare step). Please report it."
+            )
+
+    def _flush(self, last: bool) -> None:
+        if not self._kept:
+            return
+        columns = {
+            name: np.concatenate([rows[name] for rows in self._kept])
+            for name in self._kept[0]
+        }
+        users = columns["user_row"]
+        end = len(users)
+        if not last:
+            # The last user may go on in the next rows.
+            end = int(np.searchsorted(users, users[-1]))
+        self._kept = [{name: v[end:] for name, v in columns.items()}]
+        self._num_kept = len(users) - end
+        if end == 0:
+            return
+        users = users[:end]
+        starts = np.flatnonzero(np.r_[True, users[1:] != users[:-1]])
+        self._check(columns, users, starts, end)
+        # Split at users, so that a group holds at most `row_group_size`.
+        for first, past in _groups(np.r_[starts, end], self.row_group_size):
+            rows = slice(int(starts[first]), int(np.r_[starts, end][past]))
+            offsets = np.r_[starts, end][first : past + 1] - rows.start
+            lists = {
+                name: pa.ListArray.from_arrays(
+                    pa.array(offsets, pa.int32()),
+                    pa.array(columns[name][rows], kind),
+                )
+                for name, kind in self.types.items()
+            }
+            ids = self.user_ids.slice(self.num_users, past - first)
+            self._writer.write_table(pa.table({"user_id": ids, **lists}))
+            self.num_users += past - first
+        self.num_events += end
+
+    def _check(
+        self,
+        columns: Mapping[str, np.ndarray],
+        users: np.ndarray,
+        starts: np.ndarray,
+        end: int,
+    ) -> None:
+        if not np.array_equal(
+            users[starts], np.arange(len(starts)) + self.num_users
+        ):
+            raise DataError(
+                "Sequences must come one user after the other. Received: "
+                f"another order at user row {self.num_users} (an error of "
+                "the prepare step). Please report it."
+            )
+        inside = np.ones(end, bool)
+        inside[starts] = False
+        for name in ("timestamp", "part") if self.ordered else ("timestamp",):
+            values = columns[name][:end]
+            fell = np.flatnonzero(inside[1:] & (np.diff(values) < 0))
+            if fell.size:
+                user = self.user_ids[int(users[fell[0]])].as_py()
+                raise DataError(
+                    f"`{name}` must never fall along a user's history: the "
+                    "future would leak into it. Received: "
+                    f"{values[fell[0]]} before {values[fell[0] + 1]} for "
+                    f"user {user!r} (an error of the prepare step). Please "
+                    "report it with the config."
+                )
+
+
+def _groups(bounds: np.ndarray, size: int) -> Iterator[tuple[int, int]]:
+    """Runs of users `[first, past)` with at most `size` events, or one user."""
+    first = 0
+    while first < len(bounds) - 1:
+        past = int(np.searchsorted(bounds, bounds[first] + size, "right")) - 1
+        past = max(past, first + 1)
+        yield first, past
+        first = past
+
+
+class File:
+    """Row groups of prepared sequences, read without the users' ids.
+
+    Args:
+        directory: Of the prepared tables.
+
+    Attributes:
+        num_groups: Row groups in the file.
+        first_rows: Row of each group's first user, int64 `[num_groups]`.
+        first_events: Place of its first event among all events.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._file = pq.ParquetFile(Path(directory) / FILE)
+        # A training that ends may still read ahead when the next one starts.
+        self._lock = threading.Lock()
+        # Ratings and ids are not what training reads.
+        self._columns = [
+            name
+            for name in self._file.schema_arrow.names
+            if name not in ("user_id", "rating")
+        ]
+        meta = self._file.metadata
+        self.num_groups = meta.num_row_groups
+        groups = [meta.row_group(group) for group in range(self.num_groups)]
+        place = meta.schema.names.index("element", 1)
+        self.first_rows = _starts([group.num_rows for group in groups])
+        self.first_events = _starts(
+            [group.column(place).num_values for group in groups]
+        )
+
+    def read(self, groups: list[int]) -> Sequences:
+        """Sequences of some row groups, end to end."""
+        with self._lock:
+            table = self._file.read_row_groups(groups, self._columns)
+        return _sequences(table)
+
+
+def _starts(sizes: list[int]) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])[:-1]
+
+
+def take(sequences: Sequences, rows: np.ndarray) -> Sequences:
+    """The sequences of some users, by rows `[num_taken]`."""
+    starts, stops = sequences.offsets[rows], sequences.offsets[rows + 1]
+    sizes = stops - starts
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    index = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], sizes)
+    return _select(sequences, sequences.user_ids[rows], offsets, index)
+
+
+def join(parts: Sequence[Sequences]) -> Sequences:
+    """Sequences end to end."""
+    bases = np.cumsum([0, *(len(part.item_indices) for part in parts)])
+    first = parts[0]
+
+    def joined(values: list[np.ndarray | None]) -> np.ndarray | None:
+        there = [value for value in values if value is not None]
+        return np.concatenate(there) if there else None
+
+    return Sequences(
+        np.concatenate([part.user_ids for part in parts]),
+        np.concatenate(
+            [
+                part.offsets[:-1] + base
+                for part, base in zip(parts, bases[:-1], strict=True)
+            ]
+            + [bases[-1:]]
+        ),
+        np.concatenate([part.item_indices for part in parts]),
+        np.concatenate([part.timestamps for part in parts]),
+        np.concatenate([part.parts for part in parts]),
+        joined([part.ratings for part in parts]),
+        {
+            name: np.concatenate([part.context[name] for part in parts])
+            for name in first.context
+        },
+        joined([part.weights for part in parts]),
+    )
+
+
+def keep(sequences: Sequences, kept: np.ndarray) -> Sequences:
+    """The sequences with the events where `kept` `[num_events]` is true."""
+    before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
+    offsets = before[sequences.offsets]
+    return _select(sequences, sequences.user_ids, offsets, kept)
+
+
+def reorder(sequences: Sequences, order: np.ndarray) -> Sequences:
+    """The sequences with events in `order` `[num_events]`, users unchanged."""
+    return _select(sequences, sequences.user_ids, sequences.offsets, order)
+
+
+def _select(
+    sequences: Sequences,
+    user_ids: np.ndarray,
+    offsets: np.ndarray,
+    index: np.ndarray,
+) -> Sequences:
+    def taken(values: np.ndarray | None) -> np.ndarray | None:
+        return None if values is None else values[index]
+
+    return Sequences(
+        user_ids,
+        offsets,
+        sequences.item_indices[index],
+        sequences.timestamps[index],
+        sequences.parts[index],
+        taken(sequences.ratings),
+        {name: values[index] for name, values in sequences.context.items()},
+        taken(sequences.weights),
+    )
+
+
+def iterate(directory: Path, rows: int = 65_536) -> Iterator[Sequences]:
+    """Streams sequences, at most `rows` users at a time.
+
+    Args:
+        directory: Of the prepared tables.
+        rows: Users at most; a row group is never joined with the next.
+    """
+    with pq.ParquetFile(Path(directory) / FILE) as file:
+        for group in range(file.num_row_groups):
+            for batch in file.iter_batches(rows, row_groups=[group]):
+                yield _sequences(pa.table(batch))
+
+
+def read(directory: Path) -> Sequences:
+    """Reads all sequences.
+
+    Args:
+        directory: Of the prepared tables.
+    """
+    return _sequences(pq.read_table(Path(directory) / FILE))
+
+
+def _sequences(table: pa.Table) -> Sequences:
+    columns: dict[str, np.ndarray] = {}
+    offsets = np.zeros(1, np.int64)
+    for name in table.column_names:
+        if name == "user_id":
+            continue
+        column = table[name].combine_chunks()
+        if isinstance(column, pa.ChunkedArray):
+            column = pa.concat_arrays(column.chunks)
+        columns[name] = column.flatten().to_numpy(zero_copy_only=False)
+        if name == "item_index":
+            offsets = column.offsets.to_numpy().astype(np.int64)
+            offsets = offsets - offsets[0]
+    has_ids = "user_id" in table.column_names
+    ids = table["user_id"].to_pylist() if has_ids else [""] * len(table)
+    return Sequences(
+        user_ids=np.array(ids, object),
+        offsets=offsets,
+        item_indices=columns["item_index"],
+        timestamps=columns["timestamp"],
+        parts=columns["part"],
+        ratings=columns.get("rating"),
+        context={
+            name.removeprefix("context_"): values
+            for name, values in columns.items()
+            if name.startswith("context_")
+        },
+        weights=columns.get("weight"),
+    )
+
+
+def num_targets(sequences: Sequences, parts: Sequence[int]) -> int:
+    """Interactions of the given parts."""
+    return int(np.isin(sequences.parts, parts).sum())

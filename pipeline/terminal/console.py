@@ -1,0 +1,89 @@
+"""What people read on the terminal: progress, tables, next steps."""
+
+import json
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.prepare.step import Prepared
+from pipeline.prepare.summary import describe
+from pipeline.sources.quarantine import FILE as QUARANTINE
+
+_START = time.monotonic()
+
+
+class _Terminal:
+    """Where lines go; replaced once native logs are redirected."""
+
+    stream: TextIO = sys.stderr
+
+
+def progress(line: str) -> None:
+    """Writes one line with the seconds since the start, at once."""
+    elapsed = time.monotonic() - _START
+    _Terminal.stream.write(f"[{elapsed:6.1f} s] {line}\n")
+    _Terminal.stream.flush()
+
+
+def quiet_native_logs(path: Path) -> None:
+    """Sends what C++ libraries write to standard error into a file.
+
+    TensorFlow and ScaNN log start-up notices below Python, past every
+    filter. Python's own standard error stays on the terminal.
+
+    Args:
+        path: The log file, appended to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    terminal = os.dup(2)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    _Terminal.stream = sys.stderr = os.fdopen(terminal, "w", buffering=1)
+    # Its Python half warns of retracing, which exporting does on purpose.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+def text(*tables: Table) -> str:
+    """Tables as plain text, coloured only where the terminal is one."""
+    console = Console(width=100, color_system=None)
+    with console.capture() as capture:
+        for table in tables:
+            console.print(table)
+    return capture.get()
+
+
+def summary(prepared: Prepared) -> str:
+    """The data summary of the prepare step."""
+    lines = describe(prepared.summary)
+    aside = prepared.directory / QUARANTINE
+    if aside.exists():
+        lines.append(f"rows set aside are kept in {aside}")
+    return "\n".join(lines)
+
+
+def evaluation(path: Path) -> str:
+    """The evaluation table, read from evaluation.json."""
+    from pipeline.terminal import report
+
+    return report.table(json.loads(path.read_text(encoding="utf-8")))
+
+
+def next_commands(prepared: Prepared) -> str:
+    """What to try after the demo, with ids that exist."""
+    first, second = prepared.items.ids[2:4]
+    return "\n".join(
+        [
+            "Next:",
+            "  make serve                            # in one terminal",
+            f"  make recommend HISTORY={first},{second}"
+            "   # in another: after two items",
+            "  make retrain CONFIG=pipeline/configs/movielens-100k.toml",
+        ]
+    )

@@ -1,0 +1,326 @@
+"""Real answers for people to read: what users liked and what they are offered.
+
+Asks a server over gRPC exactly as an application would; only titles and the
+users' histories come from the prepared tables.
+"""
+
+import contextlib
+import itertools
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from pipeline.export import bundle, catalogue
+from pipeline.prepare.step import Prepared
+from pipeline.steps import Run
+from pipeline.tables.schema import DataError
+from pipeline.tables.sequences import Sequences
+from pipeline.terminal import console
+from serving.client import Items, Query, RecommenderClient
+from serving.errors import ServingError
+from serving.releases.history import POINTER
+
+NUM_SHOWN = 8
+_HISTORY_SHOWN = 5
+_SERVER_START_SECONDS = 120
+_OTHER_CATALOGUE = "FAILED_PRECONDITION"
+
+
+def demo(run: Run, progress: Callable[[str], None]) -> str:
+    """Serves what is published, asks for three users and returns the tables.
+
+    Args:
+        run: A published run.
+        progress: Receives one line at a time.
+    """
+    prepared = run.prepared()
+    sequences = prepared.sequences()
+    pointer = run.config.serving_directory / POINTER
+    with serve(pointer, run.config.run_directory / "server.log") as target:
+        progress(f"serve: gRPC on {target}, asking for three users")
+        with RecommenderClient(target, timeout_seconds=30.0) as client:
+            tables = [
+                _table(client, prepared, query, label)
+                for label, query in _three_users(prepared, sequences)
+            ]
+    return console.text(*tables)
+
+
+@dataclass(frozen=True)
+class Live:
+    """What is published here, which a server need not be serving.
+
+    Attributes:
+        other_run: The run that was published, "" where it is the one asked
+            about or nothing is.
+        popular: What to offer when a model does not answer.
+    """
+
+    other_run: str = ""
+    popular: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, serving: Path, run: str) -> "Live":
+        """Reads what is live.
+
+        Args:
+            serving: The directory of the pointer.
+            run: The run that is asked about.
+        """
+        facts = bundle.live_manifest(serving)
+        if facts is None:
+            return cls()
+        if facts["run"] != run:
+            return cls(other_run=facts["run"])
+        return cls(popular=tuple(catalogue.read_popular(serving)))
+
+
+def recommend(
+    prepared: Prepared,
+    target: str,
+    user_id: str,
+    history: Sequence[str],
+    live: Live,
+) -> str:
+    """Asks a running server for one user.
+
+    Args:
+        prepared: Titles, and the history of `user_id` where none is given.
+        target: The server, host:port.
+        user_id: May be unknown or empty.
+        history: Item ids, most recent last.
+        live: What is published here.
+
+    Raises:
+        DataError: If an item id of the history is not in the catalogue.
+        ServingError: If no server answers, or one with another catalogue.
+    """
+    known = set(prepared.items.ids[2:])
+    for item in history:
+        if item not in known:
+            whole = {comma.join(history) for comma in (",", ", ")} & known
+            raise DataError(
+                "HISTORY must hold ids of the catalogue. Received: "
+                f"{item!r} (from the command line). The catalogue has "
+                f"{len(known)} items, such as {prepared.items.ids[2]!r}."
+                + "".join(
+                    f" Is it {found!r}? Write an id with a comma in double "
+                    f"quotes: '\"{found}\"'."
+                    for found in whole
+                )
+            )
+    if user_id and not history:
+        history = _history_of(prepared, user_id)
+    query = Query(user_id, history, _features(prepared, user_id))
+    label = f"user {user_id}" if user_id else "anonymous"
+    with RecommenderClient(
+        target, timeout_seconds=10.0, popular=live.popular
+    ) as client:
+        try:
+            shown = console.text(_table(client, prepared, query, label))
+        except ServingError as error:
+            if live.other_run:
+                raise ServingError(
+                    f"{error} The server that follows what is published here "
+                    f"serves run {live.other_run!r}."
+                ) from error
+            if not live.popular or error.code == _OTHER_CATALOGUE:
+                raise
+            return console.text(_degraded(client, prepared, query, label))
+    if live.other_run:
+        shown += (
+            f"Note: what is published here is run {live.other_run!r}; titles "
+            "and history are of the config's.\n"
+        )
+    return shown
+
+
+@contextlib.contextmanager
+def serve(pointer: Path, log: Path) -> Iterator[str]:
+    """Runs the embedded server in its own process; yields its address.
+
+    Args:
+        pointer: The models.config to serve.
+        log: Where the server's lines go.
+
+    Raises:
+        ServingError: If the server does not answer in time.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "serving.server",
+        f"--port={port}",
+        f"--model_config_file={pointer}",
+    ]
+    root = Path(__file__).resolve().parents[2]
+    with log.open("w", encoding="utf-8") as lines:
+        process = subprocess.Popen(
+            command,
+            stdout=lines,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"PYTHONPATH": str(root)},
+        )
+        try:
+            _wait(process, port, log)
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait(process: subprocess.Popen, port: int, log: Path) -> None:
+    """Returns once the port is open: it opens when the models answer."""
+    deadline = time.monotonic() + _SERVER_START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        time.sleep(0.1)
+    state = (
+        f"it is not ready after {_SERVER_START_SECONDS} s"
+        if process.poll() is None
+        else f"it ended with status {process.returncode}"
+    )
+    raise ServingError(
+        f"The embedded server must open its port. Received: {state}. Its "
+        f"lines are in {log}."
+    )
+
+
+def _three_users(
+    prepared: Prepared, sequences: Sequences
+) -> list[tuple[str, Query]]:
+    """One with a long history, one with two items, one anonymous."""
+    lengths = np.diff(sequences.offsets)
+    # Long, but not the extreme that says nothing about other users.
+    row = int(np.argsort(lengths, kind="stable")[int(0.9 * len(lengths))])
+    user_id = str(sequences.user_ids[row])
+    long = Query(
+        user_id, _history_of(prepared, user_id), _features(prepared, user_id)
+    )
+    two = Query("", long.history[-2:])
+    return [
+        (f"user {user_id}, {len(long.history)} interactions", long),
+        ("a new user after two items", two),
+        ("an anonymous visitor without a history", Query()),
+    ]
+
+
+def _history_of(prepared: Prepared, user_id: str) -> list[str]:
+    sequences = prepared.sequences()
+    (rows,) = np.nonzero(sequences.user_ids == user_id)
+    if len(rows) == 0:
+        return []
+    start, stop = sequences.offsets[rows[0] : rows[0] + 2]
+    indices = sequences.item_indices[start:stop]
+    return [str(item) for item in prepared.items.ids[indices] if item]
+
+
+def _features(prepared: Prepared, user_id: str) -> dict[str, object]:
+    """A known user's features in the form that requests carry them."""
+    (rows,) = np.nonzero(prepared.users.ids == user_id)
+    if not user_id or len(rows) == 0:
+        return {}
+    features: dict[str, object] = {}
+    for spec in prepared.users.specs:
+        value = prepared.users.features[spec.name][rows[0]]
+        if spec.kind == "numeric":
+            features[f"user_{spec.name}"] = float(value * spec.std + spec.mean)
+            continue
+        words = prepared.vocabularies[f"users.{spec.name}"]
+        raw = [words[i - 2] for i in np.atleast_1d(value) if i >= 2]
+        if spec.kind == "multi_categorical":
+            features[f"user_{spec.name}"] = raw or [""]
+        else:
+            features[f"user_{spec.name}"] = " ".join(raw)
+    return features
+
+
+def _table(
+    client: RecommenderClient, prepared: Prepared, query: Query, label: str
+) -> Table:
+    """What the user liked beside what both stages answer."""
+    retrieved = client.retrieve(query)
+    ranked = client.rank(query, retrieved.item_ids, version=retrieved.version)
+    titles = _titles(prepared)
+    table = Table(title=label, title_justify="left")
+    table.add_column("latest in the history", ratio=1)
+    table.add_column("retrieval", ratio=1)
+    table.add_column("score", justify="right")
+    table.add_column("after ranking", ratio=1)
+    table.add_column("score", justify="right")
+    liked = [titles.get(item, item) for item in reversed(query.history)]
+    liked = liked[:_HISTORY_SHOWN]
+    offered = titles | {
+        item: f"{titles[item]} (again)"
+        for item in query.history
+        if item in titles
+    }
+    columns = [
+        liked,
+        *_columns(offered, retrieved),
+        *_columns(offered, ranked),
+    ]
+    for row in itertools.zip_longest(*columns, fillvalue=""):
+        table.add_row(*row)
+    return table
+
+
+def _columns(
+    titles: dict[str, str], answer: Items
+) -> tuple[list[str], list[str]]:
+    """Titles and scores of the first items of an answer."""
+    shown = list(answer.item_ids[:NUM_SHOWN])
+    for item in shown:
+        if item not in titles:
+            raise ServingError(
+                "The server must serve the config's run. Received: item "
+                f"{item!r}, which is not in the prepared catalogue of "
+                f"{len(titles):,} items. Name the config that was published, "
+                "or a target that serves this one.",
+                _OTHER_CATALOGUE,
+            )
+    return (
+        [titles[item] for item in shown],
+        [f"{score:.2f}" for score in answer.scores[: len(shown)]],
+    )
+
+
+def _titles(prepared: Prepared) -> dict[str, str]:
+    return {
+        str(item): str(title) or str(item)
+        for item, title in zip(
+            prepared.items.ids[2:], prepared.items.titles[2:], strict=True
+        )
+    }
+
+
+def _degraded(
+    client: RecommenderClient, prepared: Prepared, query: Query, label: str
+) -> Table:
+    """What an application gets while a model does not answer."""
+    answer = client.recommend(query, NUM_SHOWN)
+    titles = _titles(prepared)
+    table = Table(
+        title=f"{label} (degraded: {answer.degraded})", title_justify="left"
+    )
+    table.add_column("offered")
+    for item in answer.item_ids:
+        table.add_row(titles.get(item, item))
+    return table

@@ -1,0 +1,4 @@
+"""What swaps and lost replicas cost callers.
+
+May import `client` and `releases`.
+"""

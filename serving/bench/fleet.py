@@ -1,0 +1,116 @@
+"""Measures what callers notice when one of two replicas fails.
+
+Enters: a published models.config, which two servers serve. Leaves: latencies
+of an open loop with both of them; with one stopped in the middle of the load,
+so that it keeps its connections and answers nothing; with both again; and
+with that one killed. Each beside the first, printed and in
+artifacts/bench/fleet.json.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from serving import signatures
+from serving.bench import server as bench_server
+from serving.client import RecommenderClient
+from serving.client import load as bench
+from serving.client.query import Query
+from serving.errors import ServingError
+
+OUTPUT = Path("artifacts/bench/fleet.json")
+_PATIENCE_SECONDS = 120.0
+# What happens to the first of the two, in this order.
+_PHASES: dict[str, int] = {
+    "healthy": 0,
+    "stopped": signal.SIGSTOP,
+    "back": signal.SIGCONT,
+    "killed": signal.SIGKILL,
+}
+
+
+class FleetReport(bench.Report):
+    """The phases' summaries, the first with both replicas."""
+
+    def __str__(self) -> str:
+        lines = [super().__str__()]
+        for row in self[1:]:
+            whole = row["requests"] - row["degraded"] - row["not_answered"]
+            lines.append(
+                f"{row['loop']}: {whole} of {row['requests']} answered whole, "
+                f"p50 {row['p50_ratio']:.2f} and p95 {row['p95_ratio']:.2f} "
+                "times the healthy one"
+            )
+        return "\n".join(lines)
+
+
+def run(models_config: Path, load: bench.Load) -> FleetReport:
+    """Keeps asking two servers of its own while one fails.
+
+    Args:
+        models_config: What both serve.
+        load: What to send; `seconds` of each phase.
+
+    Raises:
+        ServingError: If the servers do not come to answer.
+    """
+    rows: list[dict[str, Any]] = []
+    with contextlib.ExitStack() as stack:
+        servers = [
+            stack.enter_context(bench_server.running(models_config))
+            for _ in range(2)
+        ]
+        for server in servers:
+            _wait(server)
+        process = servers[0].process
+        # A stopped process does not hear that it should end.
+        stack.callback(lambda: process.poll() or process.kill())
+        client = stack.enter_context(
+            RecommenderClient([server.target for server in servers])
+        )
+        ask = bench.requests(client, load)
+        # Both replicas have answered before one of them is stopped.
+        bench.closed(ask, dataclasses.replace(load, seconds=1.0))
+        for name, number in _PHASES.items():
+            if number:
+                os.kill(process.pid, number)
+            summary = bench.opened(ask, load, name).summary()
+            healthy = rows[0] if rows else summary
+            rows.append(
+                summary
+                | {
+                    "not_answered": sum(summary["failed"].values()),
+                    "p50_ratio": summary["p50_ms"] / healthy["p50_ms"],
+                    "p95_ratio": summary["p95_ms"] / healthy["p95_ms"],
+                }
+            )
+    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
+    OUTPUT.write_text(json.dumps(rows, indent=2) + "\n")
+    return FleetReport(rows)
+
+
+def _wait(server: bench_server.Server) -> None:
+    """Returns when a server recommends."""
+    end = time.monotonic() + _PATIENCE_SECONDS
+    with RecommenderClient(server.target, timeout_seconds=10.0) as client:
+        while True:
+            try:
+                if not client.recommend(Query()).degraded:
+                    return
+            except ServingError:
+                if server.process.poll() is not None:
+                    raise
+            if time.monotonic() > end:
+                raise ServingError(
+                    f"The server must come to serve {signatures.RETRIEVAL} and "
+                    f"{signatures.RANKING}. It did not in "
+                    f"{_PATIENCE_SECONDS:.0f} s. Look at what python -m "
+                    "serving.server says of the models config.",
+                    "UNAVAILABLE",
+                )
+            time.sleep(0.1)

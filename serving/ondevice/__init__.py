@@ -1,0 +1,1 @@
+"""Runs an on-device bundle in Python, and in a browser."""

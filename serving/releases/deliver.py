@@ -1,0 +1,185 @@
+"""Copies what is published to the repository that servers read.
+
+    python -m serving.releases.deliver --source=/data/artifacts/serving \\
+        --target=/repository
+
+Training publishes on its own volume; this brings the live release to the one
+of the servers. Each version is staged beside its place on the target's file
+system, synced and renamed; the pointer, models.config, comes last. Killed at
+any moment it leaves the old pointer and complete versions, and the next run
+goes on. A rollback at the source arrives the same way. Nothing is overwritten.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from serving.errors import ServingError
+from serving.releases import versions
+from serving.server.lifecycle.states import bundle_id_of
+
+POINTER = "models.config"
+_LOG = logging.getLogger("serving.releases.deliver")
+_STAGING = ".staging-"
+
+
+def deliver(source: Path, target: Path, keep_versions: int = 0) -> list[Path]:
+    """Brings the release that is live at `source` to `target`.
+
+    Args:
+        source: Directory of the published models.config and its models.
+        target: The directory that servers read.
+        keep_versions: Versions of a model that stay, besides those listed;
+            0 keeps all.
+
+    Returns:
+        What was placed: version directories, files, the pointer last.
+
+    Raises:
+        ServingError: If nothing is published, or a version at the target is
+            another bundle than the one of that number at the source.
+        OSError: If a file cannot be read or written, such as a full disk.
+    """
+    pointer = source / POINTER
+    models = versions.read_models_config(pointer)
+    with _lock(target):
+        placed = []
+        for name, (_, numbers) in models.items():
+            _discard_staged(target / name)
+            for number in numbers:
+                path = _place(source / name, target / name, number)
+                placed += [path] if path else []
+        placed += _copy_files(source, target)
+        text = pointer.read_text(encoding="utf-8")
+        comment = [line for line in text.splitlines() if line[:1] == "#"]
+        live = {
+            name: (str((target / name).resolve()), numbers)
+            for name, (_, numbers) in models.items()
+        }
+        if not _is_written(target / POINTER, live):
+            versions.write_models_config(
+                target / POINTER, live, "\n".join(comment)
+            )
+            placed.append(target / POINTER)
+        if keep_versions:
+            for name, (_, numbers) in models.items():
+                _prune(target / name, numbers, keep_versions)
+    return placed
+
+
+def _is_written(pointer: Path, live: dict[str, tuple[str, list[int]]]) -> bool:
+    try:
+        return versions.read_models_config(pointer) == live
+    except (FileNotFoundError, ServingError):
+        return False
+
+
+def _place(source: Path, target: Path, number: int) -> Path | None:
+    """Copies one version, complete or not at all; None if it is there."""
+    original, final = source / str(number), target / str(number)
+    if final.exists():
+        here, there = bundle_id_of(final), bundle_id_of(original)
+        if original.exists() and here != there:
+            raise ServingError(
+                "A version must be one bundle wherever it lies. Received: "
+                f"{here or 'none'} (in {final}), {there or 'none'} (in "
+                f"{original}). Publish under a number that is free in both.",
+                "FAILED_PRECONDITION",
+            )
+        return None
+    target.mkdir(parents=True, exist_ok=True)
+    staged = target / f"{_STAGING}{number}"
+    try:
+        shutil.copytree(original, staged, copy_function=shutil.copyfile)
+        for directory, _, names in os.walk(staged):
+            for name in names:
+                _sync(Path(directory) / name)
+            _sync(Path(directory))
+        os.rename(staged, final)
+    except BaseException:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise
+    _sync(target)
+    return final
+
+
+def _copy_files(source: Path, target: Path) -> list[Path]:
+    """What clients want beside the models, such as popular items."""
+    placed = []
+    for path in sorted(source.iterdir()):
+        is_ours = path.name.startswith(".") or path.name == POINTER
+        if is_ours or not path.is_file():
+            continue
+        final = target / path.name
+        if final.exists() and final.read_bytes() == path.read_bytes():
+            continue
+        staged = target / f"{_STAGING}{path.name}"
+        try:
+            shutil.copyfile(path, staged)
+            _sync(staged)
+            os.replace(staged, final)
+        except BaseException:
+            staged.unlink(missing_ok=True)
+            raise
+        placed.append(final)
+    return placed
+
+
+def _discard_staged(model: Path) -> None:
+    """What a run that was killed left behind."""
+    for path in model.glob(f"{_STAGING}*"):
+        shutil.rmtree(path)
+
+
+def _prune(model: Path, listed: list[int], keep: int) -> None:
+    found = versions.list_versions(model)
+    for number in set(found) - set(listed) - set(found[-keep:]):
+        # Renamed first: half a version must not look like one.
+        staged = model / f"{_STAGING}{number}"
+        os.rename(model / str(number), staged)
+        shutil.rmtree(staged)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _lock(target: Path) -> Iterator[None]:
+    """Two runs at once would stage in each other's place."""
+    target.mkdir(parents=True, exist_ok=True)
+    with (target / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m serving.releases.deliver")
+    parser.add_argument("--source", type=Path, required=True)
+    parser.add_argument("--target", type=Path, required=True)
+    parser.add_argument("--keep_versions", type=int, default=0)
+    args = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    try:
+        placed = deliver(args.source, args.target, args.keep_versions)
+    except (ServingError, OSError) as error:
+        _LOG.error("%s", error)
+        return 2
+    for path in placed:
+        _LOG.info("placed %s", path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,4 @@
+"""The embedded model server: assembly of its parts.
+
+Enters: flags. Leaves: a process with TensorFlow Serving's API.
+"""

@@ -1,0 +1,1 @@
+"""Joins requests of one shape into one run."""

@@ -1,0 +1,397 @@
+"""Which versions of which models are loaded, and who may use them.
+
+One worker thread a model brings the loaded versions in line with the wanted
+ones, so a model that cannot load never delays another. A wanted version is
+loaded before an unwanted one that still answers is unloaded; unloading waits
+for the requests in flight. States are those of TensorFlow Serving: START,
+LOADING, AVAILABLE, UNLOADING, END; a failed load is END with an error.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from serving.errors import ServingError
+from serving.server.lifecycle.states import (
+    Model,
+    Servable,
+    State,
+    Status,
+    Version,
+    bundle_id_of,
+    fingerprint,
+)
+from serving.server.telemetry import events
+
+# Loads model `name`, version, directory; returns what answers requests.
+Load = Callable[[str, int, Path], Servable]
+
+# A release brings versions of several models in one look at the file system,
+# and callers combine them: those loaded first wait this long for the others.
+_SWITCH_SECONDS = 10.0
+_ONE_LOOK_SECONDS = 0.25
+# Who got an answer from the old version of one model may ask the same version
+# of another: it stays this long after a new one answers. TensorFlow Serving's
+# own manager takes one step in that time.
+_LINGER_SECONDS = 0.1
+
+
+class Manager:
+    """Loads, unloads and hands out versions.
+
+    Args:
+        load: Called in a worker thread.
+        max_num_load_retries: Attempts after the first one.
+        load_retry_interval_seconds: Pause between attempts.
+        num_load_threads: How many models may load at once.
+    """
+
+    def __init__(
+        self,
+        load: Load,
+        max_num_load_retries: int = 5,
+        load_retry_interval_seconds: float = 60.0,
+        num_load_threads: int = 4,
+    ) -> None:
+        self._load = load
+        self._retries = max_num_load_retries
+        self._interval = load_retry_interval_seconds
+        self._slots = threading.BoundedSemaphore(max(1, num_load_threads))
+        self._changed = threading.Condition()
+        self._models: dict[str, Model] = {}
+        self._stopped = False
+
+    def want(self, name: str, versions: Mapping[int, Path]) -> None:
+        """Replaces the wanted versions of a model; none unloads them all."""
+        with self._changed:
+            if name not in self._models:
+                if not versions:
+                    return
+                self._models[name] = Model()
+                self._models[name].start(name, self._work)
+            model = self._models[name]
+            retried = self._forget_failures(model, versions)
+            if model.wanted != versions or retried:
+                model.wanted = dict(versions)
+                model.wanted_since = time.monotonic()
+                self._changed.notify_all()
+            if not versions:
+                # Its worker may be in the middle of a load: what nobody wants
+                # must not answer until that ends.
+                for version in list(model.serving.values()):
+                    self._start_unload(model, version)
+
+    def _forget_failures(
+        self, model: Model, versions: Mapping[int, Path]
+    ) -> bool:
+        """A failed version whose directory changed gets another chance."""
+        retried = False
+        for number, version in list(model.present.items()):
+            if version.failed and (
+                number not in versions
+                or versions[number] != version.path
+                or fingerprint(version.path) != version.fingerprint
+            ):
+                del model.present[number]
+                retried = True
+        return retried
+
+    def acquire(self, name: str, number: int | None) -> Version:
+        """A version that answers, to be released after use.
+
+        Args:
+            name: Of the model.
+            number: Of the version, None for the highest that is ready.
+
+        Raises:
+            ServingError: NOT_FOUND if there is none.
+        """
+        while True:
+            model = self._models.get(name)
+            found = model.answering(number) if model else None
+            if found is None:
+                wanted = (
+                    f"Latest({name})"
+                    if number is None
+                    else f"Specific({name}, {number})"
+                )
+                raise ServingError(
+                    f"Servable not found for request: {wanted}", "NOT_FOUND"
+                )
+            if found.acquire():
+                return found
+            # It stopped answering between the look and the grip.
+            time.sleep(0)
+
+    def is_available(self, name: str) -> bool:
+        """Whether some version of a model answers."""
+        model = self._models.get(name)
+        return model is not None and model.latest is not None
+
+    def ended_loops(self) -> list[str]:
+        """Workers that have ended; before `stop` none should."""
+        models = tuple(self._models.items())
+        return [f"load-{name}" for name, model in models if model.has_ended()]
+
+    def statuses(self, name: str) -> dict[int, Status]:
+        """Every version ever seen, highest first."""
+        with self._changed:
+            model = self._models.get(name)
+            found = dict(model.statuses) if model else {}
+        return dict(sorted(found.items(), reverse=True))
+
+    def wait_for(
+        self,
+        names: set[str],
+        is_given_up: Callable[[], bool] = lambda: False,
+    ) -> dict[tuple[str, int], Status]:
+        """Waits until each model answers or has failed.
+
+        It answers for this when each of its wanted versions was tried, so
+        that whoever waited may ask for the lower ones as well. As in
+        TensorFlow Serving a lower one does not make up for one that failed.
+
+        Args:
+            names: Models that are wanted.
+            is_given_up: Polled; ends the wait.
+
+        Returns:
+            The versions that failed, with none higher that answers.
+        """
+        with self._changed:
+            while not self._stopped:
+                failed, waiting = self._outcomes(names)
+                if failed or not waiting:
+                    return failed
+                if is_given_up():
+                    raise ServingError(
+                        "Deadline exceeded while waiting for models "
+                        f"{', '.join(sorted(waiting))}",
+                        "DEADLINE_EXCEEDED",
+                    )
+                self._changed.wait(0.1)
+        raise ServingError("The server is shutting down.", "UNAVAILABLE")
+
+    def _outcomes(
+        self, names: set[str]
+    ) -> tuple[dict[tuple[str, int], Status], set[str]]:
+        failed, waiting = {}, set()
+        for name in names:
+            model = self._models.get(name)
+            if model is None:
+                waiting.add(name)
+                continue
+            latest = model.latest.number if model.latest else None
+            broken = [
+                version.number
+                for version in model.present.values()
+                if version.failed
+                and (latest is None or version.number > latest)
+            ]
+            for number in broken:
+                failed[name, number] = model.statuses[number]
+            if not broken and (latest is None or model.has_untried()):
+                waiting.add(name)
+        return failed, waiting
+
+    def stop(self, grace_seconds: float) -> None:
+        """Ends the workers and unloads everything, requests drained.
+
+        Args:
+            grace_seconds: What is in use after it stays loaded.
+        """
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+            loaded = [
+                version
+                for model in self._models.values()
+                for version in model.serving.values()
+            ]
+            for model in self._models.values():
+                model.serve({})
+        end = time.monotonic() + grace_seconds
+        for version in loaded:
+            is_idle = version.drain(max(0.0, end - time.monotonic()))
+            if is_idle and version.servable is not None:
+                version.servable.close()
+
+    def _work(self, name: str, model: Model) -> None:
+        while True:
+            with self._changed:
+                while True:
+                    if self._stopped:
+                        return
+                    action, pause = self._next_action(name, model)
+                    if action is not None:
+                        break
+                    self._changed.wait(pause)
+                verb, version = action
+            if verb == "load":
+                self._attempt(model, version)
+            else:
+                self._start_unload(model, version)
+
+    def _next_action(
+        self, name: str, model: Model
+    ) -> tuple[tuple[str, Version] | None, float | None]:
+        """TensorFlow Serving's AvailabilityPreservingPolicy."""
+        for number, path in model.wanted.items():
+            if number not in model.present and number not in model.unloading:
+                version = Version(name, number, path)
+                model.present[number] = version
+                self._set(model, version, State.START)
+        for number in list(model.present):
+            # What is not wanted any more and never answered is forgotten.
+            version = model.present[number]
+            if number not in model.wanted and number not in model.serving:
+                del model.present[number]
+                if not version.failed:
+                    self._set(model, version, State.END)
+        unwanted = sorted(set(model.serving) - set(model.wanted))
+        is_served = any(number in model.serving for number in model.wanted)
+        now = time.monotonic()
+        lingering = model.switched_at + _LINGER_SECONDS - now
+        pauses = []
+        if unwanted and is_served and lingering > 0:
+            pauses.append(lingering)
+        elif unwanted and (not model.wanted or is_served or len(unwanted) > 1):
+            return ("unload", model.serving[unwanted[0]]), None
+        loadable = [
+            version
+            for number, version in model.present.items()
+            if number not in model.serving and not version.failed
+        ]
+        ready = [version for version in loadable if version.retry_at <= now]
+        if ready:
+            return ("load", max(ready, key=lambda item: item.number)), None
+        pauses += [version.retry_at - now for version in loadable]
+        return None, min(pauses, default=None)
+
+    def _attempt(self, model: Model, version: Version) -> None:
+        version.fingerprint = fingerprint(version.path)
+        version.bundle_id = bundle_id_of(version.path)
+        version.attempts += 1
+        with self._changed:
+            if version.attempts == 1:
+                self._set(model, version, State.LOADING)
+        start = time.perf_counter()
+        try:
+            with self._slots:
+                servable = self._load(
+                    version.model, version.number, version.path
+                )
+        except Exception as error:
+            self._fail(model, version, error)
+            return
+        with self._changed:
+            version.servable = servable
+            self._changed.notify_all()
+            self._await_others(model, version)
+            if self._stopped:
+                servable.close()
+                return
+            model.switched_at = time.monotonic()
+            model.serve({**model.serving, version.number: version})
+            self._set(
+                model,
+                version,
+                State.AVAILABLE,
+                load_ms=round(1000 * (time.perf_counter() - start)),
+            )
+
+    def _await_others(self, model: Model, version: Version) -> None:
+        """Lets the versions of one release begin to answer together."""
+        bundle_id = version.bundle_id
+        is_latest = version.number == max(model.wanted, default=None)
+        if not (bundle_id and model.serving and is_latest):
+            return
+
+        def is_alone() -> bool:
+            return (
+                self._stopped
+                or version.number not in model.wanted
+                or not any(
+                    other.is_joining(bundle_id)
+                    and abs(other.wanted_since - model.wanted_since)
+                    < _ONE_LOOK_SECONDS
+                    for other in self._models.values()
+                    if other is not model
+                )
+            )
+
+        self._changed.wait_for(is_alone, _SWITCH_SECONDS)
+
+    def _fail(self, model: Model, version: Version, error: Exception) -> None:
+        code = getattr(error, "code", "") or "UNKNOWN"
+        known = isinstance(error, ServingError)
+        with self._changed:
+            wanted = version.number in model.wanted
+            if wanted and version.attempts <= self._retries:
+                version.retry_at = time.monotonic() + self._interval
+                events.warning(
+                    "load_retry",
+                    model=version.model,
+                    version=version.number,
+                    attempt=version.attempts,
+                    again_in_seconds=self._interval,
+                    code=code,
+                    error=error,
+                )
+                return
+            version.failed = True
+            events.error(
+                "load_failed",
+                trace=not known,
+                model=version.model,
+                version=version.number,
+                path=version.path,
+                code=code,
+                error=error,
+            )
+            self._set(
+                model, version, State.END, Status(State.END, code, str(error))
+            )
+
+    def _start_unload(self, model: Model, version: Version) -> None:
+        with self._changed:
+            if model.serving.get(version.number) is not version:
+                return
+            self._set(model, version, State.UNLOADING)
+            model.unloading.add(version.number)
+            model.present.pop(version.number, None)
+            left = dict(model.serving)
+            left.pop(version.number, None)
+            model.serve(left)
+        # Requests in flight may take long; the next version must not wait.
+        threading.Thread(
+            target=self._unload, args=(model, version), daemon=True
+        ).start()
+
+    def _unload(self, model: Model, version: Version) -> None:
+        version.drain()
+        if version.servable is not None:
+            version.servable.close()
+        version.servable = None
+        with self._changed:
+            model.unloading.discard(version.number)
+            self._set(model, version, State.END)
+
+    def _set(
+        self,
+        model: Model,
+        version: Version,
+        state: State,
+        status: Status | None = None,
+        **values: object,
+    ) -> None:
+        model.statuses[version.number] = status or Status(state)
+        if status is None:
+            events.info(
+                f"version_{state.name.lower()}",
+                model=version.model,
+                version=version.number,
+                **values,
+            )
+        self._changed.notify_all()

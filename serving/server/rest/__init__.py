@@ -1,0 +1,1 @@
+"""The HTTP port: JSON in and out, probes."""

@@ -1,0 +1,326 @@
+"""TensorFlow Serving's REST API and the metrics page, over HTTP.
+
+Paths, status codes and bodies are the original's, see `json_requests`,
+`json_examples` and `json_text`. `rest` opens the port.
+"""
+
+import re
+import time
+import urllib.parse
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+from google.protobuf import json_format
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    predict_pb2,
+    regression_pb2,
+)
+
+from serving.errors import ServingError
+from serving.server.health import PATHS, Health
+from serving.server.rest import examples, requests
+from serving.server.rest import text as answers
+from serving.server.rpc.port import as_serving_error
+from serving.server.servicer import Servicer
+from serving.wire import codes, tensors
+
+_MODEL = r"([^/:]+)"
+_CHOICE = r"(?:(?:/versions/(\d+))|(?:/labels/([^/:]+)))?"
+_CALL = re.compile(
+    rf"/v1/models/{_MODEL}{_CHOICE}:(classify|regress|predict)",
+    re.IGNORECASE | re.ASCII,
+)
+_LOOK = re.compile(
+    rf"/v1/models(?:/{_MODEL})?{_CHOICE}(?:/(metadata))?",
+    re.IGNORECASE | re.ASCII,
+)
+_REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    409: "Conflict",
+    429: "Too Many Requests",
+    499: "Client Closed Request",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+}
+_CORS = [
+    ("Access-Control-Allow-Origin", "*"),
+    ("Access-Control-Allow-Methods", "POST, GET"),
+    ("Access-Control-Allow-Headers", "Content-Type"),
+]
+# What a compressed body may always grow to, and how many times beyond that:
+# JSON takes a tenth to a fiftieth.
+_INFLATED_BYTES = 2**20
+_MAX_RATIO = 100
+
+
+class Rest:
+    """The API as a WSGI application.
+
+    Args:
+        servicer: Answers.
+        timeout_seconds: Longest call, 0 for no limit.
+        metrics_path: Where the metrics page is, empty for nowhere.
+        with_cors: Whether to send CORS headers.
+        max_body_bytes: What a compressed body may grow to.
+        health: Answers probes, None for nobody.
+    """
+
+    def __init__(
+        self,
+        servicer: Servicer,
+        timeout_seconds: float = 30.0,
+        metrics_path: str = "",
+        with_cors: bool = False,
+        max_body_bytes: int = 2**26,
+        health: Health | None = None,
+    ) -> None:
+        self._servicer = servicer
+        self._timeout = timeout_seconds or None
+        self._metrics_path = metrics_path
+        self._with_cors = with_cors
+        self._max_body_bytes = max_body_bytes
+        self._health = health
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> list[bytes]:
+        """Answers one HTTP request."""
+        path = _raw_path(environ)
+        if self._health is not None and path in PATHS:
+            status, text = self._health.answer(path)
+            return _send(start_response, status, text.encode(), "text/plain")
+        if self._metrics_path and path == self._metrics_path:
+            page = self._servicer.metrics.page().encode()
+            return _send(start_response, 200, page, "text/plain")
+        if not path.lower().startswith("/v1/"):
+            page = (
+                b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n"
+                b"<H1>Not Found</H1>\n</BODY></HTML>\n"
+            )
+            return _send(start_response, 404, page, "text/html")
+        method = environ["REQUEST_METHOD"]
+        headers = _CORS if self._with_cors else []
+        if method == "OPTIONS":
+            return self._preflight(environ, start_response, headers)
+        body = b""
+        if method == "POST":
+            body = environ["wsgi.input"].read()
+        encoding = environ.get("HTTP_CONTENT_ENCODING", "")
+        status, text = self.answer(method, path, body, "gzip" in encoding)
+        data = text.encode("utf-8", "surrogateescape")
+        return _send(start_response, status, data, "application/json", headers)
+
+    def _preflight(
+        self, environ: dict[str, Any], start_response: Any, headers: Any
+    ) -> list[bytes]:
+        origin = environ.get("HTTP_ORIGIN", "")
+        status = 200 if re.search("https?://", origin) else 400
+        return _send(start_response, status, b"", "text/plain", headers)
+
+    def answer(
+        self, method: str, path: str, body: bytes, is_gzip: bool = False
+    ) -> tuple[int, str]:
+        """HTTP status and body of a request below /v1/.
+
+        Args:
+            method: GET, POST or another one, which is refused.
+            path: As the caller sent it, escapes included.
+            body: Of a POST.
+            is_gzip: Whether it is compressed.
+        """
+        start = time.perf_counter()
+        model, verb, code = "", "", "OK"
+        try:
+            pattern = {"POST": _CALL, "GET": _LOOK}.get(method)
+            found = pattern.fullmatch(path) if pattern else None
+            if found is None:
+                raise _malformed(method, path)
+            escaped, number, label, verb = found.groups(default="")
+            model = _unescape(escaped)
+            if is_gzip:
+                body = _inflate(body, self._max_body_bytes)
+            spec: dict[str, Any] = {"name": model}
+            if label:
+                spec["version_label"] = _unescape(label)
+            if number:
+                spec["version"] = {"value": _version(number)}
+            text = self._dispatch(method, verb, spec, body, (method, path))
+        except Exception as error:
+            told = as_serving_error(error, f"REST {verb}")
+            code, text = told.code, answers.error(str(told))
+        metrics = self._servicer.metrics
+        self._servicer.count(model, code)
+        if code == "OK":
+            api = verb if method == "POST" else ""
+            metrics.request_latency.add(
+                (model, api, "REST"), time.perf_counter() - start
+            )
+        return codes.HTTP[code], text
+
+    def _dispatch(
+        self,
+        method: str,
+        verb: str,
+        spec: dict[str, Any],
+        body: bytes,
+        asked: tuple[str, str],
+    ) -> str:
+        if method == "GET":
+            if not spec["name"]:
+                raise requests.invalid("Missing model name in request.")
+            return (
+                self._metadata(spec)
+                if verb == "metadata"
+                else self._status(spec)
+            )
+        if verb == "predict":
+            return self._predict(spec, body)
+        if verb == "classify":
+            request = classification_pb2.ClassificationRequest(model_spec=spec)
+            examples.fill(requests.parse(body), request)
+            response = self._servicer.classify(request, self._timeout)
+            return answers.classifications(response.result)
+        if verb == "regress":
+            request = regression_pb2.RegressionRequest(model_spec=spec)
+            examples.fill(requests.parse(body), request)
+            response = self._servicer.regress(request, self._timeout)
+            return answers.regressions(response.result)
+        # A verb in other letters passes the pattern and means nothing.
+        raise _malformed(*asked)
+
+    def _predict(self, spec: dict[str, Any], body: bytes) -> str:
+        request = predict_pb2.PredictRequest(model_spec=spec)
+
+        def find_inputs(name: str) -> dict[str, Any]:
+            version = self._servicer.core.acquire(request.model_spec)
+            try:
+                model: Any = version.servable
+                key = name or "serving_default"
+                definition = model.bundle.signature_defs.get(key)
+                if definition is None:
+                    raise requests.invalid(
+                        f'Serving signature name: "{key}" not found in '
+                        "signature def"
+                    )
+                return dict(sorted(definition.inputs.items()))
+            finally:
+                version.release()
+
+        document = requests.parse(body)
+        is_row = requests.fill_predict(document, request, find_inputs)
+        response = self._servicer.predict(request, self._timeout)
+        arrays = {
+            name: _decode(response.outputs[name])
+            for name in sorted(response.outputs)
+        }
+        return (
+            answers.predictions(arrays) if is_row else answers.outputs(arrays)
+        )
+
+    def _status(self, spec: dict[str, Any]) -> str:
+        request = get_model_status_pb2.GetModelStatusRequest(model_spec=spec)
+        return _json(self._servicer.get_model_status(request))
+
+    def _metadata(self, spec: dict[str, Any]) -> str:
+        request = get_model_metadata_pb2.GetModelMetadataRequest(
+            model_spec=spec, metadata_field=["signature_def"]
+        )
+        response = self._servicer.get_model_metadata(request)
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        response.metadata["signature_def"].Unpack(signatures)
+        return (
+            f'{{\n"model_spec":{_json(response.model_spec)},\n'
+            f'"metadata": {{"signature_def": {_json(signatures)}}}\n}}\n'
+        )
+
+
+def _inflate(body: bytes, limit: int) -> bytes:
+    """The bytes of a gzip body, which may ask for far more than it carries."""
+    limit = min(limit, max(_INFLATED_BYTES, _MAX_RATIO * len(body)))
+    stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        found = stream.decompress(body, limit)
+    except zlib.error as error:
+        raise requests.invalid(
+            f"Failed to uncompress the gzipped body: {error}"
+        ) from error
+    if not stream.eof:
+        raise requests.invalid(
+            "A gzipped body must be complete and have at most "
+            f"{limit} bytes. Received: {len(found)} bytes without an end."
+        )
+    return found
+
+
+def _malformed(method: str, path: str) -> ServingError:
+    return requests.invalid(f"Malformed request: {method} {path}")
+
+
+def _json(message: Any) -> str:
+    text = json_format.MessageToJson(
+        message,
+        preserving_proto_field_name=True,
+        always_print_fields_with_no_presence=True,
+        indent=1,
+        ensure_ascii=False,
+    )
+    return text + "\n"
+
+
+def _decode(tensor: Any) -> Any:
+    try:
+        return tensors.decode(tensor)
+    except ValueError as error:
+        raise requests.invalid(
+            "Failed to write JSON value for tensor type: "
+            f"{requests.dtype_name(tensor.dtype)}"
+        ) from error
+
+
+def _version(text: str) -> int:
+    # Python refuses to read thousands of digits.
+    number = int(text) if len(text.lstrip("0")) < 20 else 2**63
+    if number >= 2**63:
+        raise requests.invalid(f"Failed to convert version: {text} to numeric.")
+    return number
+
+
+def _unescape(text: str) -> str:
+    data = text.encode("utf-8", "surrogateescape")
+    return urllib.parse.unquote_to_bytes(data).decode("utf-8", "replace")
+
+
+def _raw_path(environ: dict[str, Any]) -> str:
+    target = environ.get("REQUEST_URI") or environ["PATH_INFO"]
+    if not target.startswith("/"):
+        # Absolute form, as callers behind a proxy send it.
+        target = urllib.parse.urlsplit(target).path or "/"
+    return target.partition("?")[0].partition("#")[0]
+
+
+def _send(
+    start_response: Callable[..., Any],
+    status: int,
+    body: bytes,
+    content_type: str,
+    headers: Any = (),
+) -> list[bytes]:
+    start_response(
+        f"{status} {_REASONS[status]}",
+        [
+            ("Content-Type", content_type),
+            ("Content-Length", str(len(body))),
+            *headers,
+        ],
+    )
+    return [body]

@@ -1,0 +1,114 @@
+"""One HTTP connection, and what all of them together may hold.
+
+Callers that open connections, or begin to send, and never end must not keep
+others out. Where room is short, whoever has kept the server waiting longest
+is let go; a request that is complete is answered.
+"""
+
+import resource
+import time
+from typing import Any
+
+from waitress import channel, task, utilities
+
+from serving.server.rest import text as json_text
+
+# Connections; a new one takes the place of one that waits.
+MAX_CONNECTIONS = 1000
+# Bytes that all requests together may have sent and not have answered. They
+# stay in memory: a file would be on whatever small volume /tmp is.
+MAX_HELD_BYTES = 2**28
+# Requests below this are not worth adding up.
+_SMALL_BYTES = 2**17
+
+
+class Busy(utilities.Error):
+    """Answers a request for whose body there is no room."""
+
+    code = 503
+    reason = "Service Unavailable"
+
+
+class Refusal(task.ErrorTask):
+    """Waitress' answer to what is no request, as the API's callers read it."""
+
+    def execute(self) -> None:
+        """Sends it."""
+        error = self.request.error
+        text = json_text.error(f"{error.reason}: {error.body}")
+        body = text.encode("utf-8", "replace")
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers.append(("Content-Type", "application/json"))
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+
+
+class Channel(channel.HTTPChannel):
+    """A connection.
+
+    Attributes:
+        since: When it was opened or last answered, of the monotonic clock.
+        held: Bytes that it has sent since then.
+    """
+
+    error_task_class = Refusal
+
+    def __init__(self, server: Any, *arguments: Any, **options: Any) -> None:
+        self.since = time.monotonic()
+        self.held = 0
+        # Each takes a file, of which the process may have few.
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if len(server.active_channels) >= min(MAX_CONNECTIONS, files // 2):
+            for one in _waiting(server)[-1:]:
+                one.handle_close()
+        super().__init__(server, *arguments, **options)
+
+    def received(self, data: bytes) -> bool:
+        """Takes what has come; frees room for it where there is none."""
+        self.held += len(data)
+        if self.held > _SMALL_BYTES and _held(self.server) > MAX_HELD_BYTES:
+            waiting = [one for one in _waiting(self.server) if one.held]
+            while waiting and _held(self.server) > MAX_HELD_BYTES:
+                waiting.pop().handle_close()
+            if not self.connected:
+                return False
+            if _held(self.server) > MAX_HELD_BYTES:
+                return self._refuse()
+        return super().received(data)
+
+    def _refuse(self) -> bool:
+        with self.requests_lock:
+            request: Any = self.request or self.parser_class(self.adj)
+            request.error = Busy("other requests take the room for bodies")
+            request.completed = True
+            self.request: Any = None
+            self.requests.append(request)
+            if len(self.requests) == 1:
+                self.server.add_task(self)
+        return True
+
+    def service(self) -> None:
+        """Answers one request; called in a thread."""
+        super().service()
+        if not self.requests:
+            self.since, self.held = time.monotonic(), 0
+
+    def handle_close(self) -> None:
+        """Closes the connection."""
+        self.held = 0
+        super().handle_close()
+
+
+def _waiting(server: Any) -> list[Channel]:
+    """Connections without a complete request, the longest wait last."""
+    found = [
+        one
+        for one in list(server.active_channels.values())
+        if not (one.requests or one.total_outbufs_len)
+    ]
+    return sorted(found, key=lambda one: one.since, reverse=True)
+
+
+def _held(server: Any) -> int:
+    return sum(one.held for one in list(server.active_channels.values()))

@@ -1,0 +1,1 @@
+"""Runs SavedModels through TensorFlow's C API."""

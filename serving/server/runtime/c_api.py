@@ -1,0 +1,149 @@
+"""TensorFlow's C API: the part of it that loads and runs SavedModels.
+
+The C API is TensorFlow's stable interface for other languages. Python's own
+loader builds an object for every node and function while it holds the
+interpreter's lock, 50 ms at a stretch for a graph of a megabyte, and requests
+wait meanwhile; a call through `unlocked` releases the lock for its whole
+duration. `locked` keeps it: for calls that take less than a microsecond, where
+giving it away would cost a turn.
+"""
+
+import ctypes
+from collections.abc import Collection
+from typing import Any
+
+from tensorflow.python import _pywrap_tensorflow_internal
+
+from serving.errors import ServingError
+from serving.wire import codes
+
+
+class Buffer(ctypes.Structure):
+    """`TF_Buffer`: bytes that the runtime owns."""
+
+    _fields_ = [
+        ("data", ctypes.c_void_p),
+        ("length", ctypes.c_size_t),
+        ("deallocator", ctypes.c_void_p),
+    ]
+
+
+class Output(ctypes.Structure):
+    """`TF_Output`: one output of one node."""
+
+    _fields_ = [("operation", ctypes.c_void_p), ("index", ctypes.c_int)]
+
+
+_POINTER = ctypes.c_void_p
+_INT = ctypes.c_int
+_SIZE = ctypes.c_size_t
+_TEXT = ctypes.c_char_p
+_POINTERS = ctypes.POINTER(_POINTER)
+_OUTPUTS = ctypes.POINTER(Output)
+_LONGS = ctypes.POINTER(ctypes.c_int64)
+
+# Opaque handles are `void *`: result, then arguments.
+_LOCKED: dict[str, tuple[Any, list[Any]]] = {
+    "TF_NewStatus": (_POINTER, []),
+    "TF_DeleteStatus": (None, [_POINTER]),
+    "TF_GetCode": (_INT, [_POINTER]),
+    "TF_Message": (_TEXT, [_POINTER]),
+    "TF_NewBuffer": (_POINTER, []),
+    "TF_NewBufferFromString": (_POINTER, [_TEXT, _SIZE]),
+    "TF_DeleteBuffer": (None, [_POINTER]),
+    "TF_NewGraph": (_POINTER, []),
+    "TF_NewSessionOptions": (_POINTER, []),
+    "TF_DeleteSessionOptions": (None, [_POINTER]),
+    "TF_SetConfig": (None, [_POINTER, _TEXT, _SIZE, _POINTER]),
+    "TF_GraphOperationByName": (_POINTER, [_POINTER, _TEXT]),
+    "TF_GraphNextOperation": (_POINTER, [_POINTER, ctypes.POINTER(_SIZE)]),
+    "TF_OperationNumOutputs": (_INT, [_POINTER]),
+    "TF_OperationOpType": (_TEXT, [_POINTER]),
+    "TF_AllocateTensor": (_POINTER, [_INT, _LONGS, _INT, _SIZE]),
+    "TF_TensorData": (_POINTER, [_POINTER]),
+    "TF_TensorType": (_INT, [_POINTER]),
+    "TF_NumDims": (_INT, [_POINTER]),
+    "TF_Dim": (ctypes.c_int64, [_POINTER, _INT]),
+    "TF_DeleteTensor": (None, [_POINTER]),
+    "TF_StringGetDataPointer": (_POINTER, [_POINTER]),
+    "TF_StringGetSize": (_SIZE, [_POINTER]),
+}
+_UNLOCKED: dict[str, tuple[Any, list[Any]]] = {
+    "TF_LoadSessionFromSavedModel": (
+        _POINTER,
+        [
+            _POINTER,  # session options
+            _POINTER,  # run options
+            _TEXT,  # directory
+            ctypes.POINTER(_TEXT),  # tags
+            _INT,
+            _POINTER,  # graph, filled
+            _POINTER,  # buffer of the MetaGraphDef, filled
+            _POINTER,  # status
+        ],
+    ),
+    "TF_SessionRun": (
+        None,
+        [
+            _POINTER,  # session
+            _POINTER,  # run options
+            _OUTPUTS,  # inputs, their tensors, their number
+            _POINTERS,
+            _INT,
+            _OUTPUTS,  # outputs, their tensors (filled), their number
+            _POINTERS,
+            _INT,
+            _POINTERS,  # target operations and their number
+            _INT,
+            _POINTER,  # run metadata
+            _POINTER,  # status
+        ],
+    ),
+    "TF_CloseSession": (None, [_POINTER, _POINTER]),
+    "TF_DeleteSession": (None, [_POINTER, _POINTER]),
+    "TF_DeleteGraph": (None, [_POINTER]),
+    "TF_TensorFromProto": (None, [_POINTER, _POINTER, _POINTER]),
+}
+
+
+def _declare(library: Any, functions: dict[str, tuple[Any, list[Any]]]) -> Any:
+    for name, (result, arguments) in functions.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+_PATH = _pywrap_tensorflow_internal.__file__
+locked = _declare(ctypes.PyDLL(_PATH), _LOCKED)
+unlocked = _declare(ctypes.CDLL(_PATH), _UNLOCKED)
+
+
+def checked(function: Any, *arguments: Any) -> Any:
+    """Calls a function whose last argument is a status.
+
+    Raises:
+        ServingError: With TensorFlow's code and message.
+    """
+    status = locked.TF_NewStatus()
+    try:
+        result = function(*arguments, status)
+        code = locked.TF_GetCode(status)
+        if code:
+            raise ServingError(
+                locked.TF_Message(status).decode("utf-8", "replace"),
+                codes.NAMES.get(code, "UNKNOWN"),
+            )
+        return result
+    finally:
+        locked.TF_DeleteStatus(status)
+
+
+def outputs(endpoints: Collection[tuple[int, int]]) -> Any:
+    """An array of `Output`."""
+    kind: Any = Output * len(endpoints)
+    return kind(*endpoints)
+
+
+def buffer_of(data: bytes) -> int:
+    """A new buffer with a copy of the bytes; the caller deletes it."""
+    return locked.TF_NewBufferFromString(data, len(data))

@@ -1,0 +1,50 @@
+"""The table of what each choice is worth."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from models.config import RetrievalConfig
+from pipeline.bench import ablation
+from pipeline.run.config import Config
+from pipeline.steps import Run
+
+
+def test_each_variant_changes_one_choice() -> None:
+    options = RetrievalConfig(encoder="attention")
+    found = ablation.variants(Config(name="case", seed=1, retrieval=options))
+    names = [variant.name for variant in found]
+    assert len(set(names)) == len(names)
+    for words in ("encoder bow", "no item features", "ranking without items"):
+        assert words in names
+    assert "encoder attention" not in names  # It is configured.
+    assert found[0].changes == {}
+    assert all(variant.changes for variant in found[1:])
+
+
+def test_variants_share_models_and_a_second_run_trains_nothing(
+    tiny_run: Run, tmp_path: Path
+) -> None:
+    config = replace(tiny_run.config, artifacts=str(tmp_path))
+    shutil.copytree(tiny_run.config.run_directory, config.run_directory)
+    lines: list[str] = []
+    rows = ablation.run(config, 1, "ranking without p", lines.append)
+    directory = config.run_directory / "ablation"
+    assert [row["variant"] for row in rows] == [
+        "as configured",
+        "ranking without popularity",
+    ]
+    assert json.loads((directory / "ablation.json").read_text()) == rows
+    ((retrieval,), (two_stage,)) = rows[1]["retrieval"], rows[1]["two_stage"]
+    # Training keeps the order of retrieval where it finds nothing better.
+    assert 0 <= retrieval <= two_stage <= 1
+    made = {path: path.stat().st_mtime_ns for path in directory.glob("r*-*")}
+    assert len(made) == 3
+
+    rows = ablation.run(config, 1, "ranking without q", lines.append)
+    assert [row["retrieval"] for row in rows] == [[retrieval], [retrieval]]
+    assert len(list(directory.glob("retrieval-*"))) == 1
+    again = ablation.run(config, 1, "ranking without p", lines.append)
+    assert again[1]["two_stage"] == [two_stage]
+    assert made == {path: path.stat().st_mtime_ns for path in made}

@@ -1,0 +1,283 @@
+"""Figures of an evaluation from lists whose quality is known."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipeline.evaluate import artefacts, baselines, step
+from pipeline.evaluate.scoreboard import Board
+from pipeline.measure import queries
+from pipeline.measure.metrics import Ragged
+from pipeline.release import gate
+from pipeline.run.config import Config, EvaluateConfig, PublishConfig
+from pipeline.tables.schema import DataError
+from pipeline.terminal import report
+from tests.support.prepared_stub import make_prepared
+
+NUM_ITEMS = 60
+
+
+@pytest.fixture(scope="module")
+def board():
+    random = np.random.default_rng(0)
+    rows = [
+        (random.permutation(NUM_ITEMS)[: random.integers(3, 9)] + 2).tolist()
+        for _ in range(150)
+    ]
+    prepared = make_prepared(rows, NUM_ITEMS)
+    asked = queries.make(prepared, "test")
+    return asked, Board(asked, prepared, 200, 0)
+
+
+def answer(asked, places, seed=0):
+    """Lists of 20 with each query's target at the given place."""
+    random = np.random.default_rng(seed)
+    items = np.zeros((len(asked), 20), np.int32)
+    for row, target in enumerate(asked.relevant.items):
+        others = random.permutation(
+            np.setdiff1d(np.arange(2, NUM_ITEMS + 2), target)
+        )
+        items[row] = np.insert(others[:19], places[row], target)[:20]
+    scores = np.tile(-np.arange(20.0), (len(asked), 1))
+    return scores, items
+
+
+def test_row_of_a_perfect_and_of_a_useless_model(board):
+    asked, made = board
+    perfect = made.rows("ours", answer(asked, np.zeros(150, int)))
+    assert perfect[0]["slice"] == "all" and perfect[0]["users"] == 150
+    assert perfect[0]["ndcg@10"] == perfect[0]["mrr"] == 1.0
+    assert perfect[0]["ndcg@10_interval"] == [1.0, 1.0]
+    late = made.rows("ours", answer(asked, np.full(150, 15)))
+    assert late[0]["ndcg@10"] == 0.0
+    assert late[0]["recall@100"] == 1.0
+
+
+def test_pooled_recall_counts_interactions_and_not_users():
+    prepared = make_prepared(
+        [[2, 3, 4], [2, 3, 5, 6, 7, 8]],
+        NUM_ITEMS,
+        parts=[0, 1, 2, 0, 1, 2, 2, 2, 2],
+    )
+    asked = queries.make(prepared, "test")
+    found = (
+        -np.tile(np.arange(3.0), (2, 1)),
+        np.array([[4, 9, 10], [5, 11, 12]], np.int32),
+    )
+    row = Board(asked, prepared, 100, 0).rows("ours", found)[0]
+    # The one target of the first user, one of four of the second.
+    assert row["recall@100"] == pytest.approx((1 + 1 / 4) / 2)
+    assert row["pooled_recall@100"] == pytest.approx(2 / 5)
+
+
+def test_deciles_split_all_targets_between_them(board):
+    asked, made = board
+    rows = {
+        row["slice"]: row
+        for row in made.rows("ours", answer(asked, np.zeros(150, int)))
+    }
+    deciles = [
+        row for name, row in rows.items() if name.startswith("popularity_")
+    ]
+    total = sum(row["users"] for row in deciles)
+    assert total + rows.get("new_items", {"users": 0})["users"] == 150
+    assert all(row["recall@10"] == 1.0 for row in deciles)
+
+
+def test_cold_and_warm_share_the_queries():
+    prepared = make_prepared(
+        [[2, 3, 4], [5, 6], [3, 2, 4]],
+        8,
+        parts=[
+            0,
+            1,
+            2,
+            2,
+            2,
+            0,
+            1,
+            2,
+        ],
+    )
+    asked = queries.make(prepared, "test")
+    made = Board(asked, prepared, 100, 0)
+    items = np.tile(np.arange(2, 9, dtype=np.int32), (len(asked), 1))
+    rows = {
+        row["slice"]: row["users"]
+        for row in made.rows("ours", (-items.astype(float), items))
+    }
+    assert (rows["all"], rows["warm"], rows["cold"]) == (3, 2, 1)
+
+
+def answers(asked):
+    return {
+        "two_stage": answer(asked, np.zeros(150, int)),
+        "retrieval": answer(asked, np.full(150, 3)),
+        "popularity": answer(asked, np.full(150, 12)),
+        "item_knn": answer(asked, np.full(150, 5)),
+    }
+
+
+def test_differences_name_the_best_baseline(board):
+    asked, made = board
+    found = made.differences(answers(asked), ("popularity", "item_knn"))
+    pairs = [(item["model"], item["against"]) for item in found]
+    assert pairs == [
+        ("two_stage", "retrieval"),
+        ("two_stage", "item_knn"),
+        ("retrieval", "item_knn"),
+    ]
+    assert found[0]["difference"] == pytest.approx(1 - 1 / np.log2(5), abs=1e-4)
+    assert found[0]["low"] > 0
+
+
+def test_live_version_is_compared_where_there_is_one(board):
+    asked, made = board
+    found = made.differences(
+        answers(asked) | {"live": answer(asked, np.zeros(150, int))},
+        ("popularity",),
+    )
+    assert found[-1]["against"] == "live"
+    assert found[-1]["difference"] == 0.0
+
+
+def test_shuffled_targets_fall_to_chance(board):
+    asked, made = board
+    sanity = made.sanity(answers(asked), np.ones((NUM_ITEMS + 2, 4)))
+    # Ten of sixty items at random: discounted, about a tenth.
+    assert sanity["shuffled_targets_ndcg@10"] < 0.2
+
+
+def test_collapse_is_seen(board):
+    asked, made = board
+    same = np.tile(np.arange(2, 22, dtype=np.int32), (len(asked), 1))
+    lists = answers(asked) | {
+        "two_stage": (np.tile(-np.arange(20.0), (len(asked), 1)), same)
+    }
+    sanity = made.sanity(lists, np.zeros((NUM_ITEMS + 2, 4)))
+    assert sanity["list_overlap"]["two_stage"] == 1.0
+    assert sanity["list_overlap"]["retrieval"] < 0.5
+    assert sanity["embedding_norm"]["zero_share"] == 1.0
+
+
+def result(asked, made):
+    lists = answers(asked)
+    return {
+        "dataset": "small",
+        "split": "leave_last_out",
+        "part": "test",
+        "protocol": "split",
+        "seen": "excluded",
+        "label": step.label("leave_last_out", "excluded"),
+        "live": {"version": None, "not_compared": ""},
+        "queries": len(asked),
+        "again": {"queries": 3, "targets": 4, "count_as": "misses"},
+        "rows": [row for name in lists for row in made.rows(name, lists[name])],
+        "differences": made.differences(lists, ("popularity", "item_knn")),
+        "baselines": {},
+        "left_out": {},
+        "index": {"kind": "exact", "recall@100": 1.0, "latency_ms": 0.4},
+        "ratings": {"rmse": 0.91, "interactions": 20_000},
+        "sanity": made.sanity(
+            lists, np.random.default_rng(0).normal(size=(NUM_ITEMS + 2, 4))
+        ),
+    }
+
+
+def test_table_shows_models_differences_and_what_is_suspicious(board):
+    text = report.table(result(*board))
+    for words in (
+        "two_stage",
+        "item_knn",
+        "two_stage against retrieval: ndcg@10 +0.5693",
+        "RMSE 0.9100 over 20,000",
+        "3 of 150 queries have targets that stand in their history, 4 in all",
+        "They count as misses",
+        "too good",
+    ):
+        assert words in text
+    assert all(len(line) <= 120 for line in text.splitlines())
+
+
+def test_table_warns_of_collapse_and_of_tutorial_protocols(board):
+    evaluation = result(*board)
+    evaluation["label"] = step.label("random", "excluded")
+    evaluation["sanity"]["list_overlap"]["two_stage"] = 0.95
+    warnings = " ".join(report.warnings(evaluation))
+    assert "tutorial protocol" in warnings
+    assert "as tutorials count it: two_stage 1.000, " in warnings
+    assert "collapsed" in warnings
+
+
+@pytest.mark.parametrize(
+    ("split", "seen", "is_tutorial"),
+    [
+        ("temporal", "excluded", False),
+        ("leave_last_out", "included", True),
+        ("random", "excluded", True),
+    ],
+)
+def test_only_leaking_protocols_are_labelled(split, seen, is_tutorial):
+    found = step.label(split, seen).startswith("tutorial")
+    assert found == is_tutorial
+
+
+def test_a_baseline_that_cannot_be_fitted_is_named(board, monkeypatch):
+    evaluation = result(*board)
+    monkeypatch.setattr(baselines, "EASE_MAX_ITEMS", 4)
+    prepared = make_prepared([[2, 3, 4, 5, 6]] * 9, NUM_ITEMS)
+    fitted = [baseline.name for baseline in baselines.fit_all(prepared)]
+    evaluation["left_out"] = baselines.left_out(prepared)
+    assert {*fitted, *evaluation["left_out"]} == set(baselines.NAMES)
+    assert "ease" not in fitted
+    text = report.table(evaluation)
+    assert re.search(r"│ ease +│ +- │", text)
+    assert "ease is not compared: it inverts" in text
+    config = PublishConfig(must_beat=("ease",))
+    assert "evaluated, since it inverts" in gate.gate(evaluation, config)[0]
+
+
+def test_an_evaluation_without_a_target_to_find_is_refused(tmp_path):
+    # The test part has nothing but items outside the catalogue.
+    prepared = make_prepared([[2, 3, 4, 1], [3, 4, 2, 1]] * 5, NUM_ITEMS)
+    config = Config(name="small", seed=0)
+    with pytest.raises(DataError, match="targets that can be found"):
+        step.run(config, prepared, tmp_path, tmp_path, tmp_path)
+
+
+def test_where_the_history_may_come_back_what_ships_stands_beside(
+    tiny_run, tmp_path
+):
+    options = EvaluateConfig(seen="included", bootstrap_samples=100)
+    result = step.run(
+        replace(tiny_run.config, evaluate=options),
+        tiny_run.prepared(),
+        tiny_run.export(),
+        tiny_run.index(),
+        tmp_path,
+    )
+    found = {
+        row["model"]: row for row in result["rows"] if row["slice"] == "all"
+    }
+    assert "student" in result["left_out"] and "student" not in found
+    # Nobody's target was in the history, whose items only take places.
+    shipped, towers = found[step.AS_SHIPPED], found["retrieval"]
+    assert shipped["recall@10"] > towers["recall@10"]
+    assert shipped["pooled_recall@100"] >= towers["pooled_recall@100"]
+
+
+def test_search_hides_what_it_is_told_to():
+    embeddings = np.eye(6, dtype=np.float32)
+    queries_ = np.array([[0, 0, 0.3, 0.2, 0.1, 0]], np.float32)
+    _, items = artefacts.search(queries_, embeddings, 2, None)
+    np.testing.assert_array_equal(items, [[2, 3]])
+    _, items = artefacts.search(queries_, embeddings, 2, Ragged.of([[2]]))
+    np.testing.assert_array_equal(items, [[3, 4]])
+
+
+def test_unpadded_leaves_padding_out():
+    found = Ragged.unpadded(np.array([[3, 0, 2], [0, 0, 0]]))
+    np.testing.assert_array_equal(found.items, [3, 2])
+    np.testing.assert_array_equal(found.lengths, [2, 0])

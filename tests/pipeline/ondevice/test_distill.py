@@ -1,0 +1,151 @@
+"""The student learns what its teacher knows and the log does not show."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models.config import ConfigError
+from models.student import Student
+from models.student_config import StudentConfig
+from pipeline.measure.metrics import Ragged
+from pipeline.ondevice import distill
+from pipeline.ondevice.teacher import Moments, Opinions
+from tests.support.prepared_stub import make_prepared
+
+ROWS, LENGTH = 42, 4
+OPTIONS = StudentConfig(
+    encoder="bow",
+    embedding_dim=16,
+    history_length=LENGTH,
+    num_recommendations=5,
+    epochs=25,
+    batch_size=64,
+    learning_rate=0.02,
+    dropout=0.0,
+)
+
+
+def planted(seed: int = 0) -> tuple[Moments, Opinions, np.ndarray]:
+    """Histories whose next item is noise; the teacher knows the rule.
+
+    After item i comes i + 1, in a circle of 40.
+    """
+    random = np.random.default_rng(seed)
+    histories = random.integers(2, ROWS, (600, LENGTH)).astype(np.int32)
+    right = (histories[:, -1] - 1) % 40 + 2
+    noise = random.integers(2, ROWS, 600).astype(np.int32)
+    candidates = np.stack([noise, right], axis=1).astype(np.int32)
+    scores = np.tile(np.float32([0.0, 6.0]), [600, 1])
+    rows = np.arange(600)
+    ragged = Ragged(np.arange(601) * LENGTH, histories.ravel())
+    return (
+        Moments(rows, rows, ragged, noise),
+        Opinions(candidates, scores),
+        right,
+    )
+
+
+def hit_rate(mix: float, full_softmax_below: int = 20_000) -> float:
+    found, opinions, right = planted()
+    options = dataclasses.replace(
+        OPTIONS,
+        mix=mix,
+        full_softmax_below=full_softmax_below,
+        num_uniform_negatives=64,
+    )
+    tf.keras.utils.set_random_seed(1)
+    student = distill.make(options, make_prepared([[2, 3, 4]], ROWS - 2))
+    distill.fit(student, options, found, opinions, seed=1)
+    scores = student(found.histories.last(LENGTH)).numpy()
+    scores[:, :2] = -np.inf
+    best = np.argsort(-scores, axis=1)[:, :5]
+    return float((best == right[:, None]).any(axis=1).mean())
+
+
+def test_a_rule_only_the_teacher_knows_is_learned() -> None:
+    assert hit_rate(mix=1.0) > 0.6
+    # Without the teacher there is nothing to learn: a fifth of 25 by chance.
+    assert hit_rate(mix=0.0) < 0.35
+
+
+def test_a_large_catalogue_is_learned_from_samples() -> None:
+    assert hit_rate(mix=1.0, full_softmax_below=0) > 0.6
+
+
+def test_the_sampled_loss_estimates_that_of_the_catalogue() -> None:
+    options = dataclasses.replace(OPTIONS, num_uniform_negatives=200_000)
+    student = Student(options, ROWS)
+    student(np.zeros([1, LENGTH], np.int32))
+    random = np.random.default_rng(5)
+    student.set_weights(
+        [random.normal(0, 0.2, w.shape) for w in student.get_weights()]
+    )
+    # Nothing seen: only the full loss hides what was.
+    history = tf.zeros([3, LENGTH], tf.int32)
+    target = tf.constant([5, 6, 7])
+    candidates = tf.constant([[5, 9, 0], [8, 9, 10], [11, 7, 12]])
+    scores = tf.constant(random.normal(size=[3, 3]), tf.float32)
+    arguments = (student, options, history, target, candidates, scores)
+    full = distill._full_loss(*arguments).numpy()
+    sampled = distill._sampled_loss(*arguments).numpy()
+    # Candidates are counted exactly and again, rarely, among the drawn.
+    np.testing.assert_allclose(sampled, full, atol=0.15)
+
+
+@pytest.mark.parametrize(
+    ("histories", "size"), [(1, 64), (30_000, 128), (10**6, 512)]
+)
+def test_few_histories_are_taken_in_small_steps(histories, size) -> None:
+    assert distill.batch_size(StudentConfig(), histories) == size
+    chosen = StudentConfig(batch_size=96)
+    assert distill.batch_size(chosen, histories) == 96
+
+
+@pytest.mark.parametrize("encoder", ["bow", "cnn", "rnn", "attention"])
+def test_padding_beyond_the_longest_history_changes_nothing(encoder) -> None:
+    # Training leaves it away.
+    options = dataclasses.replace(OPTIONS, encoder=encoder, history_length=9)
+    student = Student(options, ROWS)
+    student(np.zeros([1, 9], np.int32))
+    random = np.random.default_rng(5)
+    student.set_weights(
+        [random.normal(0, 0.3, w.shape) for w in student.get_weights()]
+    )
+    short = np.array([[0, 2, 3, 4], [5, 2, 9, 4]], np.int32)
+    wide = np.pad(short, [(0, 0), (5, 0)])
+    np.testing.assert_allclose(student(short), student(wide), atol=1e-5)
+
+
+def test_weights_come_back(tmp_path) -> None:
+    prepared = make_prepared([[2, 3, 4]], ROWS - 2)
+    student = distill.make(OPTIONS, prepared)
+    distill.save(student, tmp_path / "student.npz")
+    config = type("Config", (), {"student": OPTIONS})()
+    again = distill.load(config, prepared, tmp_path)
+    history = np.array([[0, 2, 3, 4]], np.int32)
+    np.testing.assert_array_equal(student(history), again(history))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mix": 1.5}, "`mix` must be from 0 to 1"),
+        ({"temperature": 0.0}, "`temperature` must be above 0"),
+        ({"item_id": False}, "`item_features` must name a column"),
+        ({"encoder": "lstm"}, "`encoder` must be bow, cnn, rnn or attention"),
+        ({"epochs": 0}, "`epochs` must be at least 1"),
+    ],
+)
+def test_bad_options_are_refused(options, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        StudentConfig(**options)
+
+
+@pytest.mark.parametrize(("num_items", "answered"), [(40, 5), (4, 3), (2, 1)])
+def test_a_small_catalogue_answers_with_fewer_items(
+    num_items: int, answered: int
+) -> None:
+    student = distill.make(OPTIONS, make_prepared([[2, 3, 2]], num_items))
+    assert student.config.num_recommendations == answered

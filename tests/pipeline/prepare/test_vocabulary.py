@@ -1,0 +1,124 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from models.config import FeatureSpec
+from pipeline.prepare import vocabulary
+from pipeline.tables.schema import DataError, PrepareConfig
+
+
+def rows(**columns: object) -> pa.Table:
+    ids = columns.pop("ids", ["a", "b", "c"])
+    train = columns.pop("train", [3, 1, 0])
+    zeros = pa.array([0] * len(ids), pa.int64())  # type: ignore[arg-type]
+    return pa.table(
+        {
+            "item_id": ids,
+            "count_train": pa.array(train, pa.int64()),
+            "count_validation": zeros,
+            "count_test": zeros,
+            "first_seen": zeros,
+        }
+        | columns
+    )
+
+
+def test_words_are_runs_of_letters_and_digits() -> None:
+    assert vocabulary.tokenize("Amélie: (2001) — l'Été_2!") == [
+        "amélie", "2001", "l", "été", "2",
+    ]  # fmt: skip
+    assert vocabulary.tokenize(" ... ") == []
+
+
+def test_frequent_values_first_then_by_value() -> None:
+    counts = {"b": 2, "a": 2, "c": 5, "d": 1}
+    assert vocabulary.rank(counts, 3) == [("c", 5), ("a", 2), ("b", 2)]
+
+
+def test_limits_cut_vocabulary_and_width() -> None:
+    table = rows(
+        tags=[["x", "y", "z"], ["x"], ["q", ""]],
+        words=["one two two three", "two", None],
+        ids=["a", "b", "c"],
+    )
+    encoded, values = vocabulary.encode(
+        table,
+        {"tags": "multi_categorical", "words": "text"},
+        "item_id",
+        PrepareConfig(max_vocabulary=2, max_values=2, max_tokens=3),
+    )
+    # x is on two known rows, y and z on one; z does not fit the vocabulary.
+    assert values["tags"] == [("x", 2), ("y", 1)]
+    assert encoded.features["tags"][2:].tolist() == [[2, 3], [2, 0], [1, 0]]
+    # "two" is counted once a row; one and three tie, and one comes first.
+    assert values["words"] == [("two", 2), ("one", 1)]
+    assert encoded.features["words"][2:].tolist() == [
+        [3, 2, 2], [2, 0, 0], [0, 0, 0],
+    ]  # fmt: skip
+    assert encoded.specs[0] == FeatureSpec("tags", "multi_categorical", 4, 2)
+
+
+def test_numbers_are_normalised_by_known_rows() -> None:
+    table = rows(size=[1.0, 3.0, 100.0])
+    encoded, _values = vocabulary.encode(
+        table, {"size": "numeric"}, "item_id", PrepareConfig()
+    )
+    assert encoded.features["size"].tolist() == [0, 0, -1, 1, 98]
+    assert (encoded.specs[0].mean, encoded.specs[0].std) == (2.0, 1.0)
+
+
+@pytest.mark.parametrize("numbers", [[], [np.nan], [5.0, 5.0]])
+def test_the_deviation_is_never_zero(numbers: list[float]) -> None:
+    mean, std = vocabulary.moments(np.array(numbers))
+    assert std == 1.0
+    assert mean in (0.0, 5.0)
+
+
+def test_tables_survive_the_disk(tmp_path: object) -> None:
+    from pathlib import Path
+
+    encoded, _values = vocabulary.encode(
+        rows(
+            tags=[["x"], ["y", "x"], None],
+            kind=["u", None, "v"],
+            size=[1.0, None, 2.0],
+            title_shown=["A", "B", None],
+        ),
+        {
+            "tags": "multi_categorical",
+            "kind": "categorical",
+            "size": "numeric",
+        },
+        "item_id",
+        PrepareConfig(),
+    )
+    path = Path(str(tmp_path)) / "items.parquet"
+    vocabulary.write(path, encoded)
+    found = vocabulary.read(path, encoded.specs)
+    assert found.ids.tolist() == ["", "", "a", "b", "c"]
+    assert found.titles.tolist() == ["", "", "A", "B", ""]
+    assert found.num_known == encoded.num_known == 4
+    assert found.counts.tolist() == encoded.counts.tolist()
+    for name, values in encoded.features.items():
+        assert found.features[name].dtype == values.dtype
+        assert found.features[name].tolist() == values.tolist()
+
+
+def test_a_value_that_train_never_saw_is_a_leak() -> None:
+    encoded, _values = vocabulary.encode(
+        rows(kind=["u", "v", "w"]),
+        {"kind": "categorical"},
+        "item_id",
+        PrepareConfig(),
+    )
+    vocabulary.check_known(encoded, {"kind": ["u", "v"]})
+    with pytest.raises(DataError, match="must occur in the train part"):
+        vocabulary.check_known(encoded, {"kind": ["u", "v", "w"]})
+
+
+def test_a_row_out_of_order_is_a_leak() -> None:
+    encoded, _values = vocabulary.encode(
+        rows(train=[1, 0, 1]), {}, "item_id", PrepareConfig()
+    )
+    with pytest.raises(DataError, match="index below `num_known`"):
+        vocabulary.check_known(encoded, {})

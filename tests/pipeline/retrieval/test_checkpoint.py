@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models import retrieval
+from models.config import RetrievalConfig
+from models.towers import CandidateInputs
+from pipeline.retrieval import fit
+from pipeline.retrieval.team import Team
+from pipeline.run.workers import Workers
+
+BATCH = {
+    "history": np.array([[0, 2, 3], [4, 5, 2]], np.int32),
+    "user_index": np.array([1, 1], np.int32),
+    "user_features": {},
+    "row": np.array([0, 0, 1, 1], np.int32),
+    "state": np.array([0, 3, 1, 2], np.int32),
+    "target": np.array([2, 4, 5, 6], np.int32),
+    "moment": np.zeros(4, np.int32),
+    "weight": np.ones(4, np.float32),
+    "context": {},
+}
+
+
+def batch(number):
+    """A batch that no other is like."""
+    targets = 2 + (tf.constant(BATCH["target"]) + number) % 5
+    return BATCH | {"target": targets, "weight": tf.cast(targets, tf.float32)}
+
+
+def fitted(epochs, directory, saved=None):
+    """Fits without chance: no dropout, fixed batches, the whole softmax."""
+    tf.keras.utils.set_random_seed(0)
+    options = RetrievalConfig(
+        encoder="bow",
+        num_heads=1,
+        embedding_dim=4,
+        history_length=3,
+        dropout=0.0,
+        id_dropout=0.0,
+        averaging=0.5,
+        epochs=4,
+    )
+    counts = np.array([0, 0, 3, 2, 1, 1, 1])
+    model = retrieval.build(
+        options, CandidateInputs({}, (), 7, counts), (), (), 2
+    )
+    said = []
+    watch = fit.fit(
+        model,
+        tf.data.Dataset.range(100).map(lambda n: batch(tf.cast(n, tf.int32))),
+        4,
+        options,
+        None,
+        epochs,
+        Team(Workers()),
+        saved,
+        directory,
+        said.append,
+        7,
+    )
+    weights = [weight.numpy() for weight in model.trainable_weights]
+    return watch, weights, said
+
+
+def test_a_stopped_training_ends_as_one_that_was_not(tmp_path):
+    saved = tmp_path / "kept" / "base.npz"
+    whole, expected, _ = fitted(4, tmp_path)
+    # Stopped after two of four epochs; what it knew is in the file alone.
+    fitted(2, tmp_path, saved)
+    assert saved.exists()
+    watch, weights, said = fitted(4, tmp_path, saved)
+    assert said == ["  going on from the checkpoint after epoch 2"]
+    assert watch.best_epoch == whole.best_epoch == 4
+    losses = [row["loss"] for row in watch.curve]
+    assert losses == pytest.approx([row["loss"] for row in whole.curve])
+    for one, two in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)
+    # Once more there is nothing left to do.
+    again, weights, said = fitted(4, tmp_path, saved)
+    assert again.curve == watch.curve
+    for one, two in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)

@@ -1,0 +1,112 @@
+"""Config files: every problem at once, each with the next action."""
+
+from pathlib import Path
+
+import pytest
+
+from models.config import ConfigError
+from pipeline.run import config as configuration
+
+CONFIGS = Path(configuration.__file__).parent / "configs"
+MINIMAL = 'name = "tiny"\nseed = 1\n'
+
+
+def _load(tmp_path: Path, text: str, *overrides: str) -> configuration.Config:
+    path = tmp_path / "tiny.toml"
+    path.write_text(text)
+    return configuration.load(path, overrides)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem
+)
+def test_shipped_configs_load(path: Path) -> None:
+    assert configuration.load(path).name
+
+
+def test_three_mistakes_are_reported_together(tmp_path: Path) -> None:
+    text = (
+        'name = "a/b"\nseed = 1\n'
+        "[index]\nnum_candidate = 5\n"
+        '[evaluate]\npart = "tset"\n'
+    )
+    with pytest.raises(ConfigError) as caught:
+        _load(tmp_path, text)
+    problems = caught.value.problems
+    assert len(problems) == 3
+    text = "\n".join(problems)
+    assert "names a directory. Received: 'a/b'" in text
+    assert "`num_candidate` is not a known key" in text
+    assert "nearest is `num_candidates`" in text
+    assert "one of 'validation', 'test'. Received: 'tset'" in text
+    assert "[index] in" in text and "tiny.toml" in text
+
+
+def test_rules_of_sections_carry_file_and_section(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _load(tmp_path, MINIMAL + "[index]\nnum_candidates = 0\n")
+    (problem,) = caught.value.problems
+    assert problem.startswith("`num_candidates` must be at least 1. Received")
+    assert "(from [index] in" in problem
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("seed = 1.5", "must be a whole number. Received: 1.5"),
+        ("seed = true", "must be a whole number. Received: True"),
+        ('seed = "1"', "must be a whole number. Received: '1'"),
+        ("seed = -1", "`seed` must not be negative. Received: -1"),
+    ],
+)
+def test_wrong_types_are_refused(
+    tmp_path: Path, line: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
+        _load(tmp_path, f'name = "tiny"\n{line}\n')
+
+
+def test_a_required_key_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="`seed` is required"):
+        _load(tmp_path, 'name = "tiny"\n')
+
+
+def test_overrides_win_and_may_leave_quotes_out(tmp_path: Path) -> None:
+    config = _load(
+        tmp_path,
+        MINIMAL + "[index]\nnum_candidates = 5\n",
+        "index.num_candidates=7",
+        "evaluate.part=validation",
+        "retrieval.refit=false",
+        "publish.must_beat=['random']",
+    )
+    assert config.index.num_candidates == 7
+    assert config.evaluate.part == "validation"
+    assert config.publish.must_beat == ("random",)
+
+
+def test_an_override_without_a_value_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="must read `section.key=value`"):
+        _load(tmp_path, MINIMAL, "index.num_candidates")
+
+
+def test_data_dir_is_filled_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATA_DIR", "/somewhere")
+    config = _load(tmp_path, MINIMAL, "artifacts=${DATA_DIR}/out")
+    assert config.artifacts == "/somewhere/out"
+
+
+def test_a_missing_file_and_broken_toml_say_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="must exist and be readable"):
+        configuration.load(tmp_path / "absent.toml")
+    with pytest.raises(ConfigError, match="must be TOML"):
+        _load(tmp_path, "name = ")
+
+
+def test_a_refitted_model_is_not_evaluated_on_what_it_was_fitted_on(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(ConfigError, match="has seen its answers"):
+        _load(tmp_path, MINIMAL + '[evaluate]\npart = "validation"\n')

@@ -1,0 +1,125 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.sources import films, synthetic
+from pipeline.tables.schema import SourceConfig
+from tests.support.data_cases import prepared
+
+SIZES = {"num_users": 300, "num_items": 200, "interactions_per_user": 15}
+
+
+def sample(**options: object) -> tuple[films.Catalogue, synthetic.Log]:
+    source = SourceConfig(**(SIZES | options))  # type: ignore[arg-type]
+    items = films.make(source.num_items, 3, source.planted == "all")
+    return items, synthetic.generate(source, items, 3)
+
+
+def test_titles_differ_and_parts_of_series_carry_numbers() -> None:
+    items, _log = sample()
+    assert len(set(items.titles)) == 200
+    assert all(len(title) >= 8 for title in items.titles)
+    sequels = [title for title in items.titles if title.endswith(" II")]
+    assert len(sequels) >= 15
+    assert {title[:-3] for title in sequels} <= set(items.titles)
+    # A series keeps its genres, and its parts appear one after the other.
+    for row, title in enumerate(items.titles):
+        if title.endswith(" II"):
+            first = items.titles.index(title[:-3])
+            assert items.followers[first, 0] == row
+            assert items.genres[first].tolist() == items.genres[row].tolist()
+            assert items.years[first] < items.years[row] or (
+                items.years[row] == 2021
+            )
+
+
+def test_large_catalogues_keep_titles_apart() -> None:
+    assert len(set(films.make(12_000, 0, True).titles)) == 12_000
+
+
+def test_nobody_takes_an_item_twice_or_before_its_release() -> None:
+    items, log = sample()
+    pairs = log.users * 200 + log.items
+    assert len(np.unique(pairs)) == len(pairs)
+    days = (log.timestamps - synthetic.START) / 86_400
+    assert (days >= items.release_days[log.items] - 0.01).all()
+    inside = log.users[1:] == log.users[:-1]
+    assert (np.diff(log.timestamps)[inside] > 0).all()
+    lengths = np.bincount(log.users)
+    assert lengths.min() >= 2
+    assert lengths.mean() == pytest.approx(15, rel=0.1)
+
+
+def test_sequels_follow_soon_and_tastes_show() -> None:
+    items, log = sample(order_strength=0.6)
+    _items, plain = sample(order_strength=0.0)
+
+    def followed(found: synthetic.Log) -> float:
+        inside = found.users[1:] == found.users[:-1]
+        after = items.followers[found.items[:-1], 0] == found.items[1:]
+        has = items.followers[found.items[:-1], 0] >= 0
+        return float(after[inside & has].mean())
+
+    assert followed(log) > 0.2
+    assert followed(plain) < 0.05
+    # Ratings rise with taste, and popularity has a long tail.
+    counts = np.sort(np.bincount(plain.items, minlength=200))[::-1]
+    assert counts[:20].sum() > counts[-100:].sum()
+
+
+def test_the_true_distribution_is_the_one_drawn_from() -> None:
+    # If it is, an item of place r is taken as often as its probability says:
+    # the first place most, and places 0-9 about as often as recall tells on
+    # another seed.
+    _items, log = sample()
+    places = np.bincount(log.best_rank, minlength=200)
+    assert places[0] == places.max()
+    assert places[:10].sum() > places[10:30].sum()
+    source = SourceConfig(**SIZES)  # type: ignore[arg-type]
+    items = films.make(200, 3, True)
+    other = synthetic.generate(source, items, 4)
+    assert (log.best_rank < 10).mean() == pytest.approx(
+        (other.best_rank < 10).mean(), abs=0.04
+    )
+
+
+def test_nothing_planted_leaves_nothing_to_find(tmp_path: Path) -> None:
+    _items, log = sample(planted="none")
+    # 10 of the 200 minus the few already taken.
+    assert (log.best_rank < 10).mean() == pytest.approx(10 / 192, abs=0.015)
+    counts = np.bincount(log.items, minlength=200)
+    assert counts.std() < 2 * np.sqrt(counts.mean())
+
+
+def test_the_oracle_is_in_the_summary(tmp_path: Path) -> None:
+    source = SourceConfig(**SIZES)  # type: ignore[arg-type]
+    found = prepared(tmp_path / "out", source)
+    oracle = found.summary["oracle"]
+    assert 0.2 < oracle["recall@10"] < 0.9
+    assert oracle["ndcg@10"] < oracle["recall@10"] < oracle["recall@100"]
+    assert oracle["targets"] == found.summary["parts"]["test"]["interactions"]
+
+
+def test_the_oracle_by_hand(tmp_path: Path) -> None:
+    from pipeline.prepare import summary
+
+    # Places 0, 1 and 10: two hits of three; gains 1, 1/log2(3) and 0.
+    found = summary.oracle(np.array([0, 1, 10]))
+    assert found["recall@10"] == pytest.approx(2 / 3)
+    assert found["ndcg@10"] == pytest.approx((1 + 0.63093) / 3, abs=1e-5)
+    assert found["recall@100"] == 1.0
+
+
+def test_the_seed_decides_everything(tmp_path: Path) -> None:
+    from pipeline import sources
+
+    source = SourceConfig(**SIZES)  # type: ignore[arg-type]
+    tables = {}
+    for name, seed in (("one", 1), ("same", 1), ("other", 2)):
+        (tmp_path / name).mkdir()
+        written = sources.read(source, seed, tmp_path / name)
+        tables[name] = pq.read_table(written.interactions)
+    assert tables["one"].equals(tables["same"])
+    assert not tables["one"].equals(tables["other"])

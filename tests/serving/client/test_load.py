@@ -1,0 +1,90 @@
+"""The load generator counts what happened and hides no stall."""
+
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from serving.client import RecommenderClient, ServingError
+from serving.client import load as bench
+from tests.support.fake_server import FakeServer
+
+
+def answer(**fields):
+    return [SimpleNamespace(version=1, **fields)]
+
+
+def test_quantiles():
+    result = bench.Result("closed", 4, {}, 0, 0, {}, 2.0, (1, 2, 3, 4))
+
+    assert result.quantile(0.5) == 3
+    assert result.quantile(0.99) == 4
+    assert result.per_second == 2.0
+
+
+def test_the_open_loop_counts_the_wait_that_the_closed_one_hides():
+    """One stall of 0.3 s: everyone due meanwhile waits, in both loops."""
+
+    def make():
+        lock, state = threading.Lock(), {"calls": 0}
+
+        def ask():
+            with lock:
+                state["calls"] += 1
+                time.sleep(0.3 if state["calls"] == 20 else 0.0005)
+            return answer()
+
+        return ask
+
+    load = bench.Load(threads=1, seconds=1.0, rate=100)
+    closed, opened = bench.closed(make(), load), bench.opened(make(), load)
+
+    # The closed loop saw one slow request, the open one about thirty.
+    assert closed.quantile(0.95) < 50
+    assert sum(latency > 50 for latency in opened.latencies) > 10
+
+
+def test_the_open_loop_keeps_its_rate():
+    load = bench.Load(threads=2, seconds=1.0, rate=200)
+
+    result = bench.opened(answer, load)
+
+    assert result.requests == 200
+    assert 150 < result.per_second < 280
+
+
+def test_failures_are_counted_by_code_and_have_no_latency():
+    calls = iter(range(10**6))
+
+    def ask():
+        if next(calls) % 2:
+            raise ServingError("ordered", "UNAVAILABLE")
+        return answer(degraded="ranking unavailable", retries=2)
+
+    result = bench.opened(ask, bench.Load(threads=1, seconds=0.2, rate=100))
+
+    assert result.requests == 20
+    assert result.failed == {"UNAVAILABLE": 10}
+    assert len(result.latencies) == 10
+    assert result.degraded == 10
+    assert result.retries == 20
+
+
+@pytest.mark.parametrize("method", bench.METHODS)
+def test_both_loops_against_a_server(method):
+    with FakeServer() as server, RecommenderClient(server.target) as client:
+        report = bench.run(client, bench.Load(method, 2, 0.3, 50, batch=2))
+
+    assert [row["loop"] for row in report] == ["closed", "open"]
+    assert all(row["failed"] == {} for row in report)
+    assert report[1]["requests"] == 15
+    assert "p99 ms" in str(report)
+
+
+@pytest.mark.parametrize(
+    "options", [{"method": "x"}, {"threads": 0}, {"rate": -1}]
+)
+def test_loads_are_checked(options):
+    with pytest.raises(ServingError, match="Received: "):
+        bench.Load(**options)

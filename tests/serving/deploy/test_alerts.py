@@ -1,0 +1,124 @@
+"""Alert rules and network policies, held against what the servers have."""
+
+import re
+import shutil
+
+import pytest
+import yaml
+
+from serving.errors import ServingError
+from serving.server.answers import predict
+from serving.server.lifecycle import loader
+from serving.server.telemetry import metrics as monitoring
+from tests.serving.deploy.test_deploy import (
+    DEPLOY,
+    ROOT,
+    deployments,
+    manifests,
+    passes,
+)
+
+RULES = DEPLOY / "alerts.yaml"
+# Prometheus' own.
+KNOWN = {"up"}
+
+
+def exported():
+    """Every name on our metrics page, rows of histograms included."""
+    metrics = monitoring.Metrics()
+    metrics.request_latency.add(("m", "Predict", "GRPC"), 0.001)
+    metrics.warmup_latency.add(("/m/1", "OK"), 0.001)
+    metrics.load_attempts.add(("/m/1", "fail"))
+    metrics.request_count.add(("m", "OK"))
+    return set(re.findall(r"^(:\w[\w:]*)\{", metrics.page(), re.M))
+
+
+def used(expression):
+    """Names of metrics in an expression: what is followed by `{` or `[`."""
+    return set(re.findall(r"([:\w]+)(?=[{\[])", expression))
+
+
+def test_every_rule_asks_for_metrics_that_exist():
+    (group,) = yaml.safe_load(RULES.read_text())["groups"]
+    names = {rule["alert"] for rule in group["rules"]}
+    assert names == {
+        *("NoReadyReplica", "ErrorRate", "LatencyP99", "VersionMismatch"),
+        *("RankingUnavailable", "LoadFailed"),
+    }
+    for rule in group["rules"]:
+        found = used(rule["expr"])
+        assert found, rule
+        assert found <= exported() | KNOWN, rule
+        assert rule["labels"]["severity"] in ("page", "warn")
+        assert rule["annotations"]["summary"]
+    # The check itself can fail.
+    assert not used("rate(:tensorflow:serving:requests[5m])") <= exported()
+
+
+def test_prometheus_reads_the_rules():
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    mounts = compose["services"]["prometheus"]["volumes"]
+    (name,) = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())[
+        "rule_files"
+    ]
+    assert f"./{RULES.name}:/etc/prometheus/{name}:ro" in mounts
+
+
+def test_alerts_fire_on_trouble_and_not_on_a_good_day(tmp_path):
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed; Prometheus brings it")
+    text = (ROOT / "tests" / "alerts_test.yaml").read_text()
+    path = tmp_path / "tests.yaml"
+    path.write_text(text.replace("ALERTS", str(RULES)))
+    passes(promtool, "check", "rules", str(RULES))
+    passes(promtool, "test", "rules", str(path))
+
+
+def test_a_failed_load_is_counted(tmp_path):
+    metrics = monitoring.Metrics()
+    load = loader.Loader(predict.Limits(), metrics)
+    with pytest.raises(ServingError, match="SavedModel"):
+        load("m", 1, tmp_path)
+    row = f'model_path="{tmp_path}",status="fail"}} 1'
+    assert f":load_attempt_count{{{row}\n" in metrics.page()
+
+
+def allowed(policies, kind):
+    """(who, port) pairs that the policies let in or out."""
+    return [
+        (peer, port["port"])
+        for policy in policies
+        for rule in policy["spec"].get(kind, [])
+        for peer in rule["from" if kind == "ingress" else "to"]
+        for port in rule["ports"]
+    ]
+
+
+def test_only_clients_pointers_and_monitoring_reach_the_servers():
+    policies = [found for found in manifests() if "Policy" in found["kind"]]
+    by_name = {found["metadata"]["name"]: found for found in policies}
+    deny = by_name["default-deny"]["spec"]
+    assert deny == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    (selected,) = by_name["serving"]["spec"]["podSelector"]["matchExpressions"]
+    assert set(selected["values"]) == {
+        found["spec"]["template"]["metadata"]["labels"][selected["key"]]
+        for found in deployments()
+    }
+    servers = {"podSelector": {"matchExpressions": [selected]}}
+    incoming = allowed(policies, "ingress")
+    assert [peer for peer, port in incoming if port == "http"] == [
+        {
+            "namespaceSelector": {
+                "matchLabels": {"kubernetes.io/metadata.name": "monitoring"}
+            }
+        }
+    ]
+    clients = [peer for peer, port in incoming if port == "grpc"]
+    assert servers in clients
+    clients.remove(servers)
+    (client,) = clients
+    assert client["podSelector"]["matchLabels"]
+    # No peer is "everybody".
+    for peer, _ in incoming + allowed(policies, "egress"):
+        assert peer.get("podSelector") or peer["namespaceSelector"]

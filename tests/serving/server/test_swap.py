@@ -1,0 +1,243 @@
+"""Versions swapped and servers killed while requests arrive."""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tests.support.serving_calls as calls
+import tests.support.serving_models as models
+from serving.bench import swaps as bench_swap
+from serving.client import load as bench
+from tests.support import ports, toy_models
+from tests.support.waiting import eventually
+
+SLOPES = {1: 0.5, 2: 1 / 3}
+
+
+@pytest.fixture
+def base(tmp_path):
+    """Two versions that answer differently."""
+    for version, name in ((1, "affine"), (2, "third")):
+        models.publish(models.originals()[name], tmp_path / "m", version)
+    return tmp_path / "m"
+
+
+def wanted(base, *versions):
+    policy = {"specific": {"versions": versions}}
+    return calls.reload_request(
+        {
+            "name": "m",
+            "base_path": str(base),
+            "model_version_policy": policy,
+        }
+    )
+
+
+def config_text(base, *versions):
+    return str(wanted(base, *versions).config)
+
+
+@pytest.fixture
+def config(tmp_path, base):
+    path = tmp_path / "models.config"
+    path.write_text(config_text(base, 1))
+    return path
+
+
+class Load:
+    """Asks all the time; every answer must be the one of its version."""
+
+    def __init__(self, target, threads=3):
+        self.seconds = []
+        self.failures = []
+        self.versions = set()
+        self._target = target
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._ask) for _ in range(threads)
+        ]
+
+    def _ask(self):
+        remote = calls.Remote(self._target)
+        request = calls.predict_request("m", {"x": np.float32([1, 2, 4])})
+        while not self._stop.is_set():
+            start = time.perf_counter()
+            try:
+                answer = remote(request)
+                version = answer.model_spec.version.value
+                expected = np.float32([1, 2, 4]) * SLOPES[version] + 2
+                if not np.allclose(answer.outputs["y"].float_val, expected):
+                    self.failures.append(f"version {version}: {answer}")
+                self.versions.add(version)
+            except grpc.RpcError as error:
+                self.failures.append(f"{error.code()} {error.details()}")
+            self.seconds.append(time.perf_counter() - start)
+            # Room for the swaps: this is not a test of throughput.
+            time.sleep(0.001)
+        remote.close()
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *unused):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def test_a_renamed_version_answers_within_a_second(tmp_path):
+    base = tmp_path / "m"
+    models.publish(models.originals()["affine"], base, 1)
+    with calls.running("--model_name=m", f"--model_base_path={base}") as (
+        _,
+        call,
+    ):
+        models.publish(models.originals()["third"], base, 2)
+        start = time.monotonic()
+        request = calls.predict_request("m")
+        eventually(lambda: call(request).model_spec.version.value == 2)
+        # Half a second on a quiet machine; the bound is for a busy one.
+        assert time.monotonic() - start < 3
+
+
+@pytest.mark.parametrize("swaps", [8, pytest.param(50, marks=pytest.mark.slow)])
+def test_swaps_lose_no_request(config, base, swaps):
+    with calls.running(f"--model_config_file={config}") as (_, call):
+        with Load(call.target) as load:
+            for index in range(swaps):
+                version = 2 - index % 2
+                call(wanted(base, version))
+                eventually(
+                    lambda n=version: (
+                        calls.states(call, "m").get(n) == "AVAILABLE"
+                    )
+                )
+                eventually(
+                    lambda n=version: (
+                        calls.states(call, "m").get(3 - n, "END") == "END"
+                    )
+                )
+        assert load.failures == []
+        assert load.versions == {1, 2}
+        assert len(load.seconds) > 10 * swaps
+
+
+def test_a_broken_version_leaves_the_old_one_serving(config, base):
+    models.break_model(base, 3)
+    with calls.running(f"--model_config_file={config}") as (_, call):
+        with Load(call.target, 1) as load:
+            call(wanted(base, 3))
+            eventually(lambda: calls.states(call, "m").get(3) == "END")
+        assert load.failures == []
+        assert load.versions == {1}
+        status = call(calls.status_request("m", version=3))
+        entry = status.model_version_status[0].status
+        assert entry.error_code == 11
+        assert "Read less bytes" in entry.error_message
+
+
+def test_a_slow_request_finishes_on_its_version(config, base):
+    with calls.running(f"--model_config_file={config}") as (_, call):
+        request = calls.predict_request(
+            "m", {"steps": np.int64([150_000])}, signature="slow"
+        )
+        answers = []
+        asking = threading.Thread(target=lambda: answers.append(call(request)))
+        asking.start()
+        eventually(lambda: call(calls.predict_request("m")))
+        call(wanted(base, 2))
+        eventually(lambda: calls.states(call, "m").get(2) == "AVAILABLE")
+        call(calls.predict_request("m", version=2))
+        asking.join()
+        assert answers[0].model_spec.version.value == 1
+        assert answers[0].outputs["steps"].int64_val == [150_000]
+        eventually(lambda: calls.states(call, "m")[1] == "END")
+
+
+@pytest.fixture
+def stages(tmp_path, monkeypatch):
+    """The models.config of both stages, graphs of thousands of nodes."""
+    numbers = toy_models._numbers
+
+    def many_nodes(ids):
+        found = numbers(ids)
+        for _ in range(1000):
+            found = tf.abs(found)
+        return found
+
+    monkeypatch.setattr(toy_models, "_numbers", many_nodes)
+    toy_models.export(tmp_path, 1, bench_swap.STAGES)
+    for name in bench_swap.STAGES:
+        # As our exports do: the first run of a graph this size takes seconds.
+        inputs = {
+            spec.name: np.full(
+                [1] * len(spec.shape),
+                b"" if spec.dtype is tf.string else 0,
+                spec.dtype.as_numpy_dtype,
+            )
+            for spec in [*toy_models.QUERY, toy_models.CANDIDATES]
+        }
+        if name == "retrieval":
+            inputs.pop("candidate_ids")
+        models.write_warmup(
+            tmp_path / name / "1", calls.predict_request(name, inputs)
+        )
+    return toy_models.models_config(tmp_path, bench_swap.STAGES, [1])
+
+
+@pytest.mark.parametrize("swaps", [2, pytest.param(50, marks=pytest.mark.slow)])
+def test_swaps_of_both_stages_lose_no_request(stages, swaps):
+    load = bench.Load(seconds=1, rate=40, threads=2)
+
+    report = bench_swap.run(stages, load, swaps)
+
+    steady, swapping = report
+    assert steady["failed"] == swapping["failed"] == {}
+    # On a crowded machine a few may outlast the client's patience.
+    assert swapping["degraded"] <= swapping["requests"] // 10
+    assert swapping["requests"] > 10 * swaps
+    # How much slower they are is for the bench to say, on a quiet machine.
+    assert "times the steady one" in str(report)
+
+
+@contextlib.contextmanager
+def process(config, port):
+    """The server as operators start it, ready to answer."""
+    spawned = calls.spawn(f"--port={port}", f"--model_config_file={config}")
+    try:
+        yield spawned
+    finally:
+        spawned.kill()
+        spawned.communicate()
+
+
+def wait_ready(call):
+    def answers():
+        with contextlib.suppress(grpc.RpcError):
+            return call(calls.predict_request("m"), timeout=1)
+
+    return eventually(answers, 90)
+
+
+def test_a_killed_server_is_found_again(config):
+    port = ports.free_port()
+    call = calls.Remote(f"127.0.0.1:{port}")
+    with process(config, port) as first:
+        wait_ready(call)
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
+        code, _ = call.error(calls.predict_request("m"), timeout=5)
+        assert code == "UNAVAILABLE"
+    with process(config, port):
+        # The same channel finds the new process by itself.
+        assert wait_ready(call).model_spec.version.value == 1
+    call.close()
