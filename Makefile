@@ -102,11 +102,11 @@ smoke: setup ## check a running deployment: status, retrieval, recommendation
 	$(RUN) -m serving.client smoke $(foreach one,$(TARGET),--target '$(one)') \
 		--wait 60 --timeout 10
 bench-serving: setup ## load a running server; SWAPS=50: swap both stages
-	$(RUN) -m serving.client bench $(foreach one,$(TARGET),--target '$(one)') \
-		$(if $(SWAPS),--swaps $(SWAPS) --rate 50 --threads 2 \
-		--models-config $(SERVING)/models.config)
+	$(RUN) $(if $(SWAPS),-m serving.bench swaps --count $(SWAPS) \
+		--models-config $(SERVING)/models.config,-m serving.client bench \
+		$(foreach one,$(TARGET),--target '$(one)'))
 bench-fleet: setup ## stop, then kill, one of two servers of its own
-	$(RUN) -m serving.client bench --fleet --rate 20 --threads 1 \
+	$(RUN) -m serving.bench fleet --rate 20 --threads 1 \
 		--models-config $(SERVING)/models.config
 
 # Two servers: ranking's models are on TensorFlow Serving's own image.

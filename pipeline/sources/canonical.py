@@ -2,7 +2,7 @@
 
 Enters: Arrow batches of raw columns, with the line each row came from.
 Leaves: one Parquet file a table with the columns `schema` names. A row that
-breaks a rule is set aside with its reason (`quarantine.py`), never dropped unseen.
+breaks a rule is set aside with its reason (quarantine.py), never dropped.
 """
 
 from collections.abc import Iterator, Mapping

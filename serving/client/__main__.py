@@ -126,22 +126,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--seconds", type=float, default=10.0, help="of each loop")
     add("--rate", type=float, default=200.0, help="open loop, a second")
     add("--batch", type=int, default=1, help="queries a request")
-    add(
-        "--swaps",
-        type=int,
-        default=0,
-        help="measure swaps of both models instead, on a server of its own",
-    )
-    add(
-        "--fleet",
-        action="store_true",
-        help="measure the loss of one of two servers of its own instead",
-    )
-    add(
-        "--models-config",
-        default=str(_PUBLISHED / "models.config"),
-        help="what those servers serve",
-    )
     return parser
 
 
@@ -247,24 +231,14 @@ def _status(client: RecommenderClient, models: list[str]) -> Any:
 
 def _bench(client: RecommenderClient, args: argparse.Namespace) -> Any:
     # Only here: what measures is not part of what applications import.
-    from serving.client import load as bench
+    from serving.client import load
 
-    load = bench.Load(
-        args.method, args.threads, args.seconds, args.rate, args.batch
+    return load.run(
+        client,
+        load.Load(
+            args.method, args.threads, args.seconds, args.rate, args.batch
+        ),
     )
-    if not (args.fleet or args.swaps):
-        return bench.run(client, load)
-    try:
-        from serving.bench import fleet, swaps
-    except ImportError as error:
-        raise ServingError(
-            "--fleet and --swaps must run where the server is. Received: a "
-            "client without one. Run it from a checkout.",
-            "UNIMPLEMENTED",
-        ) from error
-    if args.fleet:
-        return fleet.run(Path(args.models_config), load)
-    return swaps.run(Path(args.models_config), load, args.swaps)
 
 
 def _show(answer: Any, args: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ from pipeline import __main__ as pipeline_command
 from serving import ids
 from serving.client import InvalidRequest
 from serving.client import __main__ as client_command
-from serving.ondevice import bundle
+from serving.ondevice import __main__ as device_command
 from tests.support.fake_server import CATALOGUE, FakeServer
 from tests.support.prepared_stub import make_prepared, make_table
 
@@ -123,8 +123,8 @@ def test_the_devices_command_line(monkeypatch, capsys):
             asked.append((history, excluded))
             return []
 
-    monkeypatch.setattr(bundle, "OnDevice", Bundle)
+    monkeypatch.setattr(device_command, "OnDevice", Bundle)
 
     arguments = ["--bundle", "b", "--history", LINE, "--exclude", '"e,f"']
-    assert bundle.main(["recommend", *arguments]) == 0
+    assert device_command.main(["recommend", *arguments]) == 0
     assert asked == [(COMMAS, ["e,f"])]

@@ -4,7 +4,6 @@ Run as a script, because TensorFlow takes devices and workers at its start:
 
     python -m tests.support.replica_training alone|devices|HOST:PORT,... OUT [I]
 
-
 The two halves of every batch go to the two copies; alone, a step has both.
 """
 

@@ -117,7 +117,7 @@ def test_library_versions_are_those_that_a_step_computes_with(
 ) -> None:
     prepare, retrieval, index = (
         manifest.library_versions(f"pipeline.{name}")
-        for name in ("prepare", "train_retrieval", "index")
+        for name in ("prepare.step", "retrieval.train", "retrieval.index")
     )
     assert prepare["duckdb"] == metadata.version("duckdb")
     assert {"ibis-framework", "numpy", "pyarrow"} <= prepare.keys()

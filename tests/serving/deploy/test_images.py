@@ -2,8 +2,8 @@
 
 What is run, with which user, mounts and limits, is read from compose.yaml and
 the Dockerfiles. `make test-images`; tests/support/containers.py says what
-takes an engine. TensorFlow Serving's own image is not to be had without a registry: its
-part is played by ours, with ScaNN's op library hidden.
+takes an engine. TensorFlow Serving's own image is not to be had without
+a registry: its part is played by ours, with ScaNN's op library hidden.
 """
 
 import os

@@ -156,7 +156,7 @@ def test_spark_is_where_the_jobs_look_for_it():
     (main,) = deployed["spark-master"]["template"]["spec"]["containers"]
     assert str(rpc["port"]) in main["args"]
     # The classes that the cluster of the tests runs.
-    started = (ROOT / "pipeline" / "spark_cluster.py").read_text()
+    started = (ROOT / "pipeline/prepare/spark_cluster.py").read_text()
     for found in (main, worker):
         assert found["command"][1] in started
 

@@ -14,6 +14,7 @@ from models.student import Student
 from models.student_config import StudentConfig
 from pipeline.ondevice import bundle as ondevice_bundle
 from serving.errors import ServingError
+from serving.ondevice import __main__ as command
 from serving.ondevice import bundle as ondevice
 
 ENCODERS = ("bow", "cnn", "rnn", "attention")
@@ -313,19 +314,19 @@ def test_the_command_line_answers_and_replays(
     bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = ["--bundle", str(bundle)]
-    assert ondevice.main(["recommend", *folder, "--history", "item-4"]) == 0
+    assert command.main(["recommend", *folder, "--history", "item-4"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 10
     history = [*names()[2:], "new", "newer"]
     asked = ["--history", " , ".join(history)]
-    assert ondevice.main(["recommend", *folder, *asked]) == 0
+    assert command.main(["recommend", *folder, *asked]) == 0
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "2 of 60 items are not in the vocabulary" in captured.err
     assert "count as unknown: new, newer\n" in captured.err
     assert "nothing is left to recommend" in captured.err
-    assert ondevice.main(["replay", *folder]) == 0
+    assert command.main(["replay", *folder]) == 0
     assert "8 golden cases agree" in capsys.readouterr().out
-    assert ondevice.main(["recommend", "--bundle", "nowhere"]) == 1
+    assert command.main(["recommend", "--bundle", "nowhere"]) == 1
     assert "ondevice: An on-device bundle" in capsys.readouterr().err
 
 

@@ -1,0 +1,56 @@
+"""`python -m serving.bench`: what releases and lost replicas cost callers.
+
+    python -m serving.bench swaps --count 50    # both models, again and again
+    python -m serving.bench fleet               # one of two servers is lost
+
+Both ask servers of their own on the published models; nothing published is
+touched.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from serving.bench import fleet, swaps
+from serving.client import ServingError
+from serving.client.load import Load
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures one of them; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m serving.bench")
+    parser.add_argument("command", choices=("swaps", "fleet"))
+    add = parser.add_argument
+    add("--method", default="recommend", choices=("recommend", "retrieve"))
+    add("--threads", type=int, default=2)
+    add("--seconds", type=float, default=10.0, help="of each loop")
+    add("--rate", type=float, default=50.0, help="requests a second")
+    add("--count", type=int, default=50, help="swaps")
+    add(
+        "--models-config",
+        type=Path,
+        default=Path("artifacts/serving/models.config"),
+        help="what the servers serve",
+    )
+    add("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    load = Load(
+        options.method, options.threads, options.seconds, options.rate, 1
+    )
+    try:
+        report = (
+            fleet.run(options.models_config, load)
+            if options.command == "fleet"
+            else swaps.run(options.models_config, load, options.count)
+        )
+    except ServingError as error:
+        sys.stderr.write(f"bench: {error}\n")
+        return 2
+    print(json.dumps(report, indent=2) if options.json else report)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
