@@ -271,11 +271,11 @@ class Run:
         exports, index = self.export(), self.index()
         ondevice = self.ondevice_export()
         directory = self.config.run_directory / "evaluate"
-        live = bundle.live_bundle(self.config.serving_directory)
+        live: object = bundle.live_bundle(self.config.serving_directory)
         if live == bundle.read_bundle_id(exports / signatures.BUNDLE[0]):
             # Published since: the comparison with the version before stands.
-            made = manifest.read(directory) or {"inputs": {}}
-            live = made["inputs"].get("live", live)
+            made = manifest.Record.read(directory)
+            live = made.inputs.get("live", live) if made else live
 
         def work(directory: Path) -> None:
             from pipeline.evaluate import step as evaluate
@@ -358,8 +358,8 @@ class Run:
             self._progress(f"{name}: running")
             with manifest.stage(directory, inputs) as staging:
                 work(staging)
-            made = manifest.read(directory) or {}
-            self._progress(f"{name}: done in {made['seconds']:.1f} s")
+            if made := manifest.Record.read(directory):
+                self._progress(f"{name}: done in {made.seconds:.1f} s")
         self._current[name] = directory
         return directory
 

@@ -9,8 +9,11 @@ content of its source files, the code it runs and the versions of the libraries
 behind its figures.
 """
 
+from __future__ import annotations
+
 import ast
 import contextlib
+import dataclasses
 import errno
 import functools
 import hashlib
@@ -19,11 +22,14 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 MANIFEST = "manifest.json"
+# What a step depends on: plain values by name.
+Inputs: TypeAlias = Mapping[str, object]
 _ROOT = Path(__file__).resolve().parents[2]
 # What figures come out of, by the name it is imported under. Spark is not
 # among them: clusters prepare with it for machines that do not have it.
@@ -40,31 +46,49 @@ _LIBRARIES = {
 }
 
 
-def is_current(directory: Path, inputs: Mapping[str, Any]) -> bool:
+@dataclass(frozen=True)
+class Record:
+    """What a complete step says of itself, in its manifest.
+
+    Attributes:
+        inputs: What it was made from, as JSON gives it back.
+        made_at: When, in nanoseconds: steps that follow depend on this file,
+            and so on this very run.
+        seconds: How long it took.
+    """
+
+    inputs: Inputs
+    made_at: int
+    seconds: float
+
+    @classmethod
+    def read(cls, directory: Path) -> Record | None:
+        """The record of a step, or None where no complete step is."""
+        try:
+            text = (directory / MANIFEST).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        values = json.loads(text)
+        return cls(values["inputs"], values["made_at"], values["seconds"])
+
+    def write(self, directory: Path) -> None:
+        """Marks the step in `directory` as complete."""
+        write_json(directory / MANIFEST, dataclasses.asdict(self))
+
+
+def is_current(directory: Path, inputs: Inputs) -> bool:
     """Whether `directory` holds a complete step made from exactly `inputs`."""
-    manifest = read(directory)
-    return manifest is not None and manifest["inputs"] == _plain(inputs)
-
-
-def read(directory: Path) -> dict[str, Any] | None:
-    """The manifest of a step, or None where no complete step is."""
-    try:
-        text = (directory / MANIFEST).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    return json.loads(text)
+    record = Record.read(directory)
+    return record is not None and record.inputs == _plain(inputs)
 
 
 @contextlib.contextmanager
-def stage(
-    directory: Path, inputs: Mapping[str, Any], **facts: Any
-) -> Iterator[Path]:
+def stage(directory: Path, inputs: Inputs) -> Iterator[Path]:
     """Yields an empty directory that becomes `directory` on success.
 
     Args:
         directory: Where the step will stand; replaced as a whole.
         inputs: What the step depends on, compared by `is_current`.
-        **facts: Further plain values to keep in the manifest.
     """
     start = time.monotonic()
     directory.parent.mkdir(parents=True, exist_ok=True)
@@ -82,12 +106,8 @@ def stage(
             # TensorFlow and DuckDB have errors of their own for it.
             raise OSError(errno.ENOSPC, full, str(staging)) from error
         raise
-    made = {
-        # Steps that follow depend on this file, and so on this very run.
-        "made_at": time.time_ns(),
-        "seconds": round(time.monotonic() - start, 1),
-    }
-    write_json(staging / MANIFEST, {"inputs": _plain(inputs), **made, **facts})
+    seconds = round(time.monotonic() - start, 1)
+    Record(_plain(inputs), time.time_ns(), seconds).write(staging)
     replace(staging, directory)
 
 
@@ -111,7 +131,7 @@ def sync(directory: Path) -> None:
         sync_path(Path(folder))
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Writes JSON so that `path` holds the old text or all of the new."""
     temporary = path.with_name(f".{path.name}.tmp")
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
@@ -120,9 +140,9 @@ def write_json(path: Path, value: Any) -> None:
     os.replace(temporary, path)
 
 
-def digest(value: Any) -> str:
+def digest(value: object) -> str:
     """Hex digest of plain data."""
-    text = json.dumps(_plain(value), sort_keys=True)
+    text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -204,7 +224,7 @@ def _source(module: str) -> Path | None:
     return None
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Inputs) -> Inputs:
     """`value` as JSON would give it back, so that comparisons hold."""
     return json.loads(json.dumps(value, sort_keys=True, default=str))
 

@@ -55,7 +55,7 @@ def test_a_changed_section_reruns_its_step_and_those_after(
     lines = _lines(run, evaluate=EvaluateConfig(bootstrap_samples=100))
     ran = [line.split(":")[0] for line in lines if line.endswith("running")]
     assert ran == ["evaluate"]
-    before = manifest.read(run.config.run_directory / "index")
+    before = manifest.Record.read(run.config.run_directory / "index")
     lines = _lines(
         run,
         ranking=RankingConfig(epochs=1, predict_ratings=False, max_lists=64),
@@ -68,7 +68,7 @@ def test_a_changed_section_reruns_its_step_and_those_after(
         "ondevice-export",
         "evaluate",
     ]
-    assert manifest.read(run.config.run_directory / "index") == before
+    assert manifest.Record.read(run.config.run_directory / "index") == before
 
 
 def test_a_run_killed_in_training_goes_on_where_it_stopped(
@@ -98,7 +98,7 @@ def test_a_run_killed_in_training_goes_on_where_it_stopped(
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (run / "train-retrieval").exists()
-    made = manifest.read(run / "prepare")
+    made = manifest.Record.read(run / "prepare")
     done = subprocess.run(
         [*command, "--set", "retrieval.epochs=1", "train-retrieval"],
         cwd=ROOT,
@@ -108,8 +108,8 @@ def test_a_run_killed_in_training_goes_on_where_it_stopped(
     )
     assert done.returncode == 0, done.stderr
     assert "prepare: up to date" in done.stderr
-    assert manifest.read(run / "prepare") == made
-    assert manifest.read(run / "train-retrieval") is not None
+    assert manifest.Record.read(run / "prepare") == made
+    assert manifest.Record.read(run / "train-retrieval") is not None
     assert not list(run.glob(".staging-*"))
 
 
