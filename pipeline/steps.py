@@ -66,7 +66,7 @@ class Run:
         """
         from pipeline import sources
         from pipeline.prepare import step as prepare
-        from pipeline.sources import files
+        from pipeline.sources.reading import files
 
         inputs = self._sections("source", "prepare") | {
             "files": {

@@ -15,7 +15,7 @@ from pipeline.onboard import trial
 from pipeline.onboard.draft import init_config as init_config
 from pipeline.prepare import engine as engines
 from pipeline.prepare import step, summary
-from pipeline.sources.canonical import Tables
+from pipeline.sources.canonical.tables import Tables
 
 
 def check(config: step.Config) -> list[str]:

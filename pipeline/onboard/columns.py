@@ -14,11 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.onboard import evidence, guess, kinds, names, peek, shapes, toml
-from pipeline.sources import cells, files, nested, tabular, text
-from pipeline.sources.canonical import Batch
-from pipeline.sources.cleaning import Cleaner
-from pipeline.sources.quarantine import FILE as QUARANTINE
-from pipeline.sources.quarantine import Quarantine
+from pipeline.sources.canonical import cells
+from pipeline.sources.canonical.quarantine import FILE as QUARANTINE
+from pipeline.sources.canonical.quarantine import Quarantine
+from pipeline.sources.canonical.tables import Batch
+from pipeline.sources.reading import files, nested, text
+from pipeline.sources.tabular import reader as tabular
+from pipeline.sources.tabular.cleaning import Cleaner
 from pipeline.tables.schema import DataError, SourceConfig
 
 SAMPLE_ROWS = 200_000

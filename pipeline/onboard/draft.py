@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.onboard import columns, toml, trial
-from pipeline.sources import files
+from pipeline.sources.reading import files
 from pipeline.tables.schema import DataError, SourceConfig
 
 logger = logging.getLogger(__name__)

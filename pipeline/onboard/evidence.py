@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.onboard import times
-from pipeline.sources import cells
+from pipeline.sources.canonical import cells
 
 _TIME_OF_DAY = r"^\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[AaPp]\.?[Mm]\.?)?$"
 # Rows from which on an id that never comes twice speaks against itself.

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from pipeline.onboard import evidence, kinds, names, times
 from pipeline.onboard.evidence import Column
-from pipeline.sources import cells
+from pipeline.sources.canonical import cells
 
 # Fewer points apart, the second choice is as good as the first.
 _CLOSE = 1.0

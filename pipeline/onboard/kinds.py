@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.onboard import evidence, names, times
-from pipeline.sources import cells
+from pipeline.sources.canonical import cells
 
 SEPARATORS = ("|", ";", ",")
 # What a look at the column tells no model anything.

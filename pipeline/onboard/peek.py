@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.onboard import names
-from pipeline.sources import cells, files, tabular, text
+from pipeline.sources.canonical import cells
+from pipeline.sources.reading import files, text
+from pipeline.sources.tabular import reader as tabular
 from pipeline.tables.schema import DataError, SourceConfig, epoch_seconds
 
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d*)?([eE][+-]?\d+)?")

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.sources import cells
-from pipeline.sources.timestamps import Clock, formatted
+from pipeline.sources.canonical import cells
+from pipeline.sources.canonical.timestamps import Clock, formatted
 
 _OF_DAY = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 # Of times that are not ISO, as for strptime. Years of two digits first: four

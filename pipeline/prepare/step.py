@@ -28,8 +28,8 @@ from pipeline import sources
 from pipeline.prepare import contexts, splits, summary, vocabulary
 from pipeline.prepare import engine as engines
 from pipeline.prepare.vocabulary import Table
-from pipeline.sources import quarantine
-from pipeline.sources.canonical import Tables
+from pipeline.sources.canonical import quarantine
+from pipeline.sources.canonical.tables import Tables
 from pipeline.tables import sequences
 from pipeline.tables.schema import (
     PARTS,

@@ -7,10 +7,9 @@ its columns mean. Nothing downstream knows which source it was.
 
 from pathlib import Path
 
-from pipeline.sources import movielens as movielens
-from pipeline.sources import synthetic as synthetic
-from pipeline.sources import tabular as tabular
-from pipeline.sources.canonical import Tables
+from pipeline.sources import movielens, synthetic
+from pipeline.sources.canonical.tables import Tables
+from pipeline.sources.tabular import reader as tabular
 from pipeline.tables.schema import SourceConfig
 
 

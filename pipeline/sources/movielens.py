@@ -22,10 +22,12 @@ from typing import TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from pipeline.sources import canonical, download, files, text
-from pipeline.sources.canonical import Batch, Tables
-from pipeline.sources.quarantine import FILE as QUARANTINE
-from pipeline.sources.quarantine import Quarantine
+from pipeline.sources import download
+from pipeline.sources.canonical import tables as canonical
+from pipeline.sources.canonical.quarantine import FILE as QUARANTINE
+from pipeline.sources.canonical.quarantine import Quarantine
+from pipeline.sources.canonical.tables import Batch, Tables
+from pipeline.sources.reading import files, text
 from pipeline.tables.schema import DataError, SourceConfig
 
 GENRES_100K = (

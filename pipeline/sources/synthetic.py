@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.sources import films
-from pipeline.sources.canonical import Tables
+from pipeline.sources.canonical.tables import Tables
 from pipeline.sources.films import Catalogue
 from pipeline.tables.schema import SourceConfig
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from pipeline.prepare.step import Prepared
 from pipeline.prepare.summary import describe
-from pipeline.sources.quarantine import FILE as QUARANTINE
+from pipeline.sources.canonical.quarantine import FILE as QUARANTINE
 
 _START = time.monotonic()
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.sources import cells
-from pipeline.sources.canonical import Batch
+from pipeline.sources.canonical import cells
+from pipeline.sources.canonical.tables import Batch
 
 # Pairs of an item and a text that may gather before they are added up.
 _MOST_PENDING = 1_000_000

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.sources.canonical import Batch
+from pipeline.sources.canonical.tables import Batch
 from pipeline.tables.schema import DataError
 
 

@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
-from pipeline.sources.canonical import Batch
-from pipeline.sources.files import File, blocks
-from pipeline.sources.quarantine import Quarantine
+from pipeline.sources.canonical.quarantine import Quarantine
+from pipeline.sources.canonical.tables import Batch
+from pipeline.sources.reading.files import File, blocks
 from pipeline.tables.schema import DataError
 
 # Lines a quoted value may span before its quote counts as broken.

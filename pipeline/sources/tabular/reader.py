@@ -15,14 +15,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.sources import canonical, files, json_lines, nested, text
-from pipeline.sources.canonical import Batch, Tables
-from pipeline.sources.cleaning import Cleaner
-from pipeline.sources.quarantine import FILE as QUARANTINE
-from pipeline.sources.quarantine import Quarantine
-from pipeline.sources.selection import Selection
-from pipeline.sources.timestamps import Clock
-from pipeline.sources.titles import Titles
+from pipeline.sources.canonical import tables as canonical
+from pipeline.sources.canonical.quarantine import FILE as QUARANTINE
+from pipeline.sources.canonical.quarantine import Quarantine
+from pipeline.sources.canonical.tables import Batch, Tables
+from pipeline.sources.canonical.timestamps import Clock
+from pipeline.sources.reading import files, json_lines, nested, text
+from pipeline.sources.tabular.cleaning import Cleaner
+from pipeline.sources.tabular.selection import Selection
+from pipeline.sources.tabular.titles import Titles
 from pipeline.tables.schema import DataError, SourceConfig
 
 FORMATS = {

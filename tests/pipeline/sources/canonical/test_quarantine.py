@@ -5,9 +5,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.sources import quarantine
-from pipeline.sources.canonical import Batch
-from pipeline.sources.quarantine import Quarantine
+from pipeline.sources.canonical import quarantine
+from pipeline.sources.canonical.quarantine import Quarantine
+from pipeline.sources.canonical.tables import Batch
 from pipeline.tables.schema import DataError
 
 

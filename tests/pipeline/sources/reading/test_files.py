@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import sources
-from pipeline.sources import files
+from pipeline.sources.reading import files
 from pipeline.tables.schema import DataError, SourceConfig
 
 LOG = b"user_id,item_id,timestamp\nu1,a,100\nu1,b,200\nu2,a,300\n"

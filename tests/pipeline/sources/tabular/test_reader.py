@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from models.config import ConfigError
 from pipeline import sources
-from pipeline.sources import files
+from pipeline.sources.reading import files
 from pipeline.tables.schema import DataError, SourceConfig
 from tests.support.data_cases import write_csv
 

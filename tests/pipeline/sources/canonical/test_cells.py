@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.sources.cells import as_number, as_text
-from pipeline.sources.cleaning import whole_ids
-from pipeline.sources.timestamps import Clock
+from pipeline.sources.canonical.cells import as_number, as_text
+from pipeline.sources.canonical.timestamps import Clock
+from pipeline.sources.tabular.cleaning import whole_ids
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import json as arrow_json
 
-from pipeline.sources import files
-from pipeline.sources.canonical import Batch
-from pipeline.sources.quarantine import Quarantine
+from pipeline.sources.canonical.quarantine import Quarantine
+from pipeline.sources.canonical.tables import Batch
+from pipeline.sources.reading import files
 from pipeline.tables.schema import DataError
 
 # An object that goes on behind its first line.

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.sources import cells
-from pipeline.sources.canonical import Batch
+from pipeline.sources.canonical import cells
+from pipeline.sources.canonical.tables import Batch
 from pipeline.tables.schema import SourceConfig
 
 

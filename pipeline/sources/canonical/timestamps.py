@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.sources import cells
+from pipeline.sources.canonical import cells
 from pipeline.tables.schema import FIRST_MOMENT, epoch_seconds
 
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}

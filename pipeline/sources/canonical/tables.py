@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.sources import cells
-from pipeline.sources.quarantine import Quarantine
-from pipeline.sources.timestamps import Clock
+from pipeline.sources.canonical import cells
+from pipeline.sources.canonical.quarantine import Quarantine
+from pipeline.sources.canonical.timestamps import Clock
 from pipeline.tables.schema import DataError
 
 ROW_GROUP = 262_144
