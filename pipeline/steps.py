@@ -6,7 +6,6 @@ date, after those before it, and returns its directory.
 """
 
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from pipeline.run.config import Config
 from pipeline.run.workers import Workers
 from pipeline.tables.schema import DataError
 from serving import signatures
+from serving.releases import files
 
 logger = logging.getLogger(__name__)
 
@@ -391,7 +391,5 @@ def _after(*steps: Path) -> dict[str, Any]:
 
 
 def _copy(source: Path, target: Path) -> None:
-    temporary = target.with_name(f".{target.name}.tmp")
-    temporary.write_bytes(source.read_bytes())
-    manifest.sync_path(temporary)
-    os.replace(temporary, target)
+    with files.staged(target) as staged:
+        shutil.copyfile(source, staged)

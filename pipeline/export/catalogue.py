@@ -17,6 +17,7 @@ from pipeline.prepare.step import Prepared
 from pipeline.run import manifest
 from pipeline.tables.schema import TRAIN, VALIDATION
 from serving import signatures
+from serving.releases import files
 
 POPULAR = "popular.json"
 TITLES = "titles.tsv"
@@ -66,7 +67,7 @@ def released(model: Path, serving: Path) -> Iterator[None]:
             copy.unlink(missing_ok=True)
             if source.exists():
                 shutil.copyfile(source, copy)
-                manifest.sync_path(copy)
+                files.flush(copy)
         yield
         for name, copy in copies.items():
             if copy.exists():

@@ -6,13 +6,13 @@ live when the one pointer names its version, as for the server models.
 """
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 from pipeline.run import manifest
 from serving.ondevice import bundle
+from serving.releases import files
 
 NAME = "ondevice"
 CARD = "README.md"
@@ -28,21 +28,16 @@ def place(source: Path, evaluation: dict[str, Any], version: Path) -> None:
     """
     measured = evaluation["ondevice"]
     precision = measured["precision"]
-    version.parent.mkdir(parents=True, exist_ok=True)
-    staging = version.with_name(f".staging-{version.name}")
-    shutil.rmtree(staging, ignore_errors=True)
-    shutil.copytree(source / precision, staging)
-    path = staging / bundle.CONFIG
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config |= {
-        "version": int(version.name),
-        "quality": measured["precisions"],
-    }
-    manifest.write_json(path, config)
-    (staging / CARD).write_text(card(config, evaluation), encoding="utf-8")
-    manifest.sync(staging)
-    os.rename(staging, version)
-    manifest.sync_path(version.parent)
+    with files.staged(version) as staging:
+        shutil.copytree(source / precision, staging)
+        path = staging / bundle.CONFIG
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config |= {
+            "version": int(version.name),
+            "quality": measured["precisions"],
+        }
+        manifest.write_json(path, config)
+        (staging / CARD).write_text(card(config, evaluation), encoding="utf-8")
 
 
 def bundle_id(directory: Path) -> str | None:

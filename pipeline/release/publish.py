@@ -11,7 +11,6 @@ overwritten or deleted. Rollback replaces the pointer alone.
 import contextlib
 import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,8 +23,8 @@ from pipeline.run import manifest
 from pipeline.run.config import Config
 from serving import signatures
 from serving.errors import ServingError
+from serving.releases import files, versions
 from serving.releases import history as release_history
-from serving.releases import versions
 from serving.releases.history import POINTER
 
 
@@ -207,22 +206,16 @@ def _models(serving: Path) -> list[Path]:
 
 def _place(source: Path, model: Path, version: int) -> None:
     """Copies one model to its version directory, complete or not at all."""
-    model.mkdir(parents=True, exist_ok=True)
-    staging = model / f".staging-{version}"
-    shutil.rmtree(staging, ignore_errors=True)
-    shutil.copytree(source, staging)
-    path = staging / signatures.EXTRA_ASSETS / manifest.MANIFEST
-    manifest.write_json(
-        path,
-        bundle.read_manifest(staging)
-        | {
-            "version": version,
-            release_history.FILES: release_history.sizes(staging),
-        },
-    )
-    manifest.sync(staging)
-    os.rename(staging, model / str(version))
-    manifest.sync_path(model)
+    with files.staged(model / str(version)) as staging:
+        shutil.copytree(source, staging)
+        manifest.write_json(
+            staging / versions.MANIFEST,
+            bundle.read_manifest(staging)
+            | {
+                "version": version,
+                release_history.FILES: release_history.sizes(staging),
+            },
+        )
 
 
 def _sweep(serving: Path, history: list[int]) -> None:

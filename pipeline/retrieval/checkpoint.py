@@ -6,7 +6,6 @@ workers when they start.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.retrieval.watch import Averages, Watch
-from pipeline.run import manifest
+from serving.releases import files
 
 
 class Checkpoint(tf.keras.callbacks.Callback):
@@ -40,18 +39,14 @@ class Checkpoint(tf.keras.callbacks.Callback):
         """Writes the state after an epoch."""
         if not self.is_written:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         told = self.watch.state() | {"epochs": epoch + 1}
-        temporary = self.path.with_name(f".{self.path.name}.tmp")
-        with temporary.open("wb") as file:
+        with files.staged(self.path) as staged, staged.open("wb") as file:
             arrays: dict[str, Any] = {
                 "told": np.frombuffer(json.dumps(told).encode(), np.uint8),
                 **_named("state", [v.numpy() for v in self._variables()]),
                 **_named("best", self.watch.best_weights),
             }
             np.savez(file, **arrays)
-        manifest.sync_path(temporary)
-        os.replace(temporary, self.path)
 
     def restore(self) -> int:
         """Takes up the state of the last epoch; 0 where there is none.

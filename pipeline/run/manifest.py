@@ -27,6 +27,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TypeAlias
 
+from serving.releases import files
+
 MANIFEST = "manifest.json"
 # What a step depends on: plain values by name.
 Inputs: TypeAlias = Mapping[str, object]
@@ -113,31 +115,21 @@ def stage(directory: Path, inputs: Inputs) -> Iterator[Path]:
 
 def replace(staging: Path, directory: Path) -> None:
     """Syncs `staging` to disk and puts it in the place of `directory`."""
-    sync(staging)
+    files.sync(staging)
     retired = directory.with_name(f".retired-{directory.name}")
     shutil.rmtree(retired, ignore_errors=True)
     if directory.exists():
         os.rename(directory, retired)
     os.rename(staging, directory)
-    sync_path(directory.parent)
+    files.flush(directory.parent)
     shutil.rmtree(retired, ignore_errors=True)
-
-
-def sync(directory: Path) -> None:
-    """Flushes every file and folder below `directory` to disk."""
-    for folder, _, names in os.walk(directory):
-        for name in names:
-            sync_path(Path(folder) / name)
-        sync_path(Path(folder))
 
 
 def write_json(path: Path, value: object) -> None:
     """Writes JSON so that `path` holds the old text or all of the new."""
-    temporary = path.with_name(f".{path.name}.tmp")
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    sync_path(temporary)
-    os.replace(temporary, path)
+    with files.staged(path) as staged:
+        staged.write_text(text + "\n", encoding="utf-8")
 
 
 def digest(value: object) -> str:
@@ -227,12 +219,3 @@ def _source(module: str) -> Path | None:
 def _plain(value: Inputs) -> Inputs:
     """`value` as JSON would give it back, so that comparisons hold."""
     return json.loads(json.dumps(value, sort_keys=True, default=str))
-
-
-def sync_path(path: Path) -> None:
-    """Flushes one file or folder to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,41 +1,67 @@
-"""Reads the text files that flags name."""
+"""Reads text protos: the files that flags and the pointer name."""
 
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from google.protobuf import text_format
+from google.protobuf.message import Message
 
 from serving.errors import ServingError
 
+Read = TypeVar("Read", bound=Message)
 
-def read(path: str | Path, message: Any, flag: str) -> Any:
-    """Fills a message from the text of a file.
+
+def read(
+    path: str | Path, message: Read, flag: str, advice: str = "Correct the flag"
+) -> Read:
+    """Fills a message, as `parse` does, from a file that must exist.
 
     Args:
         path: The file.
         message: Empty, of the kind that is expected.
         flag: Who named the file, for the error.
-
-    Returns:
-        `message`.
+        advice: What to do when it is not there.
 
     Raises:
         ServingError: NOT_FOUND without the file, INVALID_ARGUMENT if it
             holds something else.
     """
-    kind = message.DESCRIPTOR.name
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        return text_format.Parse(text, message)
+        return parse(path, message, flag)
     except OSError as error:
         raise ServingError(
             f"The file of {flag} must exist. Received: "
-            f"{error.strerror or error} (from {path}). Correct the flag.",
+            f"{error.strerror or error} (from {path}). {advice}.",
             "NOT_FOUND",
         ) from error
+
+
+def parse(
+    path: str | Path, message: Read, named_by: str, lenient: bool = False
+) -> Read:
+    """Fills a message from the text of a file.
+
+    Args:
+        path: The file.
+        message: Empty, of the kind that is expected.
+        named_by: Who named the file, for the error.
+        lenient: Whether fields that we do not know are passed over.
+
+    Returns:
+        `message`.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ServingError: INVALID_ARGUMENT if it holds something else.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        text_format.Parse(text, message, allow_unknown_field=lenient)
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise ServingError(
-            f"Invalid protobuf file: '{path}' must be the text of a {kind} "
-            f"(from {flag}). Received: {error}. Correct the file.",
+            f"Invalid protobuf file: '{path}' must be the text of a "
+            f"{message.DESCRIPTOR.name} (from {named_by}). Received: {error}. "
+            "Correct the file.",
             "INVALID_ARGUMENT",
         ) from error
+    return message

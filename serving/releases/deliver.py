@@ -21,12 +21,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from serving.errors import ServingError
-from serving.releases import versions
-from serving.server.lifecycle.states import bundle_id_of
+from serving.releases import files, versions
+from serving.releases.history import POINTER
 
-POINTER = "models.config"
 _LOG = logging.getLogger("serving.releases.deliver")
-_STAGING = ".staging-"
 
 
 def deliver(source: Path, target: Path, keep_versions: int = 0) -> list[Path]:
@@ -51,7 +49,9 @@ def deliver(source: Path, target: Path, keep_versions: int = 0) -> list[Path]:
     with _lock(target):
         placed = []
         for name, (_, numbers) in models.items():
-            _discard_staged(target / name)
+            # What a run that was killed left behind.
+            for left in (target / name).glob(f"{files.STAGING}*"):
+                files.discard(left)
             for number in numbers:
                 path = _place(source / name, target / name, number)
                 placed += [path] if path else []
@@ -84,7 +84,8 @@ def _place(source: Path, target: Path, number: int) -> Path | None:
     """Copies one version, complete or not at all; None if it is there."""
     original, final = source / str(number), target / str(number)
     if final.exists():
-        here, there = bundle_id_of(final), bundle_id_of(original)
+        here = versions.bundle_id_of(final)
+        there = versions.bundle_id_of(original)
         if original.exists() and here != there:
             raise ServingError(
                 "A version must be one bundle wherever it lies. Received: "
@@ -93,19 +94,8 @@ def _place(source: Path, target: Path, number: int) -> Path | None:
                 "FAILED_PRECONDITION",
             )
         return None
-    target.mkdir(parents=True, exist_ok=True)
-    staged = target / f"{_STAGING}{number}"
-    try:
+    with files.staged(final) as staged:
         shutil.copytree(original, staged, copy_function=shutil.copyfile)
-        for directory, _, names in os.walk(staged):
-            for name in names:
-                _sync(Path(directory) / name)
-            _sync(Path(directory))
-        os.rename(staged, final)
-    except BaseException:
-        shutil.rmtree(staged, ignore_errors=True)
-        raise
-    _sync(target)
     return final
 
 
@@ -119,39 +109,19 @@ def _copy_files(source: Path, target: Path) -> list[Path]:
         final = target / path.name
         if final.exists() and final.read_bytes() == path.read_bytes():
             continue
-        staged = target / f"{_STAGING}{path.name}"
-        try:
+        with files.staged(final) as staged:
             shutil.copyfile(path, staged)
-            _sync(staged)
-            os.replace(staged, final)
-        except BaseException:
-            staged.unlink(missing_ok=True)
-            raise
         placed.append(final)
     return placed
-
-
-def _discard_staged(model: Path) -> None:
-    """What a run that was killed left behind."""
-    for path in model.glob(f"{_STAGING}*"):
-        shutil.rmtree(path)
 
 
 def _prune(model: Path, listed: list[int], keep: int) -> None:
     found = versions.list_versions(model)
     for number in set(found) - set(listed) - set(found[-keep:]):
         # Renamed first: half a version must not look like one.
-        staged = model / f"{_STAGING}{number}"
+        staged = model / f"{files.STAGING}{number}"
         os.rename(model / str(number), staged)
-        shutil.rmtree(staged)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        files.discard(staged)
 
 
 @contextlib.contextmanager

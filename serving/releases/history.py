@@ -18,7 +18,6 @@ from serving.releases import versions
 POINTER = "models.config"
 # Of a published model's manifest: its other files and their sizes in bytes.
 FILES = "files"
-_MANIFEST = Path(signatures.EXTRA_ASSETS) / "manifest.json"
 _LINE = "# releases, live first: "
 _NUMBERS = re.compile(r"[0-9]{1,18}( [0-9]{1,18})*")
 
@@ -83,7 +82,7 @@ def sizes(model: Path) -> dict[str, int]:
     return {
         path.relative_to(model).as_posix(): path.stat().st_size
         for path in sorted(model.rglob("*"))
-        if path.is_file() and path != model / _MANIFEST
+        if path.is_file() and path != model / versions.MANIFEST
     }
 
 
@@ -92,9 +91,11 @@ def _first_missing(model: Path) -> Path | None:
     if not graph.is_file():
         return graph
     try:
-        facts = json.loads((model / _MANIFEST).read_text(encoding="utf-8"))
+        facts = json.loads(
+            (model / versions.MANIFEST).read_text(encoding="utf-8")
+        )
     except (FileNotFoundError, NotADirectoryError, ValueError):
-        return model / _MANIFEST
+        return model / versions.MANIFEST
     # Released before sizes were kept: what is there counts as whole.
     for name, size in facts.get(FILES, {}).items():
         path = model / name

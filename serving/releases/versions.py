@@ -6,6 +6,7 @@ The models' configuration is the text of a `ModelServerConfig`, read by
 TensorFlow Serving and the embedded server alike and replaced by rename.
 """
 
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -13,10 +14,13 @@ from pathlib import Path
 
 from google.protobuf import text_format
 
-from serving.errors import ServingError
+from serving import signatures
+from serving.releases import config_text, files
 from serving.wire import models_config_pb2
 
 PLATFORM = "tensorflow"
+# What a version of ours says of itself.
+MANIFEST = Path(signatures.EXTRA_ASSETS, "manifest.json")
 
 # What absl::SimpleAtoi takes: blanks around, a sign, ASCII digits, 64 bits.
 _NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?[0-9]+)[ \t\n\v\f\r]*")
@@ -86,22 +90,8 @@ def write_models_config(
     ]
     text = "".join(f"{line}\n" for line in lines)
     text += text_format.MessageToString(config, as_utf8=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}.staging-{os.getpid()}")
-    try:
-        with staged.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(staged, path)
-    except BaseException:
-        staged.unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    with files.staged(path) as staged:
+        staged.write_text(text, encoding="utf-8")
 
 
 def read_models_config(path: Path) -> dict[str, tuple[str, list[int]]]:
@@ -111,19 +101,15 @@ def read_models_config(path: Path) -> dict[str, tuple[str, list[int]]]:
     list is empty, for the directories decide.
 
     Raises:
-        ServingError: If the file is not the text of a ModelServerConfig.
+        OSError: If the file cannot be read.
+        ServingError: If it is not the text of a ModelServerConfig.
     """
-    config = models_config_pb2.ModelServerConfig()
-    try:
-        text_format.Parse(
-            path.read_text(encoding="utf-8"), config, allow_unknown_field=True
-        )
-    except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise ServingError(
-            f"A models configuration must be the text of a ModelServerConfig. "
-            f"Received: {error} (from {path}). Correct it, or delete it and "
-            "publish again."
-        ) from error
+    config = config_text.parse(
+        path,
+        models_config_pb2.ModelServerConfig(),
+        "the release",
+        lenient=True,
+    )
     return {
         entry.name: (
             entry.base_path,
@@ -131,3 +117,19 @@ def read_models_config(path: Path) -> dict[str, tuple[str, list[int]]]:
         )
         for entry in config.model_config_list.config
     }
+
+
+def bundle_id_of(path: Path) -> str:
+    """Which release a version directory is part of, "" if it names none.
+
+    Publishing writes the release's id into the manifest of each of its models:
+    callers combine their answers.
+    """
+    try:
+        manifest = json.loads((path / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        # Not one of our exports.
+        return ""
+    if not isinstance(manifest, dict):
+        return ""
+    return str(manifest.get("bundle_id", ""))

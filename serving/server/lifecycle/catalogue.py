@@ -11,11 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from serving.errors import ServingError
-from serving.releases import versions
+from serving.releases import config_text, versions
 from serving.server.lifecycle.manager import Manager
 from serving.server.lifecycle.source import Source, Watched
 from serving.server.lifecycle.states import State, Version
@@ -217,21 +216,12 @@ def read_config(path: Path) -> Any:
     Raises:
         ServingError: If it is missing or is not a `ModelServerConfig`.
     """
-    try:
-        text = path.read_text("utf-8")
-        return text_format.Parse(text, ModelServerConfig())
-    except OSError as error:
-        raise ServingError(
-            f"The model config file must exist. Received: {error.strerror} "
-            f"(from {path}). Publish a version first: make retrain.",
-            "NOT_FOUND",
-        ) from error
-    except (ValueError, text_format.ParseError) as error:
-        raise ServingError(
-            "A model config must be the text of a ModelServerConfig. "
-            f"Received: {error} (from {path}). Correct or publish it again.",
-            "INVALID_ARGUMENT",
-        ) from error
+    return config_text.read(
+        path,
+        ModelServerConfig(),
+        "--model_config_file",
+        "Publish a version first: make retrain",
+    )
 
 
 def _check_names_and_paths(models: Any) -> None:

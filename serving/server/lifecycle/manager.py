@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from serving.errors import ServingError
+from serving.releases import versions
 from serving.server.lifecycle.states import (
     Model,
     Servable,
     State,
     Status,
     Version,
-    bundle_id_of,
     fingerprint,
 )
 from serving.server.telemetry import events
@@ -271,7 +271,7 @@ class Manager:
 
     def _attempt(self, model: Model, version: Version) -> None:
         version.fingerprint = fingerprint(version.path)
-        version.bundle_id = bundle_id_of(version.path)
+        version.bundle_id = versions.bundle_id_of(version.path)
         version.attempts += 1
         with self._changed:
             if version.attempts == 1:

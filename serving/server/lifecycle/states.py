@@ -4,7 +4,6 @@ States are those of TensorFlow Serving: START, LOADING, AVAILABLE, UNLOADING,
 END; a failed load is END with an error.
 """
 
-import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -45,8 +44,8 @@ class Version:
     """One version of one model, from being wanted to its end.
 
     Attributes:
-        bundle_id: Of the release it is part of, see `bundle_id_of`; None until
-            its directory was looked at.
+        bundle_id: Of its release, as `versions.bundle_id_of` gives it;
+            None until its directory was looked at.
     """
 
     model: str
@@ -171,21 +170,3 @@ def fingerprint(path: Path) -> tuple:
         except OSError:
             found.append((0, 0, 0))
     return tuple(found)
-
-
-def bundle_id_of(path: Path) -> str:
-    """Which release a version directory is part of, "" if it names none.
-
-    Publishing writes the release's id into the manifest of each of its models:
-    callers combine their answers.
-    """
-    try:
-        manifest = json.loads(
-            (path / "assets.extra" / "manifest.json").read_bytes()
-        )
-    except (OSError, ValueError):
-        # Not one of our exports.
-        return ""
-    if not isinstance(manifest, dict):
-        return ""
-    return str(manifest.get("bundle_id", ""))

@@ -19,7 +19,7 @@ from pipeline.run.config import Config, PublishConfig
 from serving import signatures
 from serving.client import fallback, tables
 from serving.errors import ServingError
-from serving.releases import history, versions
+from serving.releases import files, history, versions
 from tests.support import evaluations
 
 
@@ -140,18 +140,22 @@ def _full_disk(*arguments: Any, **options: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("owner", "name"),
+    ("owner", "name", "reaching"),
     [
-        (publish.shutil, "copytree"),
-        (manifest, "sync"),
-        (publish.os, "rename"),
-        (catalogue.shutil, "copyfile"),
-        (versions.os, "replace"),
+        (publish.shutil, "copytree", ""),
+        (files, "sync", ""),
+        (files.os, "replace", ""),
+        (catalogue.shutil, "copyfile", ""),
+        (files.os, "replace", "models.config"),
     ],
     ids=["copy", "sync", "rename", "popular items", "pointer"],
 )
 def test_a_full_disk_takes_back_what_was_placed(
-    config: Config, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str
+    config: Config,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: Any,
+    name: str,
+    reaching: str,
 ) -> None:
     for number in (1, 2):
         publish.run(config, *_stage_catalogue(config, f"b{number}", ["50"]))
@@ -161,10 +165,13 @@ def test_a_full_disk_takes_back_what_was_placed(
 
     def fill(*arguments: Any, **options: Any) -> Any:
         calls.append(arguments)
+        path = str(arguments[-1])
         # Half of the release is there by then; the gate's own file is not
         # what fails.
-        if str(arguments[-1]).startswith(str(config.serving_directory)) and (
-            len(calls) > 2 or name in ("copyfile", "replace")
+        if path.startswith(str(config.serving_directory)) and (
+            path.endswith(reaching)
+            if reaching
+            else len(calls) > 5 or name == "copyfile"
         ):
             return _full_disk()
         return original(*arguments, **options)

@@ -84,7 +84,7 @@ def test_a_rollback_arrives_too_and_old_versions_go(source, target, publish):
     assert versions.list_versions(target / "ranking") == [1, 3, 4]
 
 
-@pytest.mark.parametrize("step", ["copyfile", "fsync", "rename"])
+@pytest.mark.parametrize("step", ["copyfile", "fsync", "replace"])
 def test_a_full_disk_leaves_the_old_release_and_the_next_run_goes_on(
     step, source, target, publish, monkeypatch, caplog
 ):
