@@ -322,10 +322,10 @@ class Run:
         return self._load()
 
     def _load(self) -> Any:
-        from pipeline.prepare import step as prepare
+        from pipeline.tables.prepared import load
 
         if self._prepared is None:
-            self._prepared = prepare.load(self._current["prepare"])
+            self._prepared = load(self._current["prepare"])
         return self._prepared
 
     def _step(

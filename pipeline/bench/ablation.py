@@ -15,13 +15,13 @@ import numpy as np
 from rich.table import Table
 
 from models.config import RANKING_FEATURES
-from pipeline.prepare.step import Prepared
 from pipeline.ranking import train as train_ranking
 from pipeline.retrieval import train as train_retrieval
 from pipeline.run import config as configuration
 from pipeline.run import manifest
 from pipeline.run.config import Config
 from pipeline.steps import Run
+from pipeline.tables.prepared import Prepared
 
 METRIC = "ndcg@10"
 _REPORT = "metrics.json"

@@ -30,11 +30,11 @@ from pipeline.measure.metrics import Ragged
 from pipeline.ondevice import distill, teacher
 from pipeline.ondevice.convert import PRECISIONS, convert
 from pipeline.ondevice.teacher import Moments, Opinions
-from pipeline.prepare.step import Prepared
 from pipeline.retrieval import batches
 from pipeline.retrieval import train as train_retrieval
 from pipeline.run import manifest
 from pipeline.run.config import Config
+from pipeline.tables.prepared import Prepared
 
 RESULT = "bench-ondevice.json"
 _SIZES = (3_953, 100_000)

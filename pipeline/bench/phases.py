@@ -19,6 +19,7 @@ from pipeline.bench import generate
 from pipeline.prepare import step as prepare
 from pipeline.run import auto
 from pipeline.run.config import Config
+from pipeline.tables.prepared import load
 from pipeline.tables.schema import DataError, PrepareConfig, SourceConfig
 
 # Steps before training is timed: tracing and warming up.
@@ -168,7 +169,7 @@ def _task(
     from pipeline.run.workers import Workers
 
     options = config(directory, interactions)
-    tables = prepare.load(options.run_directory / "prepare")
+    tables = load(options.run_directory / "prepare")
     retrieval = dataclasses.replace(
         options.retrieval,
         streaming=streaming,  # type: ignore[arg-type]

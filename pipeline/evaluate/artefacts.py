@@ -19,7 +19,7 @@ from models.config import FeatureSpec
 from models.index import FIRST_ITEM, MASKED_SCORE
 from pipeline.measure.metrics import Ragged
 from pipeline.measure.queries import Queries
-from pipeline.prepare.step import Prepared
+from pipeline.tables.prepared import Prepared
 from pipeline.tables.sequences import Sequences
 from serving import signatures
 

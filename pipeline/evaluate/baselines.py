@@ -22,9 +22,9 @@ import numpy as np
 from pipeline.measure import metrics, queries
 from pipeline.measure.metrics import Ragged
 from pipeline.measure.queries import Queries
-from pipeline.prepare.step import Prepared
 from pipeline.ranking import cooccurrence
 from pipeline.ranking.cooccurrence import Log
+from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import PARTS, VALIDATION
 
 NAMES = (

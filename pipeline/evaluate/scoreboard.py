@@ -16,7 +16,7 @@ import numpy as np
 from pipeline.measure import metrics, queries
 from pipeline.measure.metrics import Ragged
 from pipeline.measure.queries import Queries
-from pipeline.prepare.step import Prepared
+from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import TRAIN
 
 CUTOFFS = (10, 100)

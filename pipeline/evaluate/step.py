@@ -32,10 +32,10 @@ from pipeline.export import bundle as bundles
 from pipeline.measure import metrics, queries
 from pipeline.measure.metrics import Ragged
 from pipeline.measure.queries import Queries
-from pipeline.prepare.step import Prepared
 from pipeline.retrieval import index
 from pipeline.run import manifest
 from pipeline.run.config import Config
+from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import DataError
 from serving import signatures
 from serving.releases import history

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.prepare.step import Prepared
 from pipeline.run import manifest
+from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import TRAIN, VALIDATION
 from serving import signatures
 from serving.releases import files

@@ -18,7 +18,7 @@ import tensorflow as tf
 from models import index as search
 from models import rerank
 from pipeline.export import encode as lookups
-from pipeline.prepare.step import Prepared
+from pipeline.tables.prepared import Prepared
 from serving import signatures
 
 Tensors = dict[str, tf.Tensor]

@@ -18,12 +18,12 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from models import index as search
 from pipeline.export import catalogue, graphs
-from pipeline.prepare.step import Prepared
 from pipeline.ranking import train as train_ranking
 from pipeline.retrieval import index
 from pipeline.retrieval import train as train_retrieval
 from pipeline.run import manifest
 from pipeline.run.config import Config
+from pipeline.tables.prepared import Prepared
 from serving import signatures
 
 # One alone, one full batch: both shapes are traced before traffic comes.

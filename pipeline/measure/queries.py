@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.measure.metrics import Ragged
-from pipeline.prepare.step import Prepared
 from pipeline.retrieval import batches
+from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import PARTS, DataError
 from pipeline.tables.sequences import Sequences
 

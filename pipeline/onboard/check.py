@@ -16,6 +16,7 @@ from pipeline.onboard.draft import init_config as init_config
 from pipeline.prepare import engine as engines
 from pipeline.prepare import step, summary
 from pipeline.sources.canonical.tables import Tables
+from pipeline.tables.prepared import load, require_questions
 
 
 def check(config: step.Config) -> list[str]:
@@ -39,8 +40,8 @@ def check(config: step.Config) -> list[str]:
             config.prepare, directory / ".scratch"
         ) as engine:
             step.write(config, tables, engine, directory)
-            figures = step.load(directory).summary
-            summary.require_questions(
+            figures = load(directory).summary
+            require_questions(
                 figures["split"],
                 figures["parts"]["test"]["users"],
                 figures["users"],
@@ -49,7 +50,7 @@ def check(config: step.Config) -> list[str]:
             log = engine.read(tables.interactions)
             found = _figures(engine, log, tables)
         found["sorted"] = trial.sorted_by_item(
-            directory, step.load(directory).items.ids
+            directory, load(directory).items.ids
         )
     lines = summary.describe(figures)
     lines += _report(found)

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.prepare import step as prepare
-from pipeline.prepare import summary
 from pipeline.tables import sequences
+from pipeline.tables.prepared import load, require_questions
 from pipeline.tables.schema import (
     FIRST_MOMENT,
     DataError,
@@ -134,9 +134,9 @@ def prepared(
     chosen = PrepareConfig(split=split, **options)
     with scratch() as directory:
         prepare.run(_Probe(source, chosen), directory)
-        found = prepare.load(directory)
+        found = load(directory)
         figures = found.summary
-        summary.require_questions(
+        require_questions(
             split,
             figures["parts"]["test"]["users"],
             figures["users"],

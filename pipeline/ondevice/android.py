@@ -30,8 +30,8 @@ from models import student as students
 from models.config import check
 from models.features import FIRST_ITEM, UNKNOWN
 from models.student import Student
-from pipeline.prepare.step import Prepared
 from pipeline.run import manifest
+from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import DataError
 
 CONFIG, MODEL = "config.json", "recommendation.tflite"

@@ -28,9 +28,9 @@ from models.student_config import StudentConfig
 from pipeline.measure import metrics, queries
 from pipeline.ondevice import teacher
 from pipeline.ondevice.teacher import Moments, Opinions
-from pipeline.prepare.step import Prepared
 from pipeline.retrieval import train
 from pipeline.run.config import Config
+from pipeline.tables.prepared import Prepared
 
 STUDENT, UNDISTILLED = "student", "undistilled"
 _BLOCK = 512

@@ -15,8 +15,8 @@ from pipeline.export import bundle
 from pipeline.ondevice import bundle as ondevice_bundle
 from pipeline.ondevice import distill
 from pipeline.ondevice.convert import PRECISIONS, Precision
-from pipeline.prepare.step import Prepared
 from pipeline.run.config import Config
+from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import TRAIN
 from serving import signatures
 

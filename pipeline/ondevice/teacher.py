@@ -15,12 +15,12 @@ import tensorflow as tf
 from models.features import FIRST_ITEM
 from pipeline.measure import metrics, queries
 from pipeline.measure.metrics import Ragged
-from pipeline.prepare.step import Prepared
 from pipeline.ranking import lists
 from pipeline.ranking import train as train_ranking
 from pipeline.retrieval import batches
 from pipeline.retrieval import train as train_retrieval
 from pipeline.run.config import Config
+from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import TRAIN, VALIDATION
 
 _BLOCK = 256

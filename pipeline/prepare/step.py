@@ -1,21 +1,16 @@
 """The prepare step: an interaction log becomes the prepared tables.
 
-Enters: a config. Leaves, in one directory: `sequences.parquet`,
-`items.parquet`, `users.parquet`, `vocabulary/*.parquet`, `tables.json` (what
-the columns mean), `summary.json` (figures) and `quarantine.jsonl` where rows
-had to be set aside.
+Enters: a config. Leaves, in one directory: what `tables.prepared` describes,
+and `quarantine.jsonl` where rows had to be set aside.
 
 Everything that grows with the log runs as Ibis expressions on the engine or
 as a stream of Arrow batches; items and users are held in memory.
 """
 
-import dataclasses
-import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import ibis
 import numpy as np
@@ -27,18 +22,12 @@ from models.config import FeatureSpec
 from pipeline import sources
 from pipeline.prepare import contexts, splits, summary, vocabulary
 from pipeline.prepare import engine as engines
-from pipeline.prepare.vocabulary import Table
+from pipeline.prepare.sequences import Writer
 from pipeline.sources.canonical import quarantine
 from pipeline.sources.canonical.tables import Tables
-from pipeline.tables import sequences
-from pipeline.tables.schema import (
-    PARTS,
-    TEST,
-    DataError,
-    PrepareConfig,
-    SourceConfig,
-)
-from pipeline.tables.sequences import Sequences
+from pipeline.tables import prepared, sequences
+from pipeline.tables.prepared import Table
+from pipeline.tables.schema import TEST, DataError, PrepareConfig, SourceConfig
 
 BATCH_ROWS = 262_144
 
@@ -61,36 +50,6 @@ class Config(Protocol):
     @property
     def prepare(self) -> PrepareConfig:
         """Filters, split and engine."""
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """The prepared tables.
-
-    Attributes:
-        directory: Where they lie.
-        items: Encoded items.
-        users: Encoded users; row i + 2 belongs to sequence i.
-        context_specs: Of the context columns of the sequences.
-        vocabularies: Values of each feature for the indices from 2, by
-            "items.genres", "users.gender", "context.device".
-        summary: Figures of `summary.json`.
-        split: Name of the split.
-        repeat_consumption: Whether items of a history may be recommended.
-    """
-
-    directory: Path
-    items: Table
-    users: Table
-    context_specs: tuple[FeatureSpec, ...]
-    vocabularies: dict[str, list[str]]
-    summary: dict[str, Any]
-    split: str
-    repeat_consumption: bool = False
-
-    def sequences(self) -> Sequences:
-        """Reads all sequences into memory."""
-        return sequences.read(self.directory)
 
 
 def run(config: Config, directory: Path) -> None:
@@ -187,7 +146,6 @@ def write(
             index,
         )
         indices[name] = engine.read(index)
-        vocabulary.write(directory / f"{name}.parquet", encoded[name])
     specs = _write_sequences(
         engine, parted, tables, indices, encoded, values, options, directory
     )
@@ -217,39 +175,7 @@ def write(
                 .select("best_rank")
             )["best_rank"].to_numpy()
         )
-    _write_json(directory / "summary.json", figures)
-    _write_meaning(directory, encoded, specs, values, options)
-
-
-def _write_meaning(
-    directory: Path,
-    encoded: Mapping[str, Table],
-    context: tuple[FeatureSpec, ...],
-    values: Mapping[str, list[tuple[str, int]]],
-    options: PrepareConfig,
-) -> None:
-    (directory / "vocabulary").mkdir(exist_ok=True)
-    for name, pairs in values.items():
-        pq.write_table(
-            pa.table(
-                {
-                    "value": pa.array([v for v, _n in pairs], pa.string()),
-                    "count": pa.array([n for _v, n in pairs], pa.int64()),
-                }
-            ),
-            directory / "vocabulary" / f"{name}.parquet",
-        )
-    _write_json(
-        directory / "tables.json",
-        {
-            "split": options.split,
-            "repeat_consumption": options.repeat_consumption,
-            "items": [dataclasses.asdict(s) for s in encoded["items"].specs],
-            "users": [dataclasses.asdict(s) for s in encoded["users"].specs],
-            "context": [dataclasses.asdict(s) for s in context],
-            "vocabularies": list(values),
-        },
-    )
+    prepared.write(directory, encoded, specs, values, figures, options)
 
 
 def _write_sequences(
@@ -285,7 +211,7 @@ def _write_sequences(
     rows = rows.order_by(
         "user_row", "timestamp", "tie", *rated, *splits.rest(rows), "part"
     )
-    writer = sequences.Writer(
+    writer = Writer(
         directory / sequences.FILE,
         pa.array(encoded["users"].ids[2:], pa.string()),
         {
@@ -316,58 +242,3 @@ def _write_sequences(
 
 def _count(engine: engines.Engine, table: ibis.Table) -> int:
     return int(engine.collect(table.aggregate(n=_.count()))["n"][0].as_py())
-
-
-def _write_json(path: Path, value: object) -> None:
-    path.write_text(
-        json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8"
-    )
-
-
-def load(directory: Path) -> Prepared:
-    """Opens prepared tables.
-
-    Args:
-        directory: That `run` wrote.
-
-    Raises:
-        DataError: If there are none.
-    """
-    directory = Path(directory)
-    try:
-        meaning = json.loads((directory / "tables.json").read_text("utf-8"))
-        figures = json.loads((directory / "summary.json").read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(
-            f"The prepared tables must be there. Received: {directory} "
-            f"without {Path(error.filename).name}. Run the prepare step."
-        ) from error
-    specs = {
-        name: tuple(FeatureSpec(**spec) for spec in meaning[name])
-        for name in ("items", "users", "context")
-    }
-    return Prepared(
-        directory=directory,
-        items=vocabulary.read(directory / "items.parquet", specs["items"]),
-        users=vocabulary.read(directory / "users.parquet", specs["users"]),
-        context_specs=specs["context"],
-        vocabularies=dict(
-            vocabulary.iterate_text(
-                {
-                    name: directory / "vocabulary" / f"{name}.parquet"
-                    for name in meaning["vocabularies"]
-                }
-            )
-        ),
-        summary=figures,
-        split=meaning["split"],
-        repeat_consumption=meaning["repeat_consumption"],
-    )
-
-
-def describe(figures: Mapping[str, Any]) -> list[str]:
-    """Lines to show for a summary."""
-    return summary.describe(figures)
-
-
-__all__ = ["PARTS", "Prepared", "describe", "load", "run"]

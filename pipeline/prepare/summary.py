@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.prepare.vocabulary import Table
 from pipeline.tables import sequences
+from pipeline.tables.prepared import Table
 from pipeline.tables.schema import PARTS, TRAIN, DataError, PrepareConfig, iso
 
 
@@ -104,41 +104,6 @@ def compute(
         },
         "popularity": _tail(items.counts[TRAIN]),
     }
-
-
-def require_questions(
-    split: str, count: int, num_users: int, num_items: int
-) -> None:
-    """Refuses prepared tables that nothing can be learnt or measured on.
-
-    Args:
-        split: Name of the split.
-        count: Users with interactions behind the train part.
-        num_users: All users.
-        num_items: Items of the train part.
-
-    Raises:
-        DataError: If there is nobody to test with, or nothing to choose from.
-    """
-    if num_items < 2:
-        raise DataError(
-            "There must be a choice of items to learn from. Received: "
-            f"{num_items} in the train part (from prepare.split = {split!r}). "
-            "Check that the column of the item tells items apart."
-        )
-    if count:
-        return
-    advice = "Choose other shares or another split."
-    if split == "leave_last_out":
-        advice = (
-            "It needs users with 3 interactions or more: check that the "
-            "column of the user tells who returns, or choose another split."
-        )
-    raise DataError(
-        "Somebody must have interactions in validation and test. Received: "
-        f"none of {num_users:,} users (from prepare.split = {split!r}). "
-        f"{advice}"
-    )
 
 
 def _check_cuts(

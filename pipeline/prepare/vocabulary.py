@@ -5,56 +5,23 @@ vocabulary, 2 and up are values. Rows are ordered by whether the train part
 has them, then whether validation has them, then by count and id; `num_known`
 is 2 + the rows of the train part, the only ones with an embedding of their
 own. Feature values come from those rows alone, the most frequent first.
-
-On disk: `items.parquet` and `users.parquet` (rows 2 and up) and one
-`vocabulary/<table>.<feature>.parquet` (value, count) a feature.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from itertools import chain
-from pathlib import Path
-from typing import Any
 
 import ibis
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from ibis import _
 
 from models.config import FeatureSpec
+from pipeline.tables.prepared import Table
 from pipeline.tables.schema import PARTS, TRAIN, DataError, PrepareConfig
 
 _SPLIT = re.compile(r"[\W_]+")
-
-
-@dataclass(frozen=True)
-class Table:
-    """Encoded items or users.
-
-    Attributes:
-        ids: Text `[num_rows + 2]`; "" in rows 0 and 1.
-        features: categorical int32 `[num_rows + 2]`; multi_categorical and
-            text int32 `[num_rows + 2, width]`, right-padded with 0; numeric
-            float32 `[num_rows + 2]`, normalised, 0 where missing.
-        specs: One for each feature.
-        counts: Interactions by part, int64 `[3, num_rows + 2]`.
-        num_known: 2 + rows with train interactions.
-        titles: Text `[num_rows + 2]`, "" where unknown.
-        first_seen: Time of the first train interaction in seconds, int64
-            `[num_rows + 2]`; 0 for none.
-    """
-
-    ids: np.ndarray
-    features: dict[str, np.ndarray]
-    specs: tuple[FeatureSpec, ...]
-    counts: np.ndarray
-    num_known: int
-    titles: np.ndarray
-    first_seen: np.ndarray
 
 
 def tokenize(text: str) -> list[str]:
@@ -139,26 +106,22 @@ def encode(
     Returns:
         The encoded table, and each feature's values with their counts.
     """
-    counts = np.stack(
-        [_padded(_numbers(table[f"count_{part}"], np.int64)) for part in PARTS]
-    )
-    num_known = 2 + int((counts[TRAIN, 2:] > 0).sum())
+    num_known = int((table["count_train"].to_numpy() > 0).sum())
     features: dict[str, np.ndarray] = {}
     specs: list[FeatureSpec] = []
     vocabularies: dict[str, list[tuple[str, int]]] = {}
     for name, kind in kinds.items():
         column = table[name].combine_chunks()
         if kind == "numeric":
-            numbers = _numbers(column, np.float64)
-            mean, std = moments(numbers[: num_known - 2])
-            features[name] = _padded(normalise(numbers, mean, std))
+            numbers = column.to_numpy(zero_copy_only=False)
+            numbers = numbers.astype(np.float64)
+            mean, std = moments(numbers[:num_known])
+            features[name] = normalise(numbers, mean, std)
             specs.append(FeatureSpec(name, "numeric", 0, 1, mean, std))
             continue
         cells = _cells(column, kind)
         known = Counter(
-            chain.from_iterable(
-                dict.fromkeys(c) for c in cells[: num_known - 2]
-            )
+            chain.from_iterable(dict.fromkeys(c) for c in cells[:num_known])
         )
         ranked = rank(known, config.max_vocabulary)
         vocabularies[name] = ranked
@@ -170,28 +133,18 @@ def encode(
         }[kind]
         longest = max((len(cell) for cell in cells), default=1)
         width = max(1, min(limit, longest))
-        encoded = np.zeros((len(cells) + 2, width), np.int32)
-        for row, cell in enumerate(cells, start=2):
+        indices = np.zeros((len(cells), width), np.int32)
+        for row, cell in enumerate(cells):
             values = [index.get(value, 1) for value in cell[:width]]
-            encoded[row, : len(values)] = values
-        features[name] = encoded[:, 0] if kind == "categorical" else encoded
+            indices[row, : len(values)] = values
+        features[name] = indices[:, 0] if kind == "categorical" else indices
         specs.append(
             FeatureSpec(name, kind, 2 + len(ranked), width)  # type: ignore[arg-type]
         )
-    titles = (
-        _text(table["title_shown"])
-        if "title_shown" in table.column_names
-        else np.full(len(table) + 2, "", object)
+    encoded = Table.of(
+        table, features, tuple(specs), id_name, title="title_shown"
     )
-    return Table(
-        ids=_text(table[id_name]),
-        features=features,
-        specs=tuple(specs),
-        counts=counts,
-        num_known=num_known,
-        titles=titles,
-        first_seen=_padded(_numbers(table["first_seen"], np.int64)),
-    ), vocabularies
+    return encoded, vocabularies
 
 
 def rank(counts: Mapping[str, int], limit: int) -> list[tuple[str, int]]:
@@ -224,71 +177,6 @@ def _cells(column: pa.Array, kind: str) -> list[list[str]]:
     ]
 
 
-def _numbers(column: Any, dtype: Any) -> np.ndarray:
-    return column.to_numpy(zero_copy_only=False).astype(dtype)
-
-
-def _padded(values: np.ndarray) -> np.ndarray:
-    return np.concatenate([np.zeros(2, values.dtype), values])
-
-
-def _text(column: pa.ChunkedArray) -> np.ndarray:
-    values = pc.fill_null(column, "").to_pylist()
-    return np.array(["", "", *values], object)
-
-
-def write(path: Path, table: Table) -> None:
-    """Writes rows 2 and up of an encoded table."""
-    columns: dict[str, Any] = {
-        "id": pa.array(table.ids[2:], pa.string()),
-        "title": pa.array(table.titles[2:], pa.string()),
-        "first_seen": pa.array(table.first_seen[2:]),
-    }
-    for code, part in enumerate(PARTS):
-        columns[f"count_{part}"] = pa.array(table.counts[code, 2:])
-    for name, values in table.features.items():
-        if values.ndim == 1:
-            columns[f"feature_{name}"] = pa.array(values[2:])
-        else:
-            columns[f"feature_{name}"] = pa.FixedSizeListArray.from_arrays(
-                pa.array(values[2:].reshape(-1)), values.shape[1]
-            )
-    pq.write_table(pa.table(columns), path, compression="zstd")
-
-
-def read(path: Path, specs: tuple[FeatureSpec, ...]) -> Table:
-    """Reads what `write` wrote.
-
-    Args:
-        path: Of the Parquet file.
-        specs: Of its features.
-    """
-    table = pq.read_table(path)
-    features = {}
-    for spec in specs:
-        column = table[f"feature_{spec.name}"].combine_chunks()
-        if pa.types.is_fixed_size_list(column.type):
-            width = column.type.list_size
-            values = column.flatten().to_numpy().reshape(-1, width)
-            features[spec.name] = np.concatenate(
-                [np.zeros((2, width), values.dtype), values]
-            )
-        else:
-            features[spec.name] = _padded(column.to_numpy())
-    counts = np.stack(
-        [_padded(_numbers(table[f"count_{part}"], np.int64)) for part in PARTS]
-    )
-    return Table(
-        ids=_text(table["id"]),
-        features=features,
-        specs=specs,
-        counts=counts,
-        num_known=2 + int((counts[TRAIN, 2:] > 0).sum()),
-        titles=_text(table["title"]),
-        first_seen=_padded(_numbers(table["first_seen"], np.int64)),
-    )
-
-
 def check_known(table: Table, vocabularies: Mapping[str, list[str]]) -> None:
     """Checks that nothing but the train part made indices and vocabularies.
 
@@ -316,9 +204,3 @@ def check_known(table: Table, vocabularies: Mapping[str, list[str]]) -> None:
                 "(a leak in the prepared tables). Please report it with the "
                 "config."
             )
-
-
-def iterate_text(paths: Mapping[str, Path]) -> Iterator[tuple[str, list[str]]]:
-    """Reads vocabularies back, in the order of their index."""
-    for name, path in paths.items():
-        yield name, pq.read_table(path, columns=["value"])["value"].to_pylist()

@@ -18,8 +18,8 @@ from models.retrieval import RetrievalModel
 from models.signals import Signals
 from pipeline.measure import metrics, queries
 from pipeline.measure.metrics import Ragged
-from pipeline.prepare.step import Prepared
 from pipeline.retrieval import batches
+from pipeline.tables.prepared import Prepared
 
 _FIRST_ITEM = 2
 _BLOCK = 256

@@ -17,11 +17,11 @@ import tensorflow as tf
 
 from models.features import FIRST_ITEM
 from models.rating import RatingHead
-from pipeline.prepare.step import Prepared
 from pipeline.retrieval import batches
 from pipeline.retrieval import train as train_retrieval
 from pipeline.run import weights
 from pipeline.run.config import Config
+from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import TRAIN, VALIDATION
 from pipeline.tables.sequences import Sequences, keep
 

@@ -26,7 +26,6 @@ from models.retrieval import RetrievalModel
 from models.signals import ItemTables, Signals
 from pipeline.measure import metrics, queries
 from pipeline.measure.queries import Queries
-from pipeline.prepare.step import Prepared
 from pipeline.ranking import item_tables, lists
 from pipeline.ranking import rating as train_rating
 from pipeline.ranking.cooccurrence import Log
@@ -35,6 +34,7 @@ from pipeline.retrieval import batches, feed, targets
 from pipeline.retrieval import train as train_retrieval
 from pipeline.run import weights
 from pipeline.run.config import Config
+from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import TRAIN, VALIDATION
 
 _VALIDATION_LISTS = 3_000

@@ -17,9 +17,9 @@ import numpy as np
 import tensorflow as tf
 
 from models.config import FeatureSpec
-from pipeline.prepare.vocabulary import Table
 from pipeline.retrieval import popularity
 from pipeline.retrieval.examples import Part
+from pipeline.tables.prepared import Table
 from pipeline.tables.sequences import Sequences, reorder
 
 FIRST_USER = 2

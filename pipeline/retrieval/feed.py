@@ -15,11 +15,11 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from models.config import RetrievalConfig
-from pipeline.prepare.step import Prepared
 from pipeline.retrieval import batches
 from pipeline.retrieval import examples as training_parts
 from pipeline.retrieval.examples import Part
 from pipeline.tables import sequences
+from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import DataError
 from pipeline.tables.sequences import Sequences
 

@@ -20,10 +20,10 @@ import tensorflow as tf
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 
 from models import index as search
-from pipeline.prepare.step import Prepared
 from pipeline.retrieval import batches, train
 from pipeline.run import manifest
 from pipeline.run.config import Config, IndexConfig
+from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import VALIDATION, DataError
 
 EMBEDDINGS = "embeddings.npy"

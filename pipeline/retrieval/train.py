@@ -31,7 +31,6 @@ from models.config import Encoder
 from models.features import FIRST_ITEM
 from models.retrieval import RetrievalModel
 from models.towers import CandidateInputs
-from pipeline.prepare.step import Prepared
 from pipeline.retrieval import batches, feed, fit, targets, validation
 from pipeline.retrieval import popularity as trends
 from pipeline.retrieval.examples import Part
@@ -41,6 +40,7 @@ from pipeline.retrieval.watch import CHOSEN_BY, Watch
 from pipeline.run import auto, weights
 from pipeline.run.config import Config
 from pipeline.run.workers import Workers
+from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import TRAIN, DataError
 from pipeline.tables.sequences import Sequences, keep
 

@@ -16,9 +16,8 @@ from models.features import FIRST_ITEM
 from models.retrieval import RetrievalModel
 from pipeline.measure import metrics
 from pipeline.measure.metrics import Ragged
-from pipeline.prepare import summary
-from pipeline.prepare.step import Prepared
 from pipeline.retrieval import batches, feed
+from pipeline.tables.prepared import Prepared, require_questions
 from pipeline.tables.schema import VALIDATION
 from pipeline.tables.sequences import Sequences, keep, reorder
 
@@ -121,7 +120,7 @@ def draw(
         users = np.unique(batches.users_of(chunk.sequences)[later])
         asked.append(users + chunk.first_row)
     rows = np.concatenate(asked)
-    summary.require_questions(
+    require_questions(
         prepared.split,
         len(rows),
         len(prepared.users.ids) - 2,

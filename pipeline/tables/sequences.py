@@ -9,15 +9,13 @@ Shapes: `num_users`, and `num_events` interactions of all users end to end.
 """
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-
-from pipeline.tables.schema import DataError
 
 FILE = "sequences.parquet"
 
@@ -46,159 +44,6 @@ class Sequences:
     ratings: np.ndarray | None = None
     context: dict[str, np.ndarray] = field(default_factory=dict)
     weights: np.ndarray | None = None
-
-
-class Writer:
-    """Writes rows ordered by user as sequences, checking for leaks.
-
-    Args:
-        path: File to write.
-        user_ids: Text of every user by its row, `[num_users]`.
-        context: Type of each context column.
-        has_rating: Whether there is a column `rating`.
-        has_weight: Whether there is a column `weight`.
-        ordered: Whether parts must follow each other in every sequence.
-        row_group_size: Interactions a row group holds at most.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        user_ids: pa.Array,
-        context: Mapping[str, pa.DataType],
-        has_rating: bool,
-        has_weight: bool,
-        ordered: bool,
-        row_group_size: int,
-    ) -> None:
-        self.types: dict[str, pa.DataType] = {
-            "item_index": pa.int32(),
-            "timestamp": pa.int64(),
-            "part": pa.int8(),
-        }
-        if has_rating:
-            self.types["rating"] = pa.float32()
-        if has_weight:
-            self.types["weight"] = pa.float32()
-        self.types |= {f"context_{n}": t for n, t in context.items()}
-        schema = pa.schema(
-            [("user_id", pa.string())]
-            + [(name, pa.list_(kind)) for name, kind in self.types.items()]
-        )
-        self.user_ids = user_ids
-        self.ordered = ordered
-        self.row_group_size = row_group_size
-        self.num_users = 0
-        self.num_events = 0
-        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
-        self._kept: list[dict[str, np.ndarray]] = []
-        self._num_kept = 0
-
-    def add(self, columns: dict[str, np.ndarray]) -> None:
-        """Takes the next rows.
-
-        Args:
-            columns: `user_row` and the columns of the sequences,
-                `[num_rows]` each.
-
-        Raises:
-            DataError: If a row is out of order: the future would be in a
-                history.
-        """
-        self._kept.append(columns)
-        self._num_kept += len(columns["user_row"])
-        if self._num_kept >= self.row_group_size:
-            self._flush(last=False)
-
-    def close(self) -> None:
-        """Writes what is left.
-
-        Raises:
-            DataError: If a user has no row.
-        """
-        self._flush(last=True)
-        self._writer.close()
-        if self.num_users != len(self.user_ids):
-            raise DataError(
-                "Every user must have one sequence. Received: "
-                f"{self.num_users} sequences of {len(self.user_ids)} users "
-                "(an error of the prepare step). Please report it."
-            )
-
-    def _flush(self, last: bool) -> None:
-        if not self._kept:
-            return
-        columns = {
-            name: np.concatenate([rows[name] for rows in self._kept])
-            for name in self._kept[0]
-        }
-        users = columns["user_row"]
-        end = len(users)
-        if not last:
-            # The last user may go on in the next rows.
-            end = int(np.searchsorted(users, users[-1]))
-        self._kept = [{name: v[end:] for name, v in columns.items()}]
-        self._num_kept = len(users) - end
-        if end == 0:
-            return
-        users = users[:end]
-        starts = np.flatnonzero(np.r_[True, users[1:] != users[:-1]])
-        self._check(columns, users, starts, end)
-        # Split at users, so that a group holds at most `row_group_size`.
-        for first, past in _groups(np.r_[starts, end], self.row_group_size):
-            rows = slice(int(starts[first]), int(np.r_[starts, end][past]))
-            offsets = np.r_[starts, end][first : past + 1] - rows.start
-            lists = {
-                name: pa.ListArray.from_arrays(
-                    pa.array(offsets, pa.int32()),
-                    pa.array(columns[name][rows], kind),
-                )
-                for name, kind in self.types.items()
-            }
-            ids = self.user_ids.slice(self.num_users, past - first)
-            self._writer.write_table(pa.table({"user_id": ids, **lists}))
-            self.num_users += past - first
-        self.num_events += end
-
-    def _check(
-        self,
-        columns: Mapping[str, np.ndarray],
-        users: np.ndarray,
-        starts: np.ndarray,
-        end: int,
-    ) -> None:
-        if not np.array_equal(
-            users[starts], np.arange(len(starts)) + self.num_users
-        ):
-            raise DataError(
-                "Sequences must come one user after the other. Received: "
-                f"another order at user row {self.num_users} (an error of "
-                "the prepare step). Please report it."
-            )
-        inside = np.ones(end, bool)
-        inside[starts] = False
-        for name in ("timestamp", "part") if self.ordered else ("timestamp",):
-            values = columns[name][:end]
-            fell = np.flatnonzero(inside[1:] & (np.diff(values) < 0))
-            if fell.size:
-                user = self.user_ids[int(users[fell[0]])].as_py()
-                raise DataError(
-                    f"`{name}` must never fall along a user's history: the "
-                    "future would leak into it. Received: "
-                    f"{values[fell[0]]} before {values[fell[0] + 1]} for "
-                    f"user {user!r} (an error of the prepare step). Please "
-                    "report it with the config."
-                )
-
-
-def _groups(bounds: np.ndarray, size: int) -> Iterator[tuple[int, int]]:
-    """Runs of users `[first, past)` with at most `size` events, or one user."""
-    first = 0
-    while first < len(bounds) - 1:
-        past = int(np.searchsorted(bounds, bounds[first] + size, "right")) - 1
-        past = max(past, first + 1)
-        yield first, past
-        first = past
 
 
 class File:
@@ -366,8 +211,3 @@ def _sequences(table: pa.Table) -> Sequences:
         },
         weights=columns.get("weight"),
     )
-
-
-def num_targets(sequences: Sequences, parts: Sequence[int]) -> int:
-    """Interactions of the given parts."""
-    return int(np.isin(sequences.parts, parts).sum())

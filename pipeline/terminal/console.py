@@ -11,9 +11,9 @@ from typing import TextIO
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.prepare.step import Prepared
 from pipeline.prepare.summary import describe
 from pipeline.sources.canonical.quarantine import FILE as QUARANTINE
+from pipeline.tables.prepared import Prepared
 
 _START = time.monotonic()
 

@@ -19,8 +19,8 @@ import numpy as np
 from rich.table import Table
 
 from pipeline.export import bundle, catalogue
-from pipeline.prepare.step import Prepared
 from pipeline.steps import Run
+from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import DataError
 from pipeline.tables.sequences import Sequences
 from pipeline.terminal import console

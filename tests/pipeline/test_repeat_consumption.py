@@ -24,12 +24,12 @@ from pipeline.export.bundle import read_manifest
 from pipeline.measure import metrics, queries
 from pipeline.ondevice import bundle as ondevice_bundle
 from pipeline.ondevice import distill, teacher
-from pipeline.prepare.step import Prepared
 from pipeline.ranking import train as train_ranking
 from pipeline.ranking.cooccurrence import Log
 from pipeline.retrieval import train as train_retrieval
 from pipeline.run.config import Config, EvaluateConfig, IndexConfig
 from pipeline.steps import Run
+from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import PrepareConfig, SourceConfig
 from serving import signatures
 from serving.ondevice.bundle import OnDevice

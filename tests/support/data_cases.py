@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from pipeline.prepare import step as prepare
+from pipeline.tables.prepared import Prepared, load
 from pipeline.tables.schema import PrepareConfig, SourceConfig
 
 
@@ -23,10 +24,10 @@ def make_config(
 
 def prepared(
     directory: Path, source: SourceConfig, seed: int = 7, **options: Any
-) -> prepare.Prepared:
+) -> Prepared:
     directory.mkdir(parents=True, exist_ok=True)
     prepare.run(make_config(source, seed=seed, **options), directory)
-    return prepare.load(directory)
+    return load(directory)
 
 
 def write_csv(path: Path, header: str, *rows: str) -> str:
@@ -34,7 +35,7 @@ def write_csv(path: Path, header: str, *rows: str) -> str:
     return str(path)
 
 
-def events(found: prepare.Prepared, user: str) -> list[tuple[str, int, int]]:
+def events(found: Prepared, user: str) -> list[tuple[str, int, int]]:
     """A user's sequence as (item id, timestamp, part)."""
     block = found.sequences()
     row = list(block.user_ids).index(user)

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.prepare.step import Prepared
-from pipeline.prepare.vocabulary import Table
+from pipeline.tables.prepared import Prepared, Table
 from pipeline.tables.sequences import Sequences
 
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.bench import generate
-from pipeline.prepare import step
+from pipeline.prepare import summary
 from pipeline.tables.schema import DataError, SourceConfig
 from tests.support.data_cases import prepared, write_csv
 
@@ -145,4 +145,4 @@ def test_generated_logs_are_seeded_and_long_tailed(tmp_path: Path) -> None:
     source = SourceConfig(kind="tabular", path=str(first), rating="rating")
     figures = prepared(tmp_path / "out", source, split="temporal").summary
     assert figures["interactions"] == 20_000
-    assert step.describe(figures)
+    assert summary.describe(figures)

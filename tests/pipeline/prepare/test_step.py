@@ -2,14 +2,14 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.prepare import step
+from pipeline.prepare import step, summary
 from pipeline.tables import sequences
+from pipeline.tables.prepared import load
 from pipeline.tables.schema import (
     TEST,
     TRAIN,
@@ -133,7 +133,7 @@ def test_summary_counts_parts_and_cold_users(tmp_path: Path) -> None:
     assert [parts[p]["interactions"] for p in parts] == [5, 2, 2]
     assert parts["test"]["cold_items_share"] == 1.0
     assert parts["test"]["cold_users_share"] == 0.0
-    lines = "\n".join(step.describe(found.summary))
+    lines = "\n".join(summary.describe(found.summary))
     assert "9 interactions of 3 users with 5 items" in lines
     assert "leave_last_out" in lines
 
@@ -341,23 +341,7 @@ def test_an_empty_log_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
 
 def test_loading_what_is_not_there_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Run the prepare step"):
-        step.load(tmp_path)
-
-
-def test_a_future_item_in_a_history_is_refused(tmp_path: Path) -> None:
-    writer = sequences.Writer(
-        tmp_path / "x.parquet", pa.array(["ann"]), {}, False, False, True, 10
-    )
-    writer.add(
-        {
-            "user_row": np.zeros(2, np.int64),
-            "item_index": np.array([2, 3], np.int32),
-            "timestamp": np.array([20, 10]),
-            "part": np.zeros(2, np.int8),
-        }
-    )
-    with pytest.raises(DataError, match="must never fall.*'ann'"):
-        writer.close()
+        load(tmp_path)
 
 
 def test_unknown_engine_settings_are_explained(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from models.config import FeatureSpec
 from pipeline.prepare import vocabulary
+from pipeline.tables.prepared import Table
 from pipeline.tables.schema import DataError, PrepareConfig
 
 
@@ -93,8 +94,8 @@ def test_tables_survive_the_disk(tmp_path: object) -> None:
         PrepareConfig(),
     )
     path = Path(str(tmp_path)) / "items.parquet"
-    vocabulary.write(path, encoded)
-    found = vocabulary.read(path, encoded.specs)
+    encoded.write(path)
+    found = Table.read(path, encoded.specs)
     assert found.ids.tolist() == ["", "", "a", "b", "c"]
     assert found.titles.tolist() == ["", "", "A", "B", ""]
     assert found.num_known == encoded.num_known == 4

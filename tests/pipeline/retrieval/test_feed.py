@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from models.config import RetrievalConfig
+from pipeline.prepare.sequences import Writer
 from pipeline.retrieval import batches, feed, targets, train, validation
 from pipeline.retrieval.examples import Part
 from pipeline.run.config import Config
@@ -18,7 +19,7 @@ SPLITS = ["temporal", "leave_last_out", "random"]
 def stored(prepared, directory, row_group_size=50):
     """The tables with their sequences on disk, in small row groups."""
     held = prepared.sequences()
-    writer = sequences.Writer(
+    writer = Writer(
         directory / sequences.FILE,
         pa.array(held.user_ids.tolist(), pa.string()),
         {},

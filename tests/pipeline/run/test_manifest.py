@@ -124,6 +124,8 @@ def test_library_versions_are_those_that_a_step_computes_with(
     assert not {"tensorflow", "scann"} & prepare.keys()
     assert {"tensorflow", "tf-keras"} <= retrieval.keys()
     assert "scann" in index and "scann" not in retrieval
+    # Whoever reads the prepared tables does without what made them.
+    assert not {"duckdb", "ibis-framework"} & (retrieval | index).keys()
     assert "rich" not in manifest.library_versions("pipeline.evaluate.step")
     known = metadata.version
     monkeypatch.setattr(

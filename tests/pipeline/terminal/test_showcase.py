@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pipeline.export import bundle
-from pipeline.prepare.step import Prepared
 from pipeline.run import manifest
+from pipeline.tables.prepared import Prepared
 from pipeline.terminal import showcase
 from serving import signatures
 from serving.errors import ServingError

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.prepare.sequences import Writer
 from pipeline.tables import sequences
 from pipeline.tables.schema import DataError
 
@@ -21,9 +22,9 @@ def columns(users: list[int], times: list[int]) -> dict[str, np.ndarray]:
     }
 
 
-def writer(path: Path, num_users: int, size: int = 4) -> sequences.Writer:
+def writer(path: Path, num_users: int, size: int = 4) -> Writer:
     ids = pa.array([f"u{n}" for n in range(num_users)], pa.string())
-    return sequences.Writer(path, ids, {}, False, False, True, size)
+    return Writer(path, ids, {}, False, False, True, size)
 
 
 @settings(max_examples=40, deadline=None)

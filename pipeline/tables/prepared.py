@@ -1,0 +1,284 @@
+"""The prepared tables: what the prepare step leaves and every other one reads.
+
+On disk, in one directory: `sequences.parquet` (see `sequences`),
+`items.parquet` and `users.parquet` (rows 2 and up), one
+`vocabulary/<table>.<feature>.parquet` (value, count) a feature, `tables.json`
+(what the columns mean) and `summary.json` (figures).
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from models.config import FeatureSpec
+from pipeline.tables import sequences
+from pipeline.tables.schema import PARTS, TRAIN, DataError, PrepareConfig
+from pipeline.tables.sequences import Sequences
+
+# A feature's values with their counts in the train part, by index from 2.
+Counted = Sequence[tuple[str, int]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Encoded items or users.
+
+    Index space of rows and of every feature: 0 is padding or missing, 1 is
+    out of vocabulary, 2 and up are values.
+
+    Attributes:
+        ids: Text `[num_rows + 2]`; "" in rows 0 and 1.
+        features: categorical int32 `[num_rows + 2]`; multi_categorical and
+            text int32 `[num_rows + 2, width]`, right-padded with 0; numeric
+            float32 `[num_rows + 2]`, normalised, 0 where missing.
+        specs: One for each feature.
+        counts: Interactions by part, int64 `[3, num_rows + 2]`.
+        num_known: 2 + rows with train interactions.
+        titles: Text `[num_rows + 2]`, "" where unknown.
+        first_seen: Time of the first train interaction in seconds, int64
+            `[num_rows + 2]`; 0 for none.
+    """
+
+    ids: np.ndarray
+    features: dict[str, np.ndarray]
+    specs: tuple[FeatureSpec, ...]
+    counts: np.ndarray
+    num_known: int
+    titles: np.ndarray
+    first_seen: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        table: pa.Table,
+        features: dict[str, np.ndarray],
+        specs: tuple[FeatureSpec, ...],
+        id_name: str = "id",
+        title: str = "title",
+    ) -> "Table":
+        """Adds the features, rows 2 and up, to what `table` says of rows.
+
+        Args:
+            table: With ids, `first_seen` and `count_<part>`.
+            features: Encoded, `[num_rows]` or `[num_rows, width]`.
+            specs: Of the features.
+            id_name: Column of the ids.
+            title: Column of the titles, which need not be there.
+        """
+        counts = np.stack([_numbers(table[f"count_{part}"]) for part in PARTS])
+        titles = np.full(len(table) + 2, "", object)
+        if title in table.column_names:
+            titles = _text(table[title])
+        return cls(
+            ids=_text(table[id_name]),
+            features={name: _padded(v) for name, v in features.items()},
+            specs=specs,
+            counts=counts,
+            num_known=2 + int((counts[TRAIN, 2:] > 0).sum()),
+            titles=titles,
+            first_seen=_numbers(table["first_seen"]),
+        )
+
+    @classmethod
+    def read(cls, path: Path, specs: tuple[FeatureSpec, ...]) -> "Table":
+        """Reads what `write` wrote, given the specs of its features."""
+        table = pq.read_table(path)
+        features = {}
+        for spec in specs:
+            column = table[f"feature_{spec.name}"].combine_chunks()
+            if pa.types.is_fixed_size_list(column.type):
+                width = column.type.list_size
+                values = column.flatten().to_numpy().reshape(-1, width)
+            else:
+                values = column.to_numpy()
+            features[spec.name] = values
+        return cls.of(table, features, specs)
+
+    def write(self, path: Path) -> None:
+        """Writes rows 2 and up."""
+        columns = {
+            "id": pa.array(self.ids[2:], pa.string()),
+            "title": pa.array(self.titles[2:], pa.string()),
+            "first_seen": pa.array(self.first_seen[2:]),
+        }
+        for code, part in enumerate(PARTS):
+            columns[f"count_{part}"] = pa.array(self.counts[code, 2:])
+        for name, values in self.features.items():
+            column = pa.array(values[2:].reshape(-1))
+            if values.ndim > 1:
+                column = pa.FixedSizeListArray.from_arrays(
+                    column, values.shape[1]
+                )
+            columns[f"feature_{name}"] = column
+        pq.write_table(pa.table(columns), path, compression="zstd")
+
+
+def _padded(values: np.ndarray) -> np.ndarray:
+    nothing = np.zeros((2, *values.shape[1:]), values.dtype)
+    return np.concatenate([nothing, values])
+
+
+def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+    return _padded(column.to_numpy().astype(np.int64))
+
+
+def _text(column: pa.ChunkedArray) -> np.ndarray:
+    return np.array(["", "", *pc.fill_null(column, "").to_pylist()], object)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The prepared tables.
+
+    Attributes:
+        directory: Where they lie.
+        items: Encoded items.
+        users: Encoded users; row i + 2 belongs to sequence i.
+        context_specs: Of the context columns of the sequences.
+        vocabularies: Values of each feature for the indices from 2, by
+            "items.genres", "users.gender", "context.device".
+        summary: Figures of `summary.json`.
+        split: Name of the split.
+        repeat_consumption: Whether items of a history may be recommended.
+    """
+
+    directory: Path
+    items: Table
+    users: Table
+    context_specs: tuple[FeatureSpec, ...]
+    vocabularies: dict[str, list[str]]
+    summary: dict[str, Any]
+    split: str
+    repeat_consumption: bool = False
+
+    def sequences(self) -> Sequences:
+        """Reads all sequences into memory."""
+        return sequences.read(self.directory)
+
+
+def write(
+    directory: Path,
+    tables: Mapping[str, Table],
+    context: Sequence[FeatureSpec],
+    values: Mapping[str, Counted],
+    summary: Mapping[str, Any],
+    options: PrepareConfig,
+) -> None:
+    """Writes all but the sequences.
+
+    Args:
+        directory: Existing.
+        tables: "items" and "users".
+        context: Of the context columns.
+        values: By "items.genres", "users.gender", "context.device".
+        summary: Figures to keep.
+        options: Of the preparation.
+    """
+    for name, table in tables.items():
+        table.write(directory / f"{name}.parquet")
+    (directory / "vocabulary").mkdir(exist_ok=True)
+    for name, counted in values.items():
+        columns = {
+            "value": pa.array([value for value, _n in counted], pa.string()),
+            "count": pa.array([n for _value, n in counted], pa.int64()),
+        }
+        pq.write_table(
+            pa.table(columns), directory / "vocabulary" / f"{name}.parquet"
+        )
+    specs = {name: table.specs for name, table in tables.items()}
+    meaning = {
+        "split": options.split,
+        "repeat_consumption": options.repeat_consumption,
+        **{
+            name: [dataclasses.asdict(spec) for spec in found]
+            for name, found in (specs | {"context": context}).items()
+        },
+        "vocabularies": list(values),
+    }
+    for name, content in (("tables", meaning), ("summary", summary)):
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        (directory / f"{name}.json").write_text(text, "utf-8")
+
+
+def load(directory: Path) -> Prepared:
+    """Opens prepared tables.
+
+    Args:
+        directory: Of the prepare step.
+
+    Raises:
+        DataError: If there are none.
+    """
+    directory = Path(directory)
+    try:
+        meaning, summary = (
+            json.loads((directory / f"{name}.json").read_text("utf-8"))
+            for name in ("tables", "summary")
+        )
+    except FileNotFoundError as error:
+        raise DataError(
+            f"The prepared tables must be there. Received: {directory} "
+            f"without {Path(error.filename).name}. Run the prepare step."
+        ) from error
+    specs = {
+        name: tuple(FeatureSpec(**spec) for spec in meaning[name])
+        for name in ("items", "users", "context")
+    }
+    return Prepared(
+        directory=directory,
+        items=Table.read(directory / "items.parquet", specs["items"]),
+        users=Table.read(directory / "users.parquet", specs["users"]),
+        context_specs=specs["context"],
+        vocabularies={
+            name: pq.read_table(
+                directory / "vocabulary" / f"{name}.parquet", columns=["value"]
+            )["value"].to_pylist()
+            for name in meaning["vocabularies"]
+        },
+        summary=summary,
+        split=meaning["split"],
+        repeat_consumption=meaning["repeat_consumption"],
+    )
+
+
+def require_questions(
+    split: str, count: int, num_users: int, num_items: int
+) -> None:
+    """Refuses prepared tables that nothing can be learnt or measured on.
+
+    Args:
+        split: Name of the split.
+        count: Users with interactions behind the train part.
+        num_users: All users.
+        num_items: Items of the train part.
+
+    Raises:
+        DataError: If there is nobody to test with, or nothing to choose from.
+    """
+    if num_items < 2:
+        raise DataError(
+            "There must be a choice of items to learn from. Received: "
+            f"{num_items} in the train part (from prepare.split = {split!r}). "
+            "Check that the column of the item tells items apart."
+        )
+    if count:
+        return
+    advice = "Choose other shares or another split."
+    if split == "leave_last_out":
+        advice = (
+            "It needs users with 3 interactions or more: check that the "
+            "column of the user tells who returns, or choose another split."
+        )
+    raise DataError(
+        "Somebody must have interactions in validation and test. Received: "
+        f"none of {num_users:,} users (from prepare.split = {split!r}). "
+        f"{advice}"
+    )
