@@ -190,8 +190,10 @@ test-images: setup-dev ## build the images, train, publish, serve and ask in the
 test-environments: setup-dev ## run the images' commands on what they install
 	$(RUN) -m pytest -m slow tests/serving/deploy/test_deploy.py \
 		tests/serving/deploy/test_training.py
-test: setup-dev ## the test suite; data sets are looked for in DATA_DIR
-	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: setup-dev ## the test suite, or the files that ONLY=<part of a path> names
+	$(RUN) -m pytest $(if $(ONLY),$(or $(shell find tests -name 'test_*.py' \
+		-path '*$(ONLY)*'),'no test file has $(ONLY)'),-n 2 --dist loadfile \
+		--no-loadscope-reorder)
 
 clean: ## remove what runs wrote, published versions included
 	rm -rf artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis

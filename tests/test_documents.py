@@ -1,0 +1,87 @@
+"""What documents say exists, and what exists is said by one."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from serving import signatures
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = {
+    str(path.relative_to(ROOT)): path.read_text("utf-8")
+    for folder in (".", "pipeline", "serving", "models", "tests")
+    for path in sorted(
+        (ROOT / folder).glob("**/*.md" if folder != "." else "*.md")
+    )
+    if "node_modules" not in path.parts and ".venv" not in path.parts
+}
+EVERYTHING = "\n".join(DOCUMENTS.values())
+MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
+TARGETS = set(re.findall(r"^([a-z][a-z0-9-]*):.* ## ", MAKEFILE, re.M))
+
+
+def anchors(text: str) -> set[str]:
+    """Where links into a document may lead, as code hosts name them."""
+    titles = re.findall(r"^#+ (.+)$", text, re.M)
+    plain = (re.sub(r"[^\w\- ]", "", title.lower()) for title in titles)
+    return {title.replace(" ", "-") for title in plain}
+
+
+@pytest.mark.parametrize("target", sorted(TARGETS))
+def test_every_target_is_in_a_document(target: str) -> None:
+    assert re.search(rf"\bmake (?:[\w-]+ )*{target}\b", EVERYTHING)
+
+
+def test_every_target_of_a_document_exists() -> None:
+    named = set()
+    # In a sentence other words may follow, and what follows "bench" may be "…".
+    for text in re.findall(r"(?:`|^)make ([a-z][^`\n#]*)", EVERYTHING, re.M):
+        named.add(re.match(r"[a-z0-9-]*", text)[0])
+    assert named - {"help", "bench"} <= TARGETS
+
+
+def test_every_module_of_a_document_exists() -> None:
+    for module in set(re.findall(r"python3? -m ([\w.]+)", EVERYTHING)):
+        ours = module.partition(".")[0] in ("pipeline", "serving", "tests")
+        assert not ours or importlib.util.find_spec(module), module
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_lead_somewhere(name: str) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", DOCUMENTS[name]):
+        if link.startswith(("http:", "https:")):
+            continue
+        path, _, anchor = link.partition("#")
+        found = (ROOT / name).parent / path if path else ROOT / name
+        assert found.exists(), link
+        if anchor:
+            assert anchor in anchors(found.read_text("utf-8")), link
+
+
+def test_every_signature_is_in_a_document() -> None:
+    names = {name for found in signatures.SIGNATURES.values() for name in found}
+    names |= signatures.SIGNATURES.keys()
+    for name in names:
+        assert f"`{name}`" in EVERYTHING, name
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("README.md", 150),
+        *((f"{part}/README.md", 120) for part in ("models", "tests")),
+        *((f"{part}/README.md", 120) for part in ("pipeline", "serving")),
+    ],
+)
+def test_a_first_page_is_short(name: str, most: int) -> None:
+    assert len(DOCUMENTS[name].splitlines()) <= most
+
+
+def test_every_folder_of_a_document_exists() -> None:
+    for name, text in DOCUMENTS.items():
+        for found in re.findall(
+            r"`((?:pipeline|serving|models|tests)/[\w./]+)`", text
+        ):
+            assert list(ROOT.glob(found.rstrip("/") + "*")), (name, found)
