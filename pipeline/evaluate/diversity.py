@@ -3,15 +3,13 @@
 The exported fused model is asked the evaluation's queries once a setting.
 """
 
-from typing import Any
-
 import numpy as np
 
 from pipeline.evaluate.artefacts import Artefacts
+from pipeline.evaluate.evaluation import Diversity
+from pipeline.evaluate.scoreboard import LISTED, coverage, figure
 from pipeline.measure import metrics
 from pipeline.measure.queries import Queries
-
-_LISTED = 10
 
 
 def measure(
@@ -19,7 +17,7 @@ def measure(
     asked: Queries,
     embeddings: np.ndarray,
     settings: tuple[float, ...],
-) -> list[dict[str, float]]:
+) -> tuple[Diversity, ...]:
     """One row a setting, that without diversity first.
 
     Args:
@@ -27,29 +25,23 @@ def measure(
         asked: The evaluation's queries.
         embeddings: `[N, D]` vectors of the items, for their likeness.
         settings: Diversities to ask for, each above 0 and at most 1.
-
-    Returns:
-        `diversity`, `ndcg@10`, `similarity@10` (mean cosine of two items of a
-        list) and `coverage@10` (share of the catalogue in any list).
     """
     norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
     units = embeddings / np.maximum(norms, 1e-12)
     rows = []
     for diversity in (0.0, *settings):
-        items = bundle.recommend(asked, diversity)[1][:, :_LISTED]
+        items = bundle.recommend(asked, diversity)[1][:, :LISTED]
         hits = metrics.find_hits(items, asked.relevant)
-        relevance = metrics.ndcg_at_k(hits, asked.num_relevant, _LISTED)
+        relevance = metrics.ndcg_at_k(hits, asked.num_relevant, LISTED)
         rows.append(
-            {
-                "diversity": diversity,
-                "ndcg@10": _rounded(relevance.mean()),
-                "similarity@10": _rounded(similarity(items, units)),
-                "coverage@10": _rounded(
-                    len(np.setdiff1d(items, [0])) / max(len(units) - 2, 1)
-                ),
-            }
+            Diversity(
+                diversity,
+                figure(relevance.mean()),
+                figure(similarity(items, units)),
+                coverage(items, len(units) - 2),
+            )
         )
-    return rows
+    return tuple(rows)
 
 
 def similarity(items: np.ndarray, units: np.ndarray) -> float:
@@ -67,20 +59,3 @@ def similarity(items: np.ndarray, units: np.ndarray) -> float:
     likeness = (sums**2).sum(axis=1) - counts
     found = likeness[pairs > 0] / pairs[pairs > 0]
     return float(found.mean()) if len(found) else 0.0
-
-
-def sentences(rows: list[dict[str, Any]]) -> list[str]:
-    """The rows as a person reads them."""
-    plain = rows[0]
-    return [
-        f"diversity {row['diversity']:g}: ndcg@10 {row['ndcg@10']:.4f} "
-        f"({row['ndcg@10'] - plain['ndcg@10']:+.4f}), likeness within a list "
-        f"{row['similarity@10']:.3f} (was {plain['similarity@10']:.3f}), "
-        f"coverage@10 {row['coverage@10']:.3f} "
-        f"(was {plain['coverage@10']:.3f})"
-        for row in rows[1:]
-    ]
-
-
-def _rounded(value: float) -> float:
-    return round(float(value), 5)

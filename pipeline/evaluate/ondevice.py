@@ -7,87 +7,86 @@ the history older than the model reads are taken out of the answer, as
 Shape letters: Q queries, K places.
 """
 
-import time
+import functools
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from pipeline.evaluate.scoreboard import HEADLINE, Answer, Board
+from pipeline.evaluate.evaluation import HEADLINE, Precision, Student
+from pipeline.evaluate.scoreboard import LISTED, Answer, Board, figure
+from pipeline.measure import metrics, timing
 from pipeline.measure.metrics import Ragged
-from pipeline.measure.queries import Queries
 from pipeline.ondevice import distill
 from pipeline.ondevice.convert import PRECISIONS
-from pipeline.run.config import Config
 from serving.ondevice.bundle import OnDevice
 
 ROW, UNDISTILLED_ROW = "student", "student_undistilled"
-_LISTED = 10
 _TIMED = 300
 # Share of float32's NDCG@10 that a smaller file may lose.
 _LOSS = 0.01
 
 
 def run(
-    config: Config,
     directory: Path,
-    asked: Queries,
+    wanted: str,
+    histories: Ragged,
     board: Board,
     teacher: Answer,
-) -> tuple[dict[str, Any], dict[str, Answer]]:
+) -> tuple[Student, dict[str, Answer]]:
     """Measures every precision.
 
     Args:
-        config: `student.precision` decides what is published.
         directory: Of the ondevice-export step.
-        asked: The queries of the evaluation.
-        board: Measures their answers.
+        wanted: The precision to publish, or "auto".
+        histories: Of the evaluation's queries.
+        board: Measures the answers to them.
         teacher: The two-stage answer.
 
     Returns:
-        The `ondevice` section of evaluation.json, and the answers of the
-        published file and of the student without a teacher.
+        What was measured, and the answers of the published file and of the
+        student without a teacher.
     """
     bundles: dict[str, OnDevice] = {
         name: OnDevice(directory / name) for name in PRECISIONS
     }
-    answers = {
-        name: answer(bundle, asked.histories)
-        for name, bundle in bundles.items()
+    answers = {name: answer(bundles[name], histories) for name in bundles}
+    full = np.full(bundles["float32"].config["history_length"], 2, np.int32)
+    taken = timing.medians(
+        {name: functools.partial(bundles[name].run, full) for name in bundles},
+        _TIMED,
+    )
+    found = {
+        name: Precision(
+            bundles[name].config["model_bytes"],
+            figure(taken[name], 1),
+            figure(board.values(answers[name])[HEADLINE].mean()),
+            agreement(answers[name], answers["float32"]),
+            agreement(answers[name], teacher),
+        )
+        for name in bundles
     }
-    latencies = _latencies(list(bundles.values()))
-    found: dict[str, dict[str, Any]] = {}
-    for place, (name, bundle) in enumerate(bundles.items()):
-        found[name] = {
-            "bytes": bundle.config["model_bytes"],
-            "latency_us": latencies[place],
-            HEADLINE: round(
-                float(board.values(answers[name])[HEADLINE].mean()), 5
-            ),
-            "agreement@10_float32": agreement(
-                answers[name], answers["float32"]
-            ),
-            "agreement@10_teacher": agreement(answers[name], teacher),
-        }
-    precision = choose(found, config.student.precision)
+    precision = choose(found, wanted)
     rows = {ROW: answers[precision]}
     plain = directory / distill.UNDISTILLED
     if plain.exists():
-        rows[UNDISTILLED_ROW] = answer(OnDevice(plain), asked.histories)
-    facts = {
-        name: bundles[precision].config[name]
-        for name in ("bundle_id", "server_bundle_id")
-    }
-    return {"precision": precision, **facts, "precisions": found}, rows
+        rows[UNDISTILLED_ROW] = answer(OnDevice(plain), histories)
+    config = bundles[precision].config
+    return (
+        Student(
+            precision, config["bundle_id"], config["server_bundle_id"], found
+        ),
+        rows,
+    )
 
 
-def choose(found: dict[str, dict[str, Any]], wanted: str) -> str:
+def choose(found: Mapping[str, Precision], wanted: str) -> str:
     """The smallest precision within 1 % of float32's NDCG@10."""
     if wanted != "auto":
         return wanted
-    least = found["float32"][HEADLINE] * (1 - _LOSS)
-    good = [name for name in found if found[name][HEADLINE] >= least]
-    return min(good, key=lambda name: found[name]["bytes"])
+    least = found["float32"].ndcg_at_10 * (1 - _LOSS)
+    good = [name for name in found if found[name].ndcg_at_10 >= least]
+    return min(good, key=lambda name: found[name].bytes)
 
 
 def answer(bundle: OnDevice, histories: Ragged) -> Answer:
@@ -109,24 +108,8 @@ def answer(bundle: OnDevice, histories: Ragged) -> Answer:
 
 def agreement(one: Answer, other: Answer) -> float:
     """Mean share of the top 10 that two answers have in common."""
-    shared = [
-        len(np.intersect1d(mine[mine > 0], theirs[theirs > 0]))
-        / max(min((mine > 0).sum(), (theirs > 0).sum()), 1)
-        for mine, theirs in zip(
-            one[1][:, :_LISTED], other[1][:, :_LISTED], strict=True
-        )
-    ]
-    return round(float(np.mean(shared)), 4) if shared else 0.0
-
-
-def _latencies(bundles: list[OnDevice]) -> list[float]:
-    """Median microseconds of a call, one thread, calls interleaved."""
-    history = np.zeros(bundles[0].config["history_length"], np.int32)
-    history[:] = 2
-    taken = np.zeros((_TIMED, len(bundles)))
-    for row in range(_TIMED):
-        for place, bundle in enumerate(bundles):
-            started = time.perf_counter()
-            bundle.run(history)
-            taken[row, place] = time.perf_counter() - started
-    return [round(float(value) * 1e6, 1) for value in np.median(taken, axis=0)]
+    mine, theirs = one[1][:, :LISTED], other[1][:, :LISTED]
+    shared = metrics.find_hits(mine, Ragged.unpadded(theirs)).sum(axis=1)
+    shorter = np.minimum((mine > 0).sum(axis=1), (theirs > 0).sum(axis=1))
+    found = shared / np.maximum(shorter, 1)
+    return figure(found.mean(), 4) if len(found) else 0.0

@@ -9,10 +9,22 @@ known), `new_items` (targets without train interactions), `popularity_1`
 Shape letters: Q queries, K places, N items with the two reserved indices.
 """
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TypeAlias
 
 import numpy as np
 
+from pipeline.evaluate import evaluation
+from pipeline.evaluate.evaluation import (
+    ALL,
+    HEADLINE,
+    Difference,
+    Interval,
+    Norm,
+    Row,
+    Sanity,
+    Whole,
+)
 from pipeline.measure import metrics, queries
 from pipeline.measure.metrics import Ragged
 from pipeline.measure.queries import Queries
@@ -20,15 +32,15 @@ from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import TRAIN
 
 CUTOFFS = (10, 100)
-HEADLINE = "ndcg@10"
-POOLED = "pooled_recall@100"
-_INTERVALS = ("ndcg@10", "recall@10", "recall@100")
+# Places that an overlap, a coverage or an agreement looks at.
+LISTED = 10
 _NUM_DECILES = 10
 _NUM_PAIRS = 2_000
 _FIRST_ITEM = 2
-_LISTED = 10
 # Scores and items, each [Q, K], best first.
-Answer = tuple[np.ndarray, np.ndarray]
+Answer: TypeAlias = tuple[np.ndarray, np.ndarray]
+# Every metric of every query, [Q] each.
+Values: TypeAlias = dict[str, np.ndarray]
 
 
 class Board:
@@ -49,59 +61,44 @@ class Board:
         self._seed = seed
         self._num_items = len(prepared.items.ids) - _FIRST_ITEM
         self._counts = prepared.items.counts[TRAIN]
-        self._untied = (
-            queries.untied(asked, prepared)
-            if prepared.split == "leave_last_out"
-            else None
-        )
+        lengths = asked.histories.lengths
+        self._slices = {"warm": lengths > 0, "cold": lengths == 0}
+        if prepared.split == "leave_last_out":
+            self._slices["untied"] = queries.untied(asked, prepared)
 
-    def values(self, answer: Answer) -> dict[str, np.ndarray]:
-        """Every metric of every query, `[Q]` each."""
-        return self._measure(answer, self._asked.relevant, self._asked)
+    def values(self, answer: Answer) -> Values:
+        """Every metric of every query."""
+        return _measure(answer, self._asked.relevant, self._asked.num_relevant)
 
-    def rows(self, model: str, answer: Answer) -> list[dict[str, Any]]:
+    def rows(self, model: str, answer: Answer) -> Iterator[Row]:
         """The rows of one model: everything, then every slice."""
         values = self.values(answer)
-        row = _row(model, "all", values, np.ones(len(self._asked), bool))
-        for name in _INTERVALS:
-            low, high = metrics.interval(
-                values[name], self._num_samples, self._seed
-            )
-            row[f"{name}_interval"] = [round(low, 5), round(high, 5)]
-        row["coverage@10"] = round(
-            len(np.setdiff1d(answer[1][:, :_LISTED], [0]))
-            / max(self._num_items, 1),
-            5,
+        pooled = np.average(
+            values["recall@100"], weights=self._asked.num_relevant
         )
-        # Tutorials count interactions, in which a few users weigh the most.
-        row[POOLED] = round(
-            float(
-                np.average(
-                    values["recall@100"], weights=self._asked.num_relevant
-                )
-            ),
-            5,
+        yield Whole(
+            model,
+            ALL,
+            len(self._asked),
+            ndcg_at_10_interval=self._interval(values["ndcg@10"]),
+            recall_at_10_interval=self._interval(values["recall@10"]),
+            recall_at_100_interval=self._interval(values["recall@100"]),
+            coverage_at_10=coverage(answer[1], self._num_items),
+            pooled_recall_at_100=figure(pooled),
+            **_means(values),
         )
-        lengths = self._asked.histories.lengths
-        rows = [row]
-        slices = {"warm": lengths > 0, "cold": lengths == 0}
-        if self._untied is not None:
-            slices["untied"] = self._untied
-        rows += [
-            _row(model, name, values, chosen)
-            for name, chosen in slices.items()
-            if chosen.any()
-        ]
+        for name, chosen in self._slices.items():
+            if chosen.any():
+                yield _row(model, name, values, chosen)
         for name, items in self._item_slices().items():
             relevant = _restrict(self._asked.relevant, items)
             if len(relevant.items):
-                found = self._measure(answer, relevant, None)
-                rows.append(_row(model, name, found, relevant.lengths > 0))
-        return rows
+                found = _measure(answer, relevant, relevant.lengths)
+                yield _row(model, name, found, relevant.lengths > 0)
 
     def differences(
         self, answers: dict[str, Answer], rivals: tuple[str, ...]
-    ) -> list[dict[str, Any]]:
+    ) -> tuple[Difference, ...]:
         """Paired differences that decide whether a stage earns its place.
 
         Against the live version in every metric: the gate asks for any.
@@ -124,54 +121,42 @@ class Board:
             ]
         if "student_undistilled" in values:
             pairs.append(("student", "student_undistilled", HEADLINE))
-        return [
-            {
-                "model": model,
-                "against": against,
-                "metric": metric,
-                **{
-                    name: round(value, 5)
-                    for name, value in metrics.paired_difference(
-                        values[model][metric],
-                        values[against][metric],
-                        self._num_samples,
-                        self._seed,
-                    ).items()
-                },
-            }
-            for model, against, metric in pairs
-        ]
+        found = []
+        for model, against, metric in pairs:
+            difference = metrics.paired_difference(
+                values[model][metric],
+                values[against][metric],
+                self._num_samples,
+                self._seed,
+            )
+            figures = {name: figure(of) for name, of in difference.items()}
+            found.append(Difference(model, against, metric, **figures))
+        return tuple(found)
 
     def sanity(
         self, answers: dict[str, Answer], embeddings: np.ndarray
-    ) -> dict[str, Any]:
+    ) -> Sanity:
         """Whether users get lists of their own, and targets matter."""
         norms = np.linalg.norm(embeddings[_FIRST_ITEM:], axis=1)
         rng = np.random.default_rng(self._seed)
         shuffled = self._asked.relevant.take(rng.permutation(len(self._asked)))
-        items = {
-            name: answer[1][:, :_LISTED] for name, answer in answers.items()
-        }
-        return {
-            "list_overlap": {
-                name: round(_overlap(items[name], rng), 4)
+        found = _measure(answers["two_stage"], shuffled, shuffled.lengths)
+        return Sanity(
+            {
+                name: figure(_overlap(answers[name][1][:, :LISTED], rng), 4)
                 for name in ("two_stage", "retrieval", "popularity")
             },
-            "embedding_norm": {
-                "mean": round(float(norms.mean()), 4),
-                "std": round(float(norms.std()), 4),
-                "zero_share": round(float((norms < 1e-6).mean()), 4),
-            },
-            # Targets of other users: what is left is popularity.
-            f"shuffled_targets_{HEADLINE}": round(
-                float(
-                    self._measure(answers["two_stage"], shuffled, None)[
-                        HEADLINE
-                    ].mean()
-                ),
-                5,
+            Norm(
+                figure(norms.mean(), 4),
+                figure(norms.std(), 4),
+                figure((norms < 1e-6).mean(), 4),
             ),
-        }
+            figure(found[HEADLINE].mean()),
+        )
+
+    def _interval(self, values: np.ndarray) -> Interval:
+        low, high = metrics.interval(values, self._num_samples, self._seed)
+        return figure(low), figure(high)
 
     def _item_slices(self) -> dict[str, np.ndarray]:
         """Items of each slice, bool `[N]`."""
@@ -185,27 +170,36 @@ class Board:
             )
         return slices
 
-    def _measure(
-        self, answer: Answer, relevant: Ragged, asked: Queries | None
-    ) -> dict[str, np.ndarray]:
-        scores, items = answer
-        counts = relevant.lengths if asked is None else asked.num_relevant
-        hits = metrics.find_hits(items, relevant, scores)
-        return metrics.summarise(hits, counts, CUTOFFS)
+
+def figure(value: float | np.floating, digits: int = 5) -> float:
+    """A figure as the evaluation keeps it."""
+    return round(float(value), digits)
 
 
-def _row(
-    model: str, name: str, values: dict[str, np.ndarray], chosen: np.ndarray
-) -> dict[str, Any]:
-    return {
-        "model": model,
-        "slice": name,
-        "users": int(chosen.sum()),
-        **{
-            key: round(float(value[chosen].mean()), 5) if chosen.any() else 0.0
-            for key, value in values.items()
-        },
-    }
+def coverage(items: np.ndarray, num_items: int) -> float:
+    """Share of `num_items` items that the lists `[Q, K]` begin with."""
+    shown = np.setdiff1d(items[:, :LISTED], [0])
+    return figure(len(shown) / max(num_items, 1))
+
+
+def _measure(answer: Answer, relevant: Ragged, counts: np.ndarray) -> Values:
+    scores, items = answer
+    hits = metrics.find_hits(items, relevant, scores)
+    return metrics.summarise(hits, counts, CUTOFFS)
+
+
+def _row(model: str, name: str, values: Values, chosen: np.ndarray) -> Row:
+    found = {key: value[chosen] for key, value in values.items()}
+    return Row(model, name, int(chosen.sum()), **_means(found))
+
+
+def _means(values: Values) -> dict[str, float]:
+    return evaluation.fields(
+        {
+            name: figure(value.mean()) if len(value) else 0.0
+            for name, value in values.items()
+        }
+    )
 
 
 def _restrict(relevant: Ragged, items: np.ndarray) -> Ragged:

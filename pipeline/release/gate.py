@@ -4,8 +4,7 @@ Enters: evaluation.json of the staged bundle. Leaves: one sentence for each
 rule that is broken.
 """
 
-from typing import Any
-
+from pipeline.evaluate.evaluation import Evaluation
 from pipeline.run.config import PublishConfig
 
 RESULT = "gate.json"
@@ -23,53 +22,50 @@ class GateRejected(Exception):
         super().__init__("\n".join(reasons))
 
 
-def gate(evaluation: dict[str, Any], config: PublishConfig) -> list[str]:
+def gate(evaluation: Evaluation, config: PublishConfig) -> list[str]:
     """Reasons against publishing, none when the bundle is accepted.
 
     Args:
-        evaluation: What the evaluate step wrote.
+        evaluation: Of the staged bundle.
         config: The metric and the rows that must be beaten.
     """
     metric = config.metric
-    rows = {
-        row["model"]: row for row in evaluation["rows"] if row["slice"] == "all"
-    }
-    ours = rows["two_stage"].get(metric)
-    if ours is None:
+    figures = {name: row.figures for name, row in evaluation.models.items()}
+    if metric not in figures["two_stage"]:
         return [
             f"`publish.metric` must be a column of the evaluation. Received: "
-            f"{metric!r}. Choose one of {', '.join(rows['two_stage'])}."
+            f"{metric!r}. Choose one of {', '.join(figures['two_stage'])}."
         ]
     reasons = []
     required = [("two_stage", "must_beat", name) for name in config.must_beat]
-    if "student" in rows:
+    if "student" in figures:
         required += [
             ("student", "student_must_beat", name)
             for name in config.student_must_beat
         ]
     for model, option, name in required:
-        if name not in rows:
-            why = evaluation.get("left_out", {}).get(name)
+        if name not in figures:
+            why = evaluation.left_out.get(name)
             reasons.append(
                 f"`publish.{option}` names {name!r}, which was not evaluated"
                 f"{f', since {why}' if why else ''}. Evaluated: "
-                f"{', '.join(rows)}."
+                f"{', '.join(figures)}."
             )
-        elif not rows[model][metric] > rows[name][metric]:
+        elif not figures[model][metric] > figures[name][metric]:
             reasons.append(
                 f"{model} must exceed {name} in {metric}: "
-                f"{rows[model][metric]:.4f} is not above "
-                f"{rows[name][metric]:.4f}."
+                f"{figures[model][metric]:.4f} is not above "
+                f"{figures[name][metric]:.4f}."
             )
     return reasons + _against_live(evaluation, metric)
 
 
-def _against_live(evaluation: dict[str, Any], metric: str) -> list[str]:
+def _against_live(evaluation: Evaluation, metric: str) -> list[str]:
     """Reasons why the live version should stay."""
     compared = {
-        difference["metric"]: difference
-        for difference in evaluation["differences"]
-        if difference["against"] == "live"
+        difference.metric: difference
+        for difference in evaluation.differences
+        if difference.against == "live"
     }
     if not compared:
         return []
@@ -80,10 +76,10 @@ def _against_live(evaluation: dict[str, Any], metric: str) -> list[str]:
             f"{', '.join(compared)}."
         ]
     found = compared[metric]
-    if not found["high"] < 0:
+    if not found.high < 0:
         return []
     return [
         "two_stage must not be worse than the live version beyond noise: "
-        f"{metric} differs by {found['difference']:+.4f} (95 % interval "
-        f"{found['low']:+.4f} to {found['high']:+.4f})."
+        f"{metric} differs by {found.difference:+.4f} (95 % interval "
+        f"{found.low:+.4f} to {found.high:+.4f})."
     ]

@@ -6,76 +6,57 @@ live when the one pointer names its version, as for the server models.
 """
 
 import json
-import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from pipeline.evaluate import evaluation as evaluations
+from pipeline.evaluate.evaluation import Evaluation, Student
 from pipeline.run import manifest
 from serving.ondevice import bundle
-from serving.releases import files
 
 NAME = "ondevice"
 CARD = "README.md"
+# config.json of a bundle.
+BundleConfig: TypeAlias = dict[str, Any]
 
 
-def place(source: Path, evaluation: dict[str, Any], version: Path) -> None:
-    """Copies one bundle to its version directory, complete or not at all.
-
-    Args:
-        source: Directory of the ondevice-export step.
-        evaluation: evaluation.json, of exactly these bundles.
-        version: `<serving>/ondevice/<version>`.
-    """
-    measured = evaluation["ondevice"]
-    precision = measured["precision"]
-    with files.staged(version) as staging:
-        shutil.copytree(source / precision, staging)
-        path = staging / bundle.CONFIG
-        config = json.loads(path.read_text(encoding="utf-8"))
-        config |= {
-            "version": int(version.name),
-            "quality": measured["precisions"],
-        }
-        manifest.write_json(path, config)
-        (staging / CARD).write_text(card(config, evaluation), encoding="utf-8")
+def describe(directory: Path, version: int, evaluation: Evaluation) -> None:
+    """Writes version, measurements and model card into a copied bundle."""
+    config = _config(directory) | {
+        "version": version,
+        "quality": evaluations.plain(evaluation.ondevice)["precisions"],
+    }
+    manifest.write_json(directory / bundle.CONFIG, config)
+    (directory / CARD).write_text(card(config, evaluation), encoding="utf-8")
 
 
 def bundle_id(directory: Path) -> str | None:
     """The bundle id of a version, None where it has no student."""
     try:
-        text = (directory / bundle.CONFIG).read_text(encoding="utf-8")
+        return str(_config(directory)["bundle_id"])
     except OSError:
         return None
-    return json.loads(text)["bundle_id"]
 
 
-def obstacles(evaluation: dict[str, Any], source: Path) -> list[str]:
+def obstacles(measured: Student, source: Path) -> list[str]:
     """Reasons why the staged bundle is not the one that was evaluated."""
-    measured = evaluation.get("ondevice")
-    if not measured:
-        return []
-    staged = bundle_id(source / measured["precision"])
-    if staged == measured["bundle_id"]:
+    staged = bundle_id(source / measured.precision)
+    if staged == measured.bundle_id:
         return []
     return [
         "The evaluation must be of the staged student. Received: "
-        f"{measured['bundle_id']}, staged is {staged}. Run evaluate again."
+        f"{measured.bundle_id}, staged is {staged}. Run evaluate again."
     ]
 
 
-def card(config: dict[str, Any], evaluation: dict[str, Any]) -> str:
+def card(config: BundleConfig, evaluation: Evaluation) -> str:
     """The model card: what it is, what it takes, how good it is."""
-    rows = {
-        row["model"]: row for row in evaluation["rows"] if row["slice"] == "all"
-    }
-    student, teacher = rows["student"], rows["two_stage"]
-    share = student["ndcg@10"] / max(teacher["ndcg@10"], 1e-9)
     features = ", ".join(config["item_features"]) or "none"
     history = "also items of" if config["repeat_consumption"] else "nothing of"
     lines = [
         f"# On-device recommender, version {config['version']}",
         "",
-        f"Data set `{evaluation['dataset']}`, taught by server bundle "
+        f"Data set `{evaluation.dataset}`, taught by server bundle "
         f"`{config['server_bundle_id']}`.",
         "",
         f"- Model: `{config['encoder']}` encoder over the last "
@@ -90,35 +71,7 @@ def card(config: dict[str, Any], evaluation: dict[str, Any]) -> str:
         "- Built-in TFLite operations only; it keeps no state and sends "
         "nothing anywhere.",
         "",
-        f"## Measured ({evaluation['split']} split, {evaluation['part']} part, "
-        f"{evaluation['queries']:,} users, whole catalogue ranked)",
-        "",
-        "| model | NDCG@10 | recall@10 | 95 % of NDCG@10 |",
-        "|---|---|---|---|",
-    ]
-    for name, row in rows.items():
-        low, high = row["ndcg@10_interval"]
-        lines.append(
-            f"| {name} | {row['ndcg@10']:.4f} | {row['recall@10']:.4f} | "
-            f"{low:.4f} - {high:.4f} |"
-        )
-    lines += [
-        "",
-        f"`student` is this file; it reaches {share:.0%} of the two-stage "
-        "teacher.",
-        "",
-        "| precision | bytes | latency, 1 thread (us) | NDCG@10 | agreement@10 "
-        "with float32 | with the teacher |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, row in evaluation["ondevice"]["precisions"].items():
-        mark = " (this file)" if name == config["precision"] else ""
-        lines.append(
-            f"| {name}{mark} | {row['bytes']:,} | {row['latency_us']:.0f} | "
-            f"{row['ndcg@10']:.4f} | {row['agreement@10_float32']:.3f} | "
-            f"{row['agreement@10_teacher']:.3f} |"
-        )
-    lines += [
+        *_measured(evaluation, config["precision"]),
         "",
         "Latency is that of the machine that evaluated, Python call included. "
         "The model knows the log it was trained on: items newer than that "
@@ -126,3 +79,41 @@ def card(config: dict[str, Any], evaluation: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _measured(evaluation: Evaluation, chosen: str) -> list[str]:
+    """The card's tables: this file beside all models, then its precisions."""
+    models, measured = evaluation.models, evaluation.ondevice
+    teacher = max(models["two_stage"].ndcg_at_10, 1e-9)
+    share = models["student"].ndcg_at_10 / teacher
+    return [
+        f"## Measured ({evaluation.split} split, {evaluation.part} part, "
+        f"{evaluation.queries:,} users, whole catalogue ranked)",
+        "",
+        "| model | NDCG@10 | recall@10 | 95 % of NDCG@10 |",
+        "|---|---|---|---|",
+        *(
+            f"| {name} | {row.ndcg_at_10:.4f} | {row.recall_at_10:.4f} | "
+            "{:.4f} - {:.4f} |".format(*row.ndcg_at_10_interval)
+            for name, row in models.items()
+        ),
+        "",
+        f"`student` is this file; it reaches {share:.0%} of the two-stage "
+        "teacher.",
+        "",
+        "| precision | bytes | latency, 1 thread (us) | NDCG@10 | agreement@10 "
+        "with float32 | with the teacher |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {name}{' (this file)' if name == chosen else ''} | "
+            f"{row.bytes:,} | {row.latency_us:.0f} | {row.ndcg_at_10:.4f} | "
+            f"{row.agreement_at_10_float32:.3f} | "
+            f"{row.agreement_at_10_teacher:.3f} |"
+            for name, row in (measured.precisions if measured else {}).items()
+        ),
+    ]
+
+
+def _config(directory: Path) -> BundleConfig:
+    text = (directory / bundle.CONFIG).read_text(encoding="utf-8")
+    return dict(json.loads(text))

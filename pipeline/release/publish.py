@@ -10,11 +10,11 @@ overwritten or deleted. Rollback replaces the pointer alone.
 
 import contextlib
 import fcntl
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.evaluate.evaluation import Evaluation
 from pipeline.export import bundle, catalogue
 from pipeline.release import gate as gates
 from pipeline.release import ondevice as ondevice_release
@@ -51,26 +51,26 @@ def run(
         GateRejected: If a rule of the gate is broken.
         ServingError: If the release cannot be written; nothing of it stays.
     """
-    results = json.loads(evaluation.read_text(encoding="utf-8"))
+    results = Evaluation.read(evaluation)
     bundle_id = bundle.read_bundle_id(exports / signatures.BUNDLE[0])
     reasons = gates.gate(results, config.publish)
-    if results["bundle_id"] != bundle_id:
+    if results.bundle_id != bundle_id:
         reasons.append(
             "The evaluation must be of the staged bundle. Received: "
-            f"{results['bundle_id']}, staged is {bundle_id}. Run evaluate "
-            "again."
+            f"{results.bundle_id}, staged is {bundle_id}. Run evaluate again."
         )
-    student = None
-    if ondevice is not None and results.get("ondevice"):
-        student = results["ondevice"]["bundle_id"]
-        reasons += ondevice_release.obstacles(results, ondevice)
+    sources = {name: exports / name for name in signatures.BUNDLE}
+    student = results.ondevice if ondevice is not None else None
+    if ondevice is not None and student is not None:
+        reasons += ondevice_release.obstacles(student, ondevice)
+        sources[ondevice_release.NAME] = ondevice / student.precision
     manifest.write_json(
         evaluation.parent / gates.RESULT,
         {
             "bundle_id": bundle_id,
             "accepted": not reasons,
             "reasons": reasons,
-            "not_compared": results.get("left_out", {}),
+            "not_compared": results.left_out,
         },
     )
     if reasons:
@@ -78,38 +78,39 @@ def run(
     serving = config.serving_directory
     with _releasing(serving):
         history = release_history.read(serving)
-        if bundle.live_bundle(serving) == bundle_id and student in (
-            None,
-            ondevice_release.bundle_id(
+        if bundle.live_bundle(serving) == bundle_id and (
+            student is None
+            or student.bundle_id
+            == ondevice_release.bundle_id(
                 serving / ondevice_release.NAME / str(history[0])
-            ),
+            )
         ):
             return history[0], False
         _sweep(serving, history)
-        version = 1 + max(
-            (
-                number
-                for model in _models(serving)
-                for number in versions.list_versions(model)
-            ),
-            default=0,
-        )
-        history = [version, *history]
-        if config.publish.keep_versions:
-            history = history[: config.publish.keep_versions]
-        with _taken_back(serving, version):
-            for name in signatures.BUNDLE:
-                _place(exports / name, serving / name, version)
-            if ondevice is not None and student is not None:
-                ondevice_release.place(
-                    ondevice,
-                    results,
-                    serving / ondevice_release.NAME / str(version),
-                )
-            _point(serving, history, config.publish.keep_previous_loaded)
-        if config.publish.keep_versions:
-            _prune(serving, history)
-    return version, True
+        return _release(config, sources, results, history), True
+
+
+def _release(
+    config: Config,
+    sources: dict[str, Path],
+    results: Evaluation,
+    history: list[int],
+) -> int:
+    """Places every model and moves the pointer; the new version."""
+    serving, options = config.serving_directory, config.publish
+    taken = [int(path.name) for path in _versions(serving)]
+    version = 1 + max(taken, default=0)
+    history = [version, *history]
+    if options.keep_versions:
+        history = history[: options.keep_versions]
+    with _taken_back(serving, version):
+        for name, source in sources.items():
+            _place(source, serving / name / str(version), results)
+        _point(serving, history, options.keep_previous_loaded)
+    for path in _versions(serving) if options.keep_versions else ():
+        if int(path.name) not in history:
+            shutil.rmtree(path)
+    return version
 
 
 def rollback(config: Config, to: int | None = None) -> tuple[int, int]:
@@ -204,10 +205,23 @@ def _models(serving: Path) -> list[Path]:
     ]
 
 
-def _place(source: Path, model: Path, version: int) -> None:
+def _versions(serving: Path) -> list[Path]:
+    """Every version of every model."""
+    return [
+        model / str(number)
+        for model in _models(serving)
+        for number in versions.list_versions(model)
+    ]
+
+
+def _place(source: Path, target: Path, results: Evaluation) -> None:
     """Copies one model to its version directory, complete or not at all."""
-    with files.staged(model / str(version)) as staging:
+    version = int(target.name)
+    with files.staged(target) as staging:
         shutil.copytree(source, staging)
+        if target.parent.name == ondevice_release.NAME:
+            ondevice_release.describe(staging, version, results)
+            return
         manifest.write_json(
             staging / versions.MANIFEST,
             bundle.read_manifest(staging)
@@ -220,21 +234,13 @@ def _place(source: Path, model: Path, version: int) -> None:
 
 def _sweep(serving: Path, history: list[int]) -> None:
     """Removes what a killed release left: nothing ever pointed at it."""
-    for model in _models(serving):
-        for staging in model.glob(".staging-*"):
-            shutil.rmtree(staging)
-        for number in versions.list_versions(model):
-            if number > max(history, default=0) and release_history.missing(
-                serving, number
-            ):
-                shutil.rmtree(model / str(number))
-
-
-def _prune(serving: Path, kept: list[int]) -> None:
-    for model in _models(serving):
-        for number in versions.list_versions(model):
-            if number not in kept:
-                shutil.rmtree(model / str(number))
+    for staging in serving.glob(f"*/{files.STAGING}*"):
+        shutil.rmtree(staging)
+    for path in _versions(serving):
+        number = int(path.name)
+        is_newer = number > max(history, default=0)
+        if is_newer and release_history.missing(serving, number):
+            shutil.rmtree(path)
 
 
 @contextlib.contextmanager

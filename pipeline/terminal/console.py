@@ -1,6 +1,5 @@
 """What people read on the terminal: progress, tables, next steps."""
 
-import json
 import logging
 import os
 import sys
@@ -70,9 +69,10 @@ def summary(prepared: Prepared) -> str:
 
 def evaluation(path: Path) -> str:
     """The evaluation table, read from evaluation.json."""
+    from pipeline.evaluate.evaluation import Evaluation
     from pipeline.terminal import report
 
-    return report.table(json.loads(path.read_text(encoding="utf-8")))
+    return report.table(Evaluation.read(path))
 
 
 def next_commands(prepared: Prepared) -> str:

@@ -1,23 +1,25 @@
 """The evaluation as people read it on a terminal."""
 
-from typing import Any
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.evaluate import diversity, scoreboard
+from pipeline.evaluate.evaluation import (
+    ALL,
+    HEADLINE,
+    Diversity,
+    Evaluation,
+    Row,
+)
 
 _COLUMNS = ("ndcg@10", "recall@10", "recall@100", "mrr")
 _WIDTH = 100
 _DECILES = "popularity_"
 
 
-def table(evaluation: dict[str, Any]) -> str:
-    """Models, slices of two_stage, differences and warnings, as text.
-
-    Args:
-        evaluation: What `evaluate.run` wrote.
-    """
+def table(evaluation: Evaluation) -> str:
+    """Models, slices of two_stage, differences and warnings, as text."""
     console = Console(width=_WIDTH, color_system=None)
     with console.capture() as capture:
         console.print(_models(evaluation))
@@ -27,144 +29,153 @@ def table(evaluation: dict[str, Any]) -> str:
     return capture.get()
 
 
-def lines(evaluation: dict[str, Any]) -> list[str]:
+def lines(evaluation: Evaluation) -> list[str]:
     """One sentence each: differences, index, ratings, anything suspicious."""
     found = [
-        f"{item['model']} against {item['against']}: {item['metric']} "
-        f"{item['difference']:+.4f} (95 % {item['low']:+.4f} to "
-        f"{item['high']:+.4f}), {item['ratio']:.2f} x"
-        for item in evaluation["differences"]
-        if item["metric"] == scoreboard.HEADLINE
+        f"{item.model} against {item.against}: {item.metric} "
+        f"{item.difference:+.4f} (95 % {item.low:+.4f} to {item.high:+.4f}), "
+        f"{item.ratio:.2f} x"
+        for item in evaluation.differences
+        if item.metric == HEADLINE
     ]
-    index = evaluation["index"]
+    index = evaluation.index
     found.append(
-        f"index ({index['kind']}): recall@100 {index['recall@100']:.3f} of "
-        f"exact search, {index['latency_ms']:.2f} ms a query"
+        f"index ({index.kind}): recall@100 {index.recall_at_100:.3f} of "
+        f"exact search, {index.latency_ms:.2f} ms a query"
     )
-    ratings = evaluation.get("ratings")
+    ratings = evaluation.ratings
     if ratings:
         found.append(
-            f"predicted ratings: RMSE {ratings['rmse']:.4f} over "
-            f"{ratings['interactions']:,} interactions"
+            f"predicted ratings: RMSE {ratings.rmse:.4f} over "
+            f"{ratings.interactions:,} interactions"
         )
-    if evaluation.get("diversity"):
-        found += diversity.sentences(evaluation["diversity"])
-    again = evaluation["again"]
-    if again["queries"]:
+    found += _diversity(evaluation.diversity or ())
+    again = evaluation.again
+    if again.queries:
         found.append(
-            f"{again['queries']:,} of {evaluation['queries']:,} queries have "
-            f"targets that stand in their history, {again['targets']:,} in all."
+            f"{again.queries:,} of {evaluation.queries:,} queries have "
+            f"targets that stand in their history, {again.targets:,} in all."
         )
         found.append(
             "They can be found."
-            if again["count_as"] == "targets"
+            if again.count_as == "targets"
             else "They count as misses; with prepare.repeat_consumption they "
             "could be found."
         )
     return found + warnings(evaluation)
 
 
-def warnings(evaluation: dict[str, Any]) -> list[str]:
+def warnings(evaluation: Evaluation) -> list[str]:
     """What a person should look at before believing the figures."""
-    rows = {
-        row["model"]: row for row in evaluation["rows"] if row["slice"] == "all"
-    }
-    ours = rows["two_stage"]
+    models = evaluation.models
+    ours, sanity = models["two_stage"], evaluation.sanity
     found = []
-    if evaluation["label"].startswith("tutorial"):
-        found.append(f"Note: {evaluation['label']}.")
+    if evaluation.label.startswith("tutorial"):
+        pooled = ", ".join(
+            f"{name} {row.pooled_recall_at_100:.3f}"
+            for name, row in models.items()
+        )
+        found.append(f"Note: {evaluation.label}.")
         found.append(
             "Note: recall@100 of all interactions together, as tutorials count "
-            "it: "
-            + ", ".join(
-                f"{row['model']} {row[scoreboard.POOLED]:.3f}"
-                for row in evaluation["rows"]
-                if row["slice"] == "all"
-            )
-            + "."
+            f"it: {pooled}."
         )
-    if ours["ndcg@10"] > 0.9:
+    if ours.ndcg_at_10 > 0.9:
         found.append(
-            f"Warning: NDCG@10 of {ours['ndcg@10']:.3f} is too good; look for "
+            f"Warning: NDCG@10 of {ours.ndcg_at_10:.3f} is too good; look for "
             "targets inside histories or features."
         )
-    overlap = evaluation["sanity"]["list_overlap"]
-    if overlap["two_stage"] > 0.9:
+    overlap = sanity.list_overlap["two_stage"]
+    if overlap > 0.9:
         found.append(
-            f"Warning: {overlap['two_stage']:.0%} of a list is the same for "
-            "everyone; the model has collapsed to one order."
+            f"Warning: {overlap:.0%} of a list is the same for everyone; the "
+            "model has collapsed to one order."
         )
-    norm = evaluation["sanity"]["embedding_norm"]
-    if norm["std"] < 1e-6 or norm["zero_share"] > 0.5:
+    norm = sanity.embedding_norm
+    if norm.std < 1e-6 or norm.zero_share > 0.5:
         found.append(
             "Warning: candidate embeddings are all alike or zero; the "
             "retrieval model has not learnt."
         )
     found += [
         f"Note: {name} is not compared: {reason}."
-        for name, reason in evaluation["left_out"].items()
+        for name, reason in evaluation.left_out.items()
     ]
-    if evaluation["live"]["not_compared"]:
+    live = evaluation.live
+    if live.not_compared:
         found.append(
-            f"Note: live version {evaluation['live']['version']} is not "
-            f"compared: {evaluation['live']['not_compared']}."
+            f"Note: live version {live.version} is not compared: "
+            f"{live.not_compared}."
         )
-    if ours["users"] < 100:
+    if ours.users < 100:
         found.append(
-            f"Note: {ours['users']} queries only; read the intervals, not the "
+            f"Note: {ours.users} queries only; read the intervals, not the "
             "means."
         )
     return found
 
 
-def _models(evaluation: dict[str, Any]) -> Table:
-    title = (
-        f"{evaluation['dataset']}: {evaluation['split']} split, "
-        f"{evaluation['part']} part, {evaluation['protocol']} protocol, "
-        f"{evaluation['queries']:,} queries"
+def _diversity(rows: Sequence[Diversity]) -> list[str]:
+    return [
+        f"diversity {row.diversity:g}: ndcg@10 {row.ndcg_at_10:.4f} "
+        f"({row.ndcg_at_10 - rows[0].ndcg_at_10:+.4f}), likeness within a list "
+        f"{row.similarity_at_10:.3f} (was {rows[0].similarity_at_10:.3f}), "
+        f"coverage@10 {row.coverage_at_10:.3f} "
+        f"(was {rows[0].coverage_at_10:.3f})"
+        for row in rows[1:]
+    ]
+
+
+def _models(evaluation: Evaluation) -> Table:
+    made = _empty(
+        f"{evaluation.dataset}: {evaluation.split} split, "
+        f"{evaluation.part} part, {evaluation.protocol} protocol, "
+        f"{evaluation.queries:,} queries",
+        "model",
+        (*_COLUMNS, "coverage@10", "95 % of ndcg@10"),
     )
-    made = Table(title=title)
-    made.add_column("model")
-    for name in (*_COLUMNS, "coverage@10", "95 % of ndcg@10"):
-        made.add_column(name, justify="right")
-    for row in evaluation["rows"]:
-        if row["slice"] == "all":
-            low, high = row["ndcg@10_interval"]
-            made.add_row(
-                row["model"],
-                *(f"{row[name]:.4f}" for name in _COLUMNS),
-                f"{row['coverage@10']:.3f}",
-                f"{low:.4f} - {high:.4f}",
-            )
-    for name in evaluation["left_out"]:
+    for name, row in evaluation.models.items():
+        low, high = row.ndcg_at_10_interval
+        made.add_row(
+            name,
+            *_figures(row),
+            f"{row.coverage_at_10:.3f}",
+            f"{low:.4f} - {high:.4f}",
+        )
+    for name in evaluation.left_out:
         made.add_row(name, *("-" for _ in made.columns[1:]))
     return made
 
 
-def _slices(evaluation: dict[str, Any]) -> Table:
+def _slices(evaluation: Evaluation) -> Table:
     """Slices of two_stage next to retrieval."""
-    made = Table(title="two_stage by slice")
-    made.add_column("slice")
-    for name in ("queries", *_COLUMNS, "retrieval ndcg@10"):
-        made.add_column(name, justify="right")
-    retrieval = {
-        row["slice"]: row
-        for row in evaluation["rows"]
-        if row["model"] == "retrieval"
-    }
-    for row in evaluation["rows"]:
-        name = row["slice"]
+    made = _empty(
+        "two_stage by slice",
+        "slice",
+        ("queries", *_COLUMNS, "retrieval ndcg@10"),
+    )
+    found = {(row.model, row.slice): row for row in evaluation.rows}
+    for (model, name), row in found.items():
         # The tenths by popularity are in evaluation.json; here they would
         # push the models out of sight.
-        if (
-            row["model"] == "two_stage"
-            and name != "all"
-            and not name.startswith(_DECILES)
-        ):
+        is_shown = name != ALL and not name.startswith(_DECILES)
+        if model == "two_stage" and is_shown:
             made.add_row(
                 name,
-                f"{row['users']:,}",
-                *(f"{row[column]:.4f}" for column in _COLUMNS),
-                f"{retrieval[row['slice']]['ndcg@10']:.4f}",
+                f"{row.users:,}",
+                *_figures(row),
+                f"{found['retrieval', name].ndcg_at_10:.4f}",
             )
     return made
+
+
+def _empty(title: str, first: str, others: Sequence[str]) -> Table:
+    made = Table(title=title)
+    made.add_column(first)
+    for name in others:
+        made.add_column(name, justify="right")
+    return made
+
+
+def _figures(row: Row) -> list[str]:
+    return [f"{row.figures[name]:.4f}" for name in _COLUMNS]

@@ -1,20 +1,59 @@
-"""What an evaluation reports, as far as the gate reads it."""
+"""Evaluations with the figures that a test is about."""
 
-from typing import Any
+from dataclasses import replace
+
+from pipeline.evaluate.evaluation import (
+    ALL,
+    Difference,
+    Evaluation,
+    Index,
+    Norm,
+    Row,
+    Sanity,
+    Whole,
+)
 
 
-def made(bundle_id: str = "b1", **rows: float) -> dict[str, Any]:
+def made(bundle_id: str = "b1", **rows: float) -> Evaluation:
+    """Two models and two baselines, by their NDCG@10."""
     rows = {
         "two_stage": 0.2,
         "popularity": 0.1,
         "recent_popularity": 0.1,
     } | rows
-    return {
-        "bundle_id": bundle_id,
-        "rows": [
-            {"model": model, "slice": "all", "ndcg@10": value}
-            for model, value in rows.items()
-        ]
-        + [{"model": "two_stage", "slice": "cold", "ndcg@10": 0.0}],
-        "differences": [],
-    }
+    return Evaluation(
+        dataset="tiny",
+        split="temporal",
+        part="test",
+        protocol="split",
+        seen="excluded",
+        label="honest",
+        queries=150,
+        bundle_id=bundle_id,
+        rows=(
+            *(whole(model, value) for model, value in rows.items()),
+            Row("two_stage", "cold", 9, *[0.0] * 5),
+        ),
+        differences=(),
+        baselines={},
+        index=Index("exact", 0.4, 1.0, 1.0),
+        sanity=Sanity({"two_stage": 0.1}, Norm(1.0, 0.1, 0.0), 0.0),
+        seconds=1.0,
+    )
+
+
+def whole(model: str, value: float) -> Whole:
+    """A row of all queries in which every figure is the same."""
+    shown = (0.1, 0.2)
+    return Whole(model, ALL, 150, *[value] * 5, shown, shown, shown, value)
+
+
+def compared(highs: dict[str, float]) -> Evaluation:
+    """Compared with the live version in metrics, by their upper ends."""
+    return replace(
+        made(),
+        differences=tuple(
+            Difference("two_stage", "live", name, -0.02, -0.03, high, 0.1, 0.9)
+            for name, high in highs.items()
+        ),
+    )

@@ -15,18 +15,3 @@ def test_similarity_is_the_mean_over_pairs():
     expected = np.mean([np.mean(row) for row in pairs])
     np.testing.assert_allclose(diversity.similarity(items, units), expected)
     assert diversity.similarity(np.array([[8, 0]]), units) == 0.0
-
-
-def test_a_sentence_names_the_cost():
-    rows = [
-        {
-            "diversity": value,
-            "ndcg@10": ndcg,
-            "similarity@10": alike,
-            "coverage@10": 0.4,
-        }
-        for value, ndcg, alike in ((0.0, 0.20, 0.5), (0.3, 0.18, 0.3))
-    ]
-    (sentence,) = diversity.sentences(rows)
-    assert "0.1800 (-0.0200)" in sentence
-    assert "0.300 (was 0.500)" in sentence

@@ -1,5 +1,6 @@
 """Figures of an evaluation from lists whose quality is known."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -7,6 +8,15 @@ import numpy as np
 import pytest
 
 from pipeline.evaluate import artefacts, baselines, step
+from pipeline.evaluate.evaluation import (
+    Again,
+    Diversity,
+    Evaluation,
+    Precision,
+    Ratings,
+    Student,
+    plain,
+)
 from pipeline.evaluate.scoreboard import Board
 from pipeline.measure import queries
 from pipeline.measure.metrics import Ragged
@@ -14,6 +24,7 @@ from pipeline.release import gate
 from pipeline.run.config import Config, EvaluateConfig, PublishConfig
 from pipeline.tables.schema import DataError
 from pipeline.terminal import report
+from tests.support import evaluations
 from tests.support.prepared_stub import make_prepared
 
 NUM_ITEMS = 60
@@ -44,15 +55,21 @@ def answer(asked, places, seed=0):
     return scores, items
 
 
+def rows_of(board, model, lists):
+    """Every row's JSON by slice."""
+    return {row.slice: plain(row) for row in board.rows(model, lists)}
+
+
 def test_row_of_a_perfect_and_of_a_useless_model(board):
     asked, made = board
-    perfect = made.rows("ours", answer(asked, np.zeros(150, int)))
-    assert perfect[0]["slice"] == "all" and perfect[0]["users"] == 150
-    assert perfect[0]["ndcg@10"] == perfect[0]["mrr"] == 1.0
-    assert perfect[0]["ndcg@10_interval"] == [1.0, 1.0]
-    late = made.rows("ours", answer(asked, np.full(150, 15)))
-    assert late[0]["ndcg@10"] == 0.0
-    assert late[0]["recall@100"] == 1.0
+    perfect = rows_of(made, "ours", answer(asked, np.zeros(150, int)))
+    whole = perfect["all"]
+    assert whole["users"] == 150
+    assert whole["ndcg@10"] == whole["mrr"] == 1.0
+    assert whole["ndcg@10_interval"] == (1.0, 1.0)
+    late = rows_of(made, "ours", answer(asked, np.full(150, 15)))
+    assert late["all"]["ndcg@10"] == 0.0
+    assert late["all"]["recall@100"] == 1.0
 
 
 def test_pooled_recall_counts_interactions_and_not_users():
@@ -66,7 +83,7 @@ def test_pooled_recall_counts_interactions_and_not_users():
         -np.tile(np.arange(3.0), (2, 1)),
         np.array([[4, 9, 10], [5, 11, 12]], np.int32),
     )
-    row = Board(asked, prepared, 100, 0).rows("ours", found)[0]
+    row = rows_of(Board(asked, prepared, 100, 0), "ours", found)["all"]
     # The one target of the first user, one of four of the second.
     assert row["recall@100"] == pytest.approx((1 + 1 / 4) / 2)
     assert row["pooled_recall@100"] == pytest.approx(2 / 5)
@@ -74,10 +91,7 @@ def test_pooled_recall_counts_interactions_and_not_users():
 
 def test_deciles_split_all_targets_between_them(board):
     asked, made = board
-    rows = {
-        row["slice"]: row
-        for row in made.rows("ours", answer(asked, np.zeros(150, int)))
-    }
+    rows = rows_of(made, "ours", answer(asked, np.zeros(150, int)))
     deciles = [
         row for name, row in rows.items() if name.startswith("popularity_")
     ]
@@ -104,11 +118,9 @@ def test_cold_and_warm_share_the_queries():
     asked = queries.make(prepared, "test")
     made = Board(asked, prepared, 100, 0)
     items = np.tile(np.arange(2, 9, dtype=np.int32), (len(asked), 1))
-    rows = {
-        row["slice"]: row["users"]
-        for row in made.rows("ours", (-items.astype(float), items))
-    }
-    assert (rows["all"], rows["warm"], rows["cold"]) == (3, 2, 1)
+    rows = rows_of(made, "ours", (-items.astype(float), items))
+    users = [rows[name]["users"] for name in ("all", "warm", "cold")]
+    assert users == [3, 2, 1]
 
 
 def answers(asked):
@@ -123,14 +135,14 @@ def answers(asked):
 def test_differences_name_the_best_baseline(board):
     asked, made = board
     found = made.differences(answers(asked), ("popularity", "item_knn"))
-    pairs = [(item["model"], item["against"]) for item in found]
+    pairs = [(item.model, item.against) for item in found]
     assert pairs == [
         ("two_stage", "retrieval"),
         ("two_stage", "item_knn"),
         ("retrieval", "item_knn"),
     ]
-    assert found[0]["difference"] == pytest.approx(1 - 1 / np.log2(5), abs=1e-4)
-    assert found[0]["low"] > 0
+    assert found[0].difference == pytest.approx(1 - 1 / np.log2(5), abs=1e-4)
+    assert found[0].low > 0
 
 
 def test_live_version_is_compared_where_there_is_one(board):
@@ -139,15 +151,15 @@ def test_live_version_is_compared_where_there_is_one(board):
         answers(asked) | {"live": answer(asked, np.zeros(150, int))},
         ("popularity",),
     )
-    assert found[-1]["against"] == "live"
-    assert found[-1]["difference"] == 0.0
+    assert found[-1].against == "live"
+    assert found[-1].difference == 0.0
 
 
 def test_shuffled_targets_fall_to_chance(board):
     asked, made = board
     sanity = made.sanity(answers(asked), np.ones((NUM_ITEMS + 2, 4)))
     # Ten of sixty items at random: discounted, about a tenth.
-    assert sanity["shuffled_targets_ndcg@10"] < 0.2
+    assert sanity.shuffled_targets_ndcg_at_10 < 0.2
 
 
 def test_collapse_is_seen(board):
@@ -157,33 +169,62 @@ def test_collapse_is_seen(board):
         "two_stage": (np.tile(-np.arange(20.0), (len(asked), 1)), same)
     }
     sanity = made.sanity(lists, np.zeros((NUM_ITEMS + 2, 4)))
-    assert sanity["list_overlap"]["two_stage"] == 1.0
-    assert sanity["list_overlap"]["retrieval"] < 0.5
-    assert sanity["embedding_norm"]["zero_share"] == 1.0
+    assert sanity.list_overlap["two_stage"] == 1.0
+    assert sanity.list_overlap["retrieval"] < 0.5
+    assert sanity.embedding_norm.zero_share == 1.0
 
 
 def result(asked, made):
     lists = answers(asked)
-    return {
-        "dataset": "small",
-        "split": "leave_last_out",
-        "part": "test",
-        "protocol": "split",
-        "seen": "excluded",
-        "label": step.label("leave_last_out", "excluded"),
-        "live": {"version": None, "not_compared": ""},
-        "queries": len(asked),
-        "again": {"queries": 3, "targets": 4, "count_as": "misses"},
-        "rows": [row for name in lists for row in made.rows(name, lists[name])],
-        "differences": made.differences(lists, ("popularity", "item_knn")),
-        "baselines": {},
-        "left_out": {},
-        "index": {"kind": "exact", "recall@100": 1.0, "latency_ms": 0.4},
-        "ratings": {"rmse": 0.91, "interactions": 20_000},
-        "sanity": made.sanity(
+    return replace(
+        evaluations.made(),
+        again=Again(3, 4, "misses"),
+        rows=tuple(
+            row for name in lists for row in made.rows(name, lists[name])
+        ),
+        differences=made.differences(lists, ("popularity", "item_knn")),
+        ratings=Ratings(0.91, 20_000),
+        diversity=(
+            Diversity(0.0, 0.20, 0.5, 0.4),
+            Diversity(0.3, 0.18, 0.3, 0.4),
+        ),
+        sanity=made.sanity(
             lists, np.random.default_rng(0).normal(size=(NUM_ITEMS + 2, 4))
         ),
-    }
+    )
+
+
+def test_what_is_written_is_read(board, tmp_path):
+    written = replace(
+        result(*board),
+        ondevice=Student("int8", "a", "b", {"int8": Precision(*[0.5] * 5)}),
+    )
+    path = tmp_path / "evaluation.json"
+    written.write(path)
+    assert Evaluation.read(path) == written
+    values = json.loads(path.read_text())
+    assert list(values["rows"][0]) == [
+        "model",
+        "slice",
+        "users",
+        "mrr",
+        "recall@10",
+        "ndcg@10",
+        "recall@100",
+        "ndcg@100",
+        "ndcg@10_interval",
+        "recall@10_interval",
+        "recall@100_interval",
+        "coverage@10",
+        "pooled_recall@100",
+    ]
+    # Files of other versions lack some keys and have others.
+    for name in ("again", "live", "left_out", "ondevice", "diversity"):
+        del values[name]
+    del values["rows"][0]["pooled_recall@100"]
+    path.write_text(json.dumps(values | {"new": {"key": 1}}))
+    older = Evaluation.read(path)
+    assert older.rows[1:] == written.rows[1:] and older.again == Again()
 
 
 def test_table_shows_models_differences_and_what_is_suspicious(board):
@@ -193,6 +234,7 @@ def test_table_shows_models_differences_and_what_is_suspicious(board):
         "item_knn",
         "two_stage against retrieval: ndcg@10 +0.5693",
         "RMSE 0.9100 over 20,000",
+        "diversity 0.3: ndcg@10 0.1800 (-0.0200), likeness within a list 0.300",
         "3 of 150 queries have targets that stand in their history, 4 in all",
         "They count as misses",
         "too good",
@@ -203,8 +245,11 @@ def test_table_shows_models_differences_and_what_is_suspicious(board):
 
 def test_table_warns_of_collapse_and_of_tutorial_protocols(board):
     evaluation = result(*board)
-    evaluation["label"] = step.label("random", "excluded")
-    evaluation["sanity"]["list_overlap"]["two_stage"] = 0.95
+    evaluation = replace(
+        evaluation,
+        label=step.label("random", "excluded"),
+        sanity=replace(evaluation.sanity, list_overlap={"two_stage": 0.95}),
+    )
     warnings = " ".join(report.warnings(evaluation))
     assert "tutorial protocol" in warnings
     assert "as tutorials count it: two_stage 1.000, " in warnings
@@ -229,8 +274,8 @@ def test_a_baseline_that_cannot_be_fitted_is_named(board, monkeypatch):
     monkeypatch.setattr(baselines, "EASE_MAX_ITEMS", 4)
     prepared = make_prepared([[2, 3, 4, 5, 6]] * 9, NUM_ITEMS)
     fitted = [baseline.name for baseline in baselines.fit_all(prepared)]
-    evaluation["left_out"] = baselines.left_out(prepared)
-    assert {*fitted, *evaluation["left_out"]} == set(baselines.NAMES)
+    evaluation = replace(evaluation, left_out=baselines.left_out(prepared))
+    assert {*fitted, *evaluation.left_out} == set(baselines.NAMES)
     assert "ease" not in fitted
     text = report.table(evaluation)
     assert re.search(r"│ ease +│ +- │", text)
@@ -258,14 +303,12 @@ def test_where_the_history_may_come_back_what_ships_stands_beside(
         tiny_run.index(),
         tmp_path,
     )
-    found = {
-        row["model"]: row for row in result["rows"] if row["slice"] == "all"
-    }
-    assert "student" in result["left_out"] and "student" not in found
+    found = result.models
+    assert "student" in result.left_out and "student" not in found
     # Nobody's target was in the history, whose items only take places.
     shipped, towers = found[step.AS_SHIPPED], found["retrieval"]
-    assert shipped["recall@10"] > towers["recall@10"]
-    assert shipped["pooled_recall@100"] >= towers["pooled_recall@100"]
+    assert shipped.recall_at_10 > towers.recall_at_10
+    assert shipped.pooled_recall_at_100 >= towers.pooled_recall_at_100
 
 
 def test_search_hides_what_it_is_told_to():

@@ -27,18 +27,9 @@ def test_the_gate_names_what_it_rejects(
 
 
 def test_the_gate_compares_with_the_live_version_beyond_noise() -> None:
-    evaluation = evaluations.made()
-    difference = {
-        "model": "two_stage",
-        "against": "live",
-        "metric": "ndcg@10",
-        "difference": -0.02,
-        "low": -0.03,
-        "high": 0.001,
-    }
-    evaluation["differences"] = [difference]
+    evaluation = evaluations.compared({"ndcg@10": 0.001})
     assert gate.gate(evaluation, PublishConfig()) == []
-    difference["high"] = -0.001
+    evaluation = evaluations.compared({"ndcg@10": -0.001})
     (reason,) = gate.gate(evaluation, PublishConfig())
     assert "worse than the live version beyond noise" in reason
 
@@ -56,34 +47,18 @@ def test_the_gate_refuses_a_metric_or_row_that_was_not_measured() -> None:
 def test_any_metric_of_a_query_is_held_against_the_live_version(
     metric: str,
 ) -> None:
-    evaluation = evaluations.made()
-    for row in evaluation["rows"]:
-        row[metric] = row["ndcg@10"]
-    evaluation["differences"] = [
-        {
-            "model": "two_stage",
-            "against": "live",
-            "metric": name,
-            "difference": -0.02,
-            "low": -0.03,
-            "high": 0.01 if name == "ndcg@10" else -0.01,
-        }
-        for name in ("ndcg@10", "recall@10", "mrr")
-    ]
+    evaluation = evaluations.compared(
+        {"ndcg@10": 0.01, "recall@10": -0.01, "mrr": -0.01}
+    )
     assert gate.gate(evaluation, PublishConfig()) == []
     (reason,) = gate.gate(evaluation, PublishConfig(metric=metric))
     assert f"beyond noise: {metric} differs by -0.0200" in reason
 
 
 def test_a_figure_without_a_comparison_is_not_silently_let_through() -> None:
-    evaluation = evaluations.made()
-    for row in evaluation["rows"]:
-        row["coverage@10"] = row["ndcg@10"]
     config = PublishConfig(metric="coverage@10")
-    assert gate.gate(evaluation, config) == []
-    evaluation["differences"] = [
-        {"against": "live", "metric": "ndcg@10", "high": 0.1}
-    ]
+    assert gate.gate(evaluations.made(), config) == []
+    evaluation = evaluations.compared({"ndcg@10": 0.1})
     (reason,) = gate.gate(evaluation, config)
     assert "must be a figure of every query" in reason
     assert "ndcg@10" in reason

@@ -1,24 +1,27 @@
 """What is published is whole, versioned, and says how good it is."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from pipeline.evaluate import ondevice as ondevice_evaluate
+from pipeline.evaluate.evaluation import Evaluation, Precision, Student
 from pipeline.measure.metrics import Ragged
 from pipeline.ondevice import bundle as ondevice_bundle
 from pipeline.release import ondevice as ondevice_release
 from serving.errors import ServingError
 from serving.ondevice import bundle as ondevice
 from tests.serving.ondevice.test_bundle import make, names
+from tests.support import evaluations
 
 PRECISIONS = {
-    "float32": {"bytes": 900, "ndcg@10": 0.1000},
-    "float16": {"bytes": 500, "ndcg@10": 0.0995},
-    "int8": {"bytes": 300, "ndcg@10": 0.0980},
+    "float32": Precision(900, 12.0, 0.1000, 0.9, 0.5),
+    "float16": Precision(500, 12.0, 0.0995, 0.9, 0.5),
+    "int8": Precision(300, 12.0, 0.0980, 0.9, 0.5),
 }
 
 
@@ -36,60 +39,37 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def evaluation(exports: Path) -> dict[str, Any]:
-    measured = {
-        name: row
-        | {
-            "latency_us": 12.0,
-            "agreement@10_float32": 0.9,
-            "agreement@10_teacher": 0.5,
-        }
-        for name, row in PRECISIONS.items()
-    }
-    row = {"slice": "all", "ndcg@10_interval": [0.1, 0.2], "recall@10": 0.3}
-    return {
-        "dataset": "tiny",
-        "split": "temporal",
-        "part": "test",
-        "queries": 50,
-        "rows": [
-            row | {"model": "two_stage", "ndcg@10": 0.2},
-            row | {"model": "student", "ndcg@10": 0.15},
-        ],
-        "ondevice": {
-            "precision": "int8",
-            "bundle_id": ondevice_release.bundle_id(exports / "int8"),
-            "precisions": measured,
-        },
-    }
+@pytest.fixture
+def evaluation(exports: Path) -> Evaluation:
+    student = Student(
+        "int8",
+        str(ondevice_release.bundle_id(exports / "int8")),
+        "feed",
+        PRECISIONS,
+    )
+    return replace(evaluations.made(student=0.15), ondevice=student)
 
 
 def test_a_release_replays_and_describes_itself(
-    exports: Path, tmp_path: Path
+    exports: Path, evaluation: Evaluation, tmp_path: Path
 ) -> None:
-    version = tmp_path / "ondevice" / "3"
-    ondevice_release.place(exports, evaluation(exports), version)
-    bundle = ondevice.OnDevice(version)
+    shutil.copytree(exports / "int8", tmp_path / "3")
+    ondevice_release.describe(tmp_path / "3", 3, evaluation)
+    bundle = ondevice.OnDevice(tmp_path / "3")
     assert bundle.replay() > 5
     assert bundle.config["version"] == 3
     assert bundle.config["server_bundle_id"] == "feed"
-    assert [path.name for path in version.parent.iterdir()] == ["3"]
-    card = (version / "README.md").read_text()
+    assert bundle.config["quality"]["int8"] == {
+        "bytes": 300,
+        "latency_us": 12.0,
+        "ndcg@10": 0.098,
+        "agreement@10_float32": 0.9,
+        "agreement@10_teacher": 0.5,
+    }
+    card = (tmp_path / "3" / "README.md").read_text()
     assert "75% of the two-stage" in card
+    assert "| student | 0.1500 | 0.1500 | 0.1000 - 0.2000 |" in card
     assert "| int8 (this file) | 300 | 12 | 0.0980 | 0.900 | 0.500 |" in card
-
-
-def test_a_release_that_fails_leaves_no_version(
-    exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> str:
-        raise OSError("no space")
-
-    monkeypatch.setattr(ondevice_release, "card", fail)
-    version = tmp_path / "ondevice" / "3"
-    with pytest.raises(OSError, match="no space"):
-        ondevice_release.place(exports, evaluation(exports), version)
-    assert not version.exists()
 
 
 def test_the_pointer_of_the_servers_names_the_live_bundle(
@@ -105,18 +85,19 @@ def test_the_pointer_of_the_servers_names_the_live_bundle(
 
 
 def test_another_student_than_the_evaluated_one_is_refused(
-    exports: Path,
+    exports: Path, evaluation: Evaluation
 ) -> None:
-    results = evaluation(exports)
-    assert ondevice_release.obstacles(results, exports) == []
-    results["ondevice"]["bundle_id"] = "other"
-    (reason,) = ondevice_release.obstacles(results, exports)
+    assert evaluation.ondevice is not None
+    assert ondevice_release.obstacles(evaluation.ondevice, exports) == []
+    other = replace(evaluation.ondevice, bundle_id="other")
+    (reason,) = ondevice_release.obstacles(other, exports)
     assert "must be of the staged student" in reason
 
 
 def test_the_smallest_file_that_loses_little_is_chosen() -> None:
     assert ondevice_evaluate.choose(PRECISIONS, "auto") == "float16"
-    good = PRECISIONS | {"int8": {"bytes": 300, "ndcg@10": 0.0991}}
+    int8 = replace(PRECISIONS["int8"], ndcg_at_10=0.0991)
+    good = PRECISIONS | {"int8": int8}
     assert ondevice_evaluate.choose(good, "auto") == "int8"
     assert ondevice_evaluate.choose(good, "float32") == "float32"
 

@@ -39,7 +39,7 @@ def _stage(config: Config, bundle_id: str) -> tuple[Path, Path]:
             extra / manifest.MANIFEST, {"bundle_id": bundle_id, "model": name}
         )
     path = config.run_directory / "evaluation.json"
-    path.write_text(json.dumps(evaluations.made(bundle_id)))
+    evaluations.made(bundle_id).write(path)
     return exports, path
 
 
@@ -100,7 +100,7 @@ def test_a_rejected_bundle_changes_nothing_but_writes_the_reasons(
 ) -> None:
     publish.run(config, *_stage(config, "b1"))
     exports, path = _stage(config, "b2")
-    path.write_text(json.dumps(evaluations.made("b2", popularity=0.9)))
+    evaluations.made("b2", popularity=0.9).write(path)
     with pytest.raises(GateRejected):
         publish.run(config, exports, path)
     assert _live(config) == {name: [1] for name in signatures.BUNDLE}
@@ -111,7 +111,7 @@ def test_a_rejected_bundle_changes_nothing_but_writes_the_reasons(
 
 def test_an_evaluation_of_another_bundle_is_refused(config: Config) -> None:
     exports, path = _stage(config, "b2")
-    path.write_text(json.dumps(evaluations.made("b1")))
+    evaluations.made("b1").write(path)
     with pytest.raises(GateRejected, match="must be of the staged bundle"):
         publish.run(config, exports, path)
 
