@@ -57,3 +57,8 @@ _KINDS: dict[str, type[ServingError]] = {
     "UNAUTHENTICATED": NotPermitted,
     "PERMISSION_DENIED": NotPermitted,
 }
+
+
+def invalid(message: str) -> ServingError:
+    """The error of what a caller must correct, with its usual code."""
+    return ServingError(message, "INVALID_ARGUMENT")

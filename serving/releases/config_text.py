@@ -65,3 +65,11 @@ def parse(
             "INVALID_ARGUMENT",
         ) from error
     return message
+
+
+def stamp(path: Path) -> int:
+    """When a file or directory changed, 0 where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0

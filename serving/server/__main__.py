@@ -7,16 +7,10 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-# TensorFlow reads that level once, when it is imported.
-import tensorflow as tf  # noqa: E402
-
-from serving.errors import ServingError  # noqa: E402
-from serving.server import flags  # noqa: E402
-from serving.server.process import Server  # noqa: E402
-from serving.server.telemetry import events  # noqa: E402
-from serving.stop_signals import StopSignals  # noqa: E402
+from serving.errors import ServingError
+from serving.server import flags
+from serving.server.telemetry import events
+from serving.stop_signals import StopSignals
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -25,19 +19,26 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         Exit status: 0 after a drained stop, 255 if it could not start.
     """
-    events.setup()
-    # gRPC writes a stack trace for every message that is no protobuf.
-    logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
+    # Help and mistyped flags are answered before TensorFlow is imported, which
+    # takes seconds; it reads this level once.
     options = flags.parse(arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if options.version:
+        import tensorflow as tf
+
         api = metadata.version("tensorflow-serving-api")
         sys.stdout.write(
             f"TensorFlow ModelServer: {api} (embedded, same API)\n"
             f"TensorFlow Library: {tf.__version__}\n"
         )
         return 0
+    events.setup()
+    # gRPC writes a stack trace for every message that is no protobuf.
+    logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
     try:
         flags.check(options)
+        from serving.server.process import Server
+
         server = Server(options)
     except ServingError as error:
         return _fail(error)

@@ -9,62 +9,133 @@ the original are accepted and mean nothing.
 import argparse
 from collections.abc import Sequence
 
-from serving.errors import ServingError
+from serving.errors import invalid
 from serving.server import cpus
 from serving.wire import tensors
 
-_INT32_MAX = 2**31 - 1
+# By name: the default, whose type is the flag's, and what it means.
+_Flags = dict[str, tuple[bool | int | float | str, str]]
 _CPUS = cpus.available()
-# Whatever these ask for cannot be given: only the default is taken.
-_ABSENT: dict[str, bool | str] = {
-    "use_alts_credentials": False,
-    "platform_config_file": "",
-    "thread_pool_factory_config_file": "",
-    "mixed_precision": "",
-    "prefer_tflite_model": False,
-    "xla_cpu_compilation_enabled": False,
-    "xla_gpu_compilation_enabled": False,
-}
-# These change nothing that a caller could see.
-_IGNORED: dict[str, bool | int] = {
-    "enable_profiler": True,
-    "flush_filesystem_caches": True,
-    "num_unload_threads": 0,
-    "num_tflite_pools": _CPUS,
-    "num_tflite_interpreters_per_pool": 1,
-    "remove_unused_fields_from_bundle_metagraph": True,
-    "skip_initialize_tpu": False,
+_POOL = (0, "threads, 0 for automatic")
+_ABSENT = "not supported: the default only"
+_IGNORED = "without effect"
+
+_TRANSPORT: _Flags = dict(
+    port=(8500, "gRPC port; 0 needs --grpc_socket_path"),
+    grpc_socket_path=("", "UNIX socket for gRPC as well"),
+    rest_api_port=(0, "REST port, 0 for none"),
+    rest_api_num_threads=(4 * _CPUS, "threads that answer REST requests"),
+    rest_api_timeout_in_ms=(30_000, "limit of a REST request"),
+    rest_api_enable_cors_support=(False, "CORS headers in REST answers"),
+    grpc_max_threads=(2 * _CPUS, "for gRPC requests; more of them are slower"),
+    grpc_channel_arguments=("", "a=1,b=2 for the gRPC server"),
+    ssl_config_file=("", "SSLConfig: gRPC over TLS only"),
+    enable_grpc_healthcheck_service=(False, "grpc.health.v1.Health"),
+    monitoring_config_file=("", "MonitoringConfig: Prometheus"),
+)
+_MODELS: _Flags = dict(
+    model_config_file=("", "ModelServerConfig to serve"),
+    model_config_file_poll_wait_seconds=(0.0, "between looks at it, 0 for one"),
+    model_name=("default", "of the one model without a config"),
+    model_base_path=("", "of the one model without a config"),
+    file_system_poll_wait_seconds=(
+        1.0,
+        "between looks for versions, 0 for one",
+    ),
+    num_load_threads=(0, "models that load at once, 0 for 4 a core"),
+    max_num_load_retries=(5, "attempts after a failed load"),
+    load_retry_interval_micros=(60_000_000, "microseconds between attempts"),
+    allow_version_labels_for_unavailable_models=(
+        False,
+        "new labels for versions that are not loaded",
+    ),
+    enable_model_warmup=(True, "replay warm-up requests"),
+    num_request_iterations_for_warmup=(0, "times each is replayed, 0 for once"),
+    enable_batching=(False, "join requests into batches"),
+    batching_parameters_file=("", "BatchingParameters"),
+    enable_per_model_batching_parameters=(
+        False,
+        "batching_params.pbtxt of each version",
+    ),
+    enable_signature_method_name_check=(
+        False,
+        "methods answer only signatures made for them",
+    ),
+    enable_serialization_as_tensor_content=(
+        False,
+        "outputs in tensor_content",
+    ),
+)
+_TENSORFLOW: _Flags = dict(
+    tensorflow_session_parallelism=_POOL,
+    tensorflow_intra_op_parallelism=_POOL,
+    tensorflow_inter_op_parallelism=_POOL,
+    tensorflow_session_config_file=("", "ConfigProto"),
+    per_process_gpu_memory_fraction=(0.0, "of the GPU's, 0 for automatic"),
+    saved_model_tags=("serve", "comma-separated"),
+    version=(False, "print versions and end"),
+)
+_ACCEPTED: _Flags = dict(
+    # Whatever these ask for cannot be given.
+    use_alts_credentials=(False, _ABSENT),
+    platform_config_file=("", _ABSENT),
+    thread_pool_factory_config_file=("", _ABSENT),
+    mixed_precision=("", _ABSENT),
+    prefer_tflite_model=(False, _ABSENT),
+    xla_cpu_compilation_enabled=(False, _ABSENT),
+    xla_gpu_compilation_enabled=(False, _ABSENT),
+    # These change nothing that a caller could see.
+    enable_profiler=(True, _IGNORED),
+    flush_filesystem_caches=(True, _IGNORED),
+    num_unload_threads=(0, _IGNORED),
+    num_tflite_pools=(_CPUS, _IGNORED),
+    num_tflite_interpreters_per_pool=(1, _IGNORED),
+    remove_unused_fields_from_bundle_metagraph=(True, _IGNORED),
+    skip_initialize_tpu=(False, _IGNORED),
+)
+_LIMITS: _Flags = dict(
+    max_request_bytes=(2**31 - 1, "of a message; over REST at most 2**26"),
+    max_batch_rows=(2**25, "first dimension of an input"),
+    max_row_width=(2**25, "other dimensions, such as candidates to rank"),
+    max_concurrent_requests=(1000, "over gRPC; more are RESOURCE_EXHAUSTED"),
+    max_tensor_bytes=(
+        tensors.MAX_TENSOR_BYTES,
+        "memory for the inputs of a request; a short string takes 200",
+    ),
+    enable_reload_rpc=(True, "callers of the gRPC port may replace the config"),
+    drain_seconds=(30.0, "what requests get to finish after SIGTERM"),
+)
+_GROUPS = {
+    "transport": _TRANSPORT,
+    "models": _MODELS,
+    "TensorFlow": _TENSORFLOW,
+    "accepted for TensorFlow Serving's sake": _ACCEPTED,
+    "limits, not in TensorFlow Serving": _LIMITS,
 }
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parses the command line; ends the process with status 2 on an error."""
-    return _parser().parse_args(arguments)
-
-
-def check(flags: argparse.Namespace) -> None:
-    """Looks at flags that exclude or need each other.
-
-    Raises:
-        ServingError: In TensorFlow Serving's words.
-    """
-    problem = _problem(flags)
-    if problem:
-        raise ServingError(problem, "INVALID_ARGUMENT")
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m serving.server",
         description=(__doc__ or "").splitlines()[0],
         allow_abbrev=False,
     )
-    _add_transport(parser)
-    _add_models(parser)
-    _add_tensorflow(parser)
-    _add_absent(parser)
-    _add_limits(parser)
-    return parser
+    for title, flags in _GROUPS.items():
+        group = parser.add_argument_group(title)
+        for name, (default, text) in flags.items():
+            is_switch = isinstance(default, bool)
+            shown = str(default).lower() if is_switch else str(default)
+            group.add_argument(
+                f"--{name}",
+                type=_boolean if is_switch else type(default),
+                nargs="?" if is_switch else None,
+                const=True if is_switch else None,
+                default=default,
+                metavar="BOOL" if is_switch else type(default).__name__.upper(),
+                help=f"{text} ({shown})" if shown else text,
+            )
+    return parser.parse_args(arguments)
 
 
 def _boolean(text: str) -> bool:
@@ -75,237 +146,40 @@ def _boolean(text: str) -> bool:
     raise argparse.ArgumentTypeError(f"must be true or false, not {text!r}")
 
 
-def _flag(
-    parser: argparse._ActionsContainer,
-    name: str,
-    default: bool | int | float | str,
-    text: str,
-) -> None:
-    kind = type(default)
-    if kind is bool:
-        parser.add_argument(
-            f"--{name}",
-            type=_boolean,
-            nargs="?",
-            const=True,
-            default=default,
-            metavar="BOOL",
-            help=f"{text} ({str(default).lower()})",
-        )
-    else:
-        shown = "" if default == "" else f" ({default})"
-        parser.add_argument(
-            f"--{name}",
-            type=kind,
-            default=default,
-            metavar=kind.__name__.upper(),
-            help=text + shown,
-        )
+def check(flags: argparse.Namespace) -> None:
+    """Looks at flags that exclude or need each other.
 
-
-def _add_transport(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("transport")
-    _flag(group, "port", 8500, "gRPC port; 0 needs --grpc_socket_path")
-    _flag(group, "grpc_socket_path", "", "UNIX socket for gRPC as well")
-    _flag(group, "rest_api_port", 0, "REST port, 0 for none")
-    _flag(
-        group,
-        "rest_api_num_threads",
-        4 * _CPUS,
-        "threads that answer REST requests",
-    )
-    _flag(group, "rest_api_timeout_in_ms", 30_000, "limit of a REST request")
-    _flag(
-        group,
-        "rest_api_enable_cors_support",
-        False,
-        "CORS headers in REST answers",
-    )
-    _flag(
-        group,
-        "grpc_max_threads",
-        2 * _CPUS,
-        "threads that answer gRPC requests; more of them are slower",
-    )
-    _flag(group, "grpc_channel_arguments", "", "a=1,b=2 for the gRPC server")
-    _flag(group, "ssl_config_file", "", "SSLConfig: gRPC over TLS only")
-    _flag(
-        group,
-        "enable_grpc_healthcheck_service",
-        False,
-        "grpc.health.v1.Health",
-    )
-    _flag(group, "monitoring_config_file", "", "MonitoringConfig: Prometheus")
-
-
-def _add_models(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("models")
-    _flag(group, "model_config_file", "", "ModelServerConfig to serve")
-    _flag(
-        group,
-        "model_config_file_poll_wait_seconds",
-        0.0,
-        "seconds between looks at that file, 0 for one look",
-    )
-    _flag(group, "model_name", "default", "of the one model without a config")
-    _flag(group, "model_base_path", "", "of the one model without a config")
-    _flag(
-        group,
-        "file_system_poll_wait_seconds",
-        1.0,
-        "seconds between looks for versions, 0 for one look",
-    )
-    _flag(
-        group,
-        "num_load_threads",
-        0,
-        "models that load at once, 0 for 4 a core",
-    )
-    _flag(group, "max_num_load_retries", 5, "attempts after a failed load")
-    _flag(
-        group,
-        "load_retry_interval_micros",
-        60_000_000,
-        "microseconds between attempts",
-    )
-    _flag(
-        group,
-        "allow_version_labels_for_unavailable_models",
-        False,
-        "new labels for versions that are not loaded",
-    )
-    _flag(group, "enable_model_warmup", True, "replay warm-up requests")
-    _flag(
-        group,
-        "num_request_iterations_for_warmup",
-        0,
-        "times each warm-up request is replayed, 0 for once",
-    )
-    _flag(group, "enable_batching", False, "join requests into batches")
-    _flag(group, "batching_parameters_file", "", "BatchingParameters")
-    _flag(
-        group,
-        "enable_per_model_batching_parameters",
-        False,
-        "batching_params.pbtxt of each version",
-    )
-    _flag(
-        group,
-        "enable_signature_method_name_check",
-        False,
-        "methods answer only signatures made for them",
-    )
-    _flag(
-        group,
-        "enable_serialization_as_tensor_content",
-        False,
-        "outputs in tensor_content",
-    )
-
-
-def _add_tensorflow(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("TensorFlow")
-    for name in ("session", "intra_op", "inter_op"):
-        _flag(
-            group,
-            f"tensorflow_{name}_parallelism",
-            0,
-            "threads, 0 for automatic",
-        )
-    _flag(group, "tensorflow_session_config_file", "", "ConfigProto")
-    _flag(
-        group,
-        "per_process_gpu_memory_fraction",
-        0.0,
-        "of the GPU's memory, 0 for automatic",
-    )
-    _flag(group, "saved_model_tags", "serve", "comma-separated")
-    parser.add_argument(
-        "--version", action="store_true", help="print versions and end"
-    )
-
-
-def _add_absent(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("accepted for TensorFlow Serving's sake")
-    for name, absent in _ABSENT.items():
-        _flag(group, name, absent, "not supported: the default only")
-    for name, ignored in _IGNORED.items():
-        _flag(group, name, ignored, "without effect")
-
-
-def _add_limits(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("limits, not in TensorFlow Serving")
-    _flag(
-        group,
-        "max_request_bytes",
-        _INT32_MAX,
-        "of one request message; over REST at most 2**26",
-    )
-    _flag(group, "max_batch_rows", 2**25, "first dimension of an input")
-    _flag(
-        group,
-        "max_row_width",
-        2**25,
-        "other dimensions of an input, such as candidates to rank",
-    )
-    _flag(
-        group,
-        "max_concurrent_requests",
-        1000,
-        "gRPC requests under way; more are RESOURCE_EXHAUSTED",
-    )
-    _flag(
-        group,
-        "max_tensor_bytes",
-        tensors.MAX_TENSOR_BYTES,
-        "memory for the inputs of a request; a short string takes 200",
-    )
-    _flag(
-        group,
-        "enable_reload_rpc",
-        True,
-        "whoever reaches the gRPC port may replace the config",
-    )
-    _flag(
-        group,
-        "drain_seconds",
-        30.0,
-        "what requests under way get to finish after SIGTERM",
-    )
-
-
-def _problem(flags: argparse.Namespace) -> str:
-    """What is wrong with the combination, in TensorFlow Serving's words."""
+    Raises:
+        ServingError: In TensorFlow Serving's words.
+    """
     if flags.port == 0 and not flags.grpc_socket_path:
-        return (
+        raise invalid(
             "At least one of server_options.grpc_port or "
             "server_options.grpc_socket_path must be set."
         )
-    for name, default in _ABSENT.items():
-        if getattr(flags, name) != default:
-            return (
+    for name, (default, text) in _ACCEPTED.items():
+        if text == _ABSENT and getattr(flags, name) != default:
+            raise invalid(
                 f"--{name} is not supported by this server. Received: "
                 f"{getattr(flags, name)}. Leave it out."
             )
-    if not (flags.version or flags.model_config_file or flags.model_base_path):
-        return (
+    if not (flags.model_config_file or flags.model_base_path):
+        raise invalid(
             "Both server_options.model_base_path and "
             "server_options.model_config_file are empty!"
         )
     if flags.batching_parameters_file and not flags.enable_batching:
-        return (
+        raise invalid(
             "server_options.batching_parameters_file is set without setting "
             "server_options.enable_batching to true."
         )
-    if (
-        flags.tensorflow_session_parallelism > 0
-        and flags.tensorflow_intra_op_parallelism > 0
-        and flags.tensorflow_inter_op_parallelism > 0
+    pools = ("session", "intra_op", "inter_op")
+    if all(
+        getattr(flags, f"tensorflow_{one}_parallelism") > 0 for one in pools
     ):
-        return (
+        raise invalid(
             "Either configure server_options.tensorflow_session_parallelism "
             "or (server_options.tensorflow_intra_op_parallelism, "
             "server_options.tensorflow_inter_op_parallelism) separately. You "
             "cannot configure all."
         )
-    return ""

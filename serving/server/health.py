@@ -48,7 +48,7 @@ class Health:
     def _unready(self) -> str:
         if self._is_stopping():
             return "the server is stopping"
-        names = self._core.model_names()
+        names = self._core.names
         if not names:
             return "no models are configured"
         missing = sorted(

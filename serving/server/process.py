@@ -3,37 +3,32 @@
     python -m serving.server --port=8500 --rest_api_port=8501 \\
         --model_config_file=artifacts/serving/models.config
 
-Loads the models of the config, then opens the port, then follows the config
-file and the version directories until SIGTERM, which lets requests finish.
-`--help` lists the flags.
+Loads the models of the config, then opens the ports, then follows the config
+file and the version directories until `stop`, which lets requests finish.
 """
 
+import argparse
 import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-# TensorFlow reads that level once, when it is imported.
-import argparse  # noqa: E402
-import threading  # noqa: E402
-import time  # noqa: E402
-from collections.abc import Callable  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
-
-import grpc  # noqa: E402
-import tensorflow as tf  # noqa: E402
-from tensorflow.core.protobuf import rewriter_config_pb2  # noqa: E402
-
-from serving.errors import ServingError  # noqa: E402
-from serving.releases import config_text
-from serving.server import cpus
-from serving.server.answers.predict import Limits  # noqa: E402
-from serving.server.lifecycle import catalogue as cores  # noqa: E402
-from serving.server.lifecycle import loader
-from serving.server.lifecycle.manager import Manager  # noqa: E402
-from serving.server.lifecycle.source import GLANCE_SECONDS, Source, stamp  # noqa: E402
-from serving.server.rpc import port as transport
-from serving.server.servicer import Servicer  # noqa: E402
+from serving.errors import ServingError
+from serving.releases import config_text, versions
+from serving.server import cpus, health
+from serving.server.answers.predict import Limits
+from serving.server.batching import batcher
+from serving.server.lifecycle import catalogue, loader
+from serving.server.lifecycle.manager import Manager
+from serving.server.lifecycle.source import Source, changes
+from serving.server.rest import port as rest
+from serving.server.rpc import port as rpc
+from serving.server.rpc import tls
+from serving.server.servicer import Servicer
 from serving.server.telemetry import events
 from serving.server.telemetry import metrics as monitoring
 
@@ -59,15 +54,21 @@ class Server:
             check_method_name=options.enable_signature_method_name_check,
             as_tensor_content=options.enable_serialization_as_tensor_content,
         )
+        iterations = max(1, options.num_request_iterations_for_warmup)
+        join = None
+        if options.enable_batching:
+            join = batcher.joiner(
+                options.batching_parameters_file,
+                options.enable_per_model_batching_parameters,
+                self.metrics,
+            )
         load = loader.Loader(
             limits,
             self.metrics,
             options.saved_model_tags.split(","),
-            _session_config(options),
-            max(1, options.num_request_iterations_for_warmup)
-            if options.enable_model_warmup
-            else 0,
-            _batcher(options, self.metrics),
+            session_config(options),
+            iterations if options.enable_model_warmup else 0,
+            join,
         )
         manager = Manager(
             load,
@@ -75,7 +76,7 @@ class Server:
             max(0.0, options.load_retry_interval_micros / 1e6),
             options.num_load_threads or 4 * cpus.available(),
         )
-        self.core = cores.Core(
+        self.core = catalogue.Core(
             manager,
             Source(manager, options.file_system_poll_wait_seconds),
             options.allow_version_labels_for_unavailable_models,
@@ -83,8 +84,8 @@ class Server:
         self.servicer = Servicer(self.core, limits, self.metrics)
         self._stopping = threading.Event()
         self._config_thread: threading.Thread | None = None
-        self._grpc: transport.Transport | None = None
-        self._rest: Any = None
+        self._grpc: rpc.Transport | None = None
+        self._rest: rest.RestServer | None = None
 
     def start(self, is_given_up: Callable[[], bool] = lambda: False) -> None:
         """Loads the models, then opens the ports.
@@ -98,14 +99,17 @@ class Server:
         options = self._options
         credentials = None
         if options.ssl_config_file:
-            from serving.server.rpc import tls
-
             credentials = tls.server_credentials(options.ssl_config_file)
         for port in {options.port, options.rest_api_port} - {0}:
-            transport.check_port(port)
-        self.core.start(self._read_config(), is_given_up)
+            rpc.check_port(port)
+        self.core.apply(self._read_config(), is_given_up, "servable(s)")
         self._open_rest()
-        self._grpc = self._open_grpc(credentials)
+        self._grpc = rpc.Transport(self.servicer, options)
+        if options.port:
+            self._grpc.listen(f"0.0.0.0:{options.port}", credentials)
+        if options.grpc_socket_path:
+            self._grpc.listen(f"unix:{options.grpc_socket_path}", credentials)
+        self._grpc.start()
         events.info(
             "server_ready",
             port=options.port,
@@ -129,51 +133,28 @@ class Server:
                 error="--rest_api_port must differ from --port",
             )
             return
-        from serving.server import health
-        from serving.server.rest import port as rest
-
         probed = health.Health(
             self.core, self._stopping.is_set, self._ended_loops
         )
         try:
             self._rest = rest.start(self.servicer, options, probed)
         except OSError as error:
-            raise transport.taken(f"port {options.rest_api_port}") from error
+            raise rpc.taken(f"port {options.rest_api_port}") from error
 
     def _ended_loops(self) -> list[str]:
         thread = self._config_thread
         is_ended = thread is not None and not thread.is_alive()
         return self.core.ended_loops() + ["poll-config"] * is_ended
 
-    def _open_grpc(
-        self, credentials: grpc.ServerCredentials | None
-    ) -> transport.Transport:
-        options = self._options
-        opened = transport.Transport(
-            self.servicer,
-            options.grpc_max_threads,
-            options.max_request_bytes,
-            options.max_concurrent_requests,
-            options.grpc_channel_arguments,
-            options.enable_grpc_healthcheck_service,
-            options.enable_reload_rpc,
-        )
-        if options.port:
-            opened.listen(f"0.0.0.0:{options.port}", credentials)
-        if options.grpc_socket_path:
-            opened.listen(f"unix:{options.grpc_socket_path}", credentials)
-        opened.start()
-        return opened
-
-    def _read_config(self) -> Any:
+    def _read_config(self) -> ModelServerConfig:
         options = self._options
         if options.model_config_file:
-            return cores.read_config(Path(options.model_config_file))
-        config = cores.ModelServerConfig()
+            return catalogue.read_config(Path(options.model_config_file))
+        config = ModelServerConfig()
         config.model_config_list.config.add(
             name=options.model_name,
             base_path=options.model_base_path,
-            model_platform="tensorflow",
+            model_platform=versions.PLATFORM,
         )
         return config
 
@@ -181,16 +162,13 @@ class Server:
         path = Path(self._options.model_config_file)
         pause = self._options.model_config_file_poll_wait_seconds
         told = ""
-        read, seen = time.monotonic(), stamp(path)
-        while not self._stopping.wait(min(pause, GLANCE_SECONDS)):
-            now, present = time.monotonic(), stamp(path)
-            if present == seen and now - read < pause:
-                continue
-            read, seen = now, present
+        for _ in changes(
+            self._stopping, pause, lambda: [config_text.stamp(path)]
+        ):
             try:
-                config = cores.read_config(path)
+                config = catalogue.read_config(path)
                 if not self.core.is_applied(config):
-                    self.core.reload(config, _changes(path, self._stopping))
+                    self.core.apply(config, self._moot(path))
                 told = ""
             except Exception as error:
                 # The old config stays; said once, not with every look.
@@ -202,6 +180,13 @@ class Server:
                         path=path,
                         error=error,
                     )
+
+    def _moot(self, path: Path) -> Callable[[], bool]:
+        """Whether the file has changed from now on, or nobody needs it."""
+        first = config_text.stamp(path)
+        return lambda: (
+            self._stopping.is_set() or config_text.stamp(path) != first
+        )
 
     def stop(self, grace_seconds: float | None = None) -> None:
         """Refuses new requests, lets those in flight finish, frees all.
@@ -228,15 +213,13 @@ class Server:
         self._grpc = self._rest = None
 
 
-def _changes(path: Path, stopping: threading.Event) -> Any:
-    """Whether a wait for the file's models is moot: the file changed."""
+def session_config(options: argparse.Namespace) -> config_pb2.ConfigProto:
+    """The runtime's settings: those of the file, over which flags win.
 
-    first = stamp(path)
-    return lambda: stopping.is_set() or stamp(path) != first
-
-
-def _session_config(options: argparse.Namespace) -> Any:
-    config = tf.compat.v1.ConfigProto()
+    Raises:
+        ServingError: If the file cannot be used.
+    """
+    config = config_pb2.ConfigProto()
     # The graph optimizer's second pass takes a fifth of a load and gains
     # nothing measurable on our models.
     config.graph_options.rewrite_options.meta_optimizer_iterations = (
@@ -248,34 +231,18 @@ def _session_config(options: argparse.Namespace) -> Any:
             config,
             "--tensorflow_session_config_file",
         )
-    # Flags win over the file.
-    both = options.tensorflow_session_parallelism
     intra = options.tensorflow_intra_op_parallelism
     inter = options.tensorflow_inter_op_parallelism
+    both = options.tensorflow_session_parallelism
     if intra > 0 or inter > 0:
         both = 0
-    if both or intra:
-        config.intra_op_parallelism_threads = both or intra
-    if both or inter:
-        config.inter_op_parallelism_threads = both or inter
-    # By itself the runtime takes threads for all of the node's processors.
-    for pool in ("intra_op", "inter_op"):
-        if not getattr(config, f"{pool}_parallelism_threads"):
-            setattr(config, f"{pool}_parallelism_threads", cpus.available())
+    for pool, threads in (("intra_op", intra), ("inter_op", inter)):
+        field = f"{pool}_parallelism_threads"
+        # By itself the runtime takes threads for all processors of the node.
+        found = both or threads or getattr(config, field) or cpus.available()
+        setattr(config, field, found)
     if options.per_process_gpu_memory_fraction:
         config.gpu_options.per_process_gpu_memory_fraction = (
             options.per_process_gpu_memory_fraction
         )
     return config
-
-
-def _batcher(options: argparse.Namespace, metrics: monitoring.Metrics) -> Any:
-    if not options.enable_batching:
-        return None
-    from serving.server.batching import batcher
-
-    return batcher.load(
-        options.batching_parameters_file,
-        options.enable_per_model_batching_parameters,
-        metrics,
-    )

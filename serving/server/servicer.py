@@ -1,12 +1,12 @@
 """PredictionService and ModelService over a `Core`, without a network.
 
-Each method takes a request message and returns a response message or raises
-`ServingError` with the gRPC code. `server` puts them behind gRPC, `rest`
-behind HTTP; tests call them directly.
+Each method takes a request message and the seconds it may take, and returns a
+response message or raises `ServingError` with the gRPC code. `rpc` puts them
+behind gRPC, `rest` behind HTTP; tests call them directly.
 """
 
 import time
-from typing import Any
+from collections.abc import Callable
 
 from tensorflow_serving.apis import (
     classification_pb2,
@@ -14,19 +14,20 @@ from tensorflow_serving.apis import (
     get_model_status_pb2,
     inference_pb2,
     model_management_pb2,
+    model_pb2,
     predict_pb2,
     regression_pb2,
 )
 
-from serving.errors import ServingError
+from serving.errors import ServingError, invalid
 from serving.server.answers import inference, predict
 from serving.server.answers.predict import Limits
 from serving.server.lifecycle.catalogue import Core
+from serving.server.telemetry import events
 from serving.server.telemetry import metrics as monitoring
 from serving.wire import codes
 
 _SIGNATURE_FIELD = "signature_def"
-_INVALID = "INVALID_ARGUMENT"
 
 
 class Servicer:
@@ -39,14 +40,11 @@ class Servicer:
     """
 
     def __init__(
-        self,
-        core: Core,
-        limits: Limits | None = None,
-        metrics: monitoring.Metrics | None = None,
+        self, core: Core, limits: Limits, metrics: monitoring.Metrics
     ) -> None:
         self.core = core
-        self.limits = limits or Limits()
-        self.metrics = metrics or monitoring.Metrics()
+        self.limits = limits
+        self.metrics = metrics
 
     def count(self, model: str, code: str) -> None:
         """Counts a request, one for a model that nobody knows included."""
@@ -55,141 +53,118 @@ class Servicer:
         self.metrics.request_count.add((model, code))
 
     def predict(
-        self, request: Any, timeout_seconds: float | None = None
-    ) -> Any:
+        self,
+        request: predict_pb2.PredictRequest,
+        timeout_seconds: float | None = None,
+    ) -> predict_pb2.PredictResponse:
         """`PredictionService.Predict`."""
-        _check_spec(request)
-        response = predict_pb2.PredictResponse()
-        version = self.core.acquire(request.model_spec)
-        try:
-            model: Any = version.servable
+        with self.core.acquire(_spec(request)) as version:
             start = time.perf_counter()
-            predict.run(
-                model.bundle,
+            response = predict.run(
+                version.bundle,
                 request,
-                response,
                 version.number,
                 timeout_seconds,
                 self.limits,
-                model.run_tensors,
             )
-            self.metrics.runtime_latency.add(
-                (version.model, "Predict", "TF1"), time.perf_counter() - start
-            )
-        finally:
-            version.release()
+            self._time("Predict", version.model, start)
         return response
 
     def classify(
-        self, request: Any, timeout_seconds: float | None = None
-    ) -> Any:
+        self,
+        request: classification_pb2.ClassificationRequest,
+        timeout_seconds: float | None = None,
+    ) -> classification_pb2.ClassificationResponse:
         """`PredictionService.Classify`."""
-        _check_spec(request)
-        response = classification_pb2.ClassificationResponse()
-        self._infer(inference.CLASSIFY, request, response, timeout_seconds)
-        return response
+        return self._infer(inference.CLASSIFY, request, timeout_seconds)
 
     def regress(
-        self, request: Any, timeout_seconds: float | None = None
-    ) -> Any:
+        self,
+        request: regression_pb2.RegressionRequest,
+        timeout_seconds: float | None = None,
+    ) -> regression_pb2.RegressionResponse:
         """`PredictionService.Regress`."""
-        _check_spec(request)
-        response = regression_pb2.RegressionResponse()
-        self._infer(inference.REGRESS, request, response, timeout_seconds)
-        return response
+        return self._infer(inference.REGRESS, request, timeout_seconds)
 
     def _infer(
         self,
         method: inference.Method,
-        request: Any,
-        response: Any,
+        request: inference.Request,
         timeout_seconds: float | None,
-    ) -> None:
-        version = self.core.acquire(request.model_spec)
-        try:
-            model: Any = version.servable
+    ) -> inference.Response:
+        with self.core.acquire(_spec(request)) as version:
             start = time.perf_counter()
-            count = inference.infer(
+            response, count = inference.infer(
                 method,
-                model.bundle,
+                version.bundle,
                 request,
-                response,
                 version.number,
                 timeout_seconds,
                 self.limits,
-                model.run_tensors,
             )
-            self.metrics.runtime_latency.add(
-                (version.model, method.api, "TF1"), time.perf_counter() - start
-            )
-            self.metrics.count_examples(version.model, count)
-        finally:
-            version.release()
+            self._time(method.api, version.model, start)
+        self.metrics.count_examples(version.model, count)
+        return response
+
+    def _time(self, api: str, model: str, start: float) -> None:
+        self.metrics.runtime_latency.add(
+            (model, api, "TF1"), time.perf_counter() - start
+        )
 
     def multi_inference(
-        self, request: Any, timeout_seconds: float | None = None
-    ) -> Any:
-        """`PredictionService.MultiInference`."""
-        response = inference_pb2.MultiInferenceResponse()
-        spec = inference.first_spec(request)
-        version = self.core.acquire(spec)
-        try:
-            model: Any = version.servable
-            count = inference.multi(
-                model.bundle,
+        self,
+        request: inference_pb2.MultiInferenceRequest,
+        timeout_seconds: float | None = None,
+    ) -> inference_pb2.MultiInferenceResponse:
+        """`PredictionService.MultiInference`, by the first task's model."""
+        tasks = request.tasks
+        spec = tasks[0].model_spec if tasks else model_pb2.ModelSpec()
+        with self.core.acquire(spec) as version:
+            response, count = inference.multi(
+                version.bundle,
                 request,
-                response,
                 version.number,
                 timeout_seconds,
                 self.limits,
-                model.run_tensors,
             )
-            self.metrics.count_examples(version.model, count)
-        finally:
-            version.release()
+        self.metrics.count_examples(version.model, count)
         return response
 
     def get_model_metadata(
-        self, request: Any, timeout_seconds: float | None = None
-    ) -> Any:
+        self,
+        request: get_model_metadata_pb2.GetModelMetadataRequest,
+        timeout_seconds: float | None = None,
+    ) -> get_model_metadata_pb2.GetModelMetadataResponse:
         """`PredictionService.GetModelMetadata`."""
         del timeout_seconds
-        _check_spec(request)
+        spec = _spec(request)
         if not request.metadata_field:
-            raise ServingError(
+            raise invalid(
                 "GetModelMetadataRequest must specify at least one "
-                "metadata_field",
-                _INVALID,
+                "metadata_field"
             )
         for field in request.metadata_field:
             if field != _SIGNATURE_FIELD:
-                raise ServingError(
-                    f"Metadata field {field} is not supported", _INVALID
-                )
-        version = self.core.acquire(request.model_spec)
-        try:
-            model: Any = version.servable
-            signatures = get_model_metadata_pb2.SignatureDefMap()
-            for name, definition in model.bundle.signature_defs.items():
+                raise invalid(f"Metadata field {field} is not supported")
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        with self.core.acquire(spec) as version:
+            for name, definition in version.bundle.signature_defs.items():
                 signatures.signature_def[name].CopyFrom(definition)
-            number = version.number
-        finally:
-            version.release()
         response = get_model_metadata_pb2.GetModelMetadataResponse()
-        response.model_spec.name = request.model_spec.name
-        response.model_spec.version.value = number
+        response.model_spec.name = spec.name
+        response.model_spec.version.value = version.number
         response.metadata[_SIGNATURE_FIELD].Pack(signatures)
         return response
 
     def get_model_status(
-        self, request: Any, timeout_seconds: float | None = None
-    ) -> Any:
+        self,
+        request: get_model_status_pb2.GetModelStatusRequest,
+        timeout_seconds: float | None = None,
+    ) -> get_model_status_pb2.GetModelStatusResponse:
         """`ModelService.GetModelStatus`."""
         del timeout_seconds
-        _check_spec(request)
         response = get_model_status_pb2.GetModelStatusResponse()
-        found = self.core.statuses(request.model_spec)
-        for number, status in found.items():
+        for number, status in self.core.statuses(_spec(request)).items():
             entry = response.model_version_status.add()
             entry.version = number
             entry.state = int(status.state)
@@ -197,18 +172,21 @@ class Servicer:
             entry.status.error_message = status.message
         return response
 
-    def reload_config(self, request: Any, is_given_up: Any = None) -> Any:
+    def reload_config(
+        self,
+        request: model_management_pb2.ReloadConfigRequest,
+        is_given_up: Callable[[], bool] = lambda: False,
+    ) -> model_management_pb2.ReloadConfigResponse:
         """`ModelService.HandleReloadConfigRequest`."""
         if request.config.WhichOneof("config") != "model_config_list":
-            raise ServingError(
+            raise invalid(
                 "ServerModelConfig type not supported by "
                 "HandleReloadConfigRequest. Only ModelConfigList is currently "
-                "supported",
-                _INVALID,
+                "supported"
             )
         names = list(dict.fromkeys(request.metric_names))
         before = {name: self.metrics.value(name) for name in names}
-        self.core.reload(request.config, is_given_up or (lambda: False))
+        self.core.apply(request.config, is_given_up)
         response = model_management_pb2.ReloadConfigResponse()
         # Presence of the status is part of the answer; OK is its default.
         response.status.SetInParent()
@@ -218,6 +196,24 @@ class Servicer:
         return response
 
 
-def _check_spec(request: Any) -> None:
+def _spec(
+    request: predict_pb2.PredictRequest
+    | inference.Request
+    | get_model_metadata_pb2.GetModelMetadataRequest
+    | get_model_status_pb2.GetModelStatusRequest,
+) -> model_pb2.ModelSpec:
     if not request.HasField("model_spec"):
-        raise ServingError("Missing ModelSpec", _INVALID)
+        raise invalid("Missing ModelSpec")
+    return request.model_spec
+
+
+def as_serving_error(error: Exception, where: str) -> ServingError:
+    """What a caller is told; a fault of ours is logged."""
+    if isinstance(error, ServingError):
+        error.code = error.code or "UNKNOWN"
+        return error
+    if isinstance(error, MemoryError):
+        return ServingError("Out of memory", "RESOURCE_EXHAUSTED")
+    events.error("request_crashed", trace=True, api=where, error=error)
+    # Its words may tell of paths and of other callers' requests.
+    return ServingError("The server failed: its log says how.", "INTERNAL")

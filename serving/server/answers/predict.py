@@ -4,14 +4,16 @@ Order and words of every check are those of TensorFlow Serving's
 `predict_util.cc`; clients match on them.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2
+from tensorflow_serving.apis import model_pb2, predict_pb2
 
-from serving.errors import ServingError
-from serving.server.runtime.bundle import Bundle, Signature
+from serving.errors import ServingError, invalid
+from serving.server.runtime.bundle import Bundle, Feeds, Signature
 from serving.wire import tensors
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -20,6 +22,7 @@ METHOD_NAMES = (
     "tensorflow/serving/classify",
     "tensorflow/serving/regress",
 )
+_COMMON = (np.float32, np.float64, np.int32, np.int64, np.bool_, object)
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Limits:
         batch_rows: Largest first dimension of an input.
         row_width: Largest other dimension of an input, such as the number of
             candidates of a row.
-        tensor_bytes: Memory that the inputs may take, see `codec.Budget`.
+        tensor_bytes: Memory that the inputs may take, see `tensors.Budget`.
         check_method_name: Whether a signature must be one for the method.
         as_tensor_content: Whether outputs go into `tensor_content`.
     """
@@ -41,26 +44,31 @@ class Limits:
     check_method_name: bool = False
     as_tensor_content: bool = False
 
+    def check_size(self, what: str, size: int, limit: int, alias: str) -> None:
+        """Refuses what exceeds one of them; `alias` names the input, if any."""
+        if size > limit:
+            where = f"tensor parsing error: {alias}: " if alias else ""
+            raise invalid(
+                f"{where}A request may have at most {limit} {what}. Received: "
+                f"{size}. Split the request."
+            )
+
 
 def run(
     bundle: Bundle,
-    request: Any,
-    response: Any,
+    request: predict_pb2.PredictRequest,
     version: int | None,
     timeout_seconds: float | None,
     limits: Limits,
-    run_tensors: Any = None,
-) -> None:
-    """Answers a `PredictRequest`.
+) -> predict_pb2.PredictResponse:
+    """Answers a request.
 
     Args:
         bundle: The model that answers.
         request: Names the signature, inputs and outputs.
-        response: Empty `PredictResponse`, filled.
         version: Goes into the answer; None leaves it out.
         timeout_seconds: When to give up, None for never.
         limits: What the request may ask for.
-        run_tensors: Runs the graph instead of `bundle.run_tensors`: batching.
 
     Raises:
         ServingError: With the code of each rule.
@@ -71,33 +79,6 @@ def run(
         raise ServingError(
             f'Serving signature key "{name}" not found.', "FAILED_PRECONDITION"
         )
-    check_method_name(signature, limits)
-    feeds = _feeds(signature, request.inputs, limits)
-    names = _outputs(signature, request.output_filter)
-    fetches = [signature.fetches[alias] for alias in names]
-    arrays = (run_tensors or bundle.run_tensors)(
-        signature, feeds, fetches, timeout_seconds
-    )
-    spec = response.model_spec
-    spec.name = request.model_spec.name
-    spec.signature_name = name
-    if version is not None:
-        spec.version.value = version
-    outputs = response.outputs
-    for alias, array in zip(names, arrays, strict=True):
-        write(array, outputs[alias], limits)
-
-
-def write(array: np.ndarray, tensor: Any, limits: Limits) -> None:
-    """Writes an output; dtypes that NumPy lacks go through TensorFlow."""
-    try:
-        tensors.encode(array, tensor, limits.as_tensor_content)
-    except ValueError:
-        tensor.CopyFrom(tf.make_tensor_proto(array))
-
-
-def check_method_name(signature: Signature, limits: Limits) -> None:
-    """Refuses signatures of unknown methods where that check is on."""
     method = signature.definition.method_name
     if limits.check_method_name and method not in METHOD_NAMES:
         raise ServingError(
@@ -105,16 +86,42 @@ def check_method_name(signature: Signature, limits: Limits) -> None:
             f"{{{', '.join(METHOD_NAMES)}}}. Was: {method}",
             "INTERNAL",
         )
+    feeds = _feeds(signature, request.inputs, limits)
+    names = _outputs(signature, request.output_filter)
+    fetches = [signature.fetches[alias] for alias in names]
+    arrays = bundle.run(signature, feeds, fetches, timeout_seconds)
+    response = predict_pb2.PredictResponse()
+    write_spec(request.model_spec, version, response.model_spec)
+    outputs = response.outputs
+    for alias, array in zip(names, arrays, strict=True):
+        try:
+            tensors.encode(array, outputs[alias], limits.as_tensor_content)
+        except ValueError:
+            # A dtype that NumPy lacks.
+            outputs[alias].CopyFrom(tf.make_tensor_proto(array))
+    return response
+
+
+def write_spec(
+    asked: model_pb2.ModelSpec, version: int | None, spec: model_pb2.ModelSpec
+) -> None:
+    """Name, resolved signature and resolved version, never a label."""
+    spec.name = asked.name
+    spec.signature_name = asked.signature_name or DEFAULT_SIGNATURE
+    if version is not None:
+        spec.version.value = version
 
 
 def _feeds(
-    signature: Signature, inputs: Any, limits: Limits
-) -> dict[Any, np.ndarray]:
+    signature: Signature,
+    inputs: Mapping[str, tensor_pb2.TensorProto],
+    limits: Limits,
+) -> Feeds:
     wanted = signature.feeds
     if len(inputs) > len(wanted) or (
         len(inputs) < len(wanted) and not signature.defaults
     ):
-        raise ServingError(_size_message(set(inputs), set(wanted)), _INVALID)
+        raise invalid(_size_message(set(inputs), set(wanted)))
     feeds = {}
     budget = tensors.Budget(limits.tensor_bytes)
     for alias, tensor in wanted.items():
@@ -123,40 +130,38 @@ def _feeds(
         elif alias in signature.defaults:
             feeds[tensor] = signature.defaults[alias]
         else:
-            raise ServingError(
+            raise invalid(
                 f"Signature input alias: {alias}(feed name: "
                 f"{signature.definition.inputs[alias].name}) not found in "
                 "request and no default value provided. Inputs expected to "
-                f"be in the set {{{','.join(wanted)}}}.",
-                _INVALID,
+                f"be in the set {{{','.join(wanted)}}}."
             )
     return feeds
 
 
 def _decode(
-    alias: str, tensor: Any, limits: Limits, budget: tensors.Budget
+    alias: str,
+    tensor: tensor_pb2.TensorProto,
+    limits: Limits,
+    budget: tensors.Budget,
 ) -> np.ndarray:
     try:
         shape = tensors.shape_of(tensor)
         if shape:
-            check_size("batch rows", shape[0], limits.batch_rows, alias)
+            limits.check_size("batch rows", shape[0], limits.batch_rows, alias)
             for size in shape[1:]:
-                check_size("values a row", size, limits.row_width, alias)
+                limits.check_size("values a row", size, limits.row_width, alias)
         return tensors.decode(tensor, budget, shape)
-    except tensors.TooLarge as error:
-        raise _unparsed(alias, error) from error
     except ValueError as error:
         try:
+            if isinstance(error, tensors.TooLarge):
+                raise
             return _decode_rare(tensor)
         except Exception:
-            raise _unparsed(alias, error) from error
+            raise invalid(f"tensor parsing error: {alias}: {error}") from error
 
 
-def _unparsed(alias: str, error: ValueError) -> ServingError:
-    return ServingError(f"tensor parsing error: {alias}: {error}", _INVALID)
-
-
-def _decode_rare(tensor: Any) -> np.ndarray:
+def _decode_rare(tensor: tensor_pb2.TensorProto) -> np.ndarray:
     """Dtypes that only TensorFlow knows: bfloat16, quantised, 8-bit floats."""
     dtype = tf.as_dtype(tensor.dtype)
     size = np.prod([float(dim.size) for dim in tensor.tensor_shape.dim])
@@ -164,20 +169,6 @@ def _decode_rare(tensor: Any) -> np.ndarray:
     if dtype.as_numpy_dtype in _COMMON or not 0 <= size <= 64 * (carried + 1):
         raise ValueError("not a rare dtype, or hardly any values")
     return tf.make_ndarray(tensor)
-
-
-_COMMON = (np.float32, np.float64, np.int32, np.int64, np.bool_, object)
-
-
-def check_size(what: str, size: int, limit: int, alias: str = "") -> None:
-    """Refuses what exceeds a limit of the server."""
-    if size > limit:
-        where = f"tensor parsing error: {alias}: " if alias else ""
-        raise ServingError(
-            f"{where}A request may have at most {limit} {what}. Received: "
-            f"{size}. Split the request.",
-            _INVALID,
-        )
 
 
 def _size_message(sent: set[str], wanted: set[str]) -> str:
@@ -192,22 +183,16 @@ def _size_message(sent: set[str], wanted: set[str]) -> str:
     )
 
 
-def _outputs(signature: Signature, output_filter: Any) -> list[str]:
+def _outputs(signature: Signature, output_filter: Iterable[str]) -> list[str]:
     names: list[str] = []
     for alias in output_filter:
         if alias not in signature.fetches:
-            raise ServingError(
+            raise invalid(
                 f"output tensor alias not found in signature: {alias} Outputs "
                 "expected to be in the set "
-                f"{{{','.join(signature.fetches)}}}.",
-                _INVALID,
+                f"{{{','.join(signature.fetches)}}}."
             )
         if alias in names:
-            raise ServingError(
-                f"duplicate output tensor alias: {alias}", _INVALID
-            )
+            raise invalid(f"duplicate output tensor alias: {alias}")
         names.append(alias)
     return names or list(signature.fetches)
-
-
-_INVALID = "INVALID_ARGUMENT"

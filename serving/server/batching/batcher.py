@@ -12,25 +12,21 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from serving.errors import ServingError
+from serving.errors import ServingError, invalid
 from serving.releases import config_text
 from serving.server import cpus
 from serving.server.batching import tensors
 from serving.server.batching.rules import Rules, rules_of
-from serving.server.runtime.bundle import Bundle, Signature
+from serving.server.runtime.bundle import Bundle, Feeds, Run, Signature
+from serving.server.runtime.session import Endpoint
 from serving.server.telemetry import events
 from serving.server.telemetry.metrics import Metrics
 from serving.wire import server_config_pb2
 
 PER_MODEL_FILE = "batching_params.pbtxt"
-_INVALID = "INVALID_ARGUMENT"
-
-Feeds = dict[Any, np.ndarray]
-Run = Callable[[Signature, Feeds, list[Any], float | None], list[Any]]
 
 
 @dataclass
@@ -56,7 +52,7 @@ class _Batch:
         is_closed: Whether later ones wait in a batch behind it.
     """
 
-    form: Any
+    form: tensors.Form | None
     tasks: list[_Task]
     is_closed: bool
 
@@ -65,7 +61,10 @@ class _Queue:
     """Batches of one set of inputs and outputs; guarded by the scheduler."""
 
     def __init__(
-        self, batcher: "Batcher", signature: Signature, fetches: list[Any]
+        self,
+        batcher: "Batcher",
+        signature: Signature,
+        fetches: list[Endpoint],
     ) -> None:
         self.batcher = batcher
         self.signature = signature
@@ -100,9 +99,8 @@ class _Queue:
         used = _rows(last.tasks) if last else 0
         return self.batcher.rules.max_run_rows - used
 
-    def _form(self, feeds: Feeds) -> Any:
-        """What the requests of a batch share."""
-        return None if self.batcher.rules.pad else tensors.forms(feeds)
+    def _form(self, feeds: Feeds) -> tensors.Form | None:
+        return None if self.batcher.rules.pad else tensors.form_of(feeds)
 
     def _open(self, feeds: Feeds) -> _Batch | None:
         form = self._form(feeds)
@@ -227,33 +225,30 @@ class Batcher:
         self._name = name
         self._scheduler = scheduler
         self._metrics = metrics
-        self._queues: dict[Any, _Queue] = {}
+        self._queues: dict[object, _Queue] = {}
         self._lock = threading.Lock()
 
     def run_tensors(
         self,
         signature: Signature,
         feeds: Feeds,
-        fetches: list[Any],
+        fetches: list[Endpoint],
         timeout_seconds: float | None,
     ) -> list[np.ndarray]:
-        """As `Bundle.run_tensors`, together with other callers.
+        """As `Bundle.run_alone`, together with other callers.
 
         Raises:
             ServingError: If the request cannot be batched or its batch fails.
         """
         rows = tensors.count_rows(feeds)
         if rows > self.rules.max_rows and not self.rules.split:
-            raise ServingError(
+            raise invalid(
                 f"Task size {rows} is larger than maximum input batch size "
-                f"{self.rules.max_rows}",
-                _INVALID,
+                f"{self.rules.max_rows}"
             )
-        deadline = (
-            None
-            if timeout_seconds is None
-            else time.monotonic() + timeout_seconds
-        )
+        deadline = None
+        if timeout_seconds is not None:
+            deadline = time.monotonic() + timeout_seconds
 
         def make(room: int) -> list[_Task]:
             parts = tensors.split(feeds, rows, room, self.rules.max_run_rows)
@@ -271,21 +266,19 @@ class Batcher:
         return tensors.join([task.outputs for task in tasks])
 
     def _queue(
-        self, signature: Signature, feeds: Feeds, fetches: list[Any]
+        self, signature: Signature, feeds: Feeds, fetches: list[Endpoint]
     ) -> _Queue:
         key = (frozenset(feeds), tuple(fetches))
-        queue = self._queues.get(key)
-        if queue is None:
-            with self._lock:
-                queue = self._queues.get(key)
-                if queue is None:
-                    queue = _Queue(self, signature, list(fetches))
-                    self._queues[key] = queue
-                    self._scheduler.register(queue)
+        with self._lock:
+            queue = self._queues.get(key)
+            if queue is None:
+                queue = _Queue(self, signature, list(fetches))
+                self._queues[key] = queue
+                self._scheduler.register(queue)
         return queue
 
     def process(
-        self, signature: Signature, fetches: list[Any], tasks: list[_Task]
+        self, signature: Signature, fetches: list[Endpoint], tasks: list[_Task]
     ) -> None:
         """Runs a batch and gives every task its rows or the error."""
         try:
@@ -307,7 +300,7 @@ class Batcher:
     def _answer(
         self,
         signature: Signature,
-        fetches: list[Any],
+        fetches: list[Endpoint],
         tasks: list[_Task],
         now: float,
     ) -> list[list[np.ndarray]]:
@@ -327,14 +320,15 @@ class Batcher:
             (size for size in self.rules.allowed_rows if size >= total), total
         )
         inputs = signature.definition.inputs
+        names = {
+            tensor: inputs[alias].name
+            for alias, tensor in signature.feeds.items()
+        }
         merged = tensors.merge(
             [task.feeds for task in tasks],
             filled - total,
             self.rules.pad,
-            {
-                tensor: inputs[alias].name
-                for alias, tensor in signature.feeds.items()
-            },
+            names,
         )
         self._metrics.batch_run_count.add(())
         outputs = self._run(signature, merged, fetches, timeout)
@@ -352,8 +346,10 @@ def _copy(error: BaseException) -> BaseException:
     return error
 
 
-def load(parameters_file: str, per_model: bool, metrics: Metrics) -> Any:
-    """What the loader calls to put batching around a model.
+def joiner(
+    parameters_file: str, per_model: bool, metrics: Metrics
+) -> Callable[[str, Bundle], None]:
+    """What the loader calls to make requests to a model share runs.
 
     Args:
         parameters_file: Text of `BatchingParameters`, empty for defaults.
@@ -381,21 +377,20 @@ def load(parameters_file: str, per_model: bool, metrics: Metrics) -> Any:
     scheduler = Scheduler(threads)
     pool = common.thread_pool_name.value or "batch_threads"
 
-    def batcher(name: str, bundle: Bundle) -> tuple[Run, Callable[[], None]]:
+    def join(name: str, bundle: Bundle) -> None:
         parameters = common
         if per_model:
             path = bundle.directory / PER_MODEL_FILE
             if not path.exists():
                 events.info("not_batched", model=name, absent=path)
-                return bundle.run_tensors, lambda: None
+                return
             parameters = config_text.read(
                 path,
                 server_config_pb2.BatchingParameters(),
                 "--enable_per_model_batching_parameters",
             )
-        made = Batcher(
-            bundle.run_tensors, pool, rules_of(parameters), scheduler, metrics
-        )
-        return made.run_tensors, made.stop
+        rules = rules_of(parameters)
+        made = Batcher(bundle.run_alone, pool, rules, scheduler, metrics)
+        bundle.run, bundle.stop = made.run_tensors, made.stop
 
-    return batcher
+    return join

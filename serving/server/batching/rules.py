@@ -1,11 +1,12 @@
 """How batches are formed, from the text that operators write."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
-from serving.errors import ServingError
+from serving.errors import invalid
+from serving.wire import server_config_pb2
 
-_INVALID = "INVALID_ARGUMENT"
+_Value = TypeVar("_Value", int, bool)
 
 
 @dataclass(frozen=True)
@@ -31,31 +32,28 @@ class Rules:
     split: bool = False
 
 
-def rules_of(parameters: Any) -> Rules:
+def rules_of(parameters: server_config_pb2.BatchingParameters) -> Rules:
     """Reads `BatchingParameters`.
 
     Raises:
         ServingError: If the allowed sizes do not end with the largest.
     """
 
-    def value(name: str, default: Any) -> Any:
-        if not parameters.HasField(name):
-            return default
-        return getattr(parameters, name).value
+    def value(name: str, default: _Value) -> _Value:
+        is_set = parameters.HasField(name)
+        return getattr(parameters, name).value if is_set else default
 
     max_rows = value("max_batch_size", Rules.max_rows)
     allowed = tuple(parameters.allowed_batch_sizes)
     if allowed and allowed[-1] != max_rows:
-        raise ServingError(
+        raise invalid(
             "Last entry in allowed_batch_sizes must match max_batch_size; "
-            f"last entry was {allowed[-1]}; expected {max_rows}",
-            _INVALID,
+            f"last entry was {allowed[-1]}; expected {max_rows}"
         )
     if list(allowed) != sorted(set(allowed)) or max_rows < 1:
-        raise ServingError(
+        raise invalid(
             "allowed_batch_sizes must increase and max_batch_size be at "
-            f"least 1. Received: {list(allowed)}, {max_rows}.",
-            _INVALID,
+            f"least 1. Received: {list(allowed)}, {max_rows}."
         )
     split = value("enable_large_batch_splitting", False)
     run_rows = value("max_execution_batch_size", max_rows) or max_rows

@@ -1,13 +1,16 @@
 """Rows of several requests as one, and back: the arithmetic of batching."""
 
+import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from serving.errors import ServingError
+from serving.errors import ServingError, invalid
+from serving.server.runtime.bundle import Feeds
+from serving.server.runtime.session import Endpoint
 
-Feeds = dict[Any, np.ndarray]
+# Dtype and inner dimensions of every input.
+Form = dict[Endpoint, tuple[object, ...]]
 
 
 def count_rows(feeds: Feeds) -> int:
@@ -16,24 +19,22 @@ def count_rows(feeds: Feeds) -> int:
     Raises:
         ServingError: If they share none.
     """
-    sizes = set()
-    for array in feeds.values():
-        if not array.ndim:
-            raise _invalid(
-                "Batching Run() input tensors must have at least one dimension"
-            )
-        sizes.add(array.shape[0])
-    if not sizes:
-        raise _invalid("Batching Run() must have at least one input tensor")
+    if not feeds:
+        raise invalid("Batching Run() must have at least one input tensor")
+    if not all(array.ndim for array in feeds.values()):
+        raise invalid(
+            "Batching Run() input tensors must have at least one dimension"
+        )
+    sizes = {len(array) for array in feeds.values()}
     if len(sizes) > 1:
-        raise _invalid(
+        raise invalid(
             "Batching Run() input tensors must have equal 0th-dimension size"
         )
     return sizes.pop()
 
 
-def forms(feeds: Feeds) -> dict[Any, tuple[Any, ...]]:
-    """Every input's dtype, and its shape without the rows."""
+def form_of(feeds: Feeds) -> Form:
+    """What requests must have in common to share a run as they are."""
     return {
         name: (array.dtype, *array.shape[1:]) for name, array in feeds.items()
     }
@@ -79,7 +80,7 @@ def merge(
     requests: Sequence[Feeds],
     num_extra: int,
     pad: bool,
-    names: Mapping[Any, str],
+    names: Mapping[Endpoint, str],
 ) -> Feeds:
     """Concatenates inputs by name.
 
@@ -128,7 +129,7 @@ def _widen(arrays: list[np.ndarray]) -> list[np.ndarray]:
             widened.append(array)
             continue
         if not array.size:
-            raise _invalid("Got empty tensor in batch of non-empty tensors.")
+            raise invalid("Got empty tensor in batch of non-empty tensors.")
         # np.full would take bytes for an array of numbers.
         found = np.empty((len(array), *inner), array.dtype)
         found[...] = array.flat[0]
@@ -138,7 +139,7 @@ def _widen(arrays: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def share(
-    outputs: Sequence[Any], counts: Sequence[int], rows: int
+    outputs: Sequence[np.ndarray], counts: Sequence[int], rows: int
 ) -> list[list[np.ndarray]]:
     """Cuts the outputs of a batch into those of its requests.
 
@@ -151,24 +152,18 @@ def share(
         ServingError: If an output has no row for each input row.
     """
     for array in outputs:
+        problem = ""
         if not np.ndim(array):
-            raise ServingError(
-                "Batched output tensor has 0 dimensions",
-                "FAILED_PRECONDITION",
-            )
-        if len(array) != rows:
-            raise ServingError(
+            problem = "Batched output tensor has 0 dimensions"
+        elif len(array) != rows:
+            problem = (
                 "Batched output tensor's 0th dimension does not equal the "
-                "sum of the 0th dimension sizes of the input tensors",
-                "FAILED_PRECONDITION",
+                "sum of the 0th dimension sizes of the input tensors"
             )
-    shared = []
-    start = 0
-    for count in counts:
-        shared.append([array[start : start + count] for array in outputs])
-        start += count
-    return shared
-
-
-def _invalid(message: str) -> ServingError:
-    return ServingError(message, "INVALID_ARGUMENT")
+        if problem:
+            raise ServingError(problem, "FAILED_PRECONDITION")
+    ends = list(itertools.accumulate(counts))
+    return [
+        [array[end - count : end] for array in outputs]
+        for count, end in zip(counts, ends, strict=True)
+    ]

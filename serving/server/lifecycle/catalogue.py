@@ -7,22 +7,23 @@ later checks before its own platforms and labels are checked.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from tensorflow_serving.config import model_server_config_pb2
+from tensorflow_serving.apis import model_pb2
+from tensorflow_serving.config.model_server_config_pb2 import (
+    ModelConfig,
+    ModelServerConfig,
+)
 
-from serving.errors import ServingError
+from serving.errors import ServingError, invalid
 from serving.releases import config_text, versions
 from serving.server.lifecycle.manager import Manager
-from serving.server.lifecycle.source import Source, Watched
-from serving.server.lifecycle.states import State, Version
+from serving.server.lifecycle.source import Source
+from serving.server.lifecycle.states import State, Status, Version
 from serving.server.telemetry import events
 
-ModelServerConfig = model_server_config_pb2.ModelServerConfig
-_INVALID = "INVALID_ARGUMENT"
-_FAILED = "FAILED_PRECONDITION"
+_Models = Sequence[ModelConfig]
 
 
 class Core:
@@ -33,6 +34,9 @@ class Core:
         source: Finds versions.
         allow_labels_for_unavailable: Whether a label that is not in use may
             name a version that is not loaded.
+
+    Attributes:
+        names: The models of the config in force.
     """
 
     def __init__(
@@ -47,40 +51,25 @@ class Core:
         self._config = ModelServerConfig()
         self._config_lock = threading.Lock()
         self._labels: dict[str, dict[str, int]] = {}
-        self._names: set[str] = set()
+        self.names: frozenset[str] = frozenset()
         self._is_complete = False
 
-    def start(
-        self, config: Any, is_given_up: Callable[[], bool] = lambda: False
+    def apply(
+        self,
+        config: ModelServerConfig,
+        is_given_up: Callable[[], bool] = lambda: False,
+        noun: str = "model(s)",
     ) -> None:
-        """Applies the first config; returns when every model answers.
-
-        Raises:
-            ServingError: If a model cannot be loaded or the config is wrong.
-        """
-        self._apply(config, True, is_given_up)
-
-    def reload(
-        self, config: Any, is_given_up: Callable[[], bool] = lambda: False
-    ) -> None:
-        """Applies another config; returns when all new models answer.
+        """Applies a config; returns when all new models answer.
 
         Args:
             config: Replaces the present one.
             is_given_up: Polled while waiting; ends the wait.
+            noun: What the error calls those that do not.
 
         Raises:
             ServingError: With the code of each rule.
         """
-        self._apply(config, False, is_given_up)
-
-    def is_applied(self, config: Any) -> bool:
-        """Whether this config is in force, so that applying it is moot."""
-        return self._is_complete and config == self._config
-
-    def _apply(
-        self, config: Any, is_first: bool, is_given_up: Callable[[], bool]
-    ) -> None:
         while not self._config_lock.acquire(timeout=0.1):
             if is_given_up():
                 raise ServingError(
@@ -91,10 +80,9 @@ class Core:
             if not config.WhichOneof("config"):
                 return
             if config.WhichOneof("config") != "model_config_list":
-                raise ServingError(
+                raise invalid(
                     "This model server does not yet support custom_model_"
-                    "config. Only ModelConfigList is currently supported",
-                    _INVALID,
+                    "config. Only ModelConfigList is currently supported"
                 )
             models = config.model_config_list.config
             _check_names_and_paths(models)
@@ -105,27 +93,23 @@ class Core:
             self._labels = self._checked_labels(models)
             for model in models:
                 _check_platform(model)
-            names = {model.name for model in models}
-            new = names - self._names
-            self._names = names
-            self._source.set_models(
-                {
-                    model.name: Watched(
-                        model.base_path, model.model_version_policy
-                    )
-                    for model in models
-                }
-            )
-            events.info("config_applied", models=",".join(sorted(names)))
+            new = {model.name for model in models} - self.names
+            self.names = frozenset(model.name for model in models)
+            # Of our own: the caller may go on with its config.
+            self._source.set_models(self._config.model_config_list.config)
+            events.info("config_applied", models=",".join(sorted(self.names)))
             failed = self._manager.wait_for(new, is_given_up)
             if failed:
-                what = "servable(s)" if is_first else "model(s)"
-                raise ServingError(_describe(failed, what), "UNKNOWN")
+                raise ServingError(_describe(failed, noun), "UNKNOWN")
             self._is_complete = True
         finally:
             self._config_lock.release()
 
-    def _checked_labels(self, models: Any) -> dict[str, dict[str, int]]:
+    def is_applied(self, config: ModelServerConfig) -> bool:
+        """Whether this config is in force, so that applying it is moot."""
+        return self._is_complete and config == self._config
+
+    def _checked_labels(self, models: _Models) -> dict[str, dict[str, int]]:
         labels: dict[str, dict[str, int]] = {}
         for model in models:
             statuses = self._manager.statuses(model.name)
@@ -139,38 +123,34 @@ class Core:
                         f"Request to assign label to version {number} of "
                         f"model {model.name}, which is not currently "
                         "available for inference",
-                        _FAILED,
+                        "FAILED_PRECONDITION",
                     )
                 labels.setdefault(model.name, {})[label] = number
         return labels
 
-    def acquire(self, spec: Any) -> Version:
-        """The version that a `ModelSpec` asks for; release it after use.
+    def acquire(self, spec: model_pb2.ModelSpec) -> Version:
+        """The version that is asked for, for a `with` that releases it.
 
         Raises:
             ServingError: If there is none.
         """
         name = spec.name
         if not name:
-            raise ServingError("ModelSpec has no name specified.", _INVALID)
+            raise invalid("ModelSpec has no name specified.")
         choice = spec.WhichOneof("version_choice")
-        if choice is None:
-            return self._manager.acquire(name, None)
-        if choice == "version":
-            return self._manager.acquire(name, spec.version.value)
-        label = spec.version_label
-        number = self._labels.get(name, {}).get(label)
-        if number is None:
-            raise ServingError(
-                f"Unrecognized servable version label: {label}", _INVALID
-            )
+        number = spec.version.value if choice == "version" else None
+        if choice == "version_label":
+            label = spec.version_label
+            number = self._labels.get(name, {}).get(label)
+            if number is None:
+                raise invalid(f"Unrecognized servable version label: {label}")
         return self._manager.acquire(name, number)
 
     def knows(self, name: str) -> bool:
         """Whether the config has a model of that name."""
-        return name in self._names
+        return name in self.names
 
-    def statuses(self, spec: Any) -> dict[int, Any]:
+    def statuses(self, spec: model_pb2.ModelSpec) -> dict[int, Status]:
         """What GetModelStatus answers; labels are ignored.
 
         Raises:
@@ -192,10 +172,6 @@ class Core:
             )
         return found
 
-    def model_names(self) -> frozenset[str]:
-        """The models of the config in force."""
-        return frozenset(self._names)
-
     def is_available(self, name: str) -> bool:
         """Whether some version of a model answers; takes no lock."""
         return self._manager.is_available(name)
@@ -210,7 +186,7 @@ class Core:
         self._manager.stop(grace_seconds)
 
 
-def read_config(path: Path) -> Any:
+def read_config(path: Path) -> ModelServerConfig:
     """Reads the file of `--model_config_file`.
 
     Raises:
@@ -224,72 +200,60 @@ def read_config(path: Path) -> Any:
     )
 
 
-def _check_names_and_paths(models: Any) -> None:
+def _check_names_and_paths(models: _Models) -> None:
     names: set[str] = set()
     for model in models:
         if model.name in names:
-            raise ServingError(
+            raise invalid(
                 f"Illegal to list model {model.name} multiple times in config "
-                "list",
-                _INVALID,
+                "list"
             )
         names.add(model.name)
     for model in models:
         path = model.base_path
         if not path.startswith("/") and "://" not in path:
-            raise ServingError(
+            raise invalid(
                 f"Expected model {model.name} to have an absolute path or "
-                f"URI; got base_path()={path}",
-                _INVALID,
+                f"URI; got base_path()={path}"
             )
 
 
-def _platform(model: Any) -> str:
-    if model.model_type and model.model_platform:
-        raise ServingError(
-            "Illegal setting both ModelServerConfig::model_type (deprecated) "
-            "and ModelServerConfig::model_platform, model name is "
-            f"{model.name}",
-            _INVALID,
+def _platform(model: ModelConfig) -> str:
+    if bool(model.model_type) == bool(model.model_platform):
+        words = ("both", "and") if model.model_type else ("neither", "nor")
+        raise invalid(
+            f"Illegal setting {words[0]} ModelServerConfig::model_type "
+            f"(deprecated) {words[1]} ModelServerConfig::model_platform, model "
+            f"name is {model.name}"
         )
-    platform = versions.PLATFORM if model.model_type else model.model_platform
-    if not platform:
-        raise ServingError(
-            "Illegal setting neither ModelServerConfig::model_type "
-            "(deprecated) nor ModelServerConfig::model_platform, model name "
-            f"is {model.name}",
-            _INVALID,
-        )
-    return platform
+    return versions.PLATFORM if model.model_type else model.model_platform
 
 
-def _check_platforms_stay(old_models: Any, new_models: Any) -> None:
+def _check_platforms_stay(old_models: _Models, new_models: _Models) -> None:
     old = {model.name: _platform(model) for model in old_models}
     for model in new_models:
         if model.name in old and _platform(model) != old[model.name]:
-            raise ServingError(
+            raise invalid(
                 "Illegal to change a model's platform. For model "
                 f"{model.name} platform was {old[model.name]} and new "
-                f"platform requested is {_platform(model)}",
-                _INVALID,
+                f"platform requested is {_platform(model)}"
             )
 
 
-def _check_platform(model: Any) -> None:
+def _check_platform(model: ModelConfig) -> None:
     platform = _platform(model)
     if platform != versions.PLATFORM:
-        raise ServingError(
-            f"Model {model.name} requests unsupported platform {platform}",
-            _INVALID,
+        raise invalid(
+            f"Model {model.name} requests unsupported platform {platform}"
         )
 
 
-def _describe(failed: dict[tuple[str, int], Any], what: str) -> str:
+def _describe(failed: dict[tuple[str, int], Status], noun: str) -> str:
     parts = [
         f"{{{{name: {name} version: {number}}} due to error: "
         f"{status.code}: {status.message}}}, "
         for (name, number), status in sorted(failed.items())
     ]
     return (
-        f"{len(failed)} {what} did not become available: {{{''.join(parts)}}}"
+        f"{len(failed)} {noun} did not become available: {{{''.join(parts)}}}"
     )

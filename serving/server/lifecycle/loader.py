@@ -7,44 +7,19 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent import futures
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from tensorflow.core.protobuf import config_pb2
 
 from serving.server.answers.predict import Limits
 from serving.server.lifecycle import warmup
-from serving.server.runtime.bundle import Bundle, Signature
+from serving.server.runtime.bundle import Bundle
 from serving.server.telemetry import events
 from serving.server.telemetry import metrics as monitoring
 
 # Loading computes for seconds; requests go first. Lower than 10 a load would
 # hardly come forward beside busy requests, and hold locks that they wait for.
 _NICE = 10
-
-# Runs a graph: signature, feeds, fetches, timeout in seconds.
-RunTensors = Callable[
-    [Signature, dict[Any, Any], list[Any], float | None], list[Any]
-]
-
-
-@dataclass(frozen=True)
-class Model:
-    """A version that is ready to answer.
-
-    Attributes:
-        bundle: Its graph and signatures.
-        run_tensors: Runs the graph, batched or not.
-        stop: Called before the bundle is closed.
-    """
-
-    bundle: Bundle
-    run_tensors: RunTensors
-    stop: Callable[[], None]
-
-    def close(self) -> None:
-        """Frees the model."""
-        self.stop()
-        self.bundle.close()
 
 
 class Loader:
@@ -54,10 +29,9 @@ class Loader:
         limits: For warm-up requests.
         metrics: Get warm-up latencies.
         tags: Of the meta graph.
-        session_config: `ConfigProto` of every session.
+        config: Of every session.
         warmup_iterations: How often a record is replayed; 0 skips warm-up.
-        batcher: Wraps a bundle so that requests share runs: model name,
-            bundle -> run function and stop function.
+        join: Makes requests to a bundle share runs; None for no batching.
     """
 
     def __init__(
@@ -65,21 +39,21 @@ class Loader:
         limits: Limits,
         metrics: monitoring.Metrics,
         tags: Sequence[str] = ("serve",),
-        session_config: Any = None,
+        config: config_pb2.ConfigProto | None = None,
         warmup_iterations: int = 1,
-        batcher: Any = None,
+        join: Callable[[str, Bundle], None] | None = None,
     ) -> None:
         self._limits = limits
         self._metrics = metrics
         self._tags = tuple(tags)
-        self._session_config = session_config
+        self._config = config
         self._iterations = warmup_iterations
-        self._batcher = batcher
+        self._join = join
         self._lock = threading.Lock()
         self._ops_tried = False
         self._has_loaded = False
 
-    def __call__(self, name: str, number: int, directory: Path) -> Model:
+    def __call__(self, name: str, number: int, directory: Path) -> Bundle:
         """Loads a version and replays its warm-up requests.
 
         Raises:
@@ -89,35 +63,31 @@ class Loader:
         self._register_ops()
         status = "fail"
         try:
-            model = self._load_aside(name, directory)
+            if self._has_loaded:
+                # A priority cannot be raised again: it takes a thread.
+                with futures.ThreadPoolExecutor(1, "load", _give_way) as pool:
+                    bundle = pool.submit(self._load, name, directory).result()
+            else:
+                bundle = self._load(name, directory)
+                self._has_loaded = True
             status = "success"
         finally:
             self._metrics.load_attempts.add((str(directory), status))
-        return model
+        return bundle
 
-    def _load_aside(self, name: str, directory: Path) -> Model:
-        if not self._has_loaded:
-            model = self._load(name, directory)
-            self._has_loaded = True
-            return model
-        # A priority cannot be raised again, so it takes a thread of its own.
-        with futures.ThreadPoolExecutor(1, "load", _give_way) as pool:
-            return pool.submit(self._load, name, directory).result()
-
-    def _load(self, name: str, directory: Path) -> Model:
-        bundle = Bundle(directory, self._tags, self._session_config)
+    def _load(self, name: str, directory: Path) -> Bundle:
+        bundle = Bundle(directory, self._tags, self._config)
         try:
             if self._iterations:
                 warmup.replay(
                     bundle, self._limits, self._metrics, self._iterations
                 )
-            if self._batcher is None:
-                return Model(bundle, bundle.run_tensors, _nothing)
-            run, stop = self._batcher(name, bundle)
-            return Model(bundle, run, stop)
+            if self._join is not None:
+                self._join(name, bundle)
         except BaseException:
             bundle.close()
             raise
+        return bundle
 
     def _register_ops(self) -> None:
         """ScaNN's ops must be known before a graph that uses them loads."""
@@ -141,7 +111,3 @@ def _give_way() -> None:
     """Lets requests go before this thread."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
-
-
-def _nothing() -> None:
-    """Without batching there is nothing to stop."""

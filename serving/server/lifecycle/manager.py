@@ -13,19 +13,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from serving.errors import ServingError
-from serving.releases import versions
+from serving.releases.versions import bundle_id_of
 from serving.server.lifecycle.states import (
     Model,
-    Servable,
     State,
     Status,
     Version,
     fingerprint,
 )
+from serving.server.runtime.bundle import Bundle
 from serving.server.telemetry import events
 
 # Loads model `name`, version, directory; returns what answers requests.
-Load = Callable[[str, int, Path], Servable]
+Load = Callable[[str, int, Path], Bundle]
+_Act = Callable[[Model, Version], None]
 
 # A release brings versions of several models in one look at the file system,
 # and callers combine them: those loaded first wait this long for the others.
@@ -68,11 +69,23 @@ class Manager:
             if name not in self._models:
                 if not versions:
                     return
-                self._models[name] = Model()
-                self._models[name].start(name, self._work)
+                model = Model(name, self._work)
+                model.worker.start()
+                self._models[name] = model
             model = self._models[name]
-            retried = self._forget_failures(model, versions)
-            if model.wanted != versions or retried:
+            # A failed version whose directory changed gets another chance.
+            renewed = [
+                number
+                for number, version in model.present.items()
+                if version.failed
+                and (
+                    versions.get(number) != version.path
+                    or fingerprint(version.path) != version.fingerprint
+                )
+            ]
+            for number in renewed:
+                del model.present[number]
+            if model.wanted != versions or renewed:
                 model.wanted = dict(versions)
                 model.wanted_since = time.monotonic()
                 self._changed.notify_all()
@@ -82,23 +95,8 @@ class Manager:
                 for version in list(model.serving.values()):
                     self._start_unload(model, version)
 
-    def _forget_failures(
-        self, model: Model, versions: Mapping[int, Path]
-    ) -> bool:
-        """A failed version whose directory changed gets another chance."""
-        retried = False
-        for number, version in list(model.present.items()):
-            if version.failed and (
-                number not in versions
-                or versions[number] != version.path
-                or fingerprint(version.path) != version.fingerprint
-            ):
-                del model.present[number]
-                retried = True
-        return retried
-
     def acquire(self, name: str, number: int | None) -> Version:
-        """A version that answers, to be released after use.
+        """A version that answers, for a `with` that releases it.
 
         Args:
             name: Of the model.
@@ -109,7 +107,13 @@ class Manager:
         """
         while True:
             model = self._models.get(name)
-            found = model.answering(number) if model else None
+            found = None
+            if model is not None:
+                found = (
+                    model.latest
+                    if number is None
+                    else model.serving.get(number)
+                )
             if found is None:
                 wanted = (
                     f"Latest({name})"
@@ -131,8 +135,8 @@ class Manager:
 
     def ended_loops(self) -> list[str]:
         """Workers that have ended; before `stop` none should."""
-        models = tuple(self._models.items())
-        return [f"load-{name}" for name, model in models if model.has_ended()]
+        workers = [model.worker for model in tuple(self._models.values())]
+        return [worker.name for worker in workers if not worker.is_alive()]
 
     def statuses(self, name: str) -> dict[int, Status]:
         """Every version ever seen, highest first."""
@@ -213,33 +217,27 @@ class Manager:
                 model.serve({})
         end = time.monotonic() + grace_seconds
         for version in loaded:
-            is_idle = version.drain(max(0.0, end - time.monotonic()))
-            if is_idle and version.servable is not None:
-                version.servable.close()
+            version.free(max(0.0, end - time.monotonic()))
 
-    def _work(self, name: str, model: Model) -> None:
+    def _work(self, model: Model) -> None:
         while True:
             with self._changed:
                 while True:
                     if self._stopped:
                         return
-                    action, pause = self._next_action(name, model)
-                    if action is not None:
+                    act, version, pause = self._next_action(model)
+                    if act is not None and version is not None:
                         break
                     self._changed.wait(pause)
-                verb, version = action
-            if verb == "load":
-                self._attempt(model, version)
-            else:
-                self._start_unload(model, version)
+            act(model, version)
 
     def _next_action(
-        self, name: str, model: Model
-    ) -> tuple[tuple[str, Version] | None, float | None]:
-        """TensorFlow Serving's AvailabilityPreservingPolicy."""
+        self, model: Model
+    ) -> tuple[_Act | None, Version | None, float | None]:
+        """By AvailabilityPreservingPolicy: what to do, or how long to wait."""
         for number, path in model.wanted.items():
             if number not in model.present and number not in model.unloading:
-                version = Version(name, number, path)
+                version = Version(model.name, number, path)
                 model.present[number] = version
                 self._set(model, version, State.START)
         for number in list(model.present):
@@ -257,7 +255,7 @@ class Manager:
         if unwanted and is_served and lingering > 0:
             pauses.append(lingering)
         elif unwanted and (not model.wanted or is_served or len(unwanted) > 1):
-            return ("unload", model.serving[unwanted[0]]), None
+            return self._start_unload, model.serving[unwanted[0]], None
         loadable = [
             version
             for number, version in model.present.items()
@@ -265,13 +263,14 @@ class Manager:
         ]
         ready = [version for version in loadable if version.retry_at <= now]
         if ready:
-            return ("load", max(ready, key=lambda item: item.number)), None
+            highest = max(ready, key=lambda version: version.number)
+            return self._attempt, highest, None
         pauses += [version.retry_at - now for version in loadable]
-        return None, min(pauses, default=None)
+        return None, None, min(pauses, default=None)
 
     def _attempt(self, model: Model, version: Version) -> None:
         version.fingerprint = fingerprint(version.path)
-        version.bundle_id = versions.bundle_id_of(version.path)
+        version.bundle_id = bundle_id_of(version.path)
         version.attempts += 1
         with self._changed:
             if version.attempts == 1:
@@ -324,35 +323,32 @@ class Manager:
         self._changed.wait_for(is_alone, _SWITCH_SECONDS)
 
     def _fail(self, model: Model, version: Version, error: Exception) -> None:
-        code = getattr(error, "code", "") or "UNKNOWN"
-        known = isinstance(error, ServingError)
+        known = error if isinstance(error, ServingError) else None
+        code = (known.code if known else "") or "UNKNOWN"
+        told: dict[str, object] = {
+            "model": version.model,
+            "version": version.number,
+            "code": code,
+            "error": error,
+        }
         with self._changed:
             wanted = version.number in model.wanted
             if wanted and version.attempts <= self._retries:
                 version.retry_at = time.monotonic() + self._interval
                 events.warning(
                     "load_retry",
-                    model=version.model,
-                    version=version.number,
+                    **told,
                     attempt=version.attempts,
                     again_in_seconds=self._interval,
-                    code=code,
-                    error=error,
                 )
                 return
             version.failed = True
             events.error(
-                "load_failed",
-                trace=not known,
-                model=version.model,
-                version=version.number,
-                path=version.path,
-                code=code,
-                error=error,
+                "load_failed", trace=not known, **told, path=version.path
             )
-            self._set(
-                model, version, State.END, Status(State.END, code, str(error))
-            )
+            status = Status(State.END, code, str(error))
+            model.statuses[version.number] = status
+            self._changed.notify_all()
 
     def _start_unload(self, model: Model, version: Version) -> None:
         with self._changed:
@@ -370,28 +366,19 @@ class Manager:
         ).start()
 
     def _unload(self, model: Model, version: Version) -> None:
-        version.drain()
-        if version.servable is not None:
-            version.servable.close()
-        version.servable = None
+        version.free()
         with self._changed:
             model.unloading.discard(version.number)
             self._set(model, version, State.END)
 
     def _set(
-        self,
-        model: Model,
-        version: Version,
-        state: State,
-        status: Status | None = None,
-        **values: object,
+        self, model: Model, version: Version, state: State, **values: object
     ) -> None:
-        model.statuses[version.number] = status or Status(state)
-        if status is None:
-            events.info(
-                f"version_{state.name.lower()}",
-                model=version.model,
-                version=version.number,
-                **values,
-            )
+        model.statuses[version.number] = Status(state)
+        events.info(
+            f"version_{state.name.lower()}",
+            model=version.model,
+            version=version.number,
+            **values,
+        )
         self._changed.notify_all()

@@ -9,7 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import Protocol
+from types import TracebackType
+from typing import cast
+
+from serving.server.runtime.bundle import Bundle
 
 
 class State(IntEnum):
@@ -21,13 +24,6 @@ class State(IntEnum):
     AVAILABLE = 30
     UNLOADING = 40
     END = 50
-
-
-class Servable(Protocol):
-    """What a load returns: something that can be freed."""
-
-    def close(self) -> None:
-        """Frees it."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +39,8 @@ class Status:
 class Version:
     """One version of one model, from being wanted to its end.
 
+    `with` releases one that was acquired.
+
     Attributes:
         bundle_id: Of its release, as `versions.bundle_id_of` gives it;
             None until its directory was looked at.
@@ -51,15 +49,20 @@ class Version:
     model: str
     number: int
     path: Path
-    servable: Servable | None = None
+    servable: Bundle | None = None
     failed: bool = False
-    fingerprint: tuple = ()
+    fingerprint: tuple[tuple[int, ...], ...] = ()
     bundle_id: str | None = None
     attempts: int = 0
     retry_at: float = 0.0
     _users: int = 0
     _closing: bool = False
     _idle: threading.Condition = field(default_factory=threading.Condition)
+
+    @property
+    def bundle(self) -> Bundle:
+        """What answers, while the version is acquired."""
+        return cast(Bundle, self.servable)
 
     def was_tried(self) -> bool:
         """Whether its first attempt failed."""
@@ -80,11 +83,31 @@ class Version:
             if self._closing and not self._users:
                 self._idle.notify_all()
 
-    def drain(self, timeout_seconds: float | None = None) -> bool:
-        """Refuses new users and waits for the present ones to end."""
+    def __enter__(self) -> "Version":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+    def free(self, timeout_seconds: float | None = None) -> None:
+        """Refuses new users and frees what the present ones have left.
+
+        Args:
+            timeout_seconds: After which it stays loaded; None waits for them.
+        """
         with self._idle:
             self._closing = True
-            return self._idle.wait_for(lambda: not self._users, timeout_seconds)
+            is_idle = self._idle.wait_for(
+                lambda: not self._users, timeout_seconds
+            )
+        if is_idle and self.servable is not None:
+            self.servable.close()
+            self.servable = None
 
 
 class Model:
@@ -100,9 +123,10 @@ class Model:
             take no lock.
         latest: The highest of them.
         switched_at: When the last one began to answer.
+        worker: The thread that loads and unloads.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, work: Callable[["Model"], None]) -> None:
         self.wanted: dict[int, Path] = {}
         self.wanted_since = 0.0
         self.present: dict[int, Version] = {}
@@ -111,27 +135,15 @@ class Model:
         self.serving: dict[int, Version] = {}
         self.latest: Version | None = None
         self.switched_at = 0.0
-        self._worker: threading.Thread | None = None
-
-    def start(self, name: str, work: Callable[[str, "Model"], None]) -> None:
-        """Starts the thread that loads and unloads."""
-        self._worker = threading.Thread(
-            target=work, args=(name, self), name=f"load-{name}", daemon=True
+        self.name = name
+        self.worker = threading.Thread(
+            target=work, args=(self,), name=f"load-{name}", daemon=True
         )
-        self._worker.start()
-
-    def has_ended(self) -> bool:
-        """Whether that thread ran and does not any more."""
-        return self._worker is not None and not self._worker.is_alive()
 
     def serve(self, serving: dict[int, Version]) -> None:
         """Replaces the versions that answer."""
         self.serving = serving
         self.latest = serving[max(serving)] if serving else None
-
-    def answering(self, number: int | None) -> Version | None:
-        """That version, or the highest for None, if it answers."""
-        return self.latest if number is None else self.serving.get(number)
 
     def is_joining(self, bundle_id: str) -> bool:
         """Whether what callers get is about to become part of a release.
@@ -160,7 +172,7 @@ class Model:
         )
 
 
-def fingerprint(path: Path) -> tuple:
+def fingerprint(path: Path) -> tuple[tuple[int, ...], ...]:
     """Changes when the version directory or its graph is replaced."""
     found = []
     for part in (path, path / "saved_model.pb"):

@@ -10,30 +10,26 @@ from pathlib import Path
 
 import tensorflow as tf
 from google.protobuf.message import DecodeError
-from tensorflow_serving.apis import (
-    classification_pb2,
-    inference_pb2,
-    predict_pb2,
-    prediction_log_pb2,
-    regression_pb2,
-)
+from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.errors import ServingError
+from serving import signatures
+from serving.errors import ServingError, invalid
 from serving.server.answers import inference, predict
-from serving.server.runtime import bundle as bundles
+from serving.server.runtime.bundle import Bundle
 from serving.server.telemetry import events
 from serving.server.telemetry import metrics as monitoring
+from serving.wire import codes
 
-FILE = Path("assets.extra") / "tf_serving_warmup_requests"
+FILE = Path(signatures.EXTRA_ASSETS) / signatures.WARMUP_REQUESTS
 MAX_RECORDS = 1000
 
 
 def replay(
-    bundle: bundles.Bundle,
+    bundle: Bundle,
     limits: predict.Limits,
     metrics: monitoring.Metrics,
     iterations: int = 1,
-) -> int:
+) -> None:
     """Replays the bundle's warm-up file, if it has one.
 
     Args:
@@ -42,15 +38,12 @@ def replay(
         metrics: Gets the latency.
         iterations: How often each record is replayed.
 
-    Returns:
-        Number of records.
-
     Raises:
         ServingError: If a record fails or the file is wrong.
     """
     path = bundle.directory / FILE
     if not path.exists():
-        return 0
+        return
     start = time.perf_counter()
     count = 0
     try:
@@ -60,10 +53,9 @@ def replay(
                 _run(bundle, log, limits)
             count += 1
             if count > MAX_RECORDS:
-                raise ServingError(
+                raise invalid(
                     "Number of warmup records exceeds the maximum "
-                    f"({MAX_RECORDS}) at {path}",
-                    "INVALID_ARGUMENT",
+                    f"({MAX_RECORDS}) at {path}"
                 )
     except tf.errors.DataLossError as error:
         raise ServingError(
@@ -72,7 +64,8 @@ def replay(
             "DATA_LOSS",
         ) from error
     except tf.errors.OpError as error:
-        raise bundles.translate(error) from error
+        code = codes.NAMES.get(error.error_code, "UNKNOWN")
+        raise ServingError(error.message or str(error), code) from error
     elapsed = time.perf_counter() - start
     metrics.warmup_latency.add((str(bundle.directory), "OK"), elapsed)
     events.info(
@@ -81,53 +74,35 @@ def replay(
         records=count,
         ms=round(1000 * elapsed),
     )
-    return count
 
 
 def _parse(record: bytes, path: Path) -> prediction_log_pb2.PredictionLog:
     try:
         return prediction_log_pb2.PredictionLog.FromString(record)
     except DecodeError as error:
-        raise ServingError(
-            f"Failed to parse warmup record: {record[:80]!r} from {path}",
-            "INVALID_ARGUMENT",
+        raise invalid(
+            f"Failed to parse warmup record: {record[:80]!r} from {path}"
         ) from error
 
 
 def _run(
-    bundle: bundles.Bundle,
+    bundle: Bundle,
     log: prediction_log_pb2.PredictionLog,
     limits: predict.Limits,
 ) -> None:
     kind = log.WhichOneof("log_type")
-    rest = (None, None, limits)
+    if kind is None:
+        return
+    request = getattr(getattr(log, kind), "request", None)
     if kind == "predict_log":
-        request = log.predict_log.request
-        predict.run(bundle, request, predict_pb2.PredictResponse(), *rest)
+        predict.run(bundle, request, None, None, limits)
     elif kind == "classify_log":
-        inference.infer(
-            inference.CLASSIFY,
-            bundle,
-            log.classify_log.request,
-            classification_pb2.ClassificationResponse(),
-            *rest,
-        )
+        inference.infer(inference.CLASSIFY, bundle, request, None, None, limits)
     elif kind == "regress_log":
-        inference.infer(
-            inference.REGRESS,
-            bundle,
-            log.regress_log.request,
-            regression_pb2.RegressionResponse(),
-            *rest,
-        )
+        inference.infer(inference.REGRESS, bundle, request, None, None, limits)
     elif kind == "multi_inference_log":
-        inference.multi(
-            bundle,
-            log.multi_inference_log.request,
-            inference_pb2.MultiInferenceResponse(),
-            *rest,
-        )
-    elif kind is not None:
+        inference.multi(bundle, request, None, None, limits)
+    else:
         field = log.DESCRIPTOR.fields_by_name[kind].number
         raise ServingError(
             f"Unsupported log_type for warmup: {field}", "UNIMPLEMENTED"

@@ -24,8 +24,7 @@ from serving.errors import ServingError
 from serving.server.health import PATHS, Health
 from serving.server.rest import examples, requests
 from serving.server.rest import text as answers
-from serving.server.rpc.port import as_serving_error
-from serving.server.servicer import Servicer
+from serving.server.servicer import Servicer, as_serving_error
 from serving.wire import codes, tensors
 
 _MODEL = r"([^/:]+)"
@@ -202,19 +201,15 @@ class Rest:
         request = predict_pb2.PredictRequest(model_spec=spec)
 
         def find_inputs(name: str) -> dict[str, Any]:
-            version = self._servicer.core.acquire(request.model_spec)
-            try:
-                model: Any = version.servable
-                key = name or "serving_default"
-                definition = model.bundle.signature_defs.get(key)
+            key = name or "serving_default"
+            with self._servicer.core.acquire(request.model_spec) as version:
+                definition = version.bundle.signature_defs.get(key)
                 if definition is None:
                     raise requests.invalid(
                         f'Serving signature name: "{key}" not found in '
                         "signature def"
                     )
                 return dict(sorted(definition.inputs.items()))
-            finally:
-                version.release()
 
         document = requests.parse(body)
         is_row = requests.fill_predict(document, request, find_inputs)

@@ -8,13 +8,11 @@ import os
 import ssl
 import threading
 from pathlib import Path
-from typing import Any
 
 import grpc
 
 from serving.errors import ServingError
 from serving.releases import config_text
-from serving.server.lifecycle.source import stamp
 from serving.server.telemetry import events
 from serving.wire import server_config_pb2
 
@@ -49,7 +47,7 @@ class _Follower:
     def __init__(self, path: str) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._seen = stamp(Path(path))
+        self._seen = config_text.stamp(Path(path))
         self._config = _read(path)
         self.verifies = self._config.client_verify
 
@@ -65,7 +63,7 @@ class _Follower:
     def renewed(self) -> grpc.ServerCertificateConfiguration | None:
         """New certificates, None where there are none; gRPC asks often."""
         with self._lock:
-            present = stamp(Path(self._path))
+            present = config_text.stamp(Path(self._path))
             if present == self._seen:
                 return None
             self._seen = present
@@ -82,7 +80,7 @@ class _Follower:
             return self.certificates()
 
 
-def _read(path: str) -> Any:
+def _read(path: str) -> server_config_pb2.SSLConfig:
     config = config_text.read(path, server_config_pb2.SSLConfig(), _FLAG)
     if config.client_verify and not config.custom_ca:
         raise _nobody_verifies(path)

@@ -8,23 +8,23 @@ runtime's own code and words. Several threads may run one bundle.
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import EncodeError
+from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 
-from serving.errors import ServingError
-from serving.server.answers import inline
-from serving.server.runtime import c_api
+from serving.errors import ServingError, invalid
+from serving.server.runtime import c_api, inline
 from serving.server.runtime.session import Endpoint, Session
-from serving.wire import codes
 
 # Calls without a deadline arrive with one centuries away.
 _FAR_SECONDS = 1e8
+
+Feeds = dict[Endpoint, np.ndarray]
 
 
 @dataclass
@@ -32,7 +32,6 @@ class Signature:
     """One entry of the SavedModel's signature map.
 
     Attributes:
-        name: Its key.
         definition: The `SignatureDef` as it is in the file.
         feeds: Input name to the graph's tensor, in name order.
         fetches: Output name to the graph's tensor, in name order.
@@ -40,12 +39,21 @@ class Signature:
         quick: Which requests need no deadline; None if none is known to.
     """
 
-    name: str
-    definition: Any
+    definition: meta_graph_pb2.SignatureDef
     feeds: dict[str, Endpoint]
     fetches: dict[str, Endpoint]
     defaults: dict[str, np.ndarray]
     quick: inline.Quick | None = None
+
+
+# Computes outputs of a signature; the last argument is the seconds it may take.
+Run = Callable[
+    [Signature, Feeds, list[Endpoint], float | None], list[np.ndarray]
+]
+
+
+def _nothing() -> None:
+    """Without batching nothing ends before the graph does."""
 
 
 class Bundle:
@@ -54,7 +62,11 @@ class Bundle:
     Args:
         directory: Holds `saved_model.pb`.
         tags: Of the meta graph to load.
-        session_config: `tf.compat.v1.ConfigProto`.
+        config: Of its session.
+
+    Attributes:
+        run: What requests call: `run_alone`, or what joins them in batches.
+        stop: Called before the graph is freed.
 
     Raises:
         ServingError: If it cannot be loaded, with TensorFlow's code.
@@ -64,16 +76,18 @@ class Bundle:
         self,
         directory: Path,
         tags: Sequence[str] = ("serve",),
-        session_config: Any = None,
+        config: config_pb2.ConfigProto | None = None,
     ) -> None:
         self.directory = directory
+        self.run: Run = self.run_alone
+        self.stop: Callable[[], None] = _nothing
         if directory.exists() and not directory.is_dir():
             # The loader's own words depend on the file system's order.
             raise ServingError(
                 f"{directory}/saved_model.pb; Not a directory",
                 "FAILED_PRECONDITION",
             )
-        config = session_config or tf.compat.v1.ConfigProto()
+        config = config or config_pb2.ConfigProto()
         self._session = Session(directory, tags, config.SerializeToString())
         self.signature_defs = self._session.signature_defs
         self._signatures: dict[str, Signature] = {}
@@ -83,76 +97,57 @@ class Bundle:
         """The signature of that name, None if the model has none."""
         found = self._signatures.get(name)
         if found is None and name in self.signature_defs:
-            found = self._resolve(name)
-            self._signatures[name] = found
+            definition = self.signature_defs[name]
+            found = self._signatures[name] = Signature(
+                definition,
+                self._endpoints(definition.inputs),
+                self._endpoints(definition.outputs),
+                {
+                    alias: tf.make_ndarray(tensor)
+                    for alias, tensor in definition.defaults.items()
+                },
+                None if name in self._session.with_loops else inline.Quick(),
+            )
         return found
 
-    def _resolve(self, name: str) -> Signature:
-        definition = self.signature_defs[name]
-        defaults = {
-            alias: tf.make_ndarray(tensor)
-            for alias, tensor in definition.defaults.items()
-        }
-        return Signature(
-            name,
-            definition,
-            {
-                alias: self._tensor(definition.inputs[alias])
-                for alias in sorted(definition.inputs)
-            },
-            {
-                alias: self._tensor(definition.outputs[alias])
-                for alias in sorted(definition.outputs)
-            },
-            defaults,
-            None if name in self._session.with_loops else inline.Quick(),
-        )
+    def _endpoints(
+        self, infos: dict[str, meta_graph_pb2.TensorInfo]
+    ) -> dict[str, Endpoint]:
+        found = {}
+        for alias in sorted(infos):
+            name = infos[alias].name
+            try:
+                found[alias] = self._session.endpoint(name)
+            except KeyError as error:
+                raise invalid(
+                    f"Tensor {name}, specified in the signature, cannot be "
+                    f"fed or fetched: {error.args[0]}"
+                ) from error
+        return found
 
-    def _tensor(self, info: Any) -> Endpoint:
-        try:
-            return self._session.endpoint(info.name)
-        except KeyError as error:
-            raise ServingError(
-                f"Tensor {info.name}, specified in the signature, cannot be "
-                f"fed or fetched: {error.args[0]}",
-                "INVALID_ARGUMENT",
-            ) from error
-
-    def run(
+    def run_alone(
         self,
         signature: Signature,
-        inputs: Mapping[str, np.ndarray],
-        outputs: Sequence[str],
-        timeout_seconds: float | None = None,
+        feeds: Feeds,
+        fetches: list[Endpoint],
+        timeout_seconds: float | None,
     ) -> list[np.ndarray]:
-        """Runs a signature.
+        """Runs the graph for one caller.
 
         Args:
-            signature: Of this bundle.
-            inputs: Arrays under the signature's input names.
-            outputs: Which outputs to compute.
+            signature: Of this bundle, whose run times are remembered.
+            feeds: Inputs.
+            fetches: Outputs to compute.
             timeout_seconds: When to give up, None for never.
 
         Raises:
             ServingError: With the runtime's code and message.
         """
-        feeds = {signature.feeds[name]: inputs[name] for name in inputs}
-        fetches = [signature.fetches[name] for name in outputs]
-        return self.run_tensors(signature, feeds, fetches, timeout_seconds)
-
-    def run_tensors(
-        self,
-        signature: Signature,
-        feeds: dict[Endpoint, np.ndarray],
-        fetches: list[Endpoint],
-        timeout_seconds: float | None,
-    ) -> list[np.ndarray]:
-        """`run` by the graph's tensors; `signature` is for the statistics."""
         if timeout_seconds is not None and timeout_seconds <= 0:
             raise ServingError("Deadline Exceeded", "DEADLINE_EXCEEDED")
         timed = None
         quick = signature.quick
-        size = inline.size_of(feeds) if quick else ()
+        size = inline.size_of(feeds.values()) if quick else ()
         is_quick = quick is not None and quick.knows(fetches, size)
         if is_quick:
             options = self._inline
@@ -166,7 +161,7 @@ class Bundle:
             return self._session.run(feeds, fetches, options)
         except (TypeError, ValueError, EncodeError) as error:
             # An array that the runtime cannot take or give.
-            raise ServingError(str(error), "INVALID_ARGUMENT") from error
+            raise invalid(str(error)) from error
         finally:
             if timed is not None:
                 c_api.locked.TF_DeleteBuffer(timed)
@@ -177,6 +172,7 @@ class Bundle:
 
     def close(self) -> None:
         """Frees the model; nothing may run it any more."""
+        self.stop()
         self._session.close()
         if self._inline:
             c_api.locked.TF_DeleteBuffer(self._inline)
@@ -184,11 +180,5 @@ class Bundle:
 
 
 def _options(**values: int) -> int:
-    message = tf.compat.v1.RunOptions(**values)
+    message = config_pb2.RunOptions(**values)
     return c_api.buffer_of(message.SerializeToString())
-
-
-def translate(error: tf.errors.OpError) -> ServingError:
-    """The runtime's error as ours, code and words kept."""
-    code = codes.NAMES.get(error.error_code, "UNKNOWN")
-    return ServingError(error.message or str(error), code)

@@ -9,8 +9,8 @@ giving it away would cost a turn.
 """
 
 import ctypes
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from tensorflow.python import _pywrap_tensorflow_internal
 
@@ -43,7 +43,8 @@ _OUTPUTS = ctypes.POINTER(Output)
 _LONGS = ctypes.POINTER(ctypes.c_int64)
 
 # Opaque handles are `void *`: result, then arguments.
-_LOCKED: dict[str, tuple[Any, list[Any]]] = {
+_Types = dict[str, tuple[type | None, list[type]]]
+_LOCKED: _Types = {
     "TF_NewStatus": (_POINTER, []),
     "TF_DeleteStatus": (None, [_POINTER]),
     "TF_GetCode": (_INT, [_POINTER]),
@@ -68,7 +69,7 @@ _LOCKED: dict[str, tuple[Any, list[Any]]] = {
     "TF_StringGetDataPointer": (_POINTER, [_POINTER]),
     "TF_StringGetSize": (_SIZE, [_POINTER]),
 }
-_UNLOCKED: dict[str, tuple[Any, list[Any]]] = {
+_UNLOCKED: _Types = {
     "TF_LoadSessionFromSavedModel": (
         _POINTER,
         [
@@ -106,7 +107,10 @@ _UNLOCKED: dict[str, tuple[Any, list[Any]]] = {
 }
 
 
-def _declare(library: Any, functions: dict[str, tuple[Any, list[Any]]]) -> Any:
+_Library = TypeVar("_Library", bound=ctypes.CDLL)
+
+
+def _declare(library: _Library, functions: _Types) -> _Library:
     for name, (result, arguments) in functions.items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
@@ -118,7 +122,7 @@ locked = _declare(ctypes.PyDLL(_PATH), _LOCKED)
 unlocked = _declare(ctypes.CDLL(_PATH), _UNLOCKED)
 
 
-def checked(function: Any, *arguments: Any) -> Any:
+def checked(function: Callable[..., int], *arguments: object) -> int:
     """Calls a function whose last argument is a status.
 
     Raises:
@@ -138,10 +142,10 @@ def checked(function: Any, *arguments: Any) -> Any:
         locked.TF_DeleteStatus(status)
 
 
-def outputs(endpoints: Collection[tuple[int, int]]) -> Any:
-    """An array of `Output`."""
-    kind: Any = Output * len(endpoints)
-    return kind(*endpoints)
+def outputs(endpoints: Iterable[tuple[int, int]]) -> ctypes.Array[Output]:
+    """Endpoints as the C API takes them."""
+    found = [Output(*endpoint) for endpoint in endpoints]
+    return (Output * len(found))(*found)
 
 
 def buffer_of(data: bytes) -> int:

@@ -8,14 +8,13 @@ loader, the same words for what is wrong, and Python's lock is free meanwhile.
 import ctypes
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from serving.errors import ServingError
-from serving.server.answers import inline
-from serving.server.runtime import c_api, c_tensors
+from serving.server.runtime import c_api, c_tensors, inline
 from serving.server.runtime.c_api import checked, locked, unlocked
 from serving.wire import meta_graph_pb2 as light_pb2
 
@@ -63,8 +62,16 @@ class Session:
                 self._graph,
                 meta,
             )
-            data = _bytes(meta)
-            self.signature_defs = _signature_defs(data)
+            content = c_api.Buffer.from_address(meta)
+            data = ctypes.string_at(content.data, content.length)
+            self.signature_defs = {
+                name: meta_graph_pb2.SignatureDef.FromString(definition)
+                for name, definition in sorted(
+                    light_pb2.MetaGraphDef.FromString(
+                        data
+                    ).signature_def.items()
+                )
+            }
             self.with_loops = inline.with_loops(data)
             self._check_variables(directory)
         except BaseException:
@@ -157,17 +164,3 @@ class Session:
         if self._graph:
             unlocked.TF_DeleteGraph(self._graph)
         self._graph = 0
-
-
-def _bytes(buffer: int) -> bytes:
-    content = c_api.Buffer.from_address(buffer)
-    return ctypes.string_at(content.data, content.length)
-
-
-def _signature_defs(meta_graph: bytes) -> dict[str, Any]:
-    return {
-        name: meta_graph_pb2.SignatureDef.FromString(definition)
-        for name, definition in sorted(
-            light_pb2.MetaGraphDef.FromString(meta_graph).signature_def.items()
-        )
-    }

@@ -301,6 +301,18 @@ def test_a_start_that_fails_says_so_once(tmp_path):
     assert told[0].startswith("Failed to start server. Error: NOT_FOUND: ")
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["--no_such_flag"]])
+def test_help_does_not_wait_for_tensorflow(arguments):
+    code = "import sys, serving.server.__main__ as command\n"
+    code += f"try:\n    command.main({arguments})\n"
+    code += "finally:\n    print('tensorflow' in sys.modules)"
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert found.stdout.splitlines()[-1] == "False", found.stderr
+    assert "usage: python -m serving.server" in found.stdout + found.stderr
+
+
 def test_version_tells_of_tensorflow():
     found = subprocess.run(
         [sys.executable, "-m", "serving.server", "--version"],
@@ -319,7 +331,7 @@ def test_flags_win_over_the_session_config_file(tmp_path):
     path.write_text(
         "intra_op_parallelism_threads: 3 inter_op_parallelism_threads: 4"
     )
-    found = server._session_config(
+    found = server.session_config(
         flags.parse(
             [
                 f"--tensorflow_session_config_file={path}",
@@ -331,7 +343,7 @@ def test_flags_win_over_the_session_config_file(tmp_path):
     assert found.inter_op_parallelism_threads == 2
     path.write_text("nonsense: 1")
     with pytest.raises(ServingError, match="session.txt"):
-        server._session_config(
+        server.session_config(
             flags.parse([f"--tensorflow_session_config_file={path}"])
         )
 
@@ -341,8 +353,6 @@ def test_only_later_loads_give_way_to_requests(monkeypatch):
     found = []
 
     class Bundle:
-        run_tensors = None
-
         def __init__(self, directory, *unused):
             self.directory = directory
             thread = threading.get_native_id()

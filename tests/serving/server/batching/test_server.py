@@ -147,4 +147,4 @@ def test_a_parameters_file_must_be_readable(base):
         if text:
             file.write_text(text)
         with pytest.raises(ServingError, match="batching.txt"):
-            batcher.load(str(file), False, metrics.Metrics())
+            batcher.joiner(str(file), False, metrics.Metrics())

@@ -8,6 +8,7 @@ from unittest import mock
 import grpc
 import pytest
 
+from serving.server import flags
 from serving.server.rpc import port as transport
 
 # HTTP/2's preface and an empty SETTINGS frame: a connection, and no call.
@@ -30,7 +31,8 @@ def test_idle_connections_leave_files_for_the_rest(
     monkeypatch, arguments, most
 ):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (80, 80))
-    server = transport.Transport(mock.Mock(), channel_arguments=arguments)
+    options = flags.parse([f"--grpc_channel_arguments={arguments}"])
+    server = transport.Transport(mock.Mock(), options)
     port = server.listen("127.0.0.1:0")
     server.start()
     with (

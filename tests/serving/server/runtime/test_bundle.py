@@ -15,10 +15,12 @@ def bundle():
     loaded.close()
 
 
-def run(bundle, name, **inputs):
+def run(bundle, name, timeout=30.0, **inputs):
     """All outputs of a signature by name."""
     signature = bundle.signature(name)
-    arrays = bundle.run(signature, inputs, list(signature.fetches), 30.0)
+    feeds = {signature.feeds[alias]: value for alias, value in inputs.items()}
+    fetches = list(signature.fetches.values())
+    arrays = bundle.run(signature, feeds, fetches, timeout)
     return dict(zip(signature.fetches, arrays, strict=True))
 
 
@@ -72,16 +74,15 @@ def test_a_kernel_may_refuse_a_shape(bundle):
 
 
 def test_a_deadline_interrupts_a_long_run(bundle):
-    signature = bundle.signature("slow")
     # A quick answer says nothing of the next request.
     for _ in range(3):
-        bundle.run(signature, {"steps": np.int64([3])}, ["steps"], 0.2)
-    steps = {"steps": np.int64([10**9])}
+        run(bundle, "slow", 0.2, steps=np.int64([3]))
+    steps = np.int64([10**9])
     with pytest.raises(ServingError) as raised:
-        bundle.run(signature, steps, ["steps"], 0.2)
+        run(bundle, "slow", 0.2, steps=steps)
     assert code(raised) == "DEADLINE_EXCEEDED"
     with pytest.raises(ServingError) as raised:
-        bundle.run(signature, steps, ["steps"], 0.0)
+        run(bundle, "slow", 0.0, steps=steps)
     assert code(raised) == "DEADLINE_EXCEEDED"
 
 

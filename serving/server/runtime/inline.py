@@ -8,9 +8,9 @@ Where a signature has loops the values decide, and nothing is known to be quick.
 
 import operator
 from collections.abc import Collection, Hashable, Iterable, Mapping
-from typing import Any
 
 import numpy as np
+from tensorflow.core.framework.node_def_pb2 import NodeDef
 from tensorflow.core.protobuf import meta_graph_pb2
 
 QUICK_SECONDS = 0.005
@@ -43,10 +43,12 @@ def with_loops(meta_graph: bytes) -> set[str]:
     }
 
 
-def _behind(outputs: Iterable[Any], nodes: Mapping[str, Any]) -> list[Any]:
+def _behind(
+    outputs: Iterable[meta_graph_pb2.TensorInfo], nodes: Mapping[str, NodeDef]
+) -> list[NodeDef]:
     """The nodes that outputs are computed from."""
     waiting = [output.name for output in outputs]
-    found: dict[str, Any] = {}
+    found: dict[str, NodeDef] = {}
     while waiting:
         name = waiting.pop().lstrip("^").partition(":")[0]
         if name in nodes and name not in found:
@@ -55,7 +57,9 @@ def _behind(outputs: Iterable[Any], nodes: Mapping[str, Any]) -> list[Any]:
     return list(found.values())
 
 
-def _loops(nodes: list[Any], functions: Mapping[str, Any]) -> bool:
+def _loops(
+    nodes: list[NodeDef], functions: Mapping[str, Iterable[NodeDef]]
+) -> bool:
     """Whether nodes, or functions that they call, are loops."""
     called: set[str] = set()
     while nodes:
@@ -73,11 +77,11 @@ def _loops(nodes: list[Any], functions: Mapping[str, Any]) -> bool:
     return False
 
 
-def size_of(feeds: Mapping[Any, np.ndarray]) -> Size:
+def size_of(arrays: Iterable[np.ndarray]) -> Size:
     """All dimensions of what is asked, and the bytes of its strings."""
     sizes: list[int] = []
     texts: list[bytes] = []
-    for array in feeds.values():
+    for array in arrays:
         sizes += array.shape
         if array.dtype.kind == "O":
             texts += array.ravel().tolist()

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tests.support.serving_models as models
-from serving.server.answers import inline
+from serving.server.runtime import inline
 from serving.server.runtime.session import Session
 
 QUICK, LONG = 0.001, 0.1
@@ -64,7 +64,7 @@ def test_what_is_remembered_is_bounded():
 
 def test_long_strings_count():
     short, long = (
-        inline.size_of({"x": np.array([text], object)})
+        inline.size_of([np.array([text], object)])
         for text in (b"a", b"a" * 10**6)
     )
     assert (short, long) == ((1, 1), (1, 10**6))
