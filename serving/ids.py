@@ -6,13 +6,14 @@ and bytes are refused instead of guessed at: 7, "7" and "07" are three items.
 
 A list of ids is a list, a tuple, a one-dimensional array or any other
 iterable of them, but never one string, whose letters would be taken for ids.
-On command lines it is a row of CSV.
+On command lines it is a row of CSV. A count is a whole number.
 """
 
 import argparse
 import re
 from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import Any
+from numbers import Integral
+from typing import TypeGuard
 
 from serving.errors import ServingError
 
@@ -20,7 +21,7 @@ _WRITTEN = 'commas between, an id with a comma in double quotes ("a,b")'
 _ITEM = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^,]*?))\s*(?:,|\Z)')
 
 
-def one(value: Any, name: str) -> str:
+def one(value: object, name: str) -> str:
     """Returns an id as a plain str.
 
     Args:
@@ -50,7 +51,7 @@ def one(value: Any, name: str) -> str:
     return value if type(value) is str else str.__str__(value)
 
 
-def several(value: Any, name: str, ordered: bool = True) -> tuple[str, ...]:
+def several(value: object, name: str, ordered: bool = True) -> tuple[str, ...]:
     """Returns a list of ids as a tuple.
 
     Args:
@@ -73,7 +74,7 @@ def several(value: Any, name: str, ordered: bool = True) -> tuple[str, ...]:
     return tuple([one(item, f"{name}[{i}]") for i, item in enumerate(value)])
 
 
-def is_listed(value: Any) -> bool:
+def is_listed(value: object) -> TypeGuard[Iterable[object]]:
     """Whether values can be taken out of it one by one, letters apart."""
     # An array without dimensions calls itself iterable and is not.
     return (
@@ -81,6 +82,25 @@ def is_listed(value: Any) -> bool:
         and not isinstance(value, str | bytes | Mapping)
         and getattr(value, "ndim", 1) > 0
     )
+
+
+def whole(value: object, name: str, least: int, advice: str) -> None:
+    """Refuses what is not a whole number; NumPy's are, True and 2.0 are not.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT if it is something else or below
+            `least`.
+    """
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, Integral)
+        or not least <= int(value) < 2**63
+    ):
+        raise ServingError(
+            f"`{name}` must be a whole number of at least {least}. Received: "
+            f"{value!r}. {advice}",
+            "INVALID_ARGUMENT",
+        )
 
 
 def add_option(
@@ -125,7 +145,7 @@ def written(texts: Sequence[str], option: str) -> list[str]:
     return [item for item in found if item]
 
 
-def _refused(rule: str, value: Any, advice: str) -> ServingError:
+def _refused(rule: str, value: object, advice: str) -> ServingError:
     shown = repr(value)
     if len(shown) > 100:
         shown = shown[:100] + "..."

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from serving.bench import fleet, swaps
 from serving.client import ServingError
-from serving.client.load import Load
+from serving.client.command.load import Load
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,7 +19,7 @@ from typing import Any
 from serving import signatures
 from serving.bench import server as bench_server
 from serving.client import RecommenderClient
-from serving.client import load as bench
+from serving.client.command import load as bench
 from serving.client.query import Query
 from serving.errors import ServingError
 

@@ -11,8 +11,7 @@ Example:
     print(answer.item_ids, answer.degraded or "whole")
 """
 
-from serving.client.aio import AsyncRecommenderClient
-from serving.client.channel import Tls
+from serving.client.clients import AsyncRecommenderClient, RecommenderClient
 from serving.client.query import (
     BOTH_UNAVAILABLE,
     RANKING_UNAVAILABLE,
@@ -23,8 +22,8 @@ from serving.client.query import (
     Recommendations,
     VersionStatus,
 )
-from serving.client.retry import Retry
-from serving.client.sync import RecommenderClient
+from serving.client.transport.channel import Tls
+from serving.client.transport.retry import Retry
 from serving.errors import (
     DeadlineExceeded,
     InvalidRequest,

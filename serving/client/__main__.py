@@ -12,23 +12,78 @@ Exit status: 0 answered, 1 degraded answer (recommend, smoke), 2 error.
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from serving import ids, signatures
-from serving.client import (
-    Query,
-    RecommenderClient,
-    ServingError,
-    Tls,
-    smoke,
-    tables,
-)
+from serving.client import Query, RecommenderClient, ServingError, Tls
+from serving.client.command import load, smoke, tables
+
+_PUBLISHED = Path("artifacts/serving")
 
 
 def _parser() -> argparse.ArgumentParser:
-    shared = argparse.ArgumentParser(add_help=False)
-    add = shared.add_argument
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.client", description=(__doc__ or "")[:72]
+    )
+    kinds = parser.add_subparsers(dest="command", required=True)
+    shared, query = _shared(), _about_query()
+
+    def command(
+        name: str,
+        text: str,
+        ask: Callable[[RecommenderClient, argparse.Namespace], object],
+        *parents: argparse.ArgumentParser,
+    ) -> Callable[..., argparse.Action]:
+        added = kinds.add_parser(name, parents=[shared, *parents], help=text)
+        added.set_defaults(ask=ask)
+        return added.add_argument
+
+    command(
+        "recommend",
+        "both stages: the best items",
+        lambda client, args: client.recommend(_query(args), args.k),
+        query,
+    )
+    command(
+        "retrieve",
+        "the first stage alone",
+        lambda client, args: client.retrieve(_query(args), args.k),
+        query,
+    )
+    add = command("rank", "the second stage alone", _rank, query)
+    add("candidates", nargs="+", help="item ids to order")
+    add("--version", type=int, help="of the model, to pin")
+    add("--in-order", action="store_true", help="score, keep the order")
+    add = command(
+        "similar",
+        "items nearest to an item",
+        lambda client, args: client.similar_items(args.item, args.k),
+    )
+    add("item", help="its id")
+    add("-k", type=int, default=10, help="items wanted")
+    add = command("status", "versions the servers have", _status)
+    add("models", nargs="*", help="default: all of ours")
+    add = command(
+        "smoke",
+        "check a running deployment",
+        lambda client, args: smoke.run(client, args.wait, args.timeout),
+    )
+    waiting = "for the servers to come up"
+    add("--wait", type=float, default=0.0, metavar="SECONDS", help=waiting)
+    add = command("bench", "measure latency and throughput", _bench)
+    add("--method", default="recommend", choices=load.METHODS)
+    add("--threads", type=int, default=4)
+    add("--seconds", type=float, default=10.0, help="of each loop")
+    add("--rate", type=float, default=200.0, help="open loop, a second")
+    add("--batch", type=int, default=1, help="queries a request")
+    return parser
+
+
+def _shared() -> argparse.ArgumentParser:
+    """The options of every command."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add = parser.add_argument
     add(
         "--target",
         action="append",
@@ -56,90 +111,37 @@ def _parser() -> argparse.ArgumentParser:
         choices=[signatures.RETRIEVAL, signatures.RETRIEVAL_EXACT],
     )
     add("--fused", default="auto", choices=["auto", "off"])
-    add(
-        "--popular",
-        default=_published("popular.json"),
-        help="file of fallback items, default that of the release here",
-    )
-    add(
-        "--titles",
-        default=_published("titles.tsv"),
-        help="JSON or id<tab>title file, default that of the release here",
-    )
+    for option, name, text in (
+        ("--popular", "popular.json", "file of fallback items"),
+        ("--titles", "titles.tsv", "JSON or id<tab>title file"),
+    ):
+        # Of the last release, if this is where it was published.
+        path = _PUBLISHED / name
+        default = str(path) if path.exists() else ""
+        text += ", default that of the release here"
+        add(option, default=default, help=text)
     add("--json", action="store_true", help="print JSON")
+    return parser
 
-    query = argparse.ArgumentParser(add_help=False)
-    query.add_argument("--user", default="", help="user id")
-    ids.add_option(query, "--history", "latest last")
-    ids.add_option(query, "--exclude", "not to answer")
-    query.add_argument(
+
+def _about_query() -> argparse.ArgumentParser:
+    """The options that make a query."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--user", default="", help="user id")
+    ids.add_option(parser, "--history", "latest last")
+    ids.add_option(parser, "--exclude", "not to answer")
+    parser.add_argument(
         "--feature",
         action="append",
         default=[],
         metavar="NAME=VALUE",
         help="user or context feature; VALUE is JSON or else text",
     )
-    query.add_argument("-k", type=int, default=10, help="items wanted")
-
-    parser = argparse.ArgumentParser(
-        prog="python -m serving.client", description=(__doc__ or "")[:72]
-    )
-    kinds = parser.add_subparsers(dest="command", required=True)
-    for name, text in {
-        "recommend": "both stages: the best items",
-        "retrieve": "the first stage alone",
-    }.items():
-        kinds.add_parser(name, parents=[shared, query], help=text)
-    rank = kinds.add_parser(
-        "rank", parents=[shared, query], help="the second stage alone"
-    )
-    rank.add_argument("candidates", nargs="+", help="item ids to order")
-    rank.add_argument("--version", type=int, help="of the model, to pin")
-    rank.add_argument(
-        "--in-order", action="store_true", help="score, keep the order"
-    )
-    similar = kinds.add_parser(
-        "similar", parents=[shared], help="items nearest to an item"
-    )
-    similar.add_argument("item", help="its id")
-    similar.add_argument("-k", type=int, default=10, help="items wanted")
-    status = kinds.add_parser(
-        "status", parents=[shared], help="versions the servers have"
-    )
-    status.add_argument("models", nargs="*", help="default: all of ours")
-    check = kinds.add_parser(
-        "smoke", parents=[shared], help="check a running deployment"
-    )
-    check.add_argument(
-        "--wait",
-        type=float,
-        default=0.0,
-        metavar="SECONDS",
-        help="for the servers to come up",
-    )
-    bench = kinds.add_parser(
-        "bench", parents=[shared], help="measure latency and throughput"
-    )
-    add = bench.add_argument
-    add("--method", default="recommend", choices=_METHODS)
-    add("--threads", type=int, default=4)
-    add("--seconds", type=float, default=10.0, help="of each loop")
-    add("--rate", type=float, default=200.0, help="open loop, a second")
-    add("--batch", type=int, default=1, help="queries a request")
+    parser.add_argument("-k", type=int, default=10, help="items wanted")
     return parser
 
 
-def _published(name: str) -> str:
-    """A file of the last release, if this is where it was published."""
-    path = _PUBLISHED / name
-    return str(path) if path.exists() else ""
-
-
-_PUBLISHED = Path("artifacts/serving")
-_METHODS = ["recommend", "retrieve", "rank"]
-
-
-def _targets(given: list[str] | None) -> Any:
+def _targets(given: list[str] | None) -> dict[str, list[str]]:
     """Reads `[MODEL=]ADDRESS` arguments into the client's targets."""
     found: dict[str, list[str]] = {}
     for text in given or ["127.0.0.1:8500"]:
@@ -151,27 +153,16 @@ def _targets(given: list[str] | None) -> Any:
 def _tls(args: argparse.Namespace) -> Tls | None:
     """Reads the TLS options; no part of them is silently left out."""
     files = (args.ca, args.certificate, args.key)
-    if args.server_name and not (args.tls or any(files)):
+    if args.tls or any(files):
+        return Tls(*files, args.server_name)
+    if args.server_name:
         raise ServingError(
             "--server-name must come with --tls or --ca. Received: "
             f"{args.server_name!r} alone (from the command line), so nothing "
             "would be encrypted. Add --tls.",
             "INVALID_ARGUMENT",
         )
-    if not (args.tls or any(files)):
-        return None
-    return Tls(*files, args.server_name)
-
-
-def _features(given: list[str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for text in given:
-        name, value = _pair(text, "--feature")
-        try:
-            found[name] = json.loads(value)
-        except ValueError:
-            found[name] = value
-    return found
+    return None
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:
@@ -186,39 +177,34 @@ def _pair(text: str, option: str) -> tuple[str, str]:
 
 
 def _query(args: argparse.Namespace) -> Query:
+    features: dict[str, object] = {}
+    for text in args.feature:
+        name, value = _pair(text, "--feature")
+        try:
+            features[name] = json.loads(value)
+        except ValueError:
+            features[name] = value
     return Query(
         args.user,
         ids.written(args.history, "--history"),
-        _features(args.feature),
+        features,
         ids.written(args.exclude, "--exclude"),
     )
 
 
-def _ask(client: RecommenderClient, args: argparse.Namespace) -> Any:
-    if args.command == "recommend":
-        return client.recommend(_query(args), args.k)
-    if args.command == "retrieve":
-        return client.retrieve(_query(args), args.k)
-    if args.command == "rank":
-        return client.rank(
-            _query(args),
-            args.candidates,
-            version=args.version,
-            in_order=args.in_order,
-        )
-    if args.command == "similar":
-        return client.similar_items(args.item, args.k)
-    if args.command == "status":
-        return _status(client, args.models)
-    if args.command == "smoke":
-        return smoke.run(client, args.wait, args.timeout)
-    return _bench(client, args)
+def _rank(client: RecommenderClient, args: argparse.Namespace) -> object:
+    return client.rank(
+        _query(args),
+        args.candidates,
+        version=args.version,
+        in_order=args.in_order,
+    )
 
 
-def _status(client: RecommenderClient, models: list[str]) -> Any:
-    found = client.status(models or list(signatures.SIGNATURES))
+def _status(client: RecommenderClient, args: argparse.Namespace) -> object:
+    found = client.status(args.models or list(signatures.SIGNATURES))
     # Who asks for a model by name must not take an empty table for "served".
-    missing = sorted(set(models) - {row.model for row in found})
+    missing = sorted(set(args.models) - {row.model for row in found})
     if missing:
         raise ServingError(
             f"The servers must know every model that is named. Received: "
@@ -229,28 +215,9 @@ def _status(client: RecommenderClient, models: list[str]) -> Any:
     return found
 
 
-def _bench(client: RecommenderClient, args: argparse.Namespace) -> Any:
-    # Only here: what measures is not part of what applications import.
-    from serving.client import load
-
-    return load.run(
-        client,
-        load.Load(
-            args.method, args.threads, args.seconds, args.rate, args.batch
-        ),
-    )
-
-
-def _show(answer: Any, args: argparse.Namespace) -> None:
-    titles = tables.read_titles(args.titles)
-    if args.json:
-        print(json.dumps(tables.document(answer, titles), indent=2))
-    elif args.command == "status":
-        print(tables.statuses(answer))
-    elif args.command in ("smoke", "bench"):
-        print(answer)
-    else:
-        print(tables.items(answer, titles))
+def _bench(client: RecommenderClient, args: argparse.Namespace) -> object:
+    given = (args.method, args.threads, args.seconds, args.rate, args.batch)
+    return load.run(client, load.Load(*given))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -267,8 +234,12 @@ def main(arguments: list[str] | None = None) -> int:
             fused=args.fused,
             popular=args.popular or (),
         ) as client:
-            answer = _ask(client, args)
-        _show(answer, args)
+            answer = args.ask(client, args)
+        titles = tables.read_titles(args.titles)
+        if args.json:
+            print(json.dumps(tables.document(answer, titles), indent=2))
+        else:
+            print(tables.shown(answer, titles))
     except ServingError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

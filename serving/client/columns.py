@@ -4,9 +4,9 @@ Shapes: a plain feature is `[num_queries]`, a list-valued one `[num_queries,
 longest list]` with missing values behind the shorter ones.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,20 +14,16 @@ from serving import ids
 from serving.errors import ServingError
 from serving.wire import tensor_pb2, tensors
 
-_MISSING: dict[int, Any] = {
-    tensor_pb2.DT_STRING: "",
-    tensor_pb2.DT_FLOAT: np.nan,
-    tensor_pb2.DT_DOUBLE: np.nan,
-    tensor_pb2.DT_INT32: 0,
-    tensor_pb2.DT_INT64: 0,
-    tensor_pb2.DT_BOOL: False,
-}
-_DTYPES: dict[int, Any] = {
-    tensor_pb2.DT_FLOAT: np.float32,
-    tensor_pb2.DT_DOUBLE: np.float64,
-    tensor_pb2.DT_INT32: np.int32,
-    tensor_pb2.DT_INT64: np.int64,
-    tensor_pb2.DT_BOOL: np.bool_,
+Value = TypeVar("Value")
+
+# What stands for a missing value, and how numbers are written.
+_KINDS: dict[int, tuple[object, type | None]] = {
+    tensor_pb2.DT_STRING: ("", None),
+    tensor_pb2.DT_FLOAT: (np.nan, np.float32),
+    tensor_pb2.DT_DOUBLE: (np.nan, np.float64),
+    tensor_pb2.DT_INT32: (0, np.int32),
+    tensor_pb2.DT_INT64: (0, np.int64),
+    tensor_pb2.DT_BOOL: (False, np.bool_),
 }
 
 
@@ -44,34 +40,53 @@ class Input:
     rank: int
 
 
-def strings(target: Any, rows: Sequence[Collection[str]]) -> None:
+def strings(
+    target: tensor_pb2.TensorProto, rows: Sequence[Collection[str]]
+) -> None:
     """Writes rows of ids as a string tensor `[rows, longest row or 1]`.
 
     Args:
-        target: TensorProto to fill.
+        target: To fill.
         rows: Shorter ones are padded with "" at the end.
     """
+    flat, shape = _rectangle([list(row) for row in rows], "")
+    _write_strings(target, flat, shape)
+
+
+def _rectangle(
+    rows: list[list[Value]], missing: Value
+) -> tuple[list[Value], list[int]]:
+    """All values, row after row, padded to the shape that is returned too."""
     width = max(1, *(len(row) for row in rows))
-    target.dtype = tensor_pb2.DT_STRING
-    target.tensor_shape.dim.add(size=len(rows))
-    target.tensor_shape.dim.add(size=width)
-    values: list[bytes] = []
+    flat: list[Value] = []
     for row in rows:
-        values.extend(_bytes(value) for value in row)
-        values.extend([b""] * (width - len(row)))
-    target.string_val.extend(values)
+        flat += row
+        flat += [missing] * (width - len(row))
+    return flat, [len(rows), width]
 
 
-def _bytes(value: str) -> bytes:
+def _write_strings(
+    target: tensor_pb2.TensorProto, values: Sequence[str], shape: Sequence[int]
+) -> None:
+    target.dtype = tensor_pb2.DT_STRING
+    for size in shape:
+        target.tensor_shape.dim.add(size=size)
     # Ids that were not UTF-8 in an answer find their bytes again.
-    return value.encode("utf-8", "surrogateescape")
+    target.string_val.extend(
+        [value.encode("utf-8", "surrogateescape") for value in values]
+    )
 
 
-def write(target: Any, values: list[Any], kind: Input, name: str) -> None:
+def write(
+    target: tensor_pb2.TensorProto,
+    values: Sequence[object],
+    kind: Input,
+    name: str,
+) -> None:
     """Writes one value, or one list of values, a query; None is missing.
 
     Args:
-        target: TensorProto to fill.
+        target: To fill.
         values: One a query.
         kind: What the signature takes.
         name: For messages.
@@ -79,34 +94,21 @@ def write(target: Any, values: list[Any], kind: Input, name: str) -> None:
     Raises:
         ServingError: If a value has the wrong type.
     """
-    missing = _MISSING.get(kind.dtype, 0)
+    missing, dtype = _KINDS.get(kind.dtype, (0, None))
     if kind.rank > 1:
-        rows = [_row(value) for value in values]
-        width = max(1, *(len(row) for row in rows))
-        flat = [
-            value
-            for row in rows
-            for value in row + [missing] * (width - len(row))
-        ]
-        shape = [len(rows), width]
+        flat, shape = _rectangle([_row(value) for value in values], missing)
     else:
         flat = [missing if value is None else value for value in values]
         shape = [len(flat)]
     if kind.dtype == tensor_pb2.DT_STRING:
-        target.dtype = kind.dtype
-        for size in shape:
-            target.tensor_shape.dim.add(size=size)
-        target.string_val.extend(
-            [_bytes(ids.one(value, name)) for value in flat]
-        )
+        _write_strings(target, [ids.one(value, name) for value in flat], shape)
         return
-    dtype = _DTYPES.get(kind.dtype)
     try:
         array = np.array(flat)
         if dtype is None or not np.can_cast(array.dtype, dtype, "same_kind"):
             raise TypeError(f"cannot read it as {np.dtype(dtype).name}")
         with np.errstate(over="ignore"):
-            cast = array.astype(dtype)
+            cast: np.ndarray = array.astype(dtype)
         lost = (
             np.isinf(cast) & ~np.isinf(array)
             if cast.dtype.kind == "f"
@@ -124,9 +126,8 @@ def write(target: Any, values: list[Any], kind: Input, name: str) -> None:
         ) from error
 
 
-def _row(value: Any) -> list[Any]:
+def _row(value: Any) -> list[object]:
     if value is None:
         return []
-    if isinstance(value, str | bytes | Mapping) or np.ndim(value) == 0:
-        return [value]
-    return list(value)
+    # A set or a generator is no list to NumPy, a string or a mapping to us.
+    return list(value) if np.ndim(value) and ids.is_listed(value) else [value]

@@ -6,6 +6,7 @@ application names only the features it has: the others go out as missing.
 
 import difflib
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 
@@ -15,23 +16,15 @@ from serving.client.query import Query
 from serving.errors import ServingError
 from serving.wire import serving_pb2, tensors
 
-_NOT_FEATURES = frozenset(
-    {
-        "user_id",
-        "history",
-        "excluded_ids",
-        "candidate_ids",
-        "item_id",
-        contract.DIVERSITY,
-    }
-)
-Signatures = dict[str, dict[str, columns.Input]]
-# A number, a label of the server's config, or None for the latest.
-Version = int | str | None
+_PLAIN = ("user_id", contract.DIVERSITY)
+_LISTS = ("history", "excluded_ids", "candidate_ids")
+Inputs: TypeAlias = dict[str, columns.Input]
+Signatures: TypeAlias = dict[str, Inputs]
+Lists: TypeAlias = list[tuple[tuple[str, ...], tuple[float, ...]]]
 
 
 def spec(
-    model: str, signature: str = "", version: Version = None
+    model: str, signature: str = "", version: int | str | None = None
 ) -> serving_pb2.ModelSpec:
     """Names a model, a signature and, where pinned, a version or a label."""
     result = serving_pb2.ModelSpec(name=model, signature_name=signature)
@@ -43,12 +36,14 @@ def spec(
 
 
 def metadata_request(
-    model: str, version: Version
+    model: serving_pb2.ModelSpec,
 ) -> serving_pb2.GetModelMetadataRequest:
     """Asks for the signatures of a model."""
-    return serving_pb2.GetModelMetadataRequest(
-        model_spec=spec(model, "", version), metadata_field=["signature_def"]
+    request = serving_pb2.GetModelMetadataRequest(
+        model_spec=model, metadata_field=["signature_def"]
     )
+    request.model_spec.ClearField("signature_name")
+    return request
 
 
 def signatures(
@@ -69,10 +64,8 @@ def signatures(
 
 
 def predict_request(
-    model: str,
-    signature: str,
-    version: Version,
-    inputs: dict[str, columns.Input],
+    model: serving_pb2.ModelSpec,
+    inputs: Inputs,
     queries: Sequence[Query],
     candidates: Sequence[Sequence[str]] = (),
 ) -> serving_pb2.PredictRequest:
@@ -82,28 +75,18 @@ def predict_request(
         ServingError: If a query has a feature the signature does not take or
             a value of the wrong type.
     """
-    request = serving_pb2.PredictRequest(
-        model_spec=spec(model, signature, version)
-    )
-    features = inputs.keys() - _NOT_FEATURES
+    request = serving_pb2.PredictRequest(model_spec=model)
     for query in queries:
-        _check_names(model, query, features)
+        _check_names(model.name, query, inputs.keys() - {*_PLAIN, *_LISTS})
     for name, kind in inputs.items():
         target = request.inputs[name]
-        if name == "user_id":
-            columns.write(
-                target, [query.user_id for query in queries], kind, name
-            )
-        elif name == "history":
-            columns.strings(target, [query.history for query in queries])
-        elif name == "excluded_ids":
-            columns.strings(target, [query.excluded_ids for query in queries])
-        elif name == "candidate_ids":
+        if name == "candidate_ids":
             columns.strings(target, candidates)
-        elif name == contract.DIVERSITY:
-            columns.write(
-                target, [query.diversity for query in queries], kind, name
-            )
+        elif name in _LISTS:
+            columns.strings(target, [getattr(query, name) for query in queries])
+        elif name in _PLAIN:
+            values = [getattr(query, name) for query in queries]
+            columns.write(target, values, kind, name)
         else:
             values = [query.features.get(name) for query in queries]
             columns.write(target, values, kind, name)
@@ -111,16 +94,10 @@ def predict_request(
 
 
 def item_request(
-    model: str,
-    signature: str,
-    version: Version,
-    inputs: dict[str, columns.Input],
-    ids: Sequence[str],
+    model: serving_pb2.ModelSpec, inputs: Inputs, ids: Sequence[str]
 ) -> serving_pb2.PredictRequest:
     """Asks about items by their ids; item features go out as missing."""
-    request = serving_pb2.PredictRequest(
-        model_spec=spec(model, signature, version)
-    )
+    request = serving_pb2.PredictRequest(model_spec=model)
     for name, kind in inputs.items():
         values = list(ids) if name == "item_id" else [None] * len(ids)
         columns.write(request.inputs[name], values, kind, name)
@@ -142,7 +119,7 @@ def _check_names(model: str, query: Query, features: set[str]) -> None:
 
 def lists(
     response: serving_pb2.PredictResponse, ids: str, num_rows: int
-) -> list[tuple[tuple[str, ...], tuple[float, ...]]]:
+) -> Lists:
     """Splits an answer into one (item ids, scores) a query, "" left out.
 
     Raises:

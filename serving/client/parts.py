@@ -8,11 +8,13 @@ several calls, rows of like length together. A row's answer does not depend on
 the rows beside it, so the answers are the same.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence, Sized
+from typing import TypeVar
 
-from serving.client import calls
+from serving import ids
 from serving.client.query import Query
+
+Answer = TypeVar("Answer")
 
 # A quarter of a million ids: about 2 MB on the wire.
 MOST_CELLS = 2**18
@@ -23,18 +25,14 @@ def widths(query: Query, candidates: Sequence[str] = ()) -> tuple[int, ...]:
     lists = [
         value
         for value in query.features.values()
-        if hasattr(value, "__len__") and not isinstance(value, str | bytes)
+        if ids.is_listed(value) and isinstance(value, Sized)
     ]
     return (
         max(1, len(query.history)),
         max(1, len(query.excluded_ids)),
         max(1, len(candidates)),
-        max(1, sum(map(_length, lists))),
+        max(1, sum(map(len, lists))),
     )
-
-
-def _length(value: Any) -> int:
-    return len(value) if getattr(value, "ndim", 1) else 1
 
 
 def split(rows: Sequence[tuple[int, ...]]) -> list[list[int]]:
@@ -59,18 +57,17 @@ def split(rows: Sequence[tuple[int, ...]]) -> list[list[int]]:
     return [sorted(group) for group in groups]
 
 
-def plan(
+async def ask(
     rows: Sequence[tuple[int, ...]],
-    ask: Callable[[Sequence[int]], calls.Plan],
-) -> calls.Plan:
-    """Plans one question a part; returns the answers in the rows' order.
+    question: Callable[[Sequence[int]], Awaitable[Sequence[Answer]]],
+) -> list[Answer]:
+    """Asks one question a part; returns the answers in the rows' order.
 
     Args:
         rows: Widths a row.
-        ask: Plans the question of some row numbers.
+        question: Asks for some row numbers.
     """
-    found: dict[int, Any] = {}
+    found: dict[int, Answer] = {}
     for part in split(rows):
-        answers = yield from ask(part)
-        found.update(zip(part, answers, strict=True))
+        found.update(zip(part, await question(part), strict=True))
     return [found[index] for index in range(len(rows))]

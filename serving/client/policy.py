@@ -15,19 +15,17 @@ A mistake of the caller (wrong dtype, unknown feature) is raised, never hidden
 behind a degraded answer.
 """
 
+import itertools
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from serving import signatures
-from serving.client import calls, channel, fallback, messages, plans, retry
-from serving.client.query import (
-    Degraded,
-    Items,
-    Query,
-    Recommendations,
-)
+from serving.client import fallback
+from serving.client.query import Degraded, Items, Query, Recommendations
+from serving.client.stages import Stages
+from serving.client.transport import calls, channel, retry
 from serving.errors import ServingError
 
 # What is asked first, where another may follow, may use this share of the
@@ -38,15 +36,15 @@ _FUSED_RETRY_SECONDS = 30.0
 
 @dataclass
 class Policy:
-    """Plans recommendations over both stages.
+    """Answers recommendations from both stages.
 
     Attributes:
-        plans: Questions to single models.
+        stages: Asks single models.
         fused: "auto" asks `recommender` where it is deployed; "off" never.
         popular: Fallback item ids, most popular first.
     """
 
-    plans: plans.Plans
+    stages: Stages
     fused: str = "auto"
     popular: tuple[str, ...] = ()
     _no_fused_until: float = field(default=0.0, repr=False)
@@ -60,19 +58,15 @@ class Policy:
                 "INVALID_ARGUMENT",
             )
 
-    def recommend(
-        self,
-        queries: Sequence[Query],
-        k: int,
-        deadline: retry.Deadline,
-        trace: calls.Trace,
-    ) -> calls.Plan:
-        """Plans the whole question; returns `Recommendations` a query."""
+    async def recommend(
+        self, queries: Sequence[Query], k: int, trace: calls.Trace
+    ) -> list[Recommendations]:
+        """Answers the whole question; `Recommendations` a query."""
         if self.fused == "auto" and time.monotonic() >= self._no_fused_until:
             is_shared = self._shared(signatures.RECOMMENDER)
-            part = deadline if is_shared else deadline.part(_FIRST_SHARE)
             try:
-                return (yield from self._fused(queries, k, part, trace))
+                with trace.part(1.0 if is_shared else _FIRST_SHARE):
+                    return await self._fused(queries, k, trace)
             except ServingError as error:
                 _raise_mistake(error)
                 if error.code == "NOT_FOUND":
@@ -83,172 +77,120 @@ class Policy:
                     # The same servers would not answer for two stages either,
                     # and of the time there is nothing left.
                     return self._popular(queries, k, trace, error)
-        return (yield from self._two_stages(queries, k, deadline, trace))
+        return await self._two_stages(queries, k, trace)
 
-    def _fused(
-        self,
-        queries: Sequence[Query],
-        k: int,
-        deadline: retry.Deadline,
-        trace: calls.Trace,
-    ) -> calls.Plan:
-        began = time.monotonic()
-        model, signature = signatures.RECOMMENDER, signatures.SERVING_DEFAULT
-        if any(query.diversity for query in queries):
-            signature = signatures.WITH_DIVERSITY
-        response = yield from self.plans.caller.predict(
-            model,
-            signature,
-            self.plans.version,
-            lambda inputs: messages.predict_request(
-                model, signature, self.plans.version, inputs, queries
-            ),
-            deadline,
-            trace,
-        )
-        found = messages.lists(response, "item_ids", len(queries))
-        width = messages.array(response, "item_ids").shape[1]
+    async def _fused(
+        self, queries: Sequence[Query], k: int, trace: calls.Trace
+    ) -> list[Recommendations]:
+        found, width = await self.stages.recommend(queries, trace)
         if k > width:
             # The fused model's length is fixed at export; two calls have more.
-            return (yield from self._two_stages(queries, k, deadline, trace))
-        latency_ms = (time.monotonic() - began) * 1e3
+            return await self._two_stages(queries, k, trace)
         return [
-            Recommendations(
-                item_ids[:k],
-                scores[:k],
-                response.model_spec.version.value,
-                retrieval_ms=latency_ms,
-                fused=True,
-                retries=trace.retries,
-            )
-            for item_ids, scores in found
+            replace(_answer(items, k, trace, (items.latency_ms, 0)), fused=True)
+            for items in found
         ]
 
-    def _two_stages(
-        self,
-        queries: Sequence[Query],
-        k: int,
-        deadline: retry.Deadline,
-        trace: calls.Trace,
-    ) -> calls.Plan:
+    async def _two_stages(
+        self, queries: Sequence[Query], k: int, trace: calls.Trace
+    ) -> list[Recommendations]:
         retrieved: list[Items] = []
         began = time.monotonic()
-        attempt = 0
-        while True:
-            part = deadline.part(_FIRST_SHARE)
+        for attempt in itertools.count(1):
             try:
-                retrieved = yield from self.plans.retrieve(
-                    queries, None, part, trace
-                )
+                with trace.part(_FIRST_SHARE):
+                    retrieved = await self.stages.retrieve(queries, None, trace)
             except ServingError as error:
                 _raise_mistake(error)
-                if retrieved:
-                    return _unranked(retrieved, k, trace, error)
-                return (
-                    yield from self._without_retrieval(
-                        queries, k, deadline, trace, error
+                if not retrieved:
+                    return await self._without_retrieval(
+                        queries, k, trace, error
                     )
-                )
+                return _unranked(retrieved, k, trace, error)
             retrieval_ms = (time.monotonic() - began) * 1e3
             first = trace.replica
             try:
-                ranked = yield from self.plans.rank(
-                    queries,
-                    [items.item_ids for items in retrieved],
+                ranked = await self.stages.rank(
+                    [
+                        (query, items.item_ids)
+                        for query, items in zip(queries, retrieved, strict=True)
+                    ],
                     retrieved[0].version,
-                    deadline,
                     trace,
                 )
+                break
             except ServingError as error:
                 _raise_mistake(error)
-                attempt += 1
-                pause = self.plans.caller.policy.backoff(attempt)
+                policy = self.stages.models.caller.policy
+                pause = policy.backoff(attempt)
                 if (
-                    error.code == "NOT_FOUND"
-                    and time.monotonic() - began + pause < self._patience
-                    and (yield from self._has_ranking(deadline))
+                    error.code != "NOT_FOUND"
+                    or time.monotonic() - began + pause
+                    >= policy.swap_wait_seconds
+                    or not await self._has_ranking(trace)
                 ):
-                    # A swap: ranking may not be there yet, or retrieval may
-                    # have moved on meanwhile, so both are asked again.
-                    # At another replica, which may have the other version.
-                    trace.retries += 1
-                    trace.avoid, trace.replica = first, ""
-                    yield calls.Pause(pause)
-                    continue
-                return _unranked(retrieved, k, trace, error)
-            return [
-                Recommendations(
-                    items.item_ids[:k],
-                    items.scores[:k],
-                    items.version,
-                    degraded=(
-                        Degraded.DIVERSITY_UNAVAILABLE
-                        if query.diversity
-                        else Degraded.NOTHING
-                    ),
-                    retrieval_ms=retrieval_ms,
-                    ranking_ms=items.latency_ms,
-                    retries=trace.retries,
-                )
-                for query, items in zip(queries, ranked, strict=True)
-            ]
+                    return _unranked(retrieved, k, trace, error)
+            # A swap: ranking may not be there yet, or retrieval may have
+            # moved on meanwhile, so both are asked again. At another replica,
+            # which may have the other version.
+            trace.retries += 1
+            trace.avoid, trace.replica = first, ""
+            await self.stages.models.caller.connections.pause(pause)
+        return [
+            _answer(
+                items,
+                k,
+                trace,
+                (retrieval_ms, items.latency_ms),
+                Degraded.DIVERSITY_UNAVAILABLE
+                if query.diversity
+                else Degraded.NOTHING,
+            )
+            for query, items in zip(queries, ranked, strict=True)
+        ]
 
-    @property
-    def _patience(self) -> float:
-        return self.plans.caller.policy.swap_wait_seconds
-
-    def _has_ranking(self, deadline: retry.Deadline) -> calls.Plan:
+    async def _has_ranking(self, trace: calls.Trace) -> bool:
         """Whether any version of `ranking` is, or will be, served."""
         try:
-            found = yield from self.plans.status([signatures.RANKING], deadline)
+            found = await self.stages.status([signatures.RANKING], trace)
         except ServingError:
             # Whatever is wrong there, waiting for a version does not help.
             return False
         return any(row.state != "END" for row in found)
 
-    def _without_retrieval(
+    async def _without_retrieval(
         self,
         queries: Sequence[Query],
         k: int,
-        deadline: retry.Deadline,
         trace: calls.Trace,
         reason: ServingError,
-    ) -> calls.Plan:
+    ) -> list[Recommendations]:
         """Ranks the popular items, if ranking answers; else gives them."""
-        if not self.popular:
-            raise reason
-        began = time.monotonic()
-        if reason.code in retry.GONE and self._shared(signatures.RANKING):
+        is_gone = reason.code in retry.GONE
+        if not self.popular or is_gone and self._shared(signatures.RANKING):
             return self._popular(queries, k, trace, reason)
-        candidates = [
-            fallback.choose(self.popular, query, len(self.popular))
+        began = time.monotonic()
+        everything = len(self.popular)
+        rows = [
+            (query, fallback.choose(self.popular, query, everything))
             for query in queries
         ]
         try:
-            ranked = yield from self.plans.rank(
-                queries, candidates, None, deadline, trace
-            )
+            ranked = await self.stages.rank(rows, None, trace)
         except ServingError as error:
             _raise_mistake(error)
             return self._popular(queries, k, trace, reason)
+        took = 0.0, (time.monotonic() - began) * 1e3
+        lacks = Degraded.RETRIEVAL_UNAVAILABLE
         return [
-            Recommendations(
-                items.item_ids[:k],
-                items.scores[:k],
-                items.version,
-                degraded=Degraded.RETRIEVAL_UNAVAILABLE,
-                ranking_ms=(time.monotonic() - began) * 1e3,
-                retries=trace.retries,
-                reason=str(reason),
-            )
-            for items in ranked
+            _answer(items, k, trace, took, lacks, reason) for items in ranked
         ]
 
     def _shared(self, model: str) -> bool:
         """Whether a model sits on the very servers that retrieval sits on."""
-        known = self.plans.caller.targets
+        known = self.stages.models.caller.targets
         return channel.replicas(known, model) == channel.replicas(
-            known, self.plans.retrieval_model
+            known, self.stages.retrieval_model
         )
 
     def _popular(
@@ -260,20 +202,15 @@ class Policy:
     ) -> list[Recommendations]:
         if not self.popular:
             raise reason
-        answers = []
-        for query in queries:
-            chosen = fallback.choose(self.popular, query, k)
-            answers.append(
-                Recommendations(
-                    chosen,
-                    (math.nan,) * len(chosen),
-                    0,
-                    degraded=Degraded.BOTH_UNAVAILABLE,
-                    retries=trace.retries,
-                    reason=str(reason),
-                )
+        chosen = [fallback.choose(self.popular, query, k) for query in queries]
+        lacks = Degraded.BOTH_UNAVAILABLE
+        return [
+            _answer(
+                Items(item_ids, (math.nan,) * len(item_ids), 0, 0.0),
+                *(k, trace, (0.0, 0.0), lacks, reason),
             )
-        return answers
+            for item_ids in chosen
+        ]
 
 
 def _raise_mistake(error: ServingError) -> None:
@@ -284,15 +221,28 @@ def _raise_mistake(error: ServingError) -> None:
 def _unranked(
     retrieved: Sequence[Items], k: int, trace: calls.Trace, reason: ServingError
 ) -> list[Recommendations]:
+    lacks = Degraded.RANKING_UNAVAILABLE
     return [
-        Recommendations(
-            items.item_ids[:k],
-            items.scores[:k],
-            items.version,
-            degraded=Degraded.RANKING_UNAVAILABLE,
-            retrieval_ms=items.latency_ms,
-            retries=trace.retries,
-            reason=str(reason),
-        )
+        _answer(items, k, trace, (items.latency_ms, 0.0), lacks, reason)
         for items in retrieved
     ]
+
+
+def _answer(
+    items: Items,
+    k: int,
+    trace: calls.Trace,
+    took: tuple[float, float],
+    degraded: Degraded = Degraded.NOTHING,
+    reason: ServingError | None = None,
+) -> Recommendations:
+    """Makes an answer of a list; `took` is each stage's milliseconds."""
+    return Recommendations(
+        items.item_ids[:k],
+        items.scores[:k],
+        items.version,
+        degraded,
+        *took,
+        retries=trace.retries,
+        reason=str(reason or ""),
+    )

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from serving.client import channel
+from serving.client.transport import channel
 from serving.errors import ServingError
 from serving.releases import graph_ops, versions
 from serving.releases.phases import Phases

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import grpc
 
-from serving.client import channel
+from serving.client.transport import channel
 from serving.errors import ServingError
 from serving.wire import serving_pb2
 
@@ -61,7 +61,6 @@ class Replicas:
         }
 
     def _versions(self, target: str, host: str, model: str) -> set[int] | None:
-        path, serialize, parse = channel.METHODS["GetModelStatus"]
         request = serving_pb2.GetModelStatusRequest()
         request.model_spec.name = model
         options = channel.options(self._tls, None)
@@ -75,7 +74,7 @@ class Replicas:
                 target, self._tls.credentials(), options
             )
         with opened:
-            ask = opened.unary_unary(path, serialize, parse)
+            ask = channel.STATUS.on(opened)
             try:
                 answer = ask(request, timeout=self._timeout)
             except grpc.RpcError as error:

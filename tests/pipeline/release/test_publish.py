@@ -17,7 +17,8 @@ from pipeline.release.gate import GateRejected
 from pipeline.run import manifest
 from pipeline.run.config import Config, PublishConfig
 from serving import signatures
-from serving.client import fallback, tables
+from serving.client import fallback
+from serving.client.command import tables
 from serving.errors import ServingError
 from serving.releases import files, history, versions
 from tests.support import evaluations

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from serving.bench import fleet
-from serving.client import load
+from serving.client.command import load
 from tests.support import toy_models
 
 

@@ -21,9 +21,9 @@ from serving.client import (
     Retry,
     ServingError,
     Unavailable,
-    tables,
 )
 from serving.client import __main__ as command
+from serving.client.command import tables
 from tests.support.fake_server import FakeServer
 
 BOTH = ["retrieval", "ranking", "recommender"]

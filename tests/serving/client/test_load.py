@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from serving.client import RecommenderClient, ServingError
-from serving.client import load as bench
+from serving.client.command import load as bench
 from tests.support.fake_server import FakeServer
 
 

@@ -13,6 +13,7 @@ the models of tests/support/toy_models.py (any TensorFlow Serving 2.20 will do):
 import contextlib
 import importlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -30,9 +31,9 @@ from serving.client import (
     Query,
     RecommenderClient,
     ServingError,
-    channel,
 )
-from serving.client import load as bench
+from serving.client.command import load as bench
+from serving.client.transport.threads import Threads
 from tests.support import toy_models
 from tests.support.awaited import Awaited
 from tests.support.fake_server import FakeServer
@@ -107,31 +108,27 @@ def repository(directory, exported, models=toy_models.MODELS):
 class Local(RecommenderClient):
     """The client on a servicer object: bytes in, bytes out, no network."""
 
-    def _stub(self, call):
+    def _kind(self, *options):
+        self.connections = InProcess(*options)
+        return self.connections
+
+
+class InProcess(Threads):
+    def stub(self, method, target):
         from tensorflow_serving import apis
 
-        servicer = self.servicer
-        name, method = {
-            "Predict": ("predict_pb2", servicer.predict),
-            "GetModelMetadata": (
-                "get_model_metadata_pb2",
-                servicer.get_model_metadata,
-            ),
-            "GetModelStatus": (
-                "get_model_status_pb2",
-                servicer.get_model_status,
-            ),
-        }[call.method]
-        messages = importlib.import_module(f"{apis.__name__}.{name}")
-        theirs = getattr(messages, f"{call.method}Request")
-        _, serialize, parse = channel.METHODS[call.method]
+        name = method.path.partition("/")[2]
+        module = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+        messages = importlib.import_module(f"{apis.__name__}.{module}_pb2")
+        theirs = getattr(messages, f"{name}Request")
 
         def send(request, timeout, metadata):
+            ask = getattr(self.servicer, module)
             try:
-                answer = method(theirs.FromString(serialize(request)))
+                answer = ask(theirs.FromString(request.SerializeToString()))
             except ServingError as error:
                 raise LocalError(error) from error
-            return parse(answer.SerializeToString())
+            return method.parse(answer.SerializeToString())
 
         return send
 
@@ -190,7 +187,7 @@ def make(request, tmp_path_factory):
                 if kind is Awaited:
                     pytest.skip("a servicer is not asynchronous")
                 client = Local("in-process:0", **options)
-                client.servicer = found.servicer
+                client.connections.servicer = found.servicer
                 return client
 
             yield build
@@ -303,12 +300,7 @@ def swaps(target, directory, count, publish, load):
 
         swapping = threading.Thread(target=swap)
         swapping.start()
-        swapped = bench._run(
-            "swap",
-            ask,
-            load.threads,
-            lambda: None if done.is_set() else time.perf_counter(),
-        )
+        swapped = bench.closed(ask, load, "swap", done.is_set)
         swapping.join()
         assert len(seen) == count
     return steady, swapped

@@ -12,7 +12,7 @@ import grpc
 import numpy as np
 import pytest
 
-from serving.client import Query, RecommenderClient, Retry, channel
+from serving.client import Query, RecommenderClient, Retry, Tls
 from serving.errors import ServingError
 from serving.releases import versions
 from serving.releases.phases import Phases
@@ -163,7 +163,7 @@ def test_servers_with_tls_are_asked_by_their_names(tmp_path):
     (tmp_path / "ca.pem").write_bytes(authority.pem)
     credentials = grpc.ssl_server_credentials([authority.issue("server")])
     with FakeServer(["ranking"], credentials=credentials) as server:
-        tls = channel.Tls(ca=tmp_path / "ca.pem")
+        tls = Tls(ca=tmp_path / "ca.pem")
         assert Replicas([server.target], tls).lacking("ranking", 1) == ""
         plain = Replicas([server.target], timeout_seconds=0.5)
         assert "cannot be asked" in plain.lacking("ranking", 1)

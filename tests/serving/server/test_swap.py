@@ -14,7 +14,7 @@ import tensorflow as tf
 import tests.support.serving_calls as calls
 import tests.support.serving_models as models
 from serving.bench import swaps as bench_swap
-from serving.client import load as bench
+from serving.client.command import load as bench
 from tests.support import ports, toy_models
 from tests.support.waiting import eventually
 

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, fields
 from numbers import Real
 
-from serving.client import checks
+from serving import ids
 from serving.errors import ServingError
 
 # The server is at fault or absent: another stage may still answer. Every
@@ -33,8 +33,8 @@ class Retry:
 
     A call is made again after UNAVAILABLE or CANCELLED, once after
     RESOURCE_EXHAUSTED, after NOT_FOUND for a version that a swap is about to
-    bring, and at another replica as `serving.client.fleet` says. Calls only
-    read, so that is safe.
+    bring, and at another replica as `transport.fleet` says. Calls only read, so
+    that is safe.
 
     Attributes:
         attempts: Calls at most, the first included.
@@ -52,7 +52,7 @@ class Retry:
     swap_wait_seconds: float = 0.5
 
     def __post_init__(self) -> None:
-        checks.whole(self.attempts, "attempts", 1, "Use 1 for no retries.")
+        ids.whole(self.attempts, "attempts", 1, "Use 1 for no retries.")
         for part in fields(self)[1:]:
             value = getattr(self, part.name)
             if not isinstance(value, Real) or not 0 <= float(value) < math.inf:

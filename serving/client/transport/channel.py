@@ -4,45 +4,85 @@ A target is any gRPC address: `host:port`, `dns:///service:8500` (a headless
 service: gRPC spreads calls over its addresses, see `_SPREAD`), `unix:/path`.
 Targets come as one string for all models, as a list of replicas, or as a
 mapping from model name to either, where "*" stands for the models not named.
-`serving.client.fleet` knows replicas that are listed; of the addresses behind
-a name it only knows that there may be another one.
+`transport.fleet` knows replicas that are listed; of the addresses behind a name
+it only knows that there may be another one.
 """
 
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import methodcaller
 from pathlib import Path
-from typing import Any
+from typing import Generic, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import grpc
 
 from serving import ids
+from serving.client.transport import headers
 from serving.errors import ServingError
 from serving.wire import serving_pb2
 
 Targets = str | Sequence[str] | Mapping[str, str | Sequence[str]]
 
-# Method paths carry TensorFlow Serving's package, messages carry ours.
-METHODS: dict[str, tuple[str, Any, Any]] = {
-    "Predict": (
-        "/tensorflow.serving.PredictionService/Predict",
-        serving_pb2.PredictRequest.SerializeToString,
-        serving_pb2.PredictResponse.FromString,
-    ),
-    "GetModelMetadata": (
-        "/tensorflow.serving.PredictionService/GetModelMetadata",
-        serving_pb2.GetModelMetadataRequest.SerializeToString,
-        serving_pb2.GetModelMetadataResponse.FromString,
-    ),
-    "GetModelStatus": (
-        "/tensorflow.serving.ModelService/GetModelStatus",
-        serving_pb2.GetModelStatusRequest.SerializeToString,
-        serving_pb2.GetModelStatusResponse.FromString,
-    ),
-}
+Request: TypeAlias = (
+    serving_pb2.PredictRequest
+    | serving_pb2.GetModelMetadataRequest
+    | serving_pb2.GetModelStatusRequest
+)
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Method(Generic[Answer]):
+    """A method of a model server: its path, and what reads its answer.
+
+    Paths carry TensorFlow Serving's package, messages carry ours.
+    """
+
+    path: str
+    parse: Callable[[bytes], Answer]
+
+    def on(self, opened: grpc.Channel) -> grpc.UnaryUnaryMultiCallable:
+        """Returns the method of an open channel."""
+        return opened.unary_unary(
+            f"/tensorflow.serving.{self.path}",
+            methodcaller("SerializeToString"),
+            self.parse,
+        )
+
+
+PREDICT = Method[serving_pb2.PredictResponse](
+    "PredictionService/Predict", serving_pb2.PredictResponse.FromString
+)
+METADATA = Method[serving_pb2.GetModelMetadataResponse](
+    "PredictionService/GetModelMetadata",
+    serving_pb2.GetModelMetadataResponse.FromString,
+)
+STATUS = Method[serving_pb2.GetModelStatusResponse](
+    "ModelService/GetModelStatus",
+    serving_pb2.GetModelStatusResponse.FromString,
+)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One message to send.
+
+    Attributes:
+        target: Address to send it to.
+        request: The message.
+        timeout_seconds: Of this call alone.
+        metadata: Its headers.
+    """
+
+    target: str
+    request: Request
+    timeout_seconds: float
+    metadata: headers.Pairs = ()
+
 
 # Spreads calls over all addresses of a name. One that fails nearly all calls of
 # a second sits out, for two seconds, four the next time, and so on; never more
@@ -59,7 +99,7 @@ _SPREAD = {
     },
     "childPolicy": [{"round_robin": {}}],
 }
-DEFAULT_OPTIONS: dict[str, Any] = {
+DEFAULT_OPTIONS: dict[str, object] = {
     # TensorFlow Serving sends up to 2 GiB; gRPC's own limit is 4 MiB.
     "grpc.max_receive_message_length": -1,
     "grpc.max_send_message_length": -1,
@@ -112,7 +152,7 @@ class Tls:
                 "INVALID_ARGUMENT",
             )
 
-    def credentials(self) -> Any:
+    def credentials(self) -> grpc.ChannelCredentials:
         """Reads the files into gRPC's credentials.
 
         Raises:
@@ -140,8 +180,8 @@ def _read(path: str | Path) -> bytes | None:
 
 
 def options(
-    tls: Tls | None, given: Mapping[str, Any] | None
-) -> list[tuple[str, Any]]:
+    tls: Tls | None, given: Mapping[str, object] | None
+) -> list[tuple[str, object]]:
     """Lists the channel options: ours, then the caller's on top.
 
     Raises:
@@ -182,17 +222,18 @@ def addresses(targets: Targets) -> dict[str, tuple[str, ...]]:
     Raises:
         ServingError: If there is no target or one is not a string.
     """
-    named: Any = targets
-    if not isinstance(targets, Mapping) or not targets:
-        named = {"*": targets}  # An empty mapping is refused below.
+    named: Mapping[str, object] = {"*": targets}
+    if isinstance(targets, Mapping) and targets:  # Empty, it is refused below.
+        named = targets
     result = {}
     for model, value in named.items():
-        listed = value if ids.is_listed(value) else [value]
-        replicas: tuple[Any, ...] = tuple(listed)
-        if not replicas or not all(
-            isinstance(target, str) and _ADDRESS.fullmatch(target)
-            for target in replicas
-        ):
+        given = list(value if ids.is_listed(value) else [value])
+        replicas = [
+            target
+            for target in given
+            if isinstance(target, str) and _ADDRESS.fullmatch(target)
+        ]
+        if not replicas or len(replicas) < len(given):
             raise ServingError(
                 "A target must be a gRPC address such as "
                 f'"127.0.0.1:8500". Received: {value!r} (for models '
@@ -200,7 +241,7 @@ def addresses(targets: Targets) -> dict[str, tuple[str, ...]]:
                 "replicas as a list, and TLS by `tls`, not by https.",
                 "INVALID_ARGUMENT",
             )
-        result[model] = replicas
+        result[model] = tuple(replicas)
     return result
 
 
@@ -228,7 +269,7 @@ def is_several(target: str) -> bool:
     return target.startswith("dns:") or "," in target
 
 
-def proxy(target: str, given: Sequence[tuple[str, Any]]) -> str:
+def proxy(target: str, given: Sequence[tuple[str, object]]) -> str:
     """Names the HTTP proxy that gRPC goes through, and where it is set.
 
     Args:

@@ -25,8 +25,8 @@ threads of a client share what is remembered here.
   calls.
 
 The addresses behind one name (`dns:///service:8500`) are gRPC's to balance, see
-`serving.client.channel`; a silent call to such a name is cut short and made
-again in the same way, once, at the charge of a token.
+`transport.channel`; a silent call to such a name is cut short and made again in
+the same way, once, at the charge of a token.
 """
 
 import random
@@ -49,7 +49,8 @@ _LEAST_SECONDS = 0.2
 _TIMES_THE_USUAL = 8.0
 _USUAL_HALVES_SECONDS = 30.0
 
-# Kind of call: method, model, and the size of its request as a power of two.
+# Kind of call: path of the method, model, and the size of its request as a
+# power of two.
 Kind = tuple[str, str, int]
 # A model and the version or label it is pinned to, "" for the latest.
 Wanted = tuple[str, int | str]
@@ -206,7 +207,7 @@ class Health:
         """
         now = time.monotonic()
         with self._lock:
-            if kind[0] == "Predict" and kind not in self._usual:
+            if kind[0].endswith("/Predict") and kind not in self._usual:
                 return seconds * _SHARE_OF_A_FIRST
             usual = self._peak(kind, now) * _TIMES_THE_USUAL
         least = min(seconds * _SHARE_OF_A_TRY, _LEAST_SECONDS)

@@ -4,8 +4,8 @@ import time
 from dataclasses import dataclass
 
 from serving import signatures
+from serving.client.clients import RecommenderClient
 from serving.client.query import Items, Query, Recommendations, VersionStatus
-from serving.client.sync import RecommenderClient
 from serving.errors import ServingError
 
 

@@ -1,5 +1,8 @@
 """Turns a failed call into a ServingError a person can act on."""
 
+from collections.abc import Sequence
+
+from serving.client.transport.retry import SILENT
 from serving.errors import ServingError
 
 
@@ -21,6 +24,10 @@ class CallFailed(Exception):
         self.details = details
         self.target = target
         self.proxy = proxy
+
+
+class Closed(Exception):
+    """The client was closed before, or during, a question."""
 
 
 _RULES = {
@@ -65,9 +72,12 @@ _RULES = {
 
 
 def translate(
-    failure: CallFailed, model: str, attempts: int, timeout_seconds: float
+    failed: Sequence[CallFailed], model: str, timeout_seconds: float
 ) -> ServingError:
-    """Words a failed call: rule, what was received, from where, what to do."""
+    """Words failed calls: rule, what was received, from where, what to do."""
+    # What a server said tells more than another's silence.
+    told = [one for one in failed if one.code not in SILENT]
+    failure = (told or failed)[-1]
     rule, action = _RULES.get(failure.code, _RULES[""])
     way = failure.target
     if failure.proxy and failure.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
@@ -77,7 +87,7 @@ def translate(
             'the client with options={"grpc.enable_http_proxy": 0}; if the '
             "proxy is right, look whether the server runs"
         )
-    calls = f" after {attempts} calls" if attempts > 1 else ""
+    calls = f" after {len(failed)} calls" if len(failed) > 1 else ""
     return ServingError(
         f"{rule.format(model=model)}. Received: {failure.code}: "
         f"{failure.details.rstrip('.')} (from {way}{calls}, "

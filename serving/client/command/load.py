@@ -16,12 +16,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
-from serving.client.query import Query
+from serving.client.clients import RecommenderClient
+from serving.client.query import Items, Query, Recommendations
 from serving.errors import ServingError
 
 METHODS = ("recommend", "retrieve", "rank")
+Summary: TypeAlias = dict[str, Any]
+Ask: TypeAlias = Callable[[], Sequence[Items | Recommendations]]
 
 
 @dataclass(frozen=True)
@@ -94,29 +97,32 @@ class Result:
         """Answers a second."""
         return len(self.latencies) / self.seconds if self.seconds else 0.0
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Summary:
         """Returns the figures for machines."""
+        shares = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
         return {
             "loop": self.loop,
             "requests": self.requests,
             "per_second": round(self.per_second, 1),
-            "p50_ms": round(self.quantile(0.5), 3),
-            "p95_ms": round(self.quantile(0.95), 3),
-            "p99_ms": round(self.quantile(0.99), 3),
-            "max_ms": round(self.quantile(1.0), 3),
-            "failed": dict(self.failed),
+            **{
+                f"{name}_ms": round(self.quantile(share), 3)
+                for name, share in shares.items()
+            },
+            "failed": self.failed,
             "degraded": self.degraded,
             "retries": self.retries,
-            "versions": dict(self.versions),
+            "versions": self.versions,
         }
 
 
-class Report(list[dict[str, Any]]):
+class Report(list[Summary]):
     """Summaries of the loops; prints as a table."""
 
     def __str__(self) -> str:
-        header = "loop     answers/s   p50 ms   p95 ms   p99 ms   max ms"
-        lines = [header + "  failed  degraded"]
+        lines = [
+            "loop     answers/s   p50 ms   p95 ms   p99 ms   max ms"
+            "  failed  degraded"
+        ]
         for row in self:
             lines.append(
                 f"{row['loop']:8}{row['per_second']:10.1f}"
@@ -130,12 +136,8 @@ class Report(list[dict[str, Any]]):
         return "\n".join(lines)
 
 
-def run(client: Any, load: Load) -> Report:
+def run(client: RecommenderClient, load: Load) -> Report:
     """Runs the closed loop, then the open one, on queries of its own making.
-
-    Args:
-        client: `serving.client.RecommenderClient`.
-        load: What to send.
 
     Raises:
         ServingError: If the deployment does not answer before the start.
@@ -146,7 +148,7 @@ def run(client: Any, load: Load) -> Report:
     return Report(result.summary() for result in loops)
 
 
-def requests(client: Any, load: Load) -> Callable[[], Any]:
+def requests(client: RecommenderClient, load: Load) -> Ask:
     """Returns a function that sends one request of random histories.
 
     Items come from what retrieval answers to nobody in particular, so the
@@ -168,19 +170,24 @@ def requests(client: Any, load: Load) -> Callable[[], Any]:
     return lambda: client.recommend(queries())
 
 
-def closed(ask: Callable[[], Any], load: Load) -> Result:
-    """Keeps every thread busy for `load.seconds`."""
+def closed(
+    ask: Ask,
+    load: Load,
+    name: str = "closed",
+    is_over: Callable[[], bool] | None = None,
+) -> Result:
+    """Keeps every thread busy, for `load.seconds` or until `is_over`."""
     end = time.perf_counter() + load.seconds
-    return _run("closed", ask, load.threads, lambda: _before(end))
 
+    def due() -> float | None:
+        now = time.perf_counter()
+        return None if (is_over() if is_over else now >= end) else now
 
-def _before(end: float) -> float | None:
-    now = time.perf_counter()
-    return now if now < end else None
+    return _run(name, ask, load.threads, due)
 
 
 def opened(
-    ask: Callable[[], Any],
+    ask: Ask,
     load: Load,
     name: str = "open",
     is_over: Callable[[], bool] | None = None,
@@ -218,59 +225,42 @@ def opened(
 
 
 def _run(
-    loop: str,
-    ask: Callable[[], Any],
-    threads: int,
-    due: Callable[[], float | None],
+    loop: str, ask: Ask, threads: int, due: Callable[[], float | None]
 ) -> Result:
     """Runs callers until `due` gives no more moments."""
-    parts = [_Part() for _ in range(threads)]
+    # Lists take what several threads append without a lock.
+    latencies: list[float] = []
+    answers: list[tuple[int, bool, int]] = []
+    failed: list[str] = []
+
+    def work() -> None:
+        while (moment := due()) is not None:
+            try:
+                first = ask()[0]
+            except ServingError as error:
+                failed.append(error.code)
+                continue
+            latencies.append((time.perf_counter() - moment) * 1e3)
+            is_degraded = bool(getattr(first, "degraded", ""))
+            retries = getattr(first, "retries", 0)
+            answers.append((first.version, is_degraded, retries))
+
     began = time.perf_counter()
     workers = [
-        threading.Thread(target=part.work, args=(ask, due), daemon=True)
-        for part in parts
+        threading.Thread(target=work, daemon=True) for _ in range(threads)
     ]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
     seconds = time.perf_counter() - began
-    latencies = sorted(itertools.chain(*(part.latencies for part in parts)))
-    failed = sum((part.failed for part in parts), Counter[str]())
     return Result(
         loop,
-        len(latencies) + failed.total(),
-        dict(failed),
-        sum(part.degraded for part in parts),
-        sum(part.retries for part in parts),
-        dict(sum((part.versions for part in parts), Counter[int]())),
+        len(answers) + len(failed),
+        dict(Counter(failed)),
+        sum(is_degraded for _, is_degraded, _ in answers),
+        sum(retries for _, _, retries in answers),
+        dict(Counter(version for version, _, _ in answers)),
         seconds,
-        tuple(latencies),
+        tuple(sorted(latencies)),
     )
-
-
-class _Part:
-    """What one caller saw; apart from the others', so no lock is needed."""
-
-    def __init__(self) -> None:
-        self.latencies: list[float] = []
-        self.failed: Counter[str] = Counter()
-        self.versions: Counter[int] = Counter()
-        self.degraded = 0
-        self.retries = 0
-
-    def work(
-        self, ask: Callable[[], Any], due: Callable[[], float | None]
-    ) -> None:
-        """Sends until there is nothing more to send."""
-        while (moment := due()) is not None:
-            try:
-                answers: Sequence[Any] = ask()
-            except ServingError as error:
-                self.failed[error.code] += 1
-                continue
-            self.latencies.append((time.perf_counter() - moment) * 1e3)
-            first = answers[0]
-            self.versions[first.version] += 1
-            self.degraded += bool(getattr(first, "degraded", ""))
-            self.retries += getattr(first, "retries", 0)

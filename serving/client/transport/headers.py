@@ -6,7 +6,6 @@ stands before the server: a gateway, a mesh, a quota.
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from serving.errors import ServingError
 
@@ -29,7 +28,7 @@ def read(given: Metadata | None) -> Pairs:
     """
     if given is None:
         return ()
-    pairs: Any = given.items() if isinstance(given, Mapping) else given
+    pairs = given.items() if isinstance(given, Mapping) else given
     if isinstance(pairs, str | bytes) or not isinstance(pairs, Iterable):
         raise _refused(type(given).__name__)
     found = []
