@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+# What the first indices of every vocabulary mean, of items and users too.
+PADDING, UNKNOWN, FIRST_ITEM = 0, 1, 2
+
 Encoder = Literal["auto", "bow", "cnn", "rnn", "attention"]
 FeatureKind = Literal["categorical", "multi_categorical", "numeric", "text"]
 

@@ -11,10 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from models.config import FeatureSpec
-
-# Also of items and users: what the first indices of every vocabulary mean.
-PADDING, UNKNOWN, FIRST_ITEM = 0, 1, 2
+from models.config import FIRST_ITEM, PADDING, FeatureSpec
 
 
 def select(

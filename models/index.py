@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-FIRST_ITEM = 2
+from models.config import FIRST_ITEM
+
 # Of a value; the square of a thousand such differences fits into a float32.
 _LONGEST = 1e15
 _SHOWN = 5

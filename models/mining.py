@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from models.features import FIRST_ITEM
+from models.config import FIRST_ITEM
 
 NUM_NEIGHBOURS = 32
 # Neighbours are looked for among so many items, drawn anew each time: the

@@ -17,8 +17,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from models.config import FeatureSpec, RankingConfig
-from models.features import PADDING, FeatureEncoder
+from models.config import PADDING, FeatureSpec, RankingConfig
+from models.features import FeatureEncoder
 from models.rating import RatingHead
 from models.signals import Signals
 

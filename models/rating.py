@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from models.features import PADDING
+from models.config import PADDING
 
 
 class RatingHead(tf.keras.Model):

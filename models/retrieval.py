@@ -9,15 +9,14 @@ N + 2 rows of the catalogue.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from models import losses, replicas
-from models.config import FeatureSpec, RetrievalConfig
-from models.features import FIRST_ITEM
+from models.config import FIRST_ITEM, FeatureSpec, RetrievalConfig
 from models.mining import Mined
 from models.towers import CandidateInputs, CandidateTower, QueryTower
 
@@ -26,17 +25,34 @@ from models.towers import CandidateInputs, CandidateTower, QueryTower
 _FULL_WORK = 1e10
 
 
-class RetrievalModel(tfrs.Model):
-    """Two towers and how they learn.
+class Batch(TypedDict):
+    """What a training step learns from.
 
-    A training batch is a dictionary:
+    Attributes:
         history: int32 `[B, L]`, 0 pads on the left.
-        user_index: int32 `[B]`; user_features: columns `[B, ...]`.
+        user_index: int32 `[B]`.
+        user_features: Columns `[B, ...]`.
         row: int32 `[P]`, the history a target belongs to.
         state: int32 `[P]`, how many positions of it were read before.
-        target: int32 `[P]`; weight: float32 `[P]`.
-        context: columns `[P, ...]` of the targets' requests.
+        target: int32 `[P]`.
+        weight: float32 `[P]`.
+        context: Columns `[P, ...]` of the targets' requests.
         moment: int32 `[P]`, the table of `trends` that holds at the request.
+    """
+
+    history: tf.Tensor
+    user_index: tf.Tensor
+    user_features: Mapping[str, tf.Tensor]
+    row: tf.Tensor
+    state: tf.Tensor
+    target: tf.Tensor
+    weight: tf.Tensor
+    context: Mapping[str, tf.Tensor]
+    moment: tf.Tensor
+
+
+class RetrievalModel(tfrs.Model):
+    """Two towers and how they learn.
 
     Args:
         config: Loss and regularisation.
@@ -89,7 +105,7 @@ class RetrievalModel(tfrs.Model):
         """What Keras resets at the start of an epoch."""
         return [self.loss_mean]
 
-    def train_step(self, inputs: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+    def train_step(self, inputs: Batch) -> dict[str, tf.Tensor]:
         """One step; reports the epoch's mean loss, not the last batch's."""
         with tf.GradientTape() as tape:
             loss = self.compute_loss(inputs, training=True)
@@ -113,9 +129,7 @@ class RetrievalModel(tfrs.Model):
         """The query tower on tensors, compiled: `[B, D]`."""
         return self.query_tower(history, user_index, user_features, context)
 
-    def compute_loss(
-        self, inputs: Mapping[str, Any], training: bool = False
-    ) -> tf.Tensor:
+    def compute_loss(self, inputs: Batch, training: bool = False) -> tf.Tensor:
         """Mean cross-entropy of the batch's targets, a scalar.
 
         Where several copies of the model train together, each has a batch,
@@ -207,7 +221,7 @@ class RetrievalModel(tfrs.Model):
         return np.concatenate(blocks)
 
     def _queries(
-        self, inputs: Mapping[str, Any], embedded: tf.Tensor, training: bool
+        self, inputs: Batch, embedded: tf.Tensor, training: bool
     ) -> tf.Tensor:
         """Query vectors of the targets `[P, D]`."""
         states = self.query_tower.states(
@@ -230,7 +244,7 @@ class RetrievalModel(tfrs.Model):
         queries: tf.Tensor,
         vectors: tf.Tensor,
         items: tf.Tensor,
-        inputs: Mapping[str, Any],
+        inputs: Batch,
     ) -> tf.Tensor:
         """Scores `[P, K]` of K items, as popular as they were then."""
         if self._trends is None:
@@ -260,7 +274,7 @@ class RetrievalModel(tfrs.Model):
         items: tf.Tensor,
         slots: tf.Tensor,
         negatives: tf.Tensor,
-        inputs: Mapping[str, Any],
+        inputs: Batch,
         num_in_batch: tf.Tensor,
     ) -> tf.Tensor:
         """Sampled softmax `[P]` over places in `vectors`."""

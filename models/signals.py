@@ -21,8 +21,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from models.config import RankingConfig
-from models.features import FIRST_ITEM, PADDING
+from models.config import FIRST_ITEM, PADDING, RankingConfig
 from models.retrieval import RetrievalModel
 
 # Age weighting of the history: newest item only, short and long memory.

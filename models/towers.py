@@ -19,15 +19,14 @@ import tensorflow as tf
 
 from models import history as encoders
 from models import ids as tables
-from models.config import FeatureSpec, RetrievalConfig
-from models.features import (
+from models.config import (
     FIRST_ITEM,
     PADDING,
     UNKNOWN,
-    FeatureEncoder,
-    Rows,
-    select,
+    FeatureSpec,
+    RetrievalConfig,
 )
+from models.features import FeatureEncoder, Rows, select
 
 
 @dataclass(frozen=True)

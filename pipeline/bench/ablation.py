@@ -161,9 +161,9 @@ def _measure(
         directory,
         "retrieval",
         _inputs(config, prepared, "retrieval"),
-        lambda made: train_retrieval.run(
-            config, prepared, made, progress=progress, only_base=True
-        ),
+        lambda made: train_retrieval.Training(
+            config, prepared, made, progress=progress
+        ).base(),
     )
 
     def rank(made: Path) -> None:

@@ -22,19 +22,19 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from models.features import FIRST_ITEM
+from models.config import FIRST_ITEM
 from models.student import Student
 from models.student_config import StudentConfig
 from pipeline.bench.toolkit import Toolkit
-from pipeline.measure.metrics import Ragged
+from pipeline.measure.requests import Requests
 from pipeline.ondevice import distill, teacher
 from pipeline.ondevice.convert import PRECISIONS, convert
-from pipeline.ondevice.teacher import Moments, Opinions
-from pipeline.retrieval import batches
-from pipeline.retrieval import train as train_retrieval
-from pipeline.run import manifest
+from pipeline.ondevice.teacher import Opinions
+from pipeline.run import manifest, seeds
 from pipeline.run.config import Config
+from pipeline.tables import past
 from pipeline.tables.prepared import Prepared
+from pipeline.tables.ragged import Ragged
 
 RESULT = "bench-ondevice.json"
 _SIZES = (3_953, 100_000)
@@ -142,7 +142,7 @@ def quality(
     config: Config, prepared: Prepared, progress: Callable[[str], None]
 ) -> list[Row]:
     """Both models by both protocols."""
-    seed = train_retrieval.seed(config, "bench-ondevice")
+    seed = seeds.of(config, "bench-ondevice")
     rows: list[Row] = []
 
     def add(model: str, protocol: str, figures: Mapping[str, float]) -> None:
@@ -160,10 +160,10 @@ def quality(
     short = dataclasses.replace(config.student, history_length=_LENGTH, mix=0.0)
     for name in ("toolkit D16", "toolkit D32", "student"):
         model, options = _make(name, config.student, short, prepared, False)
-        distill.fit(model, options, ours, _none(ours), seed)
+        distill.fit(model, options, ours, Opinions.none(len(ours)), seed)
         add(name, "ours", distill.validate(model, prepared, seed))
         model, options = _make(name, config.student, short, prepared, True)
-        distill.fit(model, options, train, _none(train), seed)
+        distill.fit(model, options, train, Opinions.none(len(train)), seed)
         hides = name == "student" and not prepared.repeat_consumption
         recall = windows_recall(model, test, hides)
         add(name, "theirs", {"recall@10": recall})
@@ -187,13 +187,13 @@ def _make(
 
 def windows(
     prepared: Prepared, rng: np.random.Generator
-) -> tuple[Moments, Moments]:
+) -> tuple[Requests, Requests]:
     """Their examples: train and test windows, shuffled before they part."""
     sequences = prepared.sequences()
     kept = sequences.item_indices >= FIRST_ITEM
     if sequences.ratings is not None:
         kept &= sequences.ratings >= _MIN_RATING
-    users = batches.users_of(sequences)[kept]
+    users = past.users_of(sequences)[kept]
     items = sequences.item_indices[kept]
     starts = np.searchsorted(users, users)
     place = np.arange(len(users)) - starts
@@ -201,20 +201,21 @@ def windows(
     targets = rng.permutation(targets)
     count = int(len(targets) * _TEST_SHARE)
 
-    def of(chosen: np.ndarray) -> Moments:
+    def of(chosen: np.ndarray) -> Requests:
         lengths = np.minimum(place[chosen], _LENGTH)
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        index = np.arange(offsets[-1]) + np.repeat(
-            chosen - lengths - offsets[:-1], lengths
-        )
-        return Moments(
-            users[chosen], chosen, Ragged(offsets, items[index]), items[chosen]
+        return Requests(
+            users[chosen],
+            chosen,
+            Ragged.between(items, chosen - lengths, chosen),
+            {},
+            Ragged.between(items, chosen, chosen + 1),
+            np.ones(len(chosen), np.int64),
         )
 
     return of(targets[count:]), of(targets[:count])
 
 
-def windows_recall(model: Any, test: Moments, excludes: bool) -> float:
+def windows_recall(model: Any, test: Requests, excludes: bool) -> float:
     """Share of windows whose target is among the best 10.
 
     Args:
@@ -231,19 +232,13 @@ def windows_recall(model: Any, test: Moments, excludes: bool) -> float:
         scores[:, :FIRST_ITEM] = -np.inf
         if excludes:
             np.put_along_axis(scores, histories[rows], -np.inf, axis=1)
-        wanted = np.take_along_axis(scores, test.targets[rows, None], axis=1)
+        wanted = np.take_along_axis(
+            scores, test.relevant.items[rows, None], axis=1
+        )
         # What scores the same counts as better: a tie is no hit.
         better = (scores >= wanted).sum(axis=1) - 1
         hits += int(((better < _K) & np.isfinite(wanted[:, 0])).sum())
     return round(hits / max(len(test), 1), 5)
-
-
-def _none(found: Moments) -> Opinions:
-    """No teacher's opinion."""
-    return Opinions(
-        np.zeros((len(found), 1), np.int32),
-        np.zeros((len(found), 1), np.float32),
-    )
 
 
 def _line(row: Row) -> str:

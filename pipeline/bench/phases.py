@@ -164,7 +164,7 @@ def _task(
     directory: Path, interactions: int, streaming: str
 ) -> tuple[Any, int]:
     """The base model of the run with its data, and the items there are."""
-    from pipeline.retrieval import feed, train
+    from pipeline.retrieval import feed, task
     from pipeline.retrieval.team import Team
     from pipeline.run.workers import Workers
 
@@ -176,7 +176,7 @@ def _task(
         batch_positions=auto.batch_positions(options.retrieval, interactions),
     )
     options = dataclasses.replace(options, retrieval=retrieval)
-    made = train.task(
+    made = task.make(
         options,
         tables,
         feed.open_feed(tables, retrieval),

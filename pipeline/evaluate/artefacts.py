@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from models.config import FeatureSpec
-from models.index import FIRST_ITEM, MASKED_SCORE
-from pipeline.measure.metrics import Ragged
-from pipeline.measure.queries import Queries
+from models.config import FIRST_ITEM, FeatureSpec
+from pipeline.measure import search
+from pipeline.measure.requests import Requests
+from pipeline.measure.search import Answer
 from pipeline.tables.prepared import Prepared
-from pipeline.tables.sequences import Sequences
 from serving import signatures
 
 _BLOCK = 256
@@ -33,14 +32,10 @@ class Artefacts:
     Args:
         directories: SavedModel directory by model name.
         prepared: Tables that requests are built from.
-        sequences: The interactions.
     """
 
     def __init__(
-        self,
-        directories: Mapping[str, Path],
-        prepared: Prepared,
-        sequences: Sequences,
+        self, directories: Mapping[str, Path], prepared: Prepared
     ) -> None:
         # A ScaNN model loads only where its ops are registered.
         with contextlib.suppress(ImportError):
@@ -50,7 +45,6 @@ class Artefacts:
             for name, directory in directories.items()
         }
         self._prepared = prepared
-        self._sequences = sequences
         self._ids = np.array(
             [str(value).encode() for value in prepared.items.ids], object
         )
@@ -67,113 +61,98 @@ class Artefacts:
         return "predicted_rating" in score.structured_outputs
 
     def retrieve(
-        self, queries: Queries, model: str = signatures.RETRIEVAL
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, asked: Requests, model: str = signatures.RETRIEVAL
+    ) -> Answer:
         """Scores and item indices `[Q, K]` of the first stage."""
-        function = self._function(model, signatures.SERVING_DEFAULT)
-        found = []
-        for rows in _blocks(len(queries)):
-            answer = function(**self._request(function, queries.take(rows)))
-            found.append(
-                (
-                    answer["scores"].numpy(),
-                    self._indices(answer["candidate_ids"].numpy()),
-                )
-            )
-        return _join(found)
+        return self._lists(asked, model)
 
-    def embed(self, queries: Queries) -> np.ndarray:
+    def embed(self, asked: Requests) -> np.ndarray:
         """Query embeddings `[Q, D]`."""
-        function = self._function(
-            signatures.RETRIEVAL_EXACT, signatures.QUERY_EMBEDDING
+        found = self._answers(
+            asked, signatures.RETRIEVAL_EXACT, signatures.QUERY_EMBEDDING
         )
-        return np.concatenate(
-            [
-                function(**self._request(function, queries.take(rows)))[
-                    "embedding"
-                ].numpy()
-                for rows in _blocks(len(queries))
-            ]
-        )
+        return np.concatenate([answer["embedding"].numpy() for answer in found])
 
-    def rank(
-        self, queries: Queries, candidates: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def rank(self, asked: Requests, candidates: np.ndarray) -> Answer:
         """Scores and item indices `[Q, K]` of candidates in new order."""
-        function = self._function(
-            signatures.RANKING, signatures.SERVING_DEFAULT
+        return self._lists(
+            asked, signatures.RANKING, candidate_ids=self._names(candidates)
         )
-        found = []
-        for rows in _blocks(len(queries)):
-            answer = function(
-                candidate_ids=tf.constant(self._names(candidates[rows])),
-                **self._request(function, queries.take(rows)),
-            )
-            found.append(
-                (
-                    answer["scores"].numpy(),
-                    self._indices(answer["candidate_ids"].numpy()),
-                )
-            )
-        return _join(found)
 
-    def recommend(
-        self, queries: Queries, diversity: float
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def recommend(self, asked: Requests, diversity: float) -> Answer:
         """Scores and item indices `[Q, N]` of the fused model."""
-        function = self._function(
-            signatures.RECOMMENDER, signatures.WITH_DIVERSITY
+        return self._lists(
+            asked,
+            signatures.RECOMMENDER,
+            signatures.WITH_DIVERSITY,
+            excluded_ids=np.full((len(asked), 1), b"", object),
+            diversity=np.full(len(asked), diversity, np.float32),
         )
-        found = []
-        for rows in _blocks(len(queries)):
-            answer = function(
-                excluded_ids=tf.fill([len(rows), 1], ""),
-                diversity=tf.fill([len(rows)], diversity),
-                **self._request(function, queries.take(rows)),
-            )
-            found.append(
-                (
-                    answer["scores"].numpy(),
-                    self._indices(answer["item_ids"].numpy()),
-                )
-            )
-        return _join(found)
 
-    def rate(self, queries: Queries, candidates: np.ndarray) -> np.ndarray:
+    def rate(self, asked: Requests, candidates: np.ndarray) -> np.ndarray:
         """Predicted ratings `[Q, C]` of candidates, 0 pads."""
-        function = self._function(signatures.RANKING, signatures.SCORE)
+        found = self._answers(
+            asked,
+            signatures.RANKING,
+            signatures.SCORE,
+            candidate_ids=self._names(candidates),
+        )
         return np.concatenate(
+            [answer["predicted_rating"].numpy() for answer in found]
+        )
+
+    def _lists(
+        self,
+        asked: Requests,
+        model: str,
+        signature: str = signatures.SERVING_DEFAULT,
+        **beside: np.ndarray,
+    ) -> Answer:
+        name = (
+            "item_ids" if model == signatures.RECOMMENDER else "candidate_ids"
+        )
+        return search.join(
             [
-                function(
-                    candidate_ids=tf.constant(self._names(candidates[rows])),
-                    **self._request(function, queries.take(rows)),
-                )["predicted_rating"].numpy()
-                for rows in _blocks(len(queries))
+                (answer["scores"].numpy(), self._indices(answer[name].numpy()))
+                for answer in self._answers(asked, model, signature, **beside)
             ]
         )
+
+    def _answers(
+        self, asked: Requests, model: str, signature: str, **beside: np.ndarray
+    ) -> Iterator[dict[str, tf.Tensor]]:
+        """Asks block by block, with other inputs `[Q, ...]` beside."""
+        function = self._function(model, signature)
+        for rows in search.blocks(len(asked), _BLOCK):
+            yield function(
+                **{
+                    n: tf.constant(values[rows]) for n, values in beside.items()
+                },
+                **self._request(function, asked.take(rows)),
+            )
 
     def _function(self, model: str, signature: str) -> Any:
         return self._models[model].signatures[signature]
 
-    def _request(self, function: Any, queries: Queries) -> dict[str, Any]:
+    def _request(self, function: Any, asked: Requests) -> dict[str, Any]:
         """Query inputs of a signature, features by their prefixed names."""
         _, specs = function.structured_input_signature
         users = self._prepared.users
-        width = max(1, int(queries.histories.lengths.max(initial=0)))
+        width = max(1, int(asked.histories.lengths.max(initial=0)))
         inputs = {
             "user_id": tf.constant(
                 [
                     str(value).encode()
-                    for value in self._sequences.user_ids[queries.rows]
+                    for value in users.ids[asked.rows + FIRST_ITEM]
                 ]
             ),
-            "history": tf.constant(self._names(queries.histories.last(width))),
+            "history": tf.constant(self._names(asked.histories.last(width))),
         }
         for spec in users.specs:
-            values = users.features[spec.name][queries.rows + FIRST_ITEM]
+            values = users.features[spec.name][asked.rows + FIRST_ITEM]
             inputs[f"user_{spec.name}"] = self._raw(spec, values, "users")
         for spec in self._prepared.context_specs:
-            values = self._sequences.context[spec.name][queries.events]
+            values = asked.context[spec.name]
             inputs[f"context_{spec.name}"] = self._raw(spec, values, "context")
         return {name: value for name, value in inputs.items() if name in specs}
 
@@ -199,42 +178,3 @@ class Artefacts:
         """Indices of ids; 0 for "" and ids this catalogue lacks."""
         flat = [self._index.get(value, 0) for value in ids.ravel()]
         return np.array(flat, np.int32).reshape(ids.shape)
-
-
-def search(
-    queries: np.ndarray, embeddings: np.ndarray, k: int, hidden: Ragged | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Exact search: scores and items `[Q, k]`, with or without what was seen.
-
-    Args:
-        queries: `[Q, D]`.
-        embeddings: `[N, D]`.
-        k: Items a query.
-        hidden: Items never to return, one row a query; None hides nothing.
-    """
-    found = []
-    for rows in _blocks(len(queries)):
-        scores = queries[rows] @ embeddings.T
-        scores[:, :FIRST_ITEM] = MASKED_SCORE
-        if hidden is not None:
-            block = hidden.take(rows)
-            scores[block.row_of_item, block.items] = MASKED_SCORE
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        found.append((np.take_along_axis(scores, best, axis=1), best))
-    return _join(found)
-
-
-def _blocks(count: int) -> Iterator[np.ndarray]:
-    for start in range(0, count, _BLOCK):
-        yield np.arange(start, min(start + _BLOCK, count))
-
-
-def _join(
-    found: list[tuple[np.ndarray, np.ndarray]],
-) -> tuple[np.ndarray, np.ndarray]:
-    if not found:
-        return np.zeros((0, 1), np.float32), np.zeros((0, 1), np.int32)
-    return (
-        np.concatenate([scores for scores, _ in found]),
-        np.concatenate([items for _, items in found]),
-    )

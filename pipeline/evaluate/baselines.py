@@ -19,12 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.measure import metrics, queries
-from pipeline.measure.metrics import Ragged
-from pipeline.measure.queries import Queries
+from models.config import FIRST_ITEM
+from pipeline.measure import metrics, requests, search
+from pipeline.measure.requests import Requests
 from pipeline.ranking import cooccurrence
 from pipeline.ranking.cooccurrence import Log
 from pipeline.tables.prepared import Prepared
+from pipeline.tables.ragged import Ragged
 from pipeline.tables.schema import PARTS, VALIDATION
 
 NAMES = (
@@ -42,9 +43,7 @@ PERSONAL = "personal_frequency"
 EASE_MAX_ITEMS = 12_500
 # Beyond this the middle of its grid is taken: a solve a setting is too long.
 _EASE_TUNED_ITEMS = 6_000
-_FIRST_ITEM = 2
 _SECONDS_A_DAY = 86_400
-_BLOCK = 512
 _TUNING_USERS = 1_000
 _DECAYS = (0.7, 0.8, 0.9, 1.0)
 # What is tuned, and over what. Those under "fit" change the table, those under
@@ -113,7 +112,7 @@ def fit_all(
         seed: Of `random` and of the users drawn for tuning.
         seen: Whether items of the history are "excluded" from the lists.
     """
-    asked = queries.make(prepared, "validation", "split", _TUNING_USERS, seed)
+    asked = requests.make(prepared, "validation", "split", _TUNING_USERS, seed)
     tuning, log = (
         _before(prepared, end) for end in (VALIDATION, PARTS.index(part))
     )
@@ -127,10 +126,10 @@ def fit_all(
 
 def left_out(prepared: Prepared, part: str = "test") -> dict[str, str]:
     """Baselines that `fit_all` cannot fit, with the reason."""
-    count = _before(prepared, PARTS.index(part)).num_known - _FIRST_ITEM
-    if count + _FIRST_ITEM <= EASE_MAX_ITEMS:
+    count = _before(prepared, PARTS.index(part)).num_known - FIRST_ITEM
+    if count + FIRST_ITEM <= EASE_MAX_ITEMS:
         return {}
-    limit = EASE_MAX_ITEMS - _FIRST_ITEM
+    limit = EASE_MAX_ITEMS - FIRST_ITEM
     return {
         "ease": f"it inverts a matrix over all items with interactions, "
         f"{count:,} here and {limit:,} at most"
@@ -144,7 +143,7 @@ def _before(prepared: Prepared, part: int) -> Log:
 
 
 def tune(
-    name: str, log: Log, asked: Queries, seed: int, seen: str = "excluded"
+    name: str, log: Log, asked: Requests, seed: int, seen: str = "excluded"
 ) -> dict[str, float]:
     """The settings with the best NDCG@10 on the queries."""
     grid = _GRIDS[name]
@@ -214,7 +213,7 @@ def recent_popularity(log: Log, half_life_days: float) -> np.ndarray:
 
 def find(
     baseline: Baseline,
-    asked: Queries,
+    asked: Requests,
     k: int,
     seed: int = 0,
     seen: str = "excluded",
@@ -232,25 +231,15 @@ def recommend(
     seen: str = "excluded",
 ) -> tuple[np.ndarray, np.ndarray]:
     """The best k items for each history: scores and items `[B, k]`."""
-    blocks = []
-    for start in range(0, len(histories), _BLOCK):
-        rows = np.arange(start, min(start + _BLOCK, len(histories)))
-        block = histories.take(rows)
-        if baseline.name == "random":
-            rng = np.random.default_rng([seed, start])
-            scores = rng.random((len(rows), len(baseline.items)))
-        else:
-            scores = baseline.score(block)
-        scores[:, :_FIRST_ITEM] = -np.inf
-        if seen == "excluded":
-            scores[block.row_of_item, block.items] = -np.inf
-        blocks.append(metrics.top_k(scores, k, seed))
-    if not blocks:
-        return np.zeros((0, k), np.float32), np.zeros((0, k), np.int32)
-    return (
-        np.concatenate([scores for scores, _ in blocks]),
-        np.concatenate([items for _, items in blocks]),
-    )
+
+    def score(rows: np.ndarray) -> np.ndarray:
+        if baseline.name != "random":
+            return baseline.score(histories.take(rows))
+        random = np.random.default_rng([seed, rows[0]])
+        return random.random((len(rows), len(baseline.items)))
+
+    hidden = Ragged.empty(len(histories)) if seen != "excluded" else histories
+    return search.find(score, k, hidden, seed=seed)
 
 
 def _table(name: str, log: Log, settings: dict[str, float]) -> Any:

@@ -9,12 +9,12 @@ from pipeline.evaluate.artefacts import Artefacts
 from pipeline.evaluate.evaluation import Diversity
 from pipeline.evaluate.scoreboard import LISTED, coverage, figure
 from pipeline.measure import metrics
-from pipeline.measure.queries import Queries
+from pipeline.measure.requests import Requests
 
 
 def measure(
     bundle: Artefacts,
-    asked: Queries,
+    asked: Requests,
     embeddings: np.ndarray,
     settings: tuple[float, ...],
 ) -> tuple[Diversity, ...]:

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.evaluate.evaluation import HEADLINE, Precision, Student
-from pipeline.evaluate.scoreboard import LISTED, Answer, Board, figure
+from pipeline.evaluate.scoreboard import LISTED, Board, figure
 from pipeline.measure import metrics, timing
-from pipeline.measure.metrics import Ragged
+from pipeline.measure.search import Answer
 from pipeline.ondevice import distill
 from pipeline.ondevice.convert import PRECISIONS
+from pipeline.tables.ragged import Ragged
 from serving.ondevice.bundle import OnDevice
 
 ROW, UNDISTILLED_ROW = "student", "student_undistilled"

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from models.config import FIRST_ITEM
 from pipeline.evaluate import evaluation
 from pipeline.evaluate.evaluation import (
     ALL,
@@ -25,10 +26,11 @@ from pipeline.evaluate.evaluation import (
     Sanity,
     Whole,
 )
-from pipeline.measure import metrics, queries
-from pipeline.measure.metrics import Ragged
-from pipeline.measure.queries import Queries
+from pipeline.measure import metrics, requests
+from pipeline.measure.requests import Requests
+from pipeline.measure.search import Answer
 from pipeline.tables.prepared import Prepared
+from pipeline.tables.ragged import Ragged
 from pipeline.tables.schema import TRAIN
 
 CUTOFFS = (10, 100)
@@ -36,9 +38,6 @@ CUTOFFS = (10, 100)
 LISTED = 10
 _NUM_DECILES = 10
 _NUM_PAIRS = 2_000
-_FIRST_ITEM = 2
-# Scores and items, each [Q, K], best first.
-Answer: TypeAlias = tuple[np.ndarray, np.ndarray]
 # Every metric of every query, [Q] each.
 Values: TypeAlias = dict[str, np.ndarray]
 
@@ -54,17 +53,17 @@ class Board:
     """
 
     def __init__(
-        self, asked: Queries, prepared: Prepared, num_samples: int, seed: int
+        self, asked: Requests, prepared: Prepared, num_samples: int, seed: int
     ) -> None:
         self._asked = asked
         self._num_samples = num_samples
         self._seed = seed
-        self._num_items = len(prepared.items.ids) - _FIRST_ITEM
+        self._num_items = len(prepared.items.ids) - FIRST_ITEM
         self._counts = prepared.items.counts[TRAIN]
         lengths = asked.histories.lengths
         self._slices = {"warm": lengths > 0, "cold": lengths == 0}
         if prepared.split == "leave_last_out":
-            self._slices["untied"] = queries.untied(asked, prepared)
+            self._slices["untied"] = requests.untied(asked, prepared)
 
     def values(self, answer: Answer) -> Values:
         """Every metric of every query."""
@@ -137,7 +136,7 @@ class Board:
         self, answers: dict[str, Answer], embeddings: np.ndarray
     ) -> Sanity:
         """Whether users get lists of their own, and targets matter."""
-        norms = np.linalg.norm(embeddings[_FIRST_ITEM:], axis=1)
+        norms = np.linalg.norm(embeddings[FIRST_ITEM:], axis=1)
         rng = np.random.default_rng(self._seed)
         shuffled = self._asked.relevant.take(rng.permutation(len(self._asked)))
         found = _measure(answers["two_stage"], shuffled, shuffled.lengths)
@@ -161,7 +160,7 @@ class Board:
     def _item_slices(self) -> dict[str, np.ndarray]:
         """Items of each slice, bool `[N]`."""
         slices = {"new_items": self._counts == 0}
-        slices["new_items"][:_FIRST_ITEM] = False
+        slices["new_items"][:FIRST_ITEM] = False
         known = np.flatnonzero(self._counts > 0)
         known = known[np.argsort(self._counts[known], kind="stable")]
         for place, chosen in enumerate(np.array_split(known, _NUM_DECILES), 1):

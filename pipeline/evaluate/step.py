@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.evaluate import artefacts, baselines, diversity
+from pipeline.evaluate import baselines, diversity
 from pipeline.evaluate import ondevice as ondevice_evaluate
 from pipeline.evaluate.artefacts import Artefacts
 from pipeline.evaluate.evaluation import (
@@ -24,14 +24,15 @@ from pipeline.evaluate.evaluation import (
     Live,
     Ratings,
 )
-from pipeline.evaluate.scoreboard import CUTOFFS, Answer, Board, figure
+from pipeline.evaluate.scoreboard import CUTOFFS, Board, figure
 from pipeline.export import bundle as bundles
-from pipeline.measure import metrics, queries
-from pipeline.measure.metrics import Ragged
-from pipeline.measure.queries import Queries
+from pipeline.measure import metrics, requests, search
+from pipeline.measure.requests import Requests
+from pipeline.measure.search import Answer
 from pipeline.retrieval import index
 from pipeline.run.config import Config
 from pipeline.tables.prepared import Prepared
+from pipeline.tables.ragged import Ragged
 from pipeline.tables.schema import DataError
 from serving import signatures
 from serving.releases import history
@@ -47,7 +48,7 @@ class _Trial:
     config: Config
     prepared: Prepared
     exports: Path
-    asked: Queries
+    asked: Requests
 
     @property
     def seen(self) -> str:
@@ -62,7 +63,7 @@ class _Trial:
 
     def open(self, models: dict[str, Path]) -> Artefacts:
         """Exported or published models."""
-        return Artefacts(models, self.prepared, self.prepared.sequences())
+        return Artefacts(models, self.prepared)
 
 
 def run(
@@ -89,7 +90,7 @@ def run(
     """
     started = time.monotonic()
     options, seed = config.evaluate, config.seed
-    asked = queries.make(
+    asked = requests.make(
         prepared, options.part, options.protocol, options.num_users, seed
     )
     trial = _Trial(config, prepared, exports, asked)
@@ -154,7 +155,7 @@ def _again(trial: _Trial) -> Again:
         DataError: If nothing is left that can be found.
     """
     asked, is_found = trial.asked, trial.seen == "included"
-    found = queries.again(asked)
+    found = requests.again(asked)
     if len(asked.relevant.items) == (0 if is_found else found.sum()):
         raise DataError(
             f"The {trial.config.evaluate.part} part must have targets that can "
@@ -187,11 +188,11 @@ def _ask(
     # The exported models never return what is in the history, so lists that
     # may hold it are made from the exported embeddings; what the models
     # themselves answer stands beside them.
-    found = artefacts.search(
-        bundle.embed(asked),
-        embeddings,
+    vectors = bundle.embed(asked)
+    found = search.find(
+        lambda rows: vectors[rows] @ embeddings.T,
         trial.config.index.num_candidates,
-        None,
+        Ragged.empty(len(asked)),
     )
     return {
         "two_stage": bundle.rank(asked, found[1]),
@@ -267,7 +268,7 @@ def _ratings(trial: _Trial, bundle: Artefacts) -> Ratings | None:
     sequences, options = trial.prepared.sequences(), trial.config.evaluate
     if sequences.ratings is None or not bundle.has_ratings:
         return None
-    asked, candidates, truth = queries.ratings(
+    asked, candidates, truth = requests.ratings(
         trial.prepared, options.part, options.num_users, trial.config.seed
     )
     there = candidates > 0

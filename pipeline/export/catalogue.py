@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from models.config import FIRST_ITEM
 from pipeline.run import manifest
 from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import TRAIN, VALIDATION
@@ -22,14 +23,13 @@ from serving.releases import files
 POPULAR = "popular.json"
 TITLES = "titles.tsv"
 _NUM_POPULAR = 500
-_FIRST_ITEM = 2
 
 
 def write(prepared: Prepared, directory: Path) -> None:
     """Writes both files into an exported model."""
     items = prepared.items
     counts = items.counts[[TRAIN, VALIDATION]].sum(axis=0)
-    counts[:_FIRST_ITEM] = 0
+    counts[:FIRST_ITEM] = 0
     order = np.argsort(-counts, kind="stable")[:_NUM_POPULAR]
     directory.mkdir(parents=True, exist_ok=True)
     manifest.write_json(
@@ -39,8 +39,8 @@ def write(prepared: Prepared, directory: Path) -> None:
     lines = [
         f"{item}\t{' '.join(title.split())}\n"
         for item, title in zip(
-            items.ids[_FIRST_ITEM:].tolist(),
-            items.titles[_FIRST_ITEM:].tolist(),
+            items.ids[FIRST_ITEM:].tolist(),
+            items.titles[FIRST_ITEM:].tolist(),
             strict=True,
         )
         # A file of lines and tabs has no place for an id with one.

@@ -17,6 +17,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from models import index as search
+from models.config import FIRST_ITEM
 from pipeline.export import catalogue, graphs
 from pipeline.ranking import train as train_ranking
 from pipeline.retrieval import index
@@ -65,7 +66,7 @@ def run(
                 "query_inputs": query_inputs,
                 "history_length": config.retrieval.history_length,
                 "repeat_consumption": prepared.repeat_consumption,
-                "num_items": len(prepared.items.ids) - search.FIRST_ITEM,
+                "num_items": len(prepared.items.ids) - FIRST_ITEM,
             },
         )
     return bundle_id
@@ -164,5 +165,5 @@ def _filled(
 
 
 def _samples(prepared: Prepared) -> list[bytes]:
-    first = search.FIRST_ITEM
+    first = FIRST_ITEM
     return [str(item).encode() for item in prepared.items.ids[first:][:10]]

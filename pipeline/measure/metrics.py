@@ -12,78 +12,12 @@ K of N items, not all of them.
 Shape letters: B lists, K positions, N scored items.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 
-_PADDING = 0
+from models.config import PADDING
+from pipeline.tables.ragged import Ragged
+
 _BOOTSTRAP_BLOCK = 64
-
-
-@dataclass(frozen=True)
-class Ragged:
-    """Rows of item indices of different lengths.
-
-    Attributes:
-        offsets: int64 `[B + 1]`; row b is `items[offsets[b]:offsets[b + 1]]`.
-        items: int32 `[total]`.
-    """
-
-    offsets: np.ndarray
-    items: np.ndarray
-
-    @classmethod
-    def of(cls, rows: Sequence[Sequence[int] | np.ndarray]) -> Ragged:
-        """Builds from one sequence a row."""
-        lengths = [len(row) for row in rows]
-        return cls(
-            np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-            np.concatenate([np.zeros(0, np.int32), *rows]).astype(np.int32),
-        )
-
-    @classmethod
-    def unpadded(cls, items: np.ndarray) -> Ragged:
-        """The rows of a matrix `[B, K]` without their padding."""
-        there = items != _PADDING
-        offsets = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
-        return cls(offsets.astype(np.int64), items[there].astype(np.int32))
-
-    def __len__(self) -> int:
-        """Number of rows."""
-        return len(self.offsets) - 1
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Items a row, int64 `[B]`."""
-        return np.diff(self.offsets)
-
-    @property
-    def row_of_item(self) -> np.ndarray:
-        """Row of every item, int64 `[total]`."""
-        return np.repeat(np.arange(len(self)), self.lengths)
-
-    def take(self, rows: np.ndarray) -> Ragged:
-        """The given rows, in the given order."""
-        lengths = self.lengths[rows]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
-        source = np.repeat(self.offsets[rows], lengths) + within
-        return Ragged(offsets, self.items[source])
-
-    def last(self, width: int) -> np.ndarray:
-        """The last `width` items a row, int32 `[B, width]`, 0 on the left."""
-        padded = np.zeros((len(self), width), np.int32)
-        from_end = self.offsets[1:][self.row_of_item] - np.arange(
-            len(self.items)
-        )
-        keep = from_end <= width
-        padded[self.row_of_item[keep], width - from_end[keep]] = self.items[
-            keep
-        ]
-        return padded
 
 
 def top_k(
@@ -120,11 +54,11 @@ def top_k(
     ranked = np.lexsort([turn[best], found], axis=1)
     found = -np.take_along_axis(found, ranked, axis=1)
     items = np.take_along_axis(best, ranked, axis=1)
-    items = np.where(np.isneginf(found), _PADDING, items)
+    items = np.where(np.isneginf(found), PADDING, items)
     missing = ((0, 0), (0, k - k_found))
     return (
         np.pad(found, missing, constant_values=-np.inf),
-        np.pad(items, missing, constant_values=_PADDING).astype(np.int32),
+        np.pad(items, missing, constant_values=PADDING).astype(np.int32),
     )
 
 
@@ -158,7 +92,7 @@ def find_hits(
     if not len(known):
         return np.zeros(recommended.shape, bool)
     place = np.minimum(np.searchsorted(known, keys), len(known) - 1)
-    hits = (known[place] == keys) & (recommended > _PADDING)
+    hits = (known[place] == keys) & (recommended > PADDING)
     first = np.zeros(keys.size, bool)
     first[np.unique(keys.ravel(), return_index=True)[1]] = True
     hits &= first.reshape(keys.shape)
@@ -210,6 +144,21 @@ def summarise(
         values[f"recall@{k}"] = recall_at_k(hits, num_relevant, k)
         values[f"ndcg@{k}"] = ndcg_at_k(hits, num_relevant, k)
     return values
+
+
+def means(
+    hits: np.ndarray, num_relevant: np.ndarray, cutoffs: tuple[int, ...] = (10,)
+) -> dict[str, float]:
+    """Mean `ndcg@k` and `recall@k` of all lists for each cut-off."""
+    values = {
+        f"{name}@{k}": per_list(hits, num_relevant, k)
+        for k in cutoffs
+        for name, per_list in (("ndcg", ndcg_at_k), ("recall", recall_at_k))
+    }
+    return {
+        name: float(value.mean()) if len(hits) else 0.0
+        for name, value in values.items()
+    }
 
 
 def bootstrap_means(

@@ -27,8 +27,7 @@ import tensorflow as tf
 from tensorflow.lite.tools import flatbuffer_utils
 
 from models import student as students
-from models.config import check
-from models.features import FIRST_ITEM, UNKNOWN
+from models.config import FIRST_ITEM, UNKNOWN, check
 from models.student import Student
 from pipeline.run import manifest
 from pipeline.tables.prepared import Prepared

@@ -22,18 +22,18 @@ import numpy as np
 import tensorflow as tf
 
 from models import losses
-from models.features import FIRST_ITEM
+from models.config import FIRST_ITEM
 from models.student import Student
 from models.student_config import StudentConfig
-from pipeline.measure import metrics, queries
+from pipeline.measure import metrics, requests, search
+from pipeline.measure.requests import Requests
 from pipeline.ondevice import teacher
-from pipeline.ondevice.teacher import Moments, Opinions
-from pipeline.retrieval import train
+from pipeline.ondevice.teacher import Opinions
+from pipeline.run import seeds
 from pipeline.run.config import Config
 from pipeline.tables.prepared import Prepared
 
 STUDENT, UNDISTILLED = "student", "undistilled"
-_BLOCK = 512
 # In an epoch, about, where the batch size is not given.
 _STEPS = 250
 
@@ -55,12 +55,10 @@ def run(
         progress: Receives one line a student.
     """
     options = config.student
-    seed = train.seed(config, "distill")
+    seed = seeds.of(config, "distill")
     found = teacher.moments(config, prepared, np.random.default_rng(seed))
     started = time.monotonic()
-    opinions = teacher.ask(
-        config, prepared, ranking, found.rows, found.events, found.histories
-    )
+    opinions = teacher.ask(config, prepared, ranking, found)
     report: dict[str, Any] = {
         "histories": len(found),
         "teacher_seconds": round(time.monotonic() - started, 1),
@@ -133,7 +131,7 @@ def save(student: Student, path: Path) -> None:
 def fit(
     student: Student,
     options: StudentConfig,
-    found: Moments,
+    found: Requests,
     opinions: Opinions,
     seed: int,
 ) -> list[float]:
@@ -143,11 +141,43 @@ def fit(
         return [0.0]
     random = np.random.default_rng(seed)
     # No wider than the longest one: padding takes time and changes nothing.
-    longest = int(np.diff(found.histories.offsets).max())
-    histories = found.histories.last(
-        max(1, min(options.history_length, longest))
+    longest = int(found.histories.lengths.max())
+    examples = (
+        found.histories.last(max(1, min(options.history_length, longest))),
+        found.relevant.items,
+        opinions.candidates,
+        opinions.scores,
     )
     steps = max(1, round(count / batch_size(options, count)))
+    averages = [tf.Variable(value) for value in student.trainable_variables]
+    step = _step(student, options, steps, averages)
+    curve, done = [], 0
+    for _ in range(options.epochs):
+        total = []
+        for rows in np.array_split(random.permutation(count), steps):
+            done += 1
+            momentum = min(options.averaging, done / (done + 10.0))
+            total.append(
+                step(
+                    *(tf.constant(values[rows]) for values in examples),
+                    tf.constant(momentum, tf.float32),
+                )
+            )
+        curve.append(round(float(np.mean(total)), 4))
+    for average, value in zip(
+        averages, student.trainable_variables, strict=True
+    ):
+        value.assign(average)
+    return curve
+
+
+def _step(
+    student: Student,
+    options: StudentConfig,
+    steps: int,
+    averages: list[tf.Variable],
+) -> Callable[..., tf.Tensor]:
+    """A training step that moves the averages too; steps are of an epoch."""
     optimizer = tf.keras.optimizers.AdamW(
         tf.keras.optimizers.schedules.CosineDecay(
             0.0,
@@ -164,7 +194,6 @@ def fit(
         var_names=["bias", "start", "prior", "recency"]
     )
     variables = student.trainable_variables
-    averages = [tf.Variable(value) for value in variables]
     small = student.num_rows <= options.full_softmax_below
 
     @tf.function(reduce_retracing=True)
@@ -181,26 +210,7 @@ def fit(
             average.assign(momentum * average + (1.0 - momentum) * value)
         return loss
 
-    curve, done = [], 0
-    for _ in range(options.epochs):
-        total = []
-        for rows in np.array_split(random.permutation(count), steps):
-            done += 1
-            total.append(
-                step(
-                    tf.constant(histories[rows]),
-                    tf.constant(found.targets[rows]),
-                    tf.constant(opinions.candidates[rows]),
-                    tf.constant(opinions.scores[rows]),
-                    tf.constant(
-                        min(options.averaging, done / (done + 10.0)), tf.float32
-                    ),
-                )
-            )
-        curve.append(round(float(np.mean(total)), 4))
-    for average, value in zip(averages, variables, strict=True):
-        value.assign(average)
-    return curve
+    return step
 
 
 def batch_size(options: StudentConfig, num_histories: int) -> int:
@@ -311,25 +321,12 @@ def validate(
     student: Student, prepared: Prepared, seed: int, num_users: int = 5_000
 ) -> dict[str, float]:
     """NDCG@10 and recall@10 on the validation part."""
-    asked = queries.make(prepared, "validation", num_users=num_users, seed=seed)
-    if not len(asked):
-        return {"ndcg@10": 0.0, "recall@10": 0.0}
+    asked = requests.make(prepared, "validation", "split", num_users, seed)
     histories = asked.histories.last(student.config.history_length)
-    hits = []
-    for start in range(0, len(asked), _BLOCK):
-        rows = np.arange(start, min(start + _BLOCK, len(asked)))
-        scores = student(tf.constant(histories[rows])).numpy()
-        block = queries.hidden(prepared, asked.histories.take(rows))
-        scores[:, :FIRST_ITEM] = -np.inf
-        scores[block.row_of_item, block.items] = -np.inf
-        values, items = metrics.top_k(scores, 10)
-        hits.append(metrics.find_hits(items, asked.relevant.take(rows), values))
-    found = np.concatenate(hits)
-    return {
-        "ndcg@10": float(
-            metrics.ndcg_at_k(found, asked.num_relevant, 10).mean()
-        ),
-        "recall@10": float(
-            metrics.recall_at_k(found, asked.num_relevant, 10).mean()
-        ),
-    }
+    scores, items = search.find(
+        lambda rows: student(tf.constant(histories[rows])).numpy(),
+        10,
+        requests.hidden(prepared, asked.histories),
+    )
+    hits = metrics.find_hits(items, asked.relevant, scores)
+    return metrics.means(hits, asked.num_relevant)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.features import FIRST_ITEM
+from models.config import FIRST_ITEM
 from pipeline.export import bundle
 from pipeline.ondevice import bundle as ondevice_bundle
 from pipeline.ondevice import distill

@@ -10,42 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
-from models.features import FIRST_ITEM
-from pipeline.measure import metrics, queries
-from pipeline.measure.metrics import Ragged
+from models.config import FIRST_ITEM
+from pipeline.measure import requests, search
+from pipeline.measure.requests import Requests
 from pipeline.ranking import lists
 from pipeline.ranking import train as train_ranking
-from pipeline.retrieval import batches
 from pipeline.retrieval import train as train_retrieval
 from pipeline.run.config import Config
+from pipeline.tables import past
 from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import TRAIN, VALIDATION
 
-_BLOCK = 256
 _CHUNK = 8_192
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Histories with the item that came next.
-
-    Attributes:
-        rows: Sequences row of each one's user, int64 `[N]`.
-        events: The event to come, int64 `[N]`.
-        histories: All that was before it.
-        targets: Its item, int32 `[N]`.
-    """
-
-    rows: np.ndarray
-    events: np.ndarray
-    histories: Ragged
-    targets: np.ndarray
-
-    def __len__(self) -> int:
-        """Number of moments."""
-        return len(self.rows)
 
 
 @dataclass(frozen=True)
@@ -60,10 +37,16 @@ class Opinions:
     candidates: np.ndarray
     scores: np.ndarray
 
+    @classmethod
+    def none(cls, count: int, width: int = 1) -> "Opinions":
+        """No candidates at all."""
+        shape = (count, width)
+        return cls(np.zeros(shape, np.int32), np.zeros(shape, np.float32))
+
 
 def moments(
     config: Config, prepared: Prepared, rng: np.random.Generator
-) -> Moments:
+) -> Requests:
     """Moments of the train part, and of validation where models refit.
 
     Targets that may not be recommended, as they were in the history, are
@@ -82,24 +65,16 @@ def moments(
     limit = config.student.max_histories
     if limit and len(events) > limit:
         events = np.sort(rng.choice(events, limit, replace=False))
-    rows = batches.users_of(sequences)[events]
-    stops = batches.stops(sequences, prepared.split)[events]
-    past = queries.past(sequences, rows, stops, last)
-    targets = sequences.item_indices[events]
-    barred = queries.hidden(prepared, past)
-    new = ~metrics.find_hits(targets[:, None], barred)[:, 0]
-    return Moments(
-        rows[new], events[new], past.take(np.flatnonzero(new)), targets[new]
+    rows = past.users_of(sequences)[events]
+    stops = past.stops(sequences, prepared.split)[events]
+    histories = past.histories(sequences, rows, stops, last)
+    return requests.recommendable(
+        prepared, Requests.before(sequences, events, histories)
     )
 
 
 def ask(
-    config: Config,
-    prepared: Prepared,
-    ranking: Path,
-    rows: np.ndarray,
-    events: np.ndarray,
-    histories: Ragged,
+    config: Config, prepared: Prepared, ranking: Path, asked: Requests
 ) -> Opinions:
     """Asks both stages, as the exported recommender does.
 
@@ -107,35 +82,19 @@ def ask(
         config: `index.num_candidates` are retrieved, by exact search.
         prepared: The prepared tables.
         ranking: Directory of the train-ranking step; it holds both models.
-        rows: Whose moments, sequences rows `[N]`.
-        events: Whose context the requests carry `[N]`.
-        histories: What was seen, N rows.
+        asked: N moments.
     """
     model = train_ranking.load(config, prepared, ranking)
     towers = train_retrieval.load(config, prepared, ranking / "retrieval")
-
-    @tf.function(reduce_retracing=True)
-    def rank(history, user, features, context, items):  # type: ignore
-        return model(history, user, features, context, items)["scores"]
-
+    rank = lists.by_blocks(lambda *given: model(*given)["scores"])
     k = min(config.index.num_candidates, len(prepared.items.ids) - FIRST_ITEM)
-    candidates = np.zeros((len(rows), k), np.int32)
-    scores = np.zeros((len(rows), k), np.float32)
-    for start in range(0, len(rows), _CHUNK):
-        chunk = np.arange(start, min(start + _CHUNK, len(rows)))
-        asked = lists.requests(
-            prepared,
-            rows[chunk],
-            events[chunk],
-            histories.take(chunk),
-            config.retrieval.history_length,
-        )
-        candidates[chunk] = lists.retrieve(towers, asked, k)[1]
-        for first in range(0, len(chunk), _BLOCK):
-            block = np.arange(first, min(first + _BLOCK, len(chunk)))
-            # One shape, one trace.
-            padded = np.resize(block, _BLOCK)
-            inputs = tf.nest.map_structure(tf.constant, asked.slice(padded))
-            found = rank(*inputs, tf.constant(candidates[chunk][padded]))
-            scores[chunk[block]] = found.numpy()[: len(block)]
-    return Opinions(candidates, scores)
+    found = Opinions.none(len(asked), k)
+    for chunk in search.blocks(len(asked), _CHUNK):
+        part = asked.take(chunk)
+        inputs = part.inputs(prepared, config.retrieval.history_length)
+        hidden = requests.hidden(prepared, part.histories)
+        items = lists.retrieve(towers, inputs, hidden, k)[1]
+        found.candidates[chunk] = items
+        for block in search.blocks(len(chunk), lists.BLOCK):
+            found.scores[chunk[block]] = rank(block, inputs, items)
+    return found

@@ -19,10 +19,10 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse as sparse
 
-from pipeline.measure.metrics import Ragged
+from models.config import FIRST_ITEM
+from pipeline.tables.ragged import Ragged
 from pipeline.tables.sequences import Sequences
 
-_FIRST_ITEM = 2
 _ROWS_AT_ONCE = 2048
 
 
@@ -51,7 +51,7 @@ class Log:
             Ragged(before[sequences.offsets], items),
             sequences.timestamps[used],
             num_items,
-            max(int(items.max(initial=0)) + 1, _FIRST_ITEM),
+            max(int(items.max(initial=0)) + 1, FIRST_ITEM),
         )
 
 
@@ -71,7 +71,7 @@ def decayed(
     """
     rows = histories.row_of_item
     age = histories.offsets[1:][rows] - 1 - np.arange(len(histories.items))
-    keep = histories.items >= _FIRST_ITEM
+    keep = histories.items >= FIRST_ITEM
     if length:
         keep &= age < length
     weights = np.power(decay, age[keep]).astype(np.float32)
@@ -109,8 +109,8 @@ def window_markov(
         before, after = items[:-step], items[step:]
         same = (
             (rows[:-step] == rows[step:])
-            & (before >= _FIRST_ITEM)
-            & (after >= _FIRST_ITEM)
+            & (before >= FIRST_ITEM)
+            & (after >= FIRST_ITEM)
         )
         before, after = before[same], after[same]
         weight = np.full(len(before), decay ** (step - 1), np.float32)
@@ -182,12 +182,12 @@ def ease(
     """
     users = decayed(histories, num_items, decay=1.0, length=0)
     users.data[:] = 1.0
-    users = users[:, _FIRST_ITEM:]
+    users = users[:, FIRST_ITEM:]
     gram = (users.T @ users).toarray().astype(np.float32)
     gram[np.diag_indices_from(gram)] += regularisation
     precision = _inverse(gram)
     weights = np.zeros((num_items, num_items), np.float32)
-    inner = weights[_FIRST_ITEM:, _FIRST_ITEM:]
+    inner = weights[FIRST_ITEM:, FIRST_ITEM:]
     np.divide(precision, -np.diag(precision), out=inner)
     inner[np.diag_indices_from(inner)] = 0.0
     return weights

@@ -12,12 +12,11 @@ last with interactions, M neighbours, T tables, P popularity columns.
 import numpy as np
 import scipy.sparse as sparse
 
-from models.config import RankingConfig
-from models.features import FIRST_ITEM
+from models.config import FIRST_ITEM, RankingConfig
 from models.signals import ItemTables
-from pipeline.measure.metrics import Ragged
 from pipeline.ranking import cooccurrence
 from pipeline.ranking.cooccurrence import Log
+from pipeline.tables.ragged import Ragged
 
 TABLES = ("forward", "backward", "together", "linear")
 # The linear item model inverts a dense matrix three times in a run. Beyond

@@ -9,19 +9,21 @@ On disk: `rating.npz` and `rating.json` (sizes and range, to rebuild it).
 """
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from models.features import FIRST_ITEM
+from models.config import FIRST_ITEM
 from models.rating import RatingHead
-from pipeline.retrieval import batches
-from pipeline.retrieval import train as train_retrieval
-from pipeline.run import weights
+from pipeline.run import seeds, weights
 from pipeline.run.config import Config
+from pipeline.tables import past
 from pipeline.tables.prepared import Prepared
+from pipeline.tables.ragged import Ragged
 from pipeline.tables.schema import TRAIN, VALIDATION
 from pipeline.tables.sequences import Sequences, keep
 
@@ -50,17 +52,11 @@ def run(config: Config, prepared: Prepared, directory: Path) -> dict[str, Any]:
     if not train.any():
         return {}
     held = rated & (sequences.parts == VALIDATION)
-    head, curve = _fit(config, prepared, sequences, train, held, _EPOCHS)
+    rated_log = Rated(config, prepared, sequences, ratings)
+    head, curve = rated_log.fit(train, held, _EPOCHS)
     epochs = 1 + int(np.argmin(curve)) if curve else _EPOCHS
     if config.retrieval.refit and held.any():
-        head, _ = _fit(
-            config,
-            prepared,
-            sequences,
-            train | held,
-            np.zeros_like(held),
-            epochs,
-        )
+        head, _ = rated_log.fit(train | held, np.zeros_like(held), epochs)
     weights.save(head, directory / _WEIGHTS)
     (directory / _SHAPE).write_text(json.dumps(head.shape()))
     return {"epochs": epochs, "validation_rmse": curve}
@@ -79,40 +75,101 @@ def load(
     return head
 
 
-def _fit(
-    config: Config,
-    prepared: Prepared,
-    sequences: Sequences,
-    used: np.ndarray,
-    held: np.ndarray,
-    epochs: int,
-) -> tuple[RatingHead, list[float]]:
-    """Trains on `used`, stops by the error on `held` where there is any."""
-    seed = train_retrieval.seed(config, "train-rating")
-    tf.keras.utils.set_random_seed(seed)
-    ratings = sequences.ratings
-    if ratings is None:
-        return RatingHead(2, 2, 0.0, 0.0, 0.0), []
-    rows = batches.users_of(sequences)
-    users = rows[used]
-    items = sequences.item_indices[used]
-    # A request finds the users of the train part; validation's others are
-    # rated by users as unknown as they.
-    found = int(users.max(initial=0)) + batches.FIRST_USER + 1
-    head = RatingHead(
-        min(found, prepared.users.num_known),
-        int(items.max(initial=1)) + 1,
-        float(ratings[used].mean()),
-        float(ratings[used].min()),
-        float(ratings[used].max()),
-    )
-    known = keep(sequences, used)
-    histories = batches.histories(
-        known,
-        np.arange(len(known.offsets) - 1),
-        known.offsets[1:],
-        config.retrieval.history_length,
-    )
+@dataclass(frozen=True)
+class Rated:
+    """The log whose ratings are learnt; E events.
+
+    Attributes:
+        config: Seed and history length.
+        prepared: The prepared tables.
+        sequences: Of all users.
+        ratings: float32 `[E]`.
+    """
+
+    config: Config
+    prepared: Prepared
+    sequences: Sequences
+    ratings: np.ndarray
+
+    def fit(
+        self, used: np.ndarray, held: np.ndarray, epochs: int
+    ) -> tuple[RatingHead, list[float]]:
+        """Trains on `used`, stops by the error on `held` if there is any.
+
+        Args:
+            used: bool `[E]`.
+            held: bool `[E]`.
+            epochs: At most.
+
+        Returns:
+            The head, and the error on `held` by epoch.
+        """
+        seed = seeds.of(self.config, "train-rating")
+        tf.keras.utils.set_random_seed(seed)
+        users = past.users_of(self.sequences)[used] + FIRST_ITEM
+        items = self.sequences.item_indices[used]
+        head = self._head(users, items, self.ratings[used])
+        raters = np.unique(users)
+        raters = raters[raters < head.num_users]
+        rated = np.unique(items[items >= FIRST_ITEM])
+        inputs, step = self._inputs(used), _step(head)
+        random = np.random.default_rng(seed)
+        events, asked = np.flatnonzero(used), np.flatnonzero(held)
+        curve: list[float] = []
+        best = head.get_weights()
+        for epoch in range(epochs):
+            for block in _blocks(random.permutation(events)):
+                step(*inputs(block))
+            head.complete(raters, rated)
+            if not len(asked):
+                continue
+            errors = []
+            for block in _blocks(asked):
+                history, user, item, rating = inputs(block)
+                found = head(history, user, item[:, tf.newaxis])[:, 0]
+                errors.append((found - rating).numpy())
+            error = np.sqrt(np.mean(np.concatenate(errors) ** 2))
+            curve.append(round(float(error), 5))
+            if curve[-1] == min(curve):
+                best = head.get_weights()
+            if epoch - int(np.argmin(curve)) >= _PATIENCE:
+                break
+        if curve:
+            head.set_weights(best)
+        return head, curve
+
+    def _head(
+        self, users: np.ndarray, items: np.ndarray, ratings: np.ndarray
+    ) -> RatingHead:
+        # A request finds the users of the train part; validation's others are
+        # rated by users as unknown as they.
+        found = int(users.max(initial=FIRST_ITEM)) + 1
+        return RatingHead(
+            min(found, self.prepared.users.num_known),
+            int(items.max(initial=1)) + 1,
+            float(ratings.mean()),
+            float(ratings.min()),
+            float(ratings.max()),
+        )
+
+    def _inputs(
+        self, used: np.ndarray
+    ) -> Callable[[np.ndarray], tuple[tf.Tensor, ...]]:
+        """Gives histories, users, items and ratings of events."""
+        rows = past.users_of(self.sequences)
+        known = keep(self.sequences, used)
+        histories = Ragged(known.offsets, known.item_indices).last(
+            self.config.retrieval.history_length
+        )
+        return lambda events: (
+            tf.constant(histories[rows[events]]),
+            tf.constant((rows[events] + FIRST_ITEM).astype(np.int32)),
+            tf.constant(self.sequences.item_indices[events]),
+            tf.constant(self.ratings[events]),
+        )
+
+
+def _step(head: RatingHead) -> Callable[..., None]:
     optimizer = tf.keras.optimizers.Adam(_LEARNING_RATE)
 
     @tf.function(reduce_retracing=True)
@@ -123,45 +180,8 @@ def _fit(
         gradients = tape.gradient(loss, variables)
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
-    def inputs(events: np.ndarray) -> tuple:
-        return tuple(
-            map(
-                tf.constant,
-                (
-                    histories[rows[events]],
-                    (rows[events] + batches.FIRST_USER).astype(np.int32),
-                    sequences.item_indices[events],
-                    ratings[events],
-                ),
-            )
-        )
+    return step
 
-    raters = np.unique(users) + batches.FIRST_USER
-    raters = raters[raters < head.num_users]
-    rated = np.unique(items[items >= FIRST_ITEM])
-    random = np.random.default_rng(seed)
-    events, asked = np.flatnonzero(used), np.flatnonzero(held)
-    curve: list[float] = []
-    weights = head.get_weights()
-    for epoch in range(epochs):
-        order = random.permutation(events)
-        for block in np.array_split(order, max(1, len(order) // _BATCH)):
-            step(*inputs(block))
-        head.complete(raters, rated)
-        if not len(asked):
-            continue
-        errors = []
-        for block in np.array_split(asked, max(1, len(asked) // _BATCH)):
-            history, user, item, rating = inputs(block)
-            found = head(history, user, item[:, tf.newaxis])[:, 0]
-            errors.append((found - rating).numpy())
-        curve.append(
-            round(float(np.sqrt(np.mean(np.concatenate(errors) ** 2))), 5)
-        )
-        if curve[-1] == min(curve):
-            weights = head.get_weights()
-        if epoch - int(np.argmin(curve)) >= _PATIENCE:
-            break
-    if curve:
-        head.set_weights(weights)
-    return head, curve
+
+def _blocks(events: np.ndarray) -> list[np.ndarray]:
+    return np.array_split(events, max(1, len(events) // _BATCH))

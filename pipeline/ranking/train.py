@@ -20,21 +20,23 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from models.features import FIRST_ITEM
+from models.config import FIRST_ITEM
 from models.ranking import RankingModel, Scorer, listwise_loss
 from models.retrieval import RetrievalModel
 from models.signals import ItemTables, Signals
-from pipeline.measure import metrics, queries
-from pipeline.measure.queries import Queries
+from pipeline.measure import metrics, requests
+from pipeline.measure.requests import Inputs, Requests
 from pipeline.ranking import item_tables, lists
 from pipeline.ranking import rating as train_rating
 from pipeline.ranking.cooccurrence import Log
 from pipeline.ranking.lists import Lists
-from pipeline.retrieval import batches, feed, targets
+from pipeline.retrieval import feed, targets
 from pipeline.retrieval import train as train_retrieval
-from pipeline.run import weights
+from pipeline.run import seeds, weights
 from pipeline.run.config import Config
+from pipeline.tables import past
 from pipeline.tables.prepared import Prepared
+from pipeline.tables.ragged import Ragged
 from pipeline.tables.schema import TRAIN, VALIDATION
 
 _VALIDATION_LISTS = 3_000
@@ -87,7 +89,7 @@ def learn(
 ) -> tuple[Scorer, dict[str, Any]]:
     """Trains the scorer on lists of `base` and reports how it went."""
     started = time.monotonic()
-    step_seed = train_retrieval.seed(config, "train-ranking")
+    step_seed = seeds.of(config, "train-ranking")
     tf.keras.utils.set_random_seed(step_seed)
     sequences = prepared.sequences()
     held = train_retrieval.holdout(config, prepared, sequences)
@@ -95,13 +97,15 @@ def learn(
     signals = signals_of(config, prepared, base, train & ~held)
     training = training_lists(config, prepared, base, signals, held)
     signals = signals_of(config, prepared, base, train)
-    asked = queries.make(
+    asked = requests.make(
         prepared, "validation", num_users=_VALIDATION_LISTS, seed=step_seed
     )
-    validation = validation_lists(config, prepared, base, signals, asked)
+    inputs, hidden = _told(config, prepared, asked)
+    _, found = lists.retrieve(base, inputs, hidden, config.index.num_candidates)
+    validation = lists.describe(signals, inputs, found)
     scorer = make_scorer(config, prepared, signals)
     return scorer, {
-        "lists": len(training.requests),
+        "lists": len(training),
         "list_seconds": round(time.monotonic() - started, 1),
         **fit(config, scorer, training, validation, asked, step_seed),
     }
@@ -124,13 +128,9 @@ def load(config: Config, prepared: Prepared, directory: Path) -> RankingModel:
 
 def make_scorer(config: Config, prepared: Prepared, signals: Signals) -> Scorer:
     """An untrained scorer for the data's features, with all its weights."""
-    blank = lists.requests(
-        prepared,
-        np.zeros(1, np.int64),
-        np.zeros(1, np.int64),
-        metrics.Ragged.of([[]]),
-        config.retrieval.history_length,
-    )
+    blank = Requests.before(
+        prepared.sequences(), np.zeros(1, np.int64), Ragged.empty(1)
+    ).inputs(prepared, config.retrieval.history_length)
     lines = lists.describe(signals, blank, np.array([[FIRST_ITEM]], np.int32))
     scorer = Scorer(
         config.ranking,
@@ -162,71 +162,56 @@ def training_lists(
     """
     options = config.ranking
     sequences = prepared.sequences()
-    random = np.random.default_rng(train_retrieval.seed(config, "lists"))
+    random = np.random.default_rng(seeds.of(config, "lists"))
     events = np.flatnonzero(held & (sequences.item_indices >= FIRST_ITEM))
-    rows = batches.users_of(sequences)[events]
-    stops = batches.stops(sequences, prepared.split)[events]
+    stops = past.stops(sequences, prepared.split)[events]
     reach = targets.reach(
         config.retrieval, prepared.split, feed.Memory(sequences)
     )
     if reach.seconds and len(events):
         cut = sequences.timestamps[events].min()
         asked_at = np.minimum(sequences.timestamps, cut)
-        stops = batches.first_at(sequences, asked_at)[events]
+        stops = past.first_at(sequences, asked_at)[events]
         is_next = events - stops < reach.events
-        events, rows, stops = (v[is_next] for v in (events, rows, stops))
-    if not prepared.repeat_consumption:
-        # A target the user had before is never recommended.
-        new = ~_is_in(sequences, rows, stops, events)
-        events, rows, stops = (values[new] for values in (events, rows, stops))
-    if options.max_lists and len(events) > options.max_lists:
-        chosen = np.sort(
-            random.choice(len(events), options.max_lists, replace=False)
-        )
-        events, rows, stops = events[chosen], rows[chosen], stops[chosen]
-    asked = lists.requests(
+        events, stops = events[is_next], stops[is_next]
+    rows = past.users_of(sequences)[events]
+    asked = requests.recommendable(
         prepared,
-        rows,
-        events,
-        queries.past(sequences, rows, stops, TRAIN),
-        config.retrieval.history_length,
+        Requests.before(
+            sequences, events, past.histories(sequences, rows, stops, TRAIN)
+        ),
     )
-    _, found = lists.retrieve(base, asked, config.index.num_candidates)
-    wanted = sequences.item_indices[events]
+    if options.max_lists and len(asked) > options.max_lists:
+        chosen = random.choice(len(asked), options.max_lists, replace=False)
+        asked = asked.take(np.sort(chosen))
+    inputs, hidden = _told(config, prepared, asked)
+    _, found = lists.retrieve(base, inputs, hidden, config.index.num_candidates)
     if not options.num_random_negatives:
         # Without items beyond the retrieved ones, lists that lack their
         # target would teach that what retrieval misses is good.
-        kept = (found == wanted[:, None]).any(axis=1)
-        asked, found, wanted = asked.take(kept), found[kept], wanted[kept]
+        is_there = (found == asked.relevant.items[:, None]).any(axis=1)
+        kept = np.flatnonzero(is_there)
+        asked, found = asked.take(kept), found[kept]
+        inputs, hidden = _told(config, prepared, asked)
     candidates, offsets = lists.compose(
         found,
-        wanted,
-        asked.seen,
-        options.list_size,
-        options.num_random_negatives,
+        asked.relevant.items,
+        hidden,
+        options,
         len(prepared.items.ids),
         random,
     )
-    return lists.describe(signals, asked, candidates, offsets)
+    return lists.describe(signals, inputs, candidates, offsets)
 
 
-def validation_lists(
-    config: Config,
-    prepared: Prepared,
-    base: RetrievalModel,
-    signals: Signals,
-    asked: Queries,
-) -> Lists:
-    """Whole retrieved lists of the given queries."""
-    requests = lists.requests(
-        prepared,
-        asked.rows,
-        asked.events,
-        asked.histories,
-        config.retrieval.history_length,
+def _told(
+    config: Config, prepared: Prepared, asked: Requests
+) -> tuple[Inputs, Ragged]:
+    """What the models are told of requests, and what they must not return."""
+    return (
+        asked.inputs(prepared, config.retrieval.history_length),
+        requests.hidden(prepared, asked.histories),
     )
-    _, found = lists.retrieve(base, requests, config.index.num_candidates)
-    return lists.describe(signals, requests, found)
 
 
 def fit(
@@ -234,7 +219,7 @@ def fit(
     scorer: Scorer,
     training: Lists,
     validation: Lists,
-    asked: Queries,
+    asked: Requests,
     seed: int,
 ) -> dict[str, Any]:
     """Trains until validation stops improving; keeps the best weights.
@@ -244,7 +229,7 @@ def fit(
     """
     options = config.ranking
     random = np.random.default_rng(seed)
-    count = len(training.requests)
+    count = len(training)
     if count:
         rows = training.candidates > 0
         scorer.standardise(training.signals[rows].astype(np.float32))
@@ -288,11 +273,11 @@ def fit(
 
 
 def validate(
-    scorer: Scorer, validation: Lists, asked: Queries
+    scorer: Scorer, validation: Lists, asked: Requests
 ) -> dict[str, float]:
     """NDCG@10 and recall@10 of the rescored lists."""
     if not len(asked):
-        return {"ndcg@10": 0.0, "recall@10": 0.0}
+        return metrics.means(np.zeros((0, 10), bool), asked.num_relevant)
     scores = np.concatenate(
         [
             scorer(*_inputs(validation, slice(start, start + _BLOCK))).numpy()
@@ -306,33 +291,21 @@ def validate(
         asked.relevant,
         np.take_along_axis(scores, order, axis=1),
     )
-    counts = asked.num_relevant
-    return {
-        "ndcg@10": float(metrics.ndcg_at_k(hits, counts, 10).mean()),
-        "recall@10": float(metrics.recall_at_k(hits, counts, 10).mean()),
-    }
+    return metrics.means(hits, asked.num_relevant)
 
 
 def signals_of(
     config: Config, prepared: Prepared, towers: RetrievalModel, used: np.ndarray
 ) -> Signals:
     """Signals of towers, with tables of the events where `used` is true."""
-    return Signals(
-        config.ranking,
-        towers,
-        _tables(config, prepared, used),
-        prepared.repeat_consumption,
-    )
-
-
-def _tables(config: Config, prepared: Prepared, used: np.ndarray) -> ItemTables:
     log = Log.of(prepared.sequences(), used, len(prepared.items.ids))
-    return item_tables.build(config.ranking, log)
+    tables = item_tables.build(config.ranking, log)
+    return Signals(config.ranking, towers, tables, prepared.repeat_consumption)
 
 
 def _inputs(lines: Lists, rows: slice | np.ndarray) -> tuple:
     """Arguments of the scorer for some lists."""
-    history, _, features, context = lines.requests.slice(rows)
+    history, _, features, context = lines.inputs.take(rows)
     return tf.nest.map_structure(
         tf.constant,
         (
@@ -344,13 +317,3 @@ def _inputs(lines: Lists, rows: slice | np.ndarray) -> tuple:
             lines.candidates[rows],
         ),
     )
-
-
-def _is_in(
-    sequences: Any, rows: np.ndarray, stops: np.ndarray, events: np.ndarray
-) -> np.ndarray:
-    """Whether an event's item is among the user's events before `stops`."""
-    past = queries.past(sequences, rows, stops, TRAIN)
-    return metrics.find_hits(sequences.item_indices[events][:, None], past)[
-        :, 0
-    ]

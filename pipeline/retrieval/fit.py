@@ -10,42 +10,30 @@ from pathlib import Path
 import tensorflow as tf
 
 from models.config import RetrievalConfig
-from models.retrieval import RetrievalModel
-from pipeline.retrieval import validation
 from pipeline.retrieval.checkpoint import Checkpoint
+from pipeline.retrieval.task import Task
 from pipeline.retrieval.team import Team
-from pipeline.retrieval.watch import Averages, Watch
+from pipeline.retrieval.watch import Averages, Goal, Watch
 from pipeline.tables.schema import DataError
 
 
 def fit(
-    model: RetrievalModel,
-    dataset: tf.data.Dataset,
-    steps: int,
-    options: RetrievalConfig,
-    questions: validation.Questions | None,
-    stop_epoch: int,
+    task: Task,
+    goal: Goal,
     team: Team,
     saved: Path | None,
     logs: Path,
     progress: Callable[[str], None],
-    seed: int,
 ) -> Watch:
     """Trains, and leaves the best weights in the model.
 
     Args:
-        model: Made in the scope of the team's strategy.
-        dataset: This worker's batches, without end.
-        steps: Of an epoch.
-        options: Of the optimizer and the epochs.
-        questions: Asked after every epoch; None asks nothing.
-        stop_epoch: Epochs to train where nothing is asked, 0 for all.
+        task: Made in the scope of the team's strategy.
+        goal: What decides when to stop.
         team: Who trains together.
         saved: Checkpoint to go on from and to keep; None for none.
         logs: Folder for TensorBoard.
         progress: Receives a line where training goes on from a checkpoint.
-        seed: Of hard negatives, and of what the graph draws after a
-            checkpoint.
 
     Returns:
         What the epochs showed.
@@ -53,14 +41,17 @@ def fit(
     Raises:
         DataError: If the workers do not see the same checkpoint.
     """
+    model, dataset, options = task.model, task.dataset, task.model.config
     with team.strategy.scope():
-        model.compile(optimizer=optimizer(options, steps * options.epochs))
+        model.compile(optimizer=optimizer(options, task.steps * options.epochs))
         averages = Averages(model, options.averaging)
-        watch = Watch(averages, questions, options.patience, stop_epoch, team)
+        watch = Watch(averages, goal, options.patience, team)
         callbacks: list[tf.keras.callbacks.Callback] = [
             watch,
             tf.keras.callbacks.LambdaCallback(
-                on_epoch_begin=lambda epoch, _logs: model.mine([seed, epoch])
+                on_epoch_begin=lambda epoch, _logs: model.mine(
+                    [task.seed, epoch]
+                )
             ),
         ]
         done = 0
@@ -78,9 +69,9 @@ def fit(
     if done:
         progress(f"  going on from the checkpoint after epoch {done}")
         # The batches that would have come next, and not the first again.
-        taken = done * steps * team.num_replicas // team.workers.count
+        taken = done * task.steps * team.num_replicas // team.workers.count
         dataset = dataset.skip(taken)
-        tf.keras.utils.set_random_seed((seed + done) % 2**32)
+        tf.keras.utils.set_random_seed((task.seed + done) % 2**32)
     if team.is_chief:
         callbacks.append(
             tf.keras.callbacks.TensorBoard(str(logs), write_graph=False)
@@ -90,7 +81,7 @@ def fit(
             team.distribute(dataset),
             initial_epoch=done,
             epochs=options.epochs,
-            steps_per_epoch=steps,
+            steps_per_epoch=task.steps,
             verbose=2 if team.is_chief else 0,
             callbacks=callbacks,
         )

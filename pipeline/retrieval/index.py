@@ -20,10 +20,14 @@ import tensorflow as tf
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 
 from models import index as search
-from pipeline.retrieval import batches, train
-from pipeline.run import manifest
+from models.config import FIRST_ITEM
+from pipeline.measure import requests
+from pipeline.retrieval import train
+from pipeline.run import manifest, seeds
 from pipeline.run.config import Config, IndexConfig
+from pipeline.tables import past
 from pipeline.tables.prepared import Prepared
+from pipeline.tables.ragged import Ragged
 from pipeline.tables.schema import VALIDATION, DataError
 
 EMBEDDINGS = "embeddings.npy"
@@ -97,15 +101,13 @@ def run_shard(
     Raises:
         DataError: If there are more slices than items.
     """
-    num_items = len(prepared.items.ids) - search.FIRST_ITEM
+    num_items = len(prepared.items.ids) - FIRST_ITEM
     if num_shards > num_items:
         raise DataError(
             "Every shard must have an item. Received: "
             f"{num_shards} shards of {num_items} items (from --shard)."
         )
-    bounds = search.FIRST_ITEM + np.arange(num_shards + 1) * num_items // (
-        num_shards
-    )
+    bounds = FIRST_ITEM + np.arange(num_shards + 1) * num_items // (num_shards)
     first, stop = int(bounds[shard]), int(bounds[shard + 1])
     model = train.load(config, prepared, retrieval)
     # The first slice carries the rows of padding and unknown items.
@@ -231,7 +233,7 @@ def build(
     Raises:
         DataError: If ScaNN is asked for on too small a catalogue.
     """
-    num_items = len(embeddings) - search.FIRST_ITEM
+    num_items = len(embeddings) - FIRST_ITEM
     exact = search.ExactIndex(embeddings, config.num_candidates)
     truth = _answers(exact.__call__, queries)
     k = exact.k
@@ -254,7 +256,7 @@ def build(
     if searchers is None:
         searchers = [
             search.build_searcher(
-                embeddings[search.FIRST_ITEM :],
+                embeddings[FIRST_ITEM:],
                 config.num_candidates,
                 _num_leaves(num_items),
             )
@@ -342,18 +344,18 @@ def _latency_ms(
 def _queries(config: Config, prepared: Prepared, model: Any) -> np.ndarray:
     """Embeddings of real queries, as they stand before validation."""
     sequences = prepared.sequences()
-    generator = np.random.default_rng(train.seed(config, "index"))
+    generator = np.random.default_rng(seeds.of(config, "index"))
     num_users = len(sequences.user_ids)
     rows = np.sort(
         generator.permutation(num_users)[: config.index.num_tuning_queries]
     )
-    stops = batches.part_stops(sequences, VALIDATION)[rows]
-    history = batches.histories(
-        sequences, rows, stops, config.retrieval.history_length
-    )
+    stops = past.part_stops(sequences, VALIDATION)[rows]
+    history = Ragged.between(
+        sequences.item_indices, sequences.offsets[rows], stops
+    ).last(config.retrieval.history_length)
     known = np.where(rows + 2 < prepared.users.num_known, rows + 2, 1)
     return model.query_tower(
         history,
         known.astype(np.int32),
-        batches.user_features(prepared.users, rows),
+        requests.user_features(prepared, rows),
     ).numpy()

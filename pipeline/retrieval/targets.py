@@ -13,10 +13,10 @@ from typing import Literal
 
 import numpy as np
 
-from models.config import RetrievalConfig
-from models.features import FIRST_ITEM
-from pipeline.retrieval import batches, popularity, quantiles
+from models.config import FIRST_ITEM, RetrievalConfig
+from pipeline.retrieval import popularity, quantiles
 from pipeline.retrieval.feed import Chunk, Feed
+from pipeline.tables import past
 from pipeline.tables.schema import TRAIN, VALIDATION
 
 Which = Literal["base", "final"]
@@ -65,10 +65,10 @@ class Rule:
             bits.advance(chunk.first_event)
             draws = np.random.Generator(bits).random(len(train))
             return train & (draws < self.share)
-        ends = batches.part_stops(sequences, VALIDATION)
+        ends = past.part_stops(sequences, VALIDATION)
         counts = ends - sequences.offsets[:-1]
         held = np.where(counts >= 3, np.ceil(counts * self.share), 0)
-        last = (ends - held)[batches.users_of(sequences)]
+        last = (ends - held)[past.users_of(sequences)]
         return train & (np.arange(len(train)) >= last)
 
     def weights(self, chunk: Chunk) -> np.ndarray:
@@ -182,7 +182,7 @@ def reach(options: RetrievalConfig, split: str, feed: Feed) -> Reach:
         events = chunk.sequences
         later = events.parts == VALIDATION
         if later.any():
-            users = batches.users_of(events)[later]
+            users = past.users_of(events)[later]
             sizes.append(np.unique(users, return_counts=True)[1])
             times = events.timestamps[later]
             ends.append((times.min(), times.max()))

@@ -17,32 +17,26 @@ import functools
 import json
 import logging
 import time
-import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from models import ids, retrieval
 from models.config import Encoder
-from models.features import FIRST_ITEM
 from models.retrieval import RetrievalModel
-from models.towers import CandidateInputs
-from pipeline.retrieval import batches, feed, fit, targets, validation
-from pipeline.retrieval import popularity as trends
-from pipeline.retrieval.examples import Part
+from pipeline.retrieval import feed, fit, targets, task, validation
 from pipeline.retrieval.targets import Which
 from pipeline.retrieval.team import Team
-from pipeline.retrieval.watch import CHOSEN_BY, Watch
-from pipeline.run import auto, weights
+from pipeline.retrieval.watch import CHOSEN_BY, Goal, Watch
+from pipeline.run import auto, seeds, weights
 from pipeline.run.config import Config
 from pipeline.run.workers import Workers
 from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import TRAIN, DataError
-from pipeline.tables.sequences import Sequences, keep
+from pipeline.tables.sequences import Sequences
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +48,6 @@ def run(
     workers: Workers | None = None,
     checkpoints: Path | None = None,
     progress: Callable[[str], None] = logger.info,
-    only_base: bool = False,
 ) -> None:
     """Trains both models and writes them with their metrics.
 
@@ -66,67 +59,107 @@ def run(
         checkpoints: Folder from which a killed training goes on, None for
             none. Used by several workers and where the log is streamed.
         progress: Receives lines to show.
-        only_base: Whether to leave `final` out, where nothing will ship.
 
     Raises:
         DataError: If there is nothing to learn from, or a worker was lost.
     """
-    # Before anything else of TensorFlow, as several workers need.
-    team = Team(workers or Workers())
-    options = config.retrieval
-    # One size for both models: an epoch of one is then worth one of the other.
-    targeted = prepared.items.counts[TRAIN].sum() * (
-        1 - options.ranking_holdout
+    training = Training(
+        config, prepared, directory, workers, checkpoints, progress
     )
-    options = replace(
-        options, batch_positions=auto.batch_positions(options, targeted)
-    )
-    config = replace(config, retrieval=options)
-    source = feed.open_feed(prepared, options)
-    if team.workers.count == 1 and not feed.is_streamed(prepared, options):
-        checkpoints = None
-    questions = validation.draw(
-        source,
-        prepared,
-        options.history_length,
-        options.validation_users,
-        np.random.default_rng(seed(config, "validation")),
-    )
+    training.base()
+    training.final()
 
-    metrics: dict[str, Any] = {}
 
-    def train(
-        which: Which,
-        encoder: Encoder,
-        name: str,
-        asked: validation.Questions | None = None,
-        stop_epoch: int = 0,
-    ) -> tuple[Task, Watch]:
-        settings = replace(options, encoder=encoder)
+class Training:
+    """Trains `base` and then, if it will ship, `final`; arguments as `run`."""
+
+    def __init__(
+        self,
+        config: Config,
+        prepared: Prepared,
+        directory: Path,
+        workers: Workers | None = None,
+        checkpoints: Path | None = None,
+        progress: Callable[[str], None] = logger.info,
+    ) -> None:
+        # Before anything else of TensorFlow, as several workers need.
+        self._team = Team(workers or Workers())
+        options = config.retrieval
+        # One size for both models: an epoch of one is then worth one of the
+        # other.
+        self._targeted = prepared.items.counts[TRAIN].sum() * (
+            1 - options.ranking_holdout
+        )
+        self._options = replace(
+            options,
+            batch_positions=auto.batch_positions(options, self._targeted),
+        )
+        self._config, self._prepared = config, prepared
+        self._directory, self._progress = directory, progress
+        self._source = feed.open_feed(prepared, options)
+        is_kept = self._team.workers.count > 1 or feed.is_streamed(
+            prepared, options
+        )
+        self._checkpoints = checkpoints if is_kept else None
+        self._metrics: dict[str, dict[str, Any]] = {}
+
+    def base(self) -> None:
+        """Trains with the encoders in question and keeps the best."""
+        asked = validation.draw(
+            self._source,
+            self._prepared,
+            self._options.validation_users,
+            seeds.of(self._config, "validation"),
+        )
+        measure = functools.partial(
+            validation.measure,
+            self._prepared,
+            asked,
+            self._options.history_length,
+        )
+        tried = auto.encoders(self._options, self._targeted)
+        best = -1.0
+        for encoder in tried:
+            name = "base" if len(tried) == 1 else f"base-{encoder}"
+            made, watch = self._train("base", encoder, name, measure)
+            self._progress(f"  {name}: validation {CHOSEN_BY} {watch.best:.4f}")
+            if watch.best > best or encoder == tried[0]:
+                best, self._metrics["base"] = watch.best, self._metrics[name]
+                self._save(made, "base")
+        self._write()
+
+    def final(self) -> None:
+        """Trains what ships, as `base` was best."""
+        base = self._metrics["base"]
+        made, _ = self._train(
+            "final", base["encoder"], "final", base["best_epoch"]
+        )
+        self._save(made, "final")
+        self._write()
+
+    def _train(
+        self, which: Which, encoder: Encoder, name: str, goal: Goal
+    ) -> tuple[task.Task, Watch]:
         started = time.monotonic()
-        with _explained(team):
-            made = task(
-                replace(config, retrieval=settings),
-                prepared,
-                source,
+        options = replace(self._options, encoder=encoder)
+        with _explained(self._team):
+            made = task.make(
+                replace(self._config, retrieval=options),
+                self._prepared,
+                self._source,
                 which,
-                team,
-                progress,
+                self._team,
+                self._progress,
             )
             watch = fit.fit(
-                made.model,
-                made.dataset,
-                made.steps,
-                settings,
-                asked,
-                stop_epoch,
-                team,
-                checkpoints / f"{name}.npz" if checkpoints else None,
-                directory / "logs" / name,
-                progress,
-                seed(config, f"train-retrieval/{which}"),
+                made,
+                goal,
+                self._team,
+                self._checkpoints and self._checkpoints / f"{name}.npz",
+                self._directory / "logs" / name,
+                self._progress,
             )
-        metrics[name] = {
+        self._metrics[name] = {
             "encoder": encoder,
             "best_epoch": watch.best_epoch,
             "curve": watch.curve,
@@ -135,26 +168,14 @@ def run(
         }
         return made, watch
 
-    tried = auto.encoders(options, targeted if questions.count else np.inf)
-    best = -1.0
-    for encoder in tried:
-        name = "base" if len(tried) == 1 else f"base-{encoder}"
-        made, watch = train("base", encoder, name, questions)
-        if questions.count:
-            progress(f"  {name}: validation {CHOSEN_BY} {watch.best:.4f}")
-        if watch.best > best or encoder == tried[0]:
-            best, metrics["base"] = watch.best, metrics[name]
-            if team.is_chief:
-                made.save(directory / "base")
-    if not only_base:
-        base = metrics["base"]
-        epochs = base["best_epoch"] if questions.count else options.epochs
-        made, _ = train("final", base["encoder"], "final", stop_epoch=epochs)
-        if team.is_chief:
-            made.save(directory / "final")
-    if team.is_chief:
-        text = json.dumps(metrics, indent=2)
-        (directory / "metrics.json").write_text(text)
+    def _save(self, made: task.Task, which: Which) -> None:
+        if self._team.is_chief:
+            made.save(self._directory / which)
+
+    def _write(self) -> None:
+        if self._team.is_chief:
+            text = json.dumps(self._metrics, indent=2)
+            (self._directory / "metrics.json").write_text(text)
 
 
 @contextlib.contextmanager
@@ -180,7 +201,7 @@ def load(
     source = Path(directory) / which
     with np.load(source / "targets.npz") as saved:
         options = replace(config.retrieval, encoder=saved["encoder"].item())
-        model = _build(
+        model = task.build(
             replace(config, retrieval=options),
             prepared,
             saved["counts"],
@@ -188,11 +209,6 @@ def load(
         )
     weights.load(model, source / "weights.npz")
     return model
-
-
-def seed(config: Config, step: str) -> int:
-    """The seed of a step: of the config's seed and the step's name."""
-    return zlib.crc32(f"{config.seed}/{step}".encode())
 
 
 def holdout(
@@ -218,165 +234,6 @@ def _rule(
         config.retrieval,
         prepared.split,
         which,
-        seed(config, "ranking_holdout"),
+        seeds.of(config, "ranking_holdout"),
         feed.Memory(chunk.sequences),
-    )
-
-
-def _build(
-    config: Config,
-    prepared: Prepared,
-    counts: np.ndarray,
-    popularity: np.ndarray,
-    tables: np.ndarray | None = None,
-) -> RetrievalModel:
-    """A model whose vocabulary ends at the last item it trains on.
-
-    Args:
-        config: Options.
-        prepared: The tables.
-        counts: Weight of each item among the targets `[N + 2]`.
-        popularity: How popular each item is now `[N + 2, H]`.
-        tables: The same at moments of the log `[T, N + 2, H]`, to train.
-    """
-    items = prepared.items
-    return retrieval.build(
-        config.retrieval,
-        CandidateInputs(
-            items.features,
-            items.specs,
-            _num_known(counts),
-            counts,
-            popularity if popularity.shape[1] else None,
-        ),
-        prepared.users.specs,
-        prepared.context_specs,
-        prepared.users.num_known,
-        tables,
-    )
-
-
-def _num_known(counts: np.ndarray) -> int:
-    """First index without an id embedding of its own."""
-    known = np.flatnonzero(counts)
-    return int(known[-1]) + 1 if len(known) else FIRST_ITEM
-
-
-@dataclass(frozen=True)
-class Task:
-    """A model that is ready to be trained, with what trains it.
-
-    Attributes:
-        model: With fresh weights.
-        dataset: This worker's batches, without end.
-        steps: Of an epoch.
-        num_targets: Of an epoch.
-        counts: Weight of each item among the targets `[N + 2]`.
-        popularity: How popular each item is now `[N + 2, H]`.
-    """
-
-    model: RetrievalModel
-    dataset: tf.data.Dataset
-    steps: int
-    num_targets: int
-    counts: np.ndarray
-    popularity: np.ndarray
-
-    def save(self, directory: Path) -> None:
-        """Writes the weights and what `load` builds their model from."""
-        directory.mkdir(parents=True, exist_ok=True)
-        weights.save(self.model, directory / "weights.npz")
-        np.savez(
-            directory / "targets.npz",
-            counts=self.counts,
-            popularity=self.popularity,
-            encoder=self.model.config.encoder,
-        )
-
-
-def task(
-    config: Config,
-    prepared: Prepared,
-    source: feed.Feed,
-    which: Which,
-    team: Team,
-    progress: Callable[[str], None],
-) -> Task:
-    """Counts what a model trains on and makes the model.
-
-    Raises:
-        DataError: If there is nothing to learn from.
-    """
-    options = config.retrieval
-    step_seed = seed(config, f"train-retrieval/{which}")
-    tf.keras.utils.set_random_seed(step_seed)
-    rule = targets.rule(
-        options, prepared.split, which, seed(config, "ranking_holdout"), source
-    )
-    num_rows = len(prepared.items.ids)
-    counts, num_targets = targets.count(source, rule, num_rows)
-    popular = None
-    if prepared.split == "temporal" and options.recent_popularity:
-        popular = targets.recent(source, rule, num_rows)
-    now = np.zeros([num_rows, 0]) if popular is None else popular.now
-    tables = None if popular is None else popular.tables
-    known_users = prepared.users.num_known
-    for line in ids.describe(options, _num_known(counts), known_users):
-        progress(f"  {which}: {line}")
-    with team.strategy.scope():
-        model = _build(config, prepared, counts, now, tables)
-    reach = targets.reach(options, prepared.split, source)
-    positions = options.batch_positions
-    # A step has so many targets over all copies of the model.
-    positions = max(1, positions // team.num_replicas)
-    make = functools.partial(_part, prepared.split, rule, popular, reach)
-    read = source.parts(make)
-    dataset = batches.training(
-        read if team.workers.count == 1 else source.parts(make, team.share),
-        prepared.users,
-        prepared.context_specs,
-        options.history_length,
-        positions,
-        step_seed,
-    )
-    steps = batches.steps(read, options.history_length, positions, step_seed)
-    steps //= team.num_replicas
-    if not steps:
-        raise DataError(
-            "The train part must have interactions to learn from. Received: "
-            f"none for the {which} model (from {prepared.directory}). Lower "
-            "retrieval.ranking_holdout or prepare a longer log."
-        )
-    return Task(model, dataset, steps, num_targets, counts, now)
-
-
-def _part(
-    split: str,
-    rule: targets.Rule,
-    popular: trends.Trends | None,
-    reach: targets.Reach,
-    chunk: feed.Chunk,
-) -> Part:
-    """What of a chunk is trained on."""
-    sequences, weights = chunk.sequences, rule.weights(chunk)
-    rows = np.arange(len(sequences.user_ids)) + chunk.first_row
-    if split == "random":
-        # Later parts lie between train events there: they leave altogether.
-        sequences, weights = keep(sequences, weights > 0), weights[weights > 0]
-    moments = (
-        np.zeros(len(weights), np.int32)
-        if popular is None
-        else popular.moments(sequences.timestamps)
-    )
-    return Part(
-        sequences,
-        rows,
-        batches.stops(sequences, split),
-        weights,
-        moments,
-        reach.events,
-        reach.seconds,
-        None if popular is None else popular.bounds,
-        # A random split asks for any other item, not for the next one.
-        is_unordered=split == "random",
     )

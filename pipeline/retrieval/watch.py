@@ -1,6 +1,6 @@
 """What happens between the epochs of a training: average, validate, stop."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,12 +8,13 @@ import numpy as np
 import tensorflow as tf
 
 from models.retrieval import RetrievalModel
-from pipeline.retrieval import validation
 from pipeline.retrieval.team import Team
 
 # Retrieval hands on hundreds, and where few users are asked NDCG@10 is mostly
 # chance: on a temporal split of ML-100K it chose untrained models.
 CHOSEN_BY = "ndcg@100"
+# What measures the model after every epoch, or how many epochs to train.
+Goal = Callable[[RetrievalModel], dict[str, float]] | int
 
 
 class Averages:
@@ -98,26 +99,23 @@ class Watch(tf.keras.callbacks.Callback):
 
     Args:
         averages: Weights that are validated and kept.
-        questions: What to ask; None trains a fixed number of epochs.
+        goal: What decides when to stop.
         patience: Epochs without a better figure before stopping.
-        stop_epoch: Epochs to train where nothing is asked, 0 for all.
         team: Who trains together; the chief validates for all.
     """
 
     def __init__(
         self,
         averages: Averages,
-        questions: validation.Questions | None,
+        goal: Goal,
         patience: int,
-        stop_epoch: int,
         team: Team,
     ) -> None:
         super().__init__()
         self.team = team
         self.averages = averages
-        self.questions = questions if questions and questions.count else None
+        self.goal = goal
         self.patience = patience
-        self.stop_epoch = stop_epoch
         self.best_epoch = 0
         self.curve: list[dict[str, float]] = []
         self.best = -1.0
@@ -127,11 +125,11 @@ class Watch(tf.keras.callbacks.Callback):
         """Validates and decides; adds the figures to Keras' line."""
         logs = {} if logs is None else logs
         loss = round(float(logs.get("loss", 0.0)), 5)
-        if self.questions is None:
+        if isinstance(self.goal, int):
             self.best_epoch = epoch + 1
             self.curve.append({"loss": loss})
         else:
-            figures = self._validate(self.questions, epoch + 1)
+            figures = self._validate(self.goal, epoch + 1)
             for name, value in figures.items():
                 logs[f"validation_{name}"] = value
             self.curve.append({"loss": loss, **figures})
@@ -139,13 +137,15 @@ class Watch(tf.keras.callbacks.Callback):
             self.model.stop_training = True
 
     def _validate(
-        self, questions: validation.Questions, epochs: int
+        self,
+        measure: Callable[[RetrievalModel], dict[str, float]],
+        epochs: int,
     ) -> dict[str, float]:
         trained = self.averages.trained
         figures: dict[str, float] = {}
         if self.team.is_chief:
             with self.averages.used():
-                figures = validation.measure(trained, questions)
+                figures = measure(trained)
                 if figures[CHOSEN_BY] > self.best:
                     self.best_weights = values(trained)
         found = self.team.agree(figures.get(CHOSEN_BY, 0.0))
@@ -157,8 +157,8 @@ class Watch(tf.keras.callbacks.Callback):
     def is_done(self) -> bool:
         """Whether the epochs so far are enough."""
         epochs = len(self.curve)
-        if self.questions is None:
-            return 0 < self.stop_epoch <= epochs
+        if isinstance(self.goal, int):
+            return epochs >= self.goal
         return epochs - self.best_epoch >= self.patience
 
     def state(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ On disk, in one directory: `sequences.parquet` (see `sequences`),
 """
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -160,7 +161,11 @@ class Prepared:
     repeat_consumption: bool = False
 
     def sequences(self) -> Sequences:
-        """Reads all sequences into memory."""
+        """All sequences: read once, and then the same arrays for everybody."""
+        return self._sequences
+
+    @functools.cached_property
+    def _sequences(self) -> Sequences:
         return sequences.read(self.directory)
 
 

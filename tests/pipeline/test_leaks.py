@@ -9,7 +9,7 @@ import pytest
 
 from models.config import RankingConfig, RetrievalConfig
 from models.student_config import StudentConfig
-from pipeline.measure import queries
+from pipeline.measure import requests
 from pipeline.ondevice import distill, teacher
 from pipeline.ranking import lists
 from pipeline.ranking import train as train_ranking
@@ -122,27 +122,29 @@ def test_no_history_holds_a_later_part(split, refit, monkeypatch):
     assert (
         found[0].histories.items.tolist() == found[1].histories.items.tolist()
     )
-    assert found[0].targets.tolist() == found[1].targets.tolist()
+    one, two = (asked.relevant.items.tolist() for asked in found)
+    assert one == two
     rolling = [
-        queries.make(log(split, garbage), "validation", "rolling")
+        requests.make(log(split, garbage), "validation", "rolling")
         for garbage in (False, True)
     ]
     one, two = (asked.histories.items.tolist() for asked in rolling)
     assert one == two
     every = np.arange(2, 22, dtype=np.int32)
-    monkeypatch.setattr(
-        lists,
-        "retrieve",
-        lambda _model, asked, *_: (None, np.tile(every, (len(asked), 1))),
-    )
-    monkeypatch.setattr(lists, "describe", lambda _signals, asked, *_: asked)
+    told = []
+
+    def retrieve(_model, _inputs, hidden, _k):
+        told.append(hidden.items.tolist())
+        return None, np.tile(every, (len(hidden), 1))
+
+    monkeypatch.setattr(lists, "retrieve", retrieve)
+    monkeypatch.setattr(lists, "describe", lambda *_: None)
     tables = [log(split, garbage, last=0) for garbage in (False, True)]
-    one, two = (
+    for found in tables:
         train_ranking.training_lists(
             config, found, None, None, train_retrieval.holdout(config, found)
-        ).seen.items.tolist()
-        for found in tables
-    )
+        )
+    one, two = told
     assert one == two and len(one) > 20
 
 

@@ -21,7 +21,7 @@ from models.student_config import StudentConfig
 from pipeline.evaluate import baselines, ondevice
 from pipeline.export import graphs
 from pipeline.export.bundle import read_manifest
-from pipeline.measure import metrics, queries
+from pipeline.measure import metrics, requests
 from pipeline.ondevice import bundle as ondevice_bundle
 from pipeline.ondevice import distill, teacher
 from pipeline.ranking import train as train_ranking
@@ -30,6 +30,7 @@ from pipeline.retrieval import train as train_retrieval
 from pipeline.run.config import Config, EvaluateConfig, IndexConfig
 from pipeline.steps import Run
 from pipeline.tables.prepared import Prepared
+from pipeline.tables.ragged import Ragged
 from pipeline.tables.schema import PrepareConfig, SourceConfig
 from serving import signatures
 from serving.ondevice.bundle import OnDevice
@@ -115,7 +116,7 @@ def base(
 ) -> RetrievalModel:
     config, prepared = small
     directory = tmp_path_factory.mktemp("again")
-    train_retrieval.run(config, prepared, directory, only_base=True)
+    train_retrieval.Training(config, prepared, directory).base()
     return train_retrieval.load(config, prepared, directory, "base")
 
 
@@ -146,7 +147,7 @@ def validated(name: str, prepared: Prepared) -> float:
     """NDCG@10 of a baseline on validation."""
     sequences = prepared.sequences()
     log = Log.of(sequences, sequences.parts < 1, NUM_ITEMS + 2)
-    asked = queries.make(prepared, "validation")
+    asked = requests.make(prepared, "validation")
     settings = baselines.tune(name, log, asked, 0, "included")
     baseline = next(baselines.fit(name, log, [settings], 0))
     hits = baselines.find(baseline, asked, 10, 0, "included")
@@ -252,7 +253,7 @@ def test_the_student_answers_the_history_but_nothing_excluded(
         assert bool(again) == given.repeat_consumption
         answer = {item for item, _ in bundle.recommend(history, staples)}
         assert answer and not answer & set(staples)
-        asked = queries.Ragged.of([[9, 22, 43] * 2])
+        asked = Ragged.of([[9, 22, 43] * 2])
         _, items = ondevice.answer(bundle, asked)
         assert {ids[item] for item in items[0]} & set(staples) == again
     assert quality[0] > 2 * quality[1]
@@ -277,7 +278,7 @@ def test_personal_frequency_weighs_what_is_recent() -> None:
     baseline = baselines.Baseline(
         baselines.PERSONAL, {"decay": 0.5}, np.zeros(6, np.float32)
     )
-    histories = queries.Ragged.of([[2, 3, 2, 5], []])
+    histories = Ragged.of([[2, 3, 2, 5], []])
     expected = [[0, 0, 0.125 + 0.5, 0.25, 0, 1], [0] * 6]
     np.testing.assert_allclose(baseline.score(histories), expected)
 

@@ -21,7 +21,7 @@ import tensorflow as tf  # noqa: E402
 from models import retrieval  # noqa: E402  selects Keras 2
 from models.config import RetrievalConfig  # noqa: E402
 from models.towers import CandidateInputs  # noqa: E402
-from pipeline.retrieval import fit, team as teams
+from pipeline.retrieval import fit, task, team as teams
 from pipeline.run import workers  # noqa: E402
 
 NUM_ITEMS, LENGTH, STEPS = 30, 5, 3
@@ -108,17 +108,12 @@ def train(team, batches, directory, name):
             for found in (together(), halves())
         )
     watch = fit.fit(
-        model,
-        dataset(batches),
-        STEPS,
-        options,
-        None,
-        0,
+        task.Task(model, dataset(batches), STEPS, seed=3),
+        options.epochs,
         team,
         None,
         directory,
         print,
-        3,
     )
     weights = [weight.numpy() for weight in model.trainable_weights]
     np.savez(directory / f"weights-{name}.npz", *weights)

@@ -7,10 +7,10 @@ import pytest
 
 from models.config import RankingConfig
 from pipeline.evaluate import baselines
-from pipeline.measure import metrics, queries
-from pipeline.measure.metrics import Ragged
+from pipeline.measure import metrics, requests
 from pipeline.ranking import cooccurrence, item_tables
 from pipeline.ranking.cooccurrence import Log
+from pipeline.tables.ragged import Ragged
 from tests.support.prepared_stub import make_prepared
 
 
@@ -159,7 +159,7 @@ def chain():
 
 
 def test_order_aware_baseline_wins_where_order_is_planted(chain):
-    asked = queries.make(chain, "test")
+    asked = requests.make(chain, "test")
     found = {
         baseline.name: metrics.recall_at_k(
             baselines.find(baseline, asked, 10), asked.num_relevant, 1
@@ -172,7 +172,7 @@ def test_order_aware_baseline_wins_where_order_is_planted(chain):
 
 
 def test_nothing_seen_or_reserved_is_recommended(chain):
-    asked = queries.make(chain, "test")
+    asked = requests.make(chain, "test")
     for baseline in baselines.fit_all(chain):
         _, items = baselines.recommend(baseline, asked.histories, 10)
         assert not metrics.find_hits(items, asked.histories).any()
@@ -183,7 +183,7 @@ def test_random_is_at_chance():
     random = np.random.default_rng(0)
     rows = [(random.permutation(100)[:6] + 2).tolist() for _ in range(1_500)]
     prepared = make_prepared(rows, num_items=100)
-    asked = queries.make(prepared, "test")
+    asked = requests.make(prepared, "test")
     baseline = next(baselines.fit_all(prepared, seed=3))
     recall = metrics.recall_at_k(
         baselines.find(baseline, asked, 10, 3), asked.num_relevant, 10
@@ -192,7 +192,7 @@ def test_random_is_at_chance():
 
 
 def test_same_seed_gives_same_lists(chain):
-    asked = queries.make(chain, "test")
+    asked = requests.make(chain, "test")
     first, second = (
         [
             baselines.recommend(baseline, asked.histories, 5, 7)[1]

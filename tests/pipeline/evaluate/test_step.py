@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.evaluate import artefacts, baselines, step
+from pipeline.evaluate import baselines, step
 from pipeline.evaluate.evaluation import (
     Again,
     Diversity,
@@ -18,10 +18,10 @@ from pipeline.evaluate.evaluation import (
     plain,
 )
 from pipeline.evaluate.scoreboard import Board
-from pipeline.measure import queries
-from pipeline.measure.metrics import Ragged
+from pipeline.measure import requests
 from pipeline.release import gate
 from pipeline.run.config import Config, EvaluateConfig, PublishConfig
+from pipeline.tables.ragged import Ragged
 from pipeline.tables.schema import DataError
 from pipeline.terminal import report
 from tests.support import evaluations
@@ -38,7 +38,7 @@ def board():
         for _ in range(150)
     ]
     prepared = make_prepared(rows, NUM_ITEMS)
-    asked = queries.make(prepared, "test")
+    asked = requests.make(prepared, "test")
     return asked, Board(asked, prepared, 200, 0)
 
 
@@ -78,7 +78,7 @@ def test_pooled_recall_counts_interactions_and_not_users():
         NUM_ITEMS,
         parts=[0, 1, 2, 0, 1, 2, 2, 2, 2],
     )
-    asked = queries.make(prepared, "test")
+    asked = requests.make(prepared, "test")
     found = (
         -np.tile(np.arange(3.0), (2, 1)),
         np.array([[4, 9, 10], [5, 11, 12]], np.int32),
@@ -115,7 +115,7 @@ def test_cold_and_warm_share_the_queries():
             2,
         ],
     )
-    asked = queries.make(prepared, "test")
+    asked = requests.make(prepared, "test")
     made = Board(asked, prepared, 100, 0)
     items = np.tile(np.arange(2, 9, dtype=np.int32), (len(asked), 1))
     rows = rows_of(made, "ours", (-items.astype(float), items))
@@ -309,15 +309,6 @@ def test_where_the_history_may_come_back_what_ships_stands_beside(
     shipped, towers = found[step.AS_SHIPPED], found["retrieval"]
     assert shipped.recall_at_10 > towers.recall_at_10
     assert shipped.pooled_recall_at_100 >= towers.pooled_recall_at_100
-
-
-def test_search_hides_what_it_is_told_to():
-    embeddings = np.eye(6, dtype=np.float32)
-    queries_ = np.array([[0, 0, 0.3, 0.2, 0.1, 0]], np.float32)
-    _, items = artefacts.search(queries_, embeddings, 2, None)
-    np.testing.assert_array_equal(items, [[2, 3]])
-    _, items = artefacts.search(queries_, embeddings, 2, Ragged.of([[2]]))
-    np.testing.assert_array_equal(items, [[3, 4]])
 
 
 def test_unpadded_leaves_padding_out():

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from models import index as search
+from models.config import FIRST_ITEM
 from pipeline.ranking import train as train_ranking
 from pipeline.retrieval import train as train_retrieval
 from pipeline.steps import Run
@@ -51,7 +52,7 @@ def loaded(exports: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def items(tiny_run: Run) -> list[bytes]:
-    ids = tiny_run.prepared().items.ids[search.FIRST_ITEM :]
+    ids = tiny_run.prepared().items.ids[FIRST_ITEM:]
     return [str(item).encode() for item in ids]
 
 
@@ -146,7 +147,7 @@ def test_retrieval_answers_a_stranger_as_the_towers_do(
     scores[0, [6, 11]] = scores[1, 5] = -np.inf
     for row in range(2):
         order = np.argsort(-scores[row], kind="stable")[:K]
-        expected = [items[i - search.FIRST_ITEM] for i in order]
+        expected = [items[i - FIRST_ITEM] for i in order]
         assert list(answer["candidate_ids"][row]) == expected
         np.testing.assert_allclose(
             answer["scores"][row], scores[row][order], rtol=1e-4, atol=1e-5

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.measure import metrics
-from pipeline.measure.metrics import Ragged
+from pipeline.tables.ragged import Ragged
 
 
 def slow_metrics(scores, items, relevant, k):

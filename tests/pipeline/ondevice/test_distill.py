@@ -9,9 +9,10 @@ import tensorflow as tf
 from models.config import ConfigError
 from models.student import Student
 from models.student_config import StudentConfig
-from pipeline.measure.metrics import Ragged
+from pipeline.measure.requests import Requests
 from pipeline.ondevice import distill
-from pipeline.ondevice.teacher import Moments, Opinions
+from pipeline.ondevice.teacher import Opinions
+from pipeline.tables.ragged import Ragged
 from tests.support.prepared_stub import make_prepared
 
 ROWS, LENGTH = 42, 4
@@ -27,7 +28,7 @@ OPTIONS = StudentConfig(
 )
 
 
-def planted(seed: int = 0) -> tuple[Moments, Opinions, np.ndarray]:
+def planted(seed: int = 0) -> tuple[Requests, Opinions, np.ndarray]:
     """Histories whose next item is noise; the teacher knows the rule.
 
     After item i comes i + 1, in a circle of 40.
@@ -41,7 +42,7 @@ def planted(seed: int = 0) -> tuple[Moments, Opinions, np.ndarray]:
     rows = np.arange(600)
     ragged = Ragged(np.arange(601) * LENGTH, histories.ravel())
     return (
-        Moments(rows, rows, ragged, noise),
+        Requests(rows, rows, ragged, {}, Ragged(np.arange(601), noise), rows),
         Opinions(candidates, scores),
         right,
     )

@@ -8,13 +8,13 @@ import pytest
 
 from models.config import RankingConfig, RetrievalConfig
 from models.signals import Signals
-from pipeline.measure import queries
-from pipeline.measure.metrics import Ragged
+from pipeline.measure import requests
 from pipeline.ranking import cooccurrence, item_tables, lists, rating
 from pipeline.ranking import train as train_ranking
 from pipeline.ranking.cooccurrence import Log
 from pipeline.retrieval import train as train_retrieval
 from pipeline.run.config import Config, IndexConfig
+from pipeline.tables.ragged import Ragged
 from tests.support.prepared_stub import make_prepared
 
 NUM_ITEMS = 40
@@ -26,8 +26,7 @@ def compose(size, num_random, num_retrieved=20, seed=0, target=30):
         retrieved,
         np.array([target], np.int32),
         Ragged.of([[25]]),
-        size,
-        num_random,
+        RankingConfig(list_size=size, num_random_negatives=num_random),
         NUM_ITEMS + 2,
         np.random.default_rng(seed),
     )
@@ -153,9 +152,9 @@ def test_lists_are_made_at_events_the_tables_did_not_count(run, base):
         Signals(config.ranking, model, tables),
         held,
     )
-    asked = made.requests
+    asked = made.inputs
     users = asked.user_index - 2
-    for row in range(len(asked)):
+    for row in range(len(made)):
         start, stop = sequences.offsets[users[row] : users[row] + 2]
         events = np.arange(start, stop)
         target = made.candidates[row, 0]
@@ -177,10 +176,8 @@ def test_trained_ranking_beats_retrieval_and_reloads(run, base, tmp_path):
     assert report["rating"]["validation_rmse"][-1] < 0.7
     model = train_ranking.load(config, prepared, tmp_path)
     again = train_ranking.load(config, prepared, tmp_path)
-    asked = queries.make(prepared, "test", num_users=20)
-    inputs = lists.requests(
-        prepared, asked.rows, asked.events, asked.histories, 10
-    ).slice(slice(None))
+    asked = requests.make(prepared, "test", num_users=20)
+    inputs = asked.inputs(prepared, 10)
     candidates = np.tile(np.arange(2, NUM_ITEMS + 2, dtype=np.int32), (20, 1))
     outputs = model(*inputs, candidates)
     assert set(outputs) == {"scores", "predicted_rating"}

@@ -10,9 +10,9 @@ import pytest
 
 from pipeline.evaluate import ondevice as ondevice_evaluate
 from pipeline.evaluate.evaluation import Evaluation, Precision, Student
-from pipeline.measure.metrics import Ragged
 from pipeline.ondevice import bundle as ondevice_bundle
 from pipeline.release import ondevice as ondevice_release
+from pipeline.tables.ragged import Ragged
 from serving.errors import ServingError
 from serving.ondevice import bundle as ondevice
 from tests.serving.ondevice.test_bundle import make, names

@@ -4,7 +4,9 @@ import pytest
 from models.config import FeatureSpec
 from pipeline.retrieval import batches
 from pipeline.retrieval.examples import Part
+from pipeline.tables import past
 from pipeline.tables import sequences as sequences_of
+from pipeline.tables.ragged import Ragged
 from pipeline.tables.schema import TEST, VALIDATION
 from tests.support.prepared_stub import make_prepared
 
@@ -31,7 +33,7 @@ def epoch(
     sequences = prepared.sequences()
     if weights is None:
         weights = np.ones(len(sequences.item_indices), np.float32)
-    stops = batches.stops(sequences, split or prepared.split)
+    stops = past.stops(sequences, split or prepared.split)
 
     def read(rng):
         moments = np.arange(len(weights), dtype=np.int32)
@@ -41,13 +43,12 @@ def epoch(
         )
         yield batches.drawn(part, rng)
 
-    dataset = batches.training(
-        read, prepared.users, prepared.context_specs, length, positions, seed
-    )
+    cut = batches.Cut(length, positions, seed)
+    dataset = cut.training(read, prepared)
     # The same draws as the epochs make, so their exact length.
     steps = 0
     for number in range(epochs):
-        steps += batches.steps(read, length, positions, seed, number)
+        steps += cut.steps(read, number)
     return dataset.take(steps)
 
 
@@ -239,9 +240,10 @@ def test_user_and_context_features_travel_with_their_events():
 
 def test_histories_keep_the_last_items_and_pad_on_the_left():
     sequences = make().sequences()
-    found = batches.histories(
-        sequences, np.array([0, 1, 2, 2]), np.array([4, 5, 10, 6]), 3
-    )
+    starts = sequences.offsets[np.array([0, 1, 2, 2])]
+    found = Ragged.between(
+        sequences.item_indices, starts, np.array([4, 5, 10, 6])
+    ).last(3)
     assert found.tolist() == [[3, 4, 5], [0, 0, 0], [2, 8, 9], [0, 0, 0]]
     assert found.dtype == np.int32
 
@@ -249,8 +251,8 @@ def test_histories_keep_the_last_items_and_pad_on_the_left():
 def test_part_stops_end_the_history_in_front_of_a_part():
     parts = [0, 0, 1, 2, 2, 2, 0, 0, 0, 1]
     sequences = make(parts=parts).sequences()
-    assert batches.part_stops(sequences, VALIDATION).tolist() == [2, 5, 9]
-    assert batches.part_stops(sequences, TEST).tolist() == [3, 5, 10]
+    assert past.part_stops(sequences, VALIDATION).tolist() == [2, 5, 9]
+    assert past.part_stops(sequences, TEST).tolist() == [3, 5, 10]
 
 
 def test_keep_and_reorder_move_all_columns_of_an_event():
@@ -260,7 +262,7 @@ def test_keep_and_reorder_move_all_columns_of_an_event():
     assert kept.offsets.tolist() == [0, 3, 3, 5]
     assert kept.item_indices.tolist() == [2, 4, 6, 2, 8]
     assert kept.ratings.tolist() == [0, 2, 4, 7, 8]
-    assert batches.users_of(kept).tolist() == [0, 0, 0, 2, 2]
+    assert past.users_of(kept).tolist() == [0, 0, 0, 2, 2]
     turned = sequences_of.reorder(kept, np.array([2, 1, 0, 4, 3]))
     assert turned.item_indices.tolist() == [6, 4, 2, 8, 2]
     assert turned.ratings.tolist() == [4, 2, 0, 8, 7]

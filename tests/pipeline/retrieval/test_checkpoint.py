@@ -5,7 +5,7 @@ import tensorflow as tf
 from models import retrieval
 from models.config import RetrievalConfig
 from models.towers import CandidateInputs
-from pipeline.retrieval import fit
+from pipeline.retrieval import fit, task
 from pipeline.retrieval.team import Team
 from pipeline.run.workers import Workers
 
@@ -46,18 +46,15 @@ def fitted(epochs, directory, saved=None):
         options, CandidateInputs({}, (), 7, counts), (), (), 2
     )
     said = []
+    data = tf.data.Dataset.range(100)
+    data = data.map(lambda n: batch(tf.cast(n, tf.int32)))
     watch = fit.fit(
-        model,
-        tf.data.Dataset.range(100).map(lambda n: batch(tf.cast(n, tf.int32))),
-        4,
-        options,
-        None,
+        task.Task(model, data, 4, seed=7),
         epochs,
         Team(Workers()),
         saved,
         directory,
         said.append,
-        7,
     )
     weights = [weight.numpy() for weight in model.trainable_weights]
     return watch, weights, said

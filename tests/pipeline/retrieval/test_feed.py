@@ -6,11 +6,12 @@ import pyarrow as pa
 import pytest
 
 from models.config import RetrievalConfig
+from pipeline.measure import requests
 from pipeline.prepare.sequences import Writer
 from pipeline.retrieval import batches, feed, targets, train, validation
 from pipeline.retrieval.examples import Part
 from pipeline.run.config import Config
-from pipeline.tables import sequences
+from pipeline.tables import past, sequences
 from tests.support.prepared_stub import InMemory, make_prepared
 
 SPLITS = ["temporal", "leave_last_out", "random"]
@@ -29,7 +30,7 @@ def stored(prepared, directory, row_group_size=50):
         row_group_size,
     )
     columns = {
-        "user_row": batches.users_of(held),
+        "user_row": past.users_of(held),
         "item_index": held.item_indices,
         "timestamp": held.timestamps,
         "part": held.parts,
@@ -113,21 +114,15 @@ def test_a_stream_says_what_memory_says(split, tmp_path):
 @pytest.mark.parametrize("num_users", [0, 9])
 def test_validation_draws_the_same_users(split, num_users, tmp_path):
     prepared, memory, stream = make(split, tmp_path)
-    asked = [
-        validation.draw(
-            source, prepared, 6, num_users, np.random.default_rng(0)
-        )
-        for source in (memory, stream)
-    ]
-    plain = validation.make(
-        prepared.sequences(), prepared, 6, num_users, np.random.default_rng(0)
-    )
-    for found in asked:
-        np.testing.assert_array_equal(found.user_index, plain.user_index)
-        np.testing.assert_array_equal(found.histories, plain.histories)
-        for name in ("seen", "targets"):
+    plain = requests.make(prepared, "validation", "split", num_users, 0)
+    for source in (memory, stream):
+        found = validation.draw(source, prepared, num_users, 0)
+        np.testing.assert_array_equal(found.rows, plain.rows)
+        np.testing.assert_array_equal(found.num_relevant, plain.num_relevant)
+        for name in ("histories", "relevant"):
             left, right = getattr(found, name), getattr(plain, name)
-            assert [a.tolist() for a in left] == [a.tolist() for a in right]
+            np.testing.assert_array_equal(left.offsets, right.offsets)
+            np.testing.assert_array_equal(left.items, right.items)
 
 
 def epochs(prepared, source, count, share=(0, 1), split="leave_last_out"):
@@ -140,13 +135,13 @@ def epochs(prepared, source, count, share=(0, 1), split="leave_last_out"):
         return Part(
             held,
             rows,
-            batches.stops(held, split),
+            past.stops(held, split),
             np.ones(events, np.float32),
             np.zeros(events, np.int32),
         )
 
     read = source.parts(part, share)
-    dataset = batches.training(read, prepared.users, (), 8, 32, 7)
+    dataset = batches.Cut(8, 32, 7).training(read, prepared)
     total = len(prepared.sequences().item_indices)
     found, seen, order = [], 0, []
     for batch in dataset.as_numpy_iterator():
@@ -169,7 +164,7 @@ def test_an_epoch_is_every_target_once_in_an_order_of_its_own(tmp_path):
     prepared, memory, stream = make("leave_last_out", tmp_path)
     first, second = epochs(prepared, stream, 2)
     held = prepared.sequences()
-    owners = batches.users_of(held) + 2
+    owners = past.users_of(held) + 2
     every = sorted(
         zip(owners.tolist(), held.item_indices.tolist(), strict=True)
     )
@@ -192,7 +187,7 @@ def test_an_epoch_is_the_same_however_fast_it_is_read(tmp_path):
         return Part(
             held,
             np.arange(len(held.user_ids)) + chunk.first_row,
-            batches.stops(held, "temporal"),
+            past.stops(held, "temporal"),
             np.ones(size, np.float32),
             np.zeros(size, np.int32),
             5,
@@ -202,7 +197,7 @@ def test_an_epoch_is_the_same_however_fast_it_is_read(tmp_path):
     read = stream.parts(part)
     found = []
     for reader in (read, lambda rng: list(read(rng))):
-        dataset = batches.training(reader, prepared.users, (), 8, 64, 7)
+        dataset = batches.Cut(8, 64, 7).training(reader, prepared)
         found.append(
             [
                 batch["target"].tolist()
@@ -226,7 +221,7 @@ def test_shares_of_an_epoch_are_disjoint_and_complete(kind, tmp_path):
         return Part(
             held,
             rows,
-            batches.stops(held, "leave_last_out"),
+            past.stops(held, "leave_last_out"),
             np.ones(size, np.float32),
             np.zeros(size, np.int32),
         )
@@ -288,9 +283,7 @@ def test_streamed_training_finds_the_planted_order(tmp_path):
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["base"]["curve"][-1]["ndcg@10"] > 0.8
     model = train.load(config, prepared, tmp_path, "base")
-    questions = validation.make(
-        prepared.sequences(), prepared, 8, 0, np.random.default_rng(0)
-    )
-    found = validation.measure(model, questions)["ndcg@100"]
+    asked = requests.make(prepared, "validation")
+    found = validation.measure(prepared, asked, 8, model)["ndcg@100"]
     best = max(row["ndcg@100"] for row in metrics["base"]["curve"])
     assert found == pytest.approx(best, abs=1e-4)

@@ -1,10 +1,11 @@
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from models.config import RetrievalConfig
+from pipeline.measure import requests
 from pipeline.retrieval import feed, targets, validation
 from pipeline.retrieval import train as train_retrieval
 from pipeline.run import auto
@@ -53,17 +54,14 @@ def trained(prepared, directory, **options):
     return config, json.loads((directory / "metrics.json").read_text())
 
 
-def figures(config, prepared, directory, part=TEST):
+def figures(config, prepared, directory, part="test"):
     model = train_retrieval.load(config, prepared, directory)
-    questions = validation.make(
-        prepared.sequences(),
-        prepared,
-        config.retrieval.history_length,
-        0,
-        np.random.default_rng(0),
-        part,
-    )
-    return validation.measure(model, questions)
+    return measured_by(model, prepared, part, config.retrieval.history_length)
+
+
+def measured_by(model, prepared, part="validation", length=12):
+    asked = requests.make(prepared, part)
+    return validation.measure(prepared, asked, length, model)
 
 
 @pytest.fixture(scope="module")
@@ -160,10 +158,7 @@ def test_metrics_tell_what_each_model_trained_on(walks, attention):
 def test_base_is_loaded_with_the_weights_that_were_validated(walks, attention):
     config, metrics, directory = attention
     model = train_retrieval.load(config, walks, directory, "base")
-    questions = validation.make(
-        walks.sequences(), walks, 12, 0, np.random.default_rng(0), VALIDATION
-    )
-    found = validation.measure(model, questions)["ndcg@10"]
+    found = measured_by(model, walks)["ndcg@10"]
     best = metrics["base"]["curve"][metrics["base"]["best_epoch"] - 1]
     assert found == pytest.approx(best["ndcg@10"], abs=1e-4)
 
@@ -285,10 +280,7 @@ class Array(np.ndarray):
 
 def measured(rows, num_items, scores):
     prepared = make_prepared(rows, num_items)
-    asked = validation.make(
-        prepared.sequences(), prepared, 4, 0, np.random.default_rng(0)
-    )
-    return validation.measure(Scores(scores), asked)
+    return measured_by(Scores(scores), prepared, length=4)
 
 
 def test_hidden_items_never_fill_a_short_list():
@@ -322,15 +314,6 @@ def test_validation_agrees_with_a_slow_reference(walks, attention):
         scores[[0, 1, *row[:-1]]] = -np.inf
         rank = (scores > scores[row[-1]]).sum()
         total += 1 / np.log2(rank + 2) if rank < 10 else 0.0
-    questions = validation.make(
-        walks.sequences(), walks, 12, 0, np.random.default_rng(0), TEST
-    )
-    cut = replace(
-        questions,
-        histories=questions.histories[:20],
-        user_index=questions.user_index[:20],
-        seen=questions.seen[:20],
-        targets=questions.targets[:20],
-    )
-    found = validation.measure(model, cut)["ndcg@10"]
+    asked = requests.make(walks, "test").take(np.arange(20))
+    found = validation.measure(walks, asked, 12, model)["ndcg@10"]
     assert found == pytest.approx(total / 20, abs=1e-4)

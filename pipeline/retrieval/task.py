@@ -1,0 +1,188 @@
+"""A retrieval model with what trains it: counted, built, fed.
+
+Shape letters: E events, N + 2 item indices, T moments, H half-lives.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from models import ids, retrieval
+from models.config import FIRST_ITEM
+from models.retrieval import RetrievalModel
+from models.towers import CandidateInputs
+from pipeline.retrieval import batches, feed, targets
+from pipeline.retrieval import popularity as trends
+from pipeline.retrieval.examples import Part
+from pipeline.retrieval.targets import Which
+from pipeline.retrieval.team import Team
+from pipeline.run import seeds, weights
+from pipeline.run.config import Config
+from pipeline.tables import past
+from pipeline.tables.prepared import Prepared
+from pipeline.tables.schema import DataError
+from pipeline.tables.sequences import keep
+
+
+@dataclass(frozen=True)
+class Task:
+    """A model that is ready to be trained, with what trains it.
+
+    Attributes:
+        model: With fresh weights.
+        dataset: This worker's batches, without end.
+        steps: Of an epoch.
+        seed: Of whatever training draws.
+        num_targets: Of an epoch.
+        facts: What `build` needs beside the tables, by argument.
+    """
+
+    model: RetrievalModel
+    dataset: tf.data.Dataset
+    steps: int
+    seed: int
+    num_targets: int = 0
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, directory: Path) -> None:
+        """Writes the weights and what their model is built from."""
+        directory.mkdir(parents=True, exist_ok=True)
+        weights.save(self.model, directory / "weights.npz")
+        np.savez(
+            directory / "targets.npz",
+            **self.facts,
+            encoder=self.model.config.encoder,
+        )
+
+
+def make(
+    config: Config,
+    prepared: Prepared,
+    source: feed.Feed,
+    which: Which,
+    team: Team,
+    progress: Callable[[str], None],
+) -> Task:
+    """Counts what a model trains on and makes the model.
+
+    Raises:
+        DataError: If there is nothing to learn from.
+    """
+    options, split = config.retrieval, prepared.split
+    seed = seeds.of(config, f"train-retrieval/{which}")
+    tf.keras.utils.set_random_seed(seed)
+    rule = targets.rule(
+        options, split, which, seeds.of(config, "ranking_holdout"), source
+    )
+    num_rows = len(prepared.items.ids)
+    counts, num_targets = targets.count(source, rule, num_rows)
+    popular = None
+    if split == "temporal" and options.recent_popularity:
+        popular = targets.recent(source, rule, num_rows)
+    now = np.zeros([num_rows, 0]) if popular is None else popular.now
+    for line in ids.describe(
+        options, _num_known(counts), prepared.users.num_known
+    ):
+        progress(f"  {which}: {line}")
+    with team.strategy.scope():
+        model = build(
+            config,
+            prepared,
+            counts,
+            now,
+            None if popular is None else popular.tables,
+        )
+    reach = targets.reach(options, split, source)
+    # A step has so many targets over all copies of the model.
+    positions = max(1, options.batch_positions // team.num_replicas)
+    chosen = functools.partial(_part, split, rule, popular, reach)
+    cut = batches.Cut(options.history_length, positions, seed)
+    read = source.parts(chosen)
+    steps = cut.steps(read) // team.num_replicas
+    if not steps:
+        raise DataError(
+            "The train part must have interactions to learn from. Received: "
+            f"none for the {which} model (from {prepared.directory}). Lower "
+            "retrieval.ranking_holdout or prepare a longer log."
+        )
+    if team.workers.count > 1:
+        read = source.parts(chosen, team.share)
+    facts = {"counts": counts, "popularity": now}
+    dataset = cut.training(read, prepared)
+    return Task(model, dataset, steps, seed, num_targets, facts)
+
+
+def build(
+    config: Config,
+    prepared: Prepared,
+    counts: np.ndarray,
+    popularity: np.ndarray,
+    tables: np.ndarray | None = None,
+) -> RetrievalModel:
+    """A model whose vocabulary ends at the last item it trains on.
+
+    Args:
+        config: Options.
+        prepared: The tables.
+        counts: Weight of each item among the targets `[N + 2]`.
+        popularity: How popular each item is now `[N + 2, H]`.
+        tables: The same at moments of the log `[T, N + 2, H]`, to train.
+    """
+    items = prepared.items
+    return retrieval.build(
+        config.retrieval,
+        CandidateInputs(
+            items.features,
+            items.specs,
+            _num_known(counts),
+            counts,
+            popularity if popularity.shape[1] else None,
+        ),
+        prepared.users.specs,
+        prepared.context_specs,
+        prepared.users.num_known,
+        tables,
+    )
+
+
+def _num_known(counts: np.ndarray) -> int:
+    """First index without an id embedding of its own."""
+    known = np.flatnonzero(counts)
+    return int(known[-1]) + 1 if len(known) else FIRST_ITEM
+
+
+def _part(
+    split: str,
+    rule: targets.Rule,
+    popular: trends.Trends | None,
+    reach: targets.Reach,
+    chunk: feed.Chunk,
+) -> Part:
+    """What of a chunk is trained on."""
+    sequences, weights = chunk.sequences, rule.weights(chunk)
+    rows = np.arange(len(sequences.user_ids)) + chunk.first_row
+    if split == "random":
+        # Later parts lie between train events there: they leave altogether.
+        sequences, weights = keep(sequences, weights > 0), weights[weights > 0]
+    moments = (
+        np.zeros(len(weights), np.int32)
+        if popular is None
+        else popular.moments(sequences.timestamps)
+    )
+    return Part(
+        sequences,
+        rows,
+        past.stops(sequences, split),
+        weights,
+        moments,
+        reach.events,
+        reach.seconds,
+        None if popular is None else popular.bounds,
+        # A random split asks for any other item, not for the next one.
+        is_unordered=split == "random",
+    )
