@@ -1,26 +1,31 @@
 """TensorFlow Serving's REST API and the metrics page, over HTTP.
 
-Paths, status codes and bodies are the original's, see `json_requests`,
-`json_examples` and `json_text`. `rest` opens the port.
+Paths, status codes and bodies are the original's, see `requests`, `examples`
+and `text`. `port` opens the port.
 """
 
 import re
 import time
 import urllib.parse
 import zlib
-from collections.abc import Callable
-from typing import Any
+from http import HTTPStatus
+from wsgiref.types import StartResponse, WSGIEnvironment
 
+import numpy as np
 from google.protobuf import json_format
+from google.protobuf.message import Message
+from tensorflow.core.framework import tensor_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
+    model_pb2,
     predict_pb2,
     regression_pb2,
 )
 
-from serving.errors import ServingError
+from serving.errors import ServingError, invalid
 from serving.server.health import PATHS, Health
 from serving.server.rest import examples, requests
 from serving.server.rest import text as answers
@@ -37,20 +42,12 @@ _LOOK = re.compile(
     rf"/v1/models(?:/{_MODEL})?{_CHOICE}(?:/(metadata))?",
     re.IGNORECASE | re.ASCII,
 )
-_REASONS = {
-    200: "OK",
-    400: "Bad Request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not Found",
-    409: "Conflict",
-    429: "Too Many Requests",
-    499: "Client Closed Request",
-    500: "Internal Server Error",
-    501: "Not Implemented",
-    503: "Service Unavailable",
-    504: "Gateway Timeout",
-}
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
+_REASONS[499] = "Client Closed Request"
+_NOT_FOUND = (
+    "<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n"
+    "<H1>Not Found</H1>\n</BODY></HTML>\n"
+)
 _CORS = [
     ("Access-Control-Allow-Origin", "*"),
     ("Access-Control-Allow-Methods", "POST, GET"),
@@ -91,40 +88,37 @@ class Rest:
         self._health = health
 
     def __call__(
-        self, environ: dict[str, Any], start_response: Callable[..., Any]
+        self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> list[bytes]:
         """Answers one HTTP request."""
-        path = _raw_path(environ)
+        status, text, content_type = 200, "", "text/plain"
+        headers: list[tuple[str, str]] = []
+        path, method = _raw_path(environ), environ["REQUEST_METHOD"]
         if self._health is not None and path in PATHS:
             status, text = self._health.answer(path)
-            return _send(start_response, status, text.encode(), "text/plain")
-        if self._metrics_path and path == self._metrics_path:
-            page = self._servicer.metrics.page().encode()
-            return _send(start_response, 200, page, "text/plain")
-        if not path.lower().startswith("/v1/"):
-            page = (
-                b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n"
-                b"<H1>Not Found</H1>\n</BODY></HTML>\n"
-            )
-            return _send(start_response, 404, page, "text/html")
-        method = environ["REQUEST_METHOD"]
-        headers = _CORS if self._with_cors else []
-        if method == "OPTIONS":
-            return self._preflight(environ, start_response, headers)
-        body = b""
-        if method == "POST":
-            body = environ["wsgi.input"].read()
-        encoding = environ.get("HTTP_CONTENT_ENCODING", "")
-        status, text = self.answer(method, path, body, "gzip" in encoding)
+        elif self._metrics_path and path == self._metrics_path:
+            text = self._servicer.metrics.page()
+        elif not path.lower().startswith("/v1/"):
+            status, text, content_type = 404, _NOT_FOUND, "text/html"
+        else:
+            headers = _CORS if self._with_cors else []
+            if method == "OPTIONS":
+                origin = environ.get("HTTP_ORIGIN", "")
+                status = 200 if re.search("https?://", origin) else 400
+            else:
+                body = b""
+                if method == "POST":
+                    body = environ["wsgi.input"].read()
+                is_gzip = "gzip" in environ.get("HTTP_CONTENT_ENCODING", "")
+                status, text = self.answer(method, path, body, is_gzip)
+                content_type = "application/json"
         data = text.encode("utf-8", "surrogateescape")
-        return _send(start_response, status, data, "application/json", headers)
-
-    def _preflight(
-        self, environ: dict[str, Any], start_response: Any, headers: Any
-    ) -> list[bytes]:
-        origin = environ.get("HTTP_ORIGIN", "")
-        status = 200 if re.search("https?://", origin) else 400
-        return _send(start_response, status, b"", "text/plain", headers)
+        length = ("Content-Length", str(len(data)))
+        start_response(
+            f"{status} {_REASONS[status]}",
+            [("Content-Type", content_type), length, *headers],
+        )
+        return [data]
 
     def answer(
         self, method: str, path: str, body: bytes, is_gzip: bool = False
@@ -138,74 +132,81 @@ class Rest:
             is_gzip: Whether it is compressed.
         """
         start = time.perf_counter()
-        model, verb, code = "", "", "OK"
+        spec, verb, code = model_pb2.ModelSpec(), "", "OK"
         try:
             pattern = {"POST": _CALL, "GET": _LOOK}.get(method)
             found = pattern.fullmatch(path) if pattern else None
             if found is None:
                 raise _malformed(method, path)
             escaped, number, label, verb = found.groups(default="")
-            model = _unescape(escaped)
+            spec.name = _unescape(escaped)
             if is_gzip:
                 body = _inflate(body, self._max_body_bytes)
-            spec: dict[str, Any] = {"name": model}
             if label:
-                spec["version_label"] = _unescape(label)
+                spec.version_label = _unescape(label)
             if number:
-                spec["version"] = {"value": _version(number)}
-            text = self._dispatch(method, verb, spec, body, (method, path))
+                spec.version.value = _version(number)
+            if method == "GET":
+                text = self._look(verb, spec)
+            elif verb in ("predict", "classify", "regress"):
+                call = {"predict": self._predict, "classify": self._classify}
+                text = call.get(verb, self._regress)(spec, body)
+            else:
+                # A verb in other letters passes the pattern and means nothing.
+                raise _malformed(method, path)
         except Exception as error:
             told = as_serving_error(error, f"REST {verb}")
             code, text = told.code, answers.error(str(told))
-        metrics = self._servicer.metrics
-        self._servicer.count(model, code)
+        self._servicer.count(spec.name, code)
         if code == "OK":
             api = verb if method == "POST" else ""
-            metrics.request_latency.add(
-                (model, api, "REST"), time.perf_counter() - start
+            self._servicer.metrics.request_latency.add(
+                (spec.name, api, "REST"), time.perf_counter() - start
             )
         return codes.HTTP[code], text
 
-    def _dispatch(
-        self,
-        method: str,
-        verb: str,
-        spec: dict[str, Any],
-        body: bytes,
-        asked: tuple[str, str],
-    ) -> str:
-        if method == "GET":
-            if not spec["name"]:
-                raise requests.invalid("Missing model name in request.")
-            return (
-                self._metadata(spec)
-                if verb == "metadata"
-                else self._status(spec)
+    def _look(self, verb: str, spec: model_pb2.ModelSpec) -> str:
+        if not spec.name:
+            raise invalid("Missing model name in request.")
+        if verb != "metadata":
+            return _json(
+                self._servicer.get_model_status(
+                    get_model_status_pb2.GetModelStatusRequest(model_spec=spec)
+                )
             )
-        if verb == "predict":
-            return self._predict(spec, body)
-        if verb == "classify":
-            request = classification_pb2.ClassificationRequest(model_spec=spec)
-            examples.fill(requests.parse(body), request)
-            response = self._servicer.classify(request, self._timeout)
-            return answers.classifications(response.result)
-        if verb == "regress":
-            request = regression_pb2.RegressionRequest(model_spec=spec)
-            examples.fill(requests.parse(body), request)
-            response = self._servicer.regress(request, self._timeout)
-            return answers.regressions(response.result)
-        # A verb in other letters passes the pattern and means nothing.
-        raise _malformed(*asked)
+        response = self._servicer.get_model_metadata(
+            get_model_metadata_pb2.GetModelMetadataRequest(
+                model_spec=spec, metadata_field=["signature_def"]
+            )
+        )
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        response.metadata["signature_def"].Unpack(signatures)
+        return (
+            f'{{\n"model_spec":{_json(response.model_spec)},\n'
+            f'"metadata": {{"signature_def": {_json(signatures)}}}\n}}\n'
+        )
 
-    def _predict(self, spec: dict[str, Any], body: bytes) -> str:
+    def _classify(self, spec: model_pb2.ModelSpec, body: bytes) -> str:
+        request = classification_pb2.ClassificationRequest(model_spec=spec)
+        examples.fill(requests.parse(body), request)
+        response = self._servicer.classify(request, self._timeout)
+        return answers.classifications(response.result)
+
+    def _regress(self, spec: model_pb2.ModelSpec, body: bytes) -> str:
+        request = regression_pb2.RegressionRequest(model_spec=spec)
+        examples.fill(requests.parse(body), request)
+        response = self._servicer.regress(request, self._timeout)
+        return answers.regressions(response.result)
+
+    def _predict(self, spec: model_pb2.ModelSpec, body: bytes) -> str:
         request = predict_pb2.PredictRequest(model_spec=spec)
 
-        def find_inputs(name: str) -> dict[str, Any]:
+        def find_inputs(name: str) -> dict[str, meta_graph_pb2.TensorInfo]:
             key = name or "serving_default"
             with self._servicer.core.acquire(request.model_spec) as version:
                 definition = version.bundle.signature_defs.get(key)
                 if definition is None:
-                    raise requests.invalid(
+                    raise invalid(
                         f'Serving signature name: "{key}" not found in '
                         "signature def"
                     )
@@ -218,25 +219,8 @@ class Rest:
             name: _decode(response.outputs[name])
             for name in sorted(response.outputs)
         }
-        return (
-            answers.predictions(arrays) if is_row else answers.outputs(arrays)
-        )
-
-    def _status(self, spec: dict[str, Any]) -> str:
-        request = get_model_status_pb2.GetModelStatusRequest(model_spec=spec)
-        return _json(self._servicer.get_model_status(request))
-
-    def _metadata(self, spec: dict[str, Any]) -> str:
-        request = get_model_metadata_pb2.GetModelMetadataRequest(
-            model_spec=spec, metadata_field=["signature_def"]
-        )
-        response = self._servicer.get_model_metadata(request)
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        response.metadata["signature_def"].Unpack(signatures)
-        return (
-            f'{{\n"model_spec":{_json(response.model_spec)},\n'
-            f'"metadata": {{"signature_def": {_json(signatures)}}}\n}}\n'
-        )
+        write = answers.predictions if is_row else answers.outputs
+        return write(arrays)
 
 
 def _inflate(body: bytes, limit: int) -> bytes:
@@ -246,11 +230,11 @@ def _inflate(body: bytes, limit: int) -> bytes:
     try:
         found = stream.decompress(body, limit)
     except zlib.error as error:
-        raise requests.invalid(
+        raise invalid(
             f"Failed to uncompress the gzipped body: {error}"
         ) from error
     if not stream.eof:
-        raise requests.invalid(
+        raise invalid(
             "A gzipped body must be complete and have at most "
             f"{limit} bytes. Received: {len(found)} bytes without an end."
         )
@@ -258,10 +242,10 @@ def _inflate(body: bytes, limit: int) -> bytes:
 
 
 def _malformed(method: str, path: str) -> ServingError:
-    return requests.invalid(f"Malformed request: {method} {path}")
+    return invalid(f"Malformed request: {method} {path}")
 
 
-def _json(message: Any) -> str:
+def _json(message: Message) -> str:
     text = json_format.MessageToJson(
         message,
         preserving_proto_field_name=True,
@@ -272,11 +256,11 @@ def _json(message: Any) -> str:
     return text + "\n"
 
 
-def _decode(tensor: Any) -> Any:
+def _decode(tensor: tensor_pb2.TensorProto) -> np.ndarray:
     try:
         return tensors.decode(tensor)
     except ValueError as error:
-        raise requests.invalid(
+        raise invalid(
             "Failed to write JSON value for tensor type: "
             f"{requests.dtype_name(tensor.dtype)}"
         ) from error
@@ -286,7 +270,7 @@ def _version(text: str) -> int:
     # Python refuses to read thousands of digits.
     number = int(text) if len(text.lstrip("0")) < 20 else 2**63
     if number >= 2**63:
-        raise requests.invalid(f"Failed to convert version: {text} to numeric.")
+        raise invalid(f"Failed to convert version: {text} to numeric.")
     return number
 
 
@@ -295,27 +279,9 @@ def _unescape(text: str) -> str:
     return urllib.parse.unquote_to_bytes(data).decode("utf-8", "replace")
 
 
-def _raw_path(environ: dict[str, Any]) -> str:
-    target = environ.get("REQUEST_URI") or environ["PATH_INFO"]
+def _raw_path(environ: WSGIEnvironment) -> str:
+    target: str = environ.get("REQUEST_URI") or environ["PATH_INFO"]
     if not target.startswith("/"):
         # Absolute form, as callers behind a proxy send it.
         target = urllib.parse.urlsplit(target).path or "/"
     return target.partition("?")[0].partition("#")[0]
-
-
-def _send(
-    start_response: Callable[..., Any],
-    status: int,
-    body: bytes,
-    content_type: str,
-    headers: Any = (),
-) -> list[bytes]:
-    start_response(
-        f"{status} {_REASONS[status]}",
-        [
-            ("Content-Type", content_type),
-            ("Content-Length", str(len(body))),
-            *headers,
-        ],
-    )
-    return [body]

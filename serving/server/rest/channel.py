@@ -9,7 +9,8 @@ import resource
 import time
 from typing import Any
 
-from waitress import channel, task, utilities
+from waitress import channel, parser, task, utilities
+from waitress.server import BaseWSGIServer
 
 from serving.server.rest import text as json_text
 
@@ -54,7 +55,9 @@ class Channel(channel.HTTPChannel):
 
     error_task_class = Refusal
 
-    def __init__(self, server: Any, *arguments: Any, **options: Any) -> None:
+    def __init__(
+        self, server: BaseWSGIServer, *arguments: Any, **options: Any
+    ) -> None:
         self.since = time.monotonic()
         self.held = 0
         # Each takes a file, of which the process may have few.
@@ -79,10 +82,12 @@ class Channel(channel.HTTPChannel):
 
     def _refuse(self) -> bool:
         with self.requests_lock:
-            request: Any = self.request or self.parser_class(self.adj)
+            request: parser.HTTPRequestParser = (
+                self.request or self.parser_class(self.adj)
+            )
             request.error = Busy("other requests take the room for bodies")
             request.completed = True
-            self.request: Any = None
+            self.request: parser.HTTPRequestParser | None = None
             self.requests.append(request)
             if len(self.requests) == 1:
                 self.server.add_task(self)
@@ -100,7 +105,7 @@ class Channel(channel.HTTPChannel):
         super().handle_close()
 
 
-def _waiting(server: Any) -> list[Channel]:
+def _waiting(server: BaseWSGIServer) -> list[Channel]:
     """Connections without a complete request, the longest wait last."""
     found = [
         one
@@ -110,5 +115,5 @@ def _waiting(server: Any) -> list[Channel]:
     return sorted(found, key=lambda one: one.since, reverse=True)
 
 
-def _held(server: Any) -> int:
+def _held(server: BaseWSGIServer) -> int:
     return sum(one.held for one in list(server.active_channels.values()))

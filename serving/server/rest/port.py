@@ -9,9 +9,9 @@ import logging
 import socket
 import threading
 import time
-from typing import Any
 
 import waitress
+from waitress.server import BaseWSGIServer
 
 from serving.releases import config_text
 from serving.server.health import Health
@@ -37,7 +37,7 @@ class RestServer:
         port: Its number.
     """
 
-    def __init__(self, server: Any, dispatcher: Dispatcher) -> None:
+    def __init__(self, server: BaseWSGIServer, dispatcher: Dispatcher) -> None:
         self._server = server
         self._dispatcher = dispatcher
         self.port = int(server.effective_port)

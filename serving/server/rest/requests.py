@@ -1,9 +1,9 @@
 """JSON bodies of the REST API as request messages.
 
-Row format `{"instances": [...]}` and columnar `{"inputs": ...}`; examples are
-in `json_examples`. Values take the dtype of the signature; words and rules
-are those of TensorFlow Serving's `json_tensor.cc`. Bytes that are not UTF-8
-pass through as they are.
+Row format `{"instances": [...]}` and columnar `{"inputs": ...}`; `examples`
+has those of classify and regress. Values take the dtype of the signature;
+words and rules are those of TensorFlow Serving's `json_tensor.cc`. Bytes that
+are not UTF-8 pass through as they are.
 """
 
 import base64
@@ -11,27 +11,33 @@ import binascii
 import gc
 import json
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import TypeGuard
 
-import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2, types_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow_serving.apis import model_pb2, predict_pb2
 
-from serving.errors import ServingError
-from serving.server.rest.text import debug
+from serving.errors import ServingError, invalid
+from serving.server.rest.text import Json, debug
 
 INT64 = 2**63
-_INT32 = 2**31
-# Dtype to the field of its values and the permitted integers.
-_INTEGERS = {
-    "int32": ("int_val", -_INT32, _INT32),
-    "int16": ("int_val", -_INT32, _INT32),
-    "int8": ("int_val", -_INT32, _INT32),
-    "uint8": ("int_val", -_INT32, _INT32),
-    "int64": ("int64_val", -INT64, INT64),
-    "uint32": ("uint32_val", 0, 2 * _INT32),
-    "uint64": ("uint64_val", 0, 2 * INT64),
+# Dtype to the field of its values.
+_FIELDS = {
+    "string": "string_val",
+    "bool": "bool_val",
+    "float": "float_val",
+    "double": "double_val",
+    **dict.fromkeys(("int32", "int16", "int8", "uint8"), "int_val"),
+    **{name: f"{name}_val" for name in ("int64", "uint32", "uint64")},
 }
-_FLOATS = {"float": "float_val", "double": "double_val"}
+# Whole numbers that a field holds.
+_RANGES = {
+    "int_val": range(-(2**31), 2**31),
+    "int64_val": range(-INT64, INT64),
+    "uint32_val": range(2**32),
+    "uint64_val": range(2 * INT64),
+}
 # The parser is one call into C, which no other thread interrupts: a million
 # values take it a tenth of a second.
 MAX_VALUES = 2**20
@@ -40,17 +46,11 @@ _MARKS = (b",", b"[", b"{")
 _CONSTANTS = {word: float(word) for word in ("NaN", "Infinity", "-Infinity")}
 _DECODER = json.JSONDecoder(parse_constant=_CONSTANTS.__getitem__)
 
-
-def invalid(message: str) -> ServingError:
-    """The error of nearly every rule here."""
-    return ServingError(message, "INVALID_ARGUMENT")
+_Infos = Mapping[str, meta_graph_pb2.TensorInfo]
+_Tensors = MutableMapping[str, tensor_pb2.TensorProto]
 
 
-def _too_big() -> ServingError:
-    return invalid("JSON Parse error: Number too big to be stored in double.")
-
-
-def parse(body: bytes) -> dict[str, Any]:
+def parse(body: bytes) -> dict[str, Json]:
     """Reads a body; what follows the first value is ignored.
 
     Raises:
@@ -87,7 +87,9 @@ def parse(body: bytes) -> dict[str, Any]:
     return found
 
 
-def fill_signature(document: dict[str, Any], spec: Any) -> None:
+def fill_signature(
+    document: dict[str, Json], spec: model_pb2.ModelSpec
+) -> None:
     """Copies `signature_name`, which must be a string."""
     if "signature_name" in document:
         name = document["signature_name"]
@@ -100,16 +102,16 @@ def fill_signature(document: dict[str, Any], spec: Any) -> None:
 
 
 def fill_predict(
-    document: dict[str, Any],
-    request: Any,
-    find_inputs: Callable[[str], dict[str, Any]],
+    document: dict[str, Json],
+    request: predict_pb2.PredictRequest,
+    find_inputs: Callable[[str], _Infos],
 ) -> bool:
-    """Fills a `PredictRequest`.
+    """Fills a request.
 
     Args:
         document: The body.
         request: With the model spec, except the signature.
-        find_inputs: Signature name to its inputs' `TensorInfo`.
+        find_inputs: Signature name to its inputs, by name and in order.
 
     Returns:
         Whether the format is by rows.
@@ -129,26 +131,26 @@ def fill_predict(
             f"JSON Value: {debug(document)} Not formatted correctly expecting "
             "only one of 'inputs' or 'instances' keys to exist "
         )
-    if "instances" in document:
-        instances = document["instances"]
-        if not isinstance(instances, list):
-            raise invalid(
-                f"JSON Value: {debug(document)} Expecting 'instances' to be "
-                "an list/array"
-            )
-        if not instances:
-            raise invalid(
-                f"JSON Value: {debug(document)} No values in 'instances' array"
-            )
-        _fill_rows(instances, infos, request.inputs)
-        return True
     if "inputs" in document:
         _fill_columns(document["inputs"], infos, request.inputs)
         return False
-    raise invalid("Missing 'inputs' or 'instances' key")
+    if "instances" not in document:
+        raise invalid("Missing 'inputs' or 'instances' key")
+    instances = document["instances"]
+    if not isinstance(instances, list):
+        raise invalid(
+            f"JSON Value: {debug(document)} Expecting 'instances' to be "
+            "an list/array"
+        )
+    if not instances:
+        raise invalid(
+            f"JSON Value: {debug(document)} No values in 'instances' array"
+        )
+    _fill_rows(instances, infos, request.inputs)
+    return True
 
 
-def is_base64(value: Any) -> bool:
+def is_base64(value: Json) -> bool:
     """Whether a value is `{"b64": "..."}`."""
     return (
         isinstance(value, dict)
@@ -157,18 +159,18 @@ def is_base64(value: Any) -> bool:
     )
 
 
-def _is_object(value: Any) -> bool:
+def _is_object(value: Json) -> TypeGuard[dict[str, Json]]:
     return isinstance(value, dict) and not is_base64(value)
 
 
-def _fill_rows(rows: list[Any], infos: dict[str, Any], tensors: Any) -> None:
+def _fill_rows(rows: list[Json], infos: _Infos, tensors: _Tensors) -> None:
     if not isinstance(rows[0], dict) and len(infos) > 1:
         raise invalid(
             "instances is a plain list, but expecting list of objects as "
             "multiple input tensors required as per tensorinfo_map"
         )
     are_objects = _is_object(rows[0])
-    columns = {name: _Column(info) for name, info in infos.items()}
+    columns = {name: _Column(info.dtype) for name, info in infos.items()}
     for place, row in enumerate(rows):
         if are_objects != _is_object(row):
             words = (
@@ -177,7 +179,7 @@ def _fill_rows(rows: list[Any], infos: dict[str, Any], tensors: Any) -> None:
                 else "Expecting value/list but got object at item"
             )
             raise invalid(f"{words} {place} of input list")
-        cells = row if are_objects else {next(iter(infos)): row}
+        cells = row if _is_object(row) else {next(iter(infos)): row}
         for name, cell in cells.items():
             try:
                 if name not in columns:
@@ -198,39 +200,10 @@ def _fill_rows(rows: list[Any], infos: dict[str, Any], tensors: Any) -> None:
                 f"{','.join(sorted(infos))}"
             )
     for name, column in columns.items():
-        column.write(tensors[name], len(rows))
+        column.write(tensors[name], [len(rows)])
 
 
-class _Column:
-    """Values of one input over all rows; every row has the same shape."""
-
-    def __init__(self, info: Any) -> None:
-        self.dtype = info.dtype
-        self.values: list[Any] = []
-        self.shape: list[int] | None = None
-
-    def add(self, cell: Any) -> None:
-        shape = _shape(cell)
-        before = len(self.values)
-        _collect(cell, 0, shape, dtype_name(self.dtype), self.values)
-        if self.shape is None:
-            self.shape, self.size = shape, len(self.values) - before
-        elif len(self.values) - before != self.size:
-            raise invalid(
-                f"Expecting tensor size: {self.size} but got: "
-                f"{len(self.values) - before}"
-            )
-        elif shape != self.shape:
-            raise invalid(
-                f"Expecting shape {_render(self.shape)} but got: "
-                f"{_render(shape)}"
-            )
-
-    def write(self, tensor: Any, rows: int) -> None:
-        _write(tensor, self.dtype, [rows, *(self.shape or [])], self.values)
-
-
-def _fill_columns(inputs: Any, infos: dict[str, Any], tensors: Any) -> None:
+def _fill_columns(inputs: Json, infos: _Infos, tensors: _Tensors) -> None:
     if not _is_object(inputs):
         if len(infos) > 1:
             raise invalid(
@@ -241,17 +214,77 @@ def _fill_columns(inputs: Any, infos: dict[str, Any], tensors: Any) -> None:
     for name, info in infos.items():
         if name not in inputs:
             raise invalid(f"Missing named input: {name} in 'inputs' object.")
-        shape = _shape(inputs[name])
-        values: list[Any] = []
-        _collect(inputs[name], 0, shape, dtype_name(info.dtype), values)
-        _write(tensors[name], info.dtype, shape, values)
+        column = _Column(info.dtype)
+        column.add(inputs[name])
+        column.write(tensors[name], [])
+
+
+class _Column:
+    """Values of one input; all that are added have the same shape."""
+
+    def __init__(self, dtype: int) -> None:
+        self._dtype = dtype
+        self._name = dtype_name(dtype)
+        self._values: list[Json | bytes] = []
+        self._shape: list[int] | None = None
+        self._size = 0
+
+    def add(self, cell: Json) -> None:
+        shape = _shape(cell)
+        before = len(self._values)
+        self._collect(cell, 0, shape)
+        size = len(self._values) - before
+        if self._shape is None:
+            self._shape, self._size = shape, size
+        elif size != self._size:
+            raise invalid(
+                f"Expecting tensor size: {self._size} but got: {size}"
+            )
+        elif shape != self._shape:
+            raise invalid(
+                f"Expecting shape {_render(self._shape)} but got: "
+                f"{_render(shape)}"
+            )
+
+    def _collect(self, value: Json, level: int, shape: list[int]) -> None:
+        """Appends the leaves of `value`, which must have that shape."""
+        if not isinstance(value, list):
+            if level != len(shape):
+                raise invalid(
+                    f"JSON Value: {debug(value)} found at incorrect level: "
+                    f"{level + 1} in the JSON DOM. Expected at level: "
+                    f"{len(shape)}"
+                )
+            self._values.append(leaf(value, self._name))
+            return
+        if level >= len(shape):
+            raise invalid(
+                f"Encountered list at unexpected level: {level} expected < "
+                f"{len(shape)}"
+            )
+        if len(value) != shape[level]:
+            raise invalid(
+                f"Encountered list at unexpected size: {len(value)} at level: "
+                f"{level} expected size: {shape[level]}"
+            )
+        for item in value:
+            self._collect(item, level + 1, shape)
+
+    def write(self, tensor: tensor_pb2.TensorProto, rows: list[int]) -> None:
+        """Fills a message; `rows` are dimensions before the values' own."""
+        tensor.dtype = self._dtype
+        tensor.tensor_shape.SetInParent()
+        for size in rows + (self._shape or []):
+            tensor.tensor_shape.dim.add(size=size)
+        if self._name in _FIELDS:
+            getattr(tensor, _FIELDS[self._name]).extend(self._values)
 
 
 def _render(shape: list[int]) -> str:
     return "[" + ",".join(map(str, shape)) + "]"
 
 
-def _shape(value: Any) -> list[int]:
+def _shape(value: Json) -> list[int]:
     """Sizes along the first elements."""
     sizes = []
     while isinstance(value, list):
@@ -263,67 +296,29 @@ def _shape(value: Any) -> list[int]:
 
 
 def dtype_name(dtype: int) -> str:
-    """TensorFlow's name of a dtype: float, double, the others as in Python."""
-    name = tf.as_dtype(dtype).name
-    return {"float32": "float", "float64": "double", "float16": "half"}.get(
-        name, name
-    )
+    """TensorFlow's own name of a dtype: float, double, half, int32."""
+    return types_pb2.DataType.Name(dtype).removeprefix("DT_").lower()
 
 
-def _collect(
-    value: Any, level: int, shape: list[int], dtype: str, values: list[Any]
-) -> None:
-    """Appends the leaves of `value`, which must have that shape."""
-    if not isinstance(value, list):
-        if level != len(shape):
-            raise invalid(
-                f"JSON Value: {debug(value)} found at incorrect level: "
-                f"{level + 1} in the JSON DOM. Expected at level: {len(shape)}"
-            )
-        values.append(leaf(value, dtype))
-        return
-    if level >= len(shape):
-        raise invalid(
-            f"Encountered list at unexpected level: {level} expected < "
-            f"{len(shape)}"
-        )
-    if len(value) != shape[level]:
-        raise invalid(
-            f"Encountered list at unexpected size: {len(value)} at level: "
-            f"{level} expected size: {shape[level]}"
-        )
-    for item in value:
-        _collect(item, level + 1, shape, dtype, values)
-
-
-def leaf(value: Any, dtype: str) -> Any:
+def leaf(value: Json, dtype: str) -> "Json | bytes":
     """A value that fits the dtype.
 
     Raises:
         ServingError: If it does not.
     """
-    if dtype == "string":
+    field = _FIELDS.get(dtype)
+    if field == "string_val":
         if isinstance(value, str):
             return to_bytes(value)
         if isinstance(value, dict):
             return from_base64(value)
-    elif dtype in _FLOATS:
-        if type(value) in (int, float):
-            try:
-                number = float(value)
-            except OverflowError as error:
-                raise _too_big() from error
-            # Python reads 1e400 as infinite; only the words may be.
-            if math.isinf(number) and not any(
-                value is word for word in _CONSTANTS.values()
-            ):
-                raise _too_big()
-            return number
-    elif dtype in _INTEGERS:
-        _, low, high = _INTEGERS[dtype]
-        if type(value) is int and low <= value < high:
+    elif field in ("float_val", "double_val"):
+        if isinstance(value, float | int) and not isinstance(value, bool):
+            return _float(value)
+    elif field in _RANGES:
+        if type(value) is int and value in _RANGES[field]:
             return value
-    elif dtype == "bool":
+    elif field == "bool_val":
         if isinstance(value, bool):
             return value
     elif not isinstance(value, dict):
@@ -337,17 +332,29 @@ def leaf(value: Any, dtype: str) -> Any:
     )
 
 
-def kind(value: Any) -> str:
+def _float(value: float) -> float:
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    # Python reads 1e400 as infinite; only the words may be.
+    if math.isinf(number) and not any(
+        value is word for word in _CONSTANTS.values()
+    ):
+        raise invalid(
+            "JSON Parse error: Number too big to be stored in double."
+        )
+    return number
+
+
+def kind(value: Json) -> str:
     """What messages call a value's type."""
     if value is None:
         return "Null"
     if isinstance(value, bool):
         return str(value)
-    if isinstance(value, dict):
-        return "Object"
-    if isinstance(value, list):
-        return "Array"
-    return "String" if isinstance(value, str) else "Number"
+    names: dict[type, str] = {dict: "Object", list: "Array", str: "String"}
+    return names.get(type(value), "Number")
 
 
 def to_bytes(text: str) -> bytes:
@@ -365,33 +372,16 @@ def to_text(text: str) -> str:
     return to_bytes(text).decode("utf-8", "replace")
 
 
-def from_base64(value: dict[str, Any]) -> bytes:
+def from_base64(value: dict[str, Json]) -> bytes:
     """The bytes of `{"b64": "..."}`."""
-    if not is_base64(value):
+    text = value.get("b64")
+    if len(value) != 1 or not isinstance(text, str):
         raise invalid(
             f"JSON Value: {debug(value)} not formatted correctly for base64 "
             "data"
         )
     try:
-        text = to_bytes(value["b64"]).translate(None, b" \t\r\n").rstrip(b"=")
-        return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
+        data = to_bytes(text).translate(None, b" \t\r\n").rstrip(b"=")
+        return base64.b64decode(data + b"=" * (-len(data) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         raise invalid("Unable to base64 decode") from error
-
-
-def _write(
-    tensor: Any, dtype: int, shape: list[int], values: list[Any]
-) -> None:
-    tensor.dtype = dtype
-    tensor.tensor_shape.SetInParent()
-    for size in shape:
-        tensor.tensor_shape.dim.add(size=size)
-    name = dtype_name(dtype)
-    if name == "string":
-        tensor.string_val.extend(values)
-    elif name == "bool":
-        tensor.bool_val.extend(values)
-    elif name in _FLOATS:
-        getattr(tensor, _FLOATS[name]).extend(values)
-    elif name in _INTEGERS:
-        getattr(tensor, _INTEGERS[name][0]).extend(values)

@@ -7,9 +7,8 @@ also refuses what comes late, and the pool ends what it has.
 
 import threading
 import time
-from typing import Any
 
-from waitress import task, utilities
+from waitress import channel, task, utilities
 
 from serving.server import health
 
@@ -37,7 +36,7 @@ class Dispatcher(task.ThreadedTaskDispatcher):
         self._gate = threading.Lock()
         self._is_draining = False
 
-    def add_task(self, task: Any) -> None:
+    def add_task(self, task: channel.HTTPChannel) -> None:
         """Queues a connection whose first request is to be answered."""
         request = task.requests[0]
         # What is no request at all has an error instead of a path.

@@ -9,11 +9,18 @@ and always a point or an exponent.
 import base64
 import json
 import re
-from typing import Any
+from collections.abc import Mapping, Sized
+from typing import TypeAlias
 
 import numpy as np
+from tensorflow_serving.apis import classification_pb2, regression_pb2
 
-from serving.errors import ServingError
+from serving.errors import invalid
+
+# What a parsed body holds.
+Json: TypeAlias = "dict[str, Json] | list[Json] | str | float | None"
+# What is to be written: strings are JSON already.
+_Cell: TypeAlias = "dict[str, _Cell] | list[_Cell] | str"
 
 _INDENT = "    "
 _DEBUG_CHARACTERS = 256
@@ -25,17 +32,7 @@ _ESCAPES = {
     **{ord('"'): '\\"', ord("\\"): "\\\\"},
     **{8: "\\b", 9: "\\t", 10: "\\n", 12: "\\f", 13: "\\r"},
 }
-_WRITABLE = {
-    "float32",
-    "float64",
-    "int32",
-    "int16",
-    "int8",
-    "uint8",
-    "int64",
-    "uint32",
-    "uint64",
-}
+_WHOLE = ("int8", "uint8", "int16", "int32", "uint32", "int64", "uint64")
 
 
 def string(text: str) -> str:
@@ -65,22 +62,20 @@ def numbers(array: np.ndarray) -> list[str]:
     return found
 
 
-def debug(value: Any) -> str:
+def debug(value: Json) -> str:
     """The start of a value, for messages; no more of it is rendered."""
     text = ""
+    if isinstance(value, str):
+        # The writer takes a string as a whole.
+        value = value[:_DEBUG_CHARACTERS]
     try:
-        for part in _WRITER.iterencode(_start(value)):
+        for part in _WRITER.iterencode(value):
             text += part
             if len(text) >= _DEBUG_CHARACTERS:
                 break
     except RecursionError:
         return "..."
     return text[:_DEBUG_CHARACTERS]
-
-
-def _start(value: Any) -> Any:
-    # The writer takes a string as a whole.
-    return value[:_DEBUG_CHARACTERS] if isinstance(value, str) else value
 
 
 def error(message: str) -> str:
@@ -93,154 +88,100 @@ def error(message: str) -> str:
     return f'{{\n    "error": {string(message)}\n}}'
 
 
-def _leaves(name: str, array: np.ndarray) -> list[str]:
-    """Each value as JSON; NUL stands for the indent of a bytes object."""
+def _cells(name: str, array: np.ndarray) -> _Cell:
+    """The values of an output, in lists as its shape has them."""
     dtype = array.dtype
-    if dtype.kind == "O":
-        values = array.ravel().tolist()
-        if name.endswith("_bytes"):
-            return [
-                f'{{\n\0{_INDENT}"b64": "{base64.b64encode(value).decode()}"'
-                "\n\0}"
-                for value in values
-            ]
-        return [
+    values = array.ravel().tolist()
+    found = np.empty(len(values), object)
+    if dtype.kind == "O" and name.endswith("_bytes"):
+        found[:] = [
+            {"b64": f'"{base64.b64encode(value).decode()}"'} for value in values
+        ]
+    elif dtype.kind == "O":
+        found[:] = [
             string(value.decode("utf-8", "surrogateescape")) for value in values
         ]
-    if dtype == np.bool_:
-        return ["true" if value else "false" for value in array.ravel()]
-    if dtype.name not in _WRITABLE:
+    elif dtype == np.bool_:
+        found[:] = ["true" if value else "false" for value in values]
+    elif dtype in (np.float32, np.float64):
+        found[:] = numbers(array)
+    elif dtype.name in _WHOLE:
+        found[:] = list(map(str, values))
+    else:
         kind = {"float16": "half"}.get(dtype.name, dtype.name)
-        raise ServingError(
-            f"Failed to write JSON value for tensor type: {kind}",
-            "INVALID_ARGUMENT",
-        )
-    if dtype.kind == "f":
-        return numbers(array)
-    return list(map(str, array.ravel().tolist()))
+        raise invalid(f"Failed to write JSON value for tensor type: {kind}")
+    return found.reshape(array.shape).tolist()
 
 
-def _nest(
-    leaves: list[str], shape: tuple[int, ...], level: int, is_flat: bool
-) -> str:
-    """Leaves in nested arrays.
+def _write(value: _Cell, level: int, is_flat: bool) -> str:
+    """A value's text.
 
     Args:
-        leaves: As many as the shape has.
-        shape: Of the arrays; none is the one leaf itself.
+        value: What to write.
         level: How many arrays and objects are open around it.
         is_flat: Whether arrays stay on one line.
     """
-    if not shape:
-        return leaves[0].replace("\0", _INDENT * level)
-    size = shape[0]
-    if not size:
-        return "[]"
-    step = len(leaves) // size
-    if len(shape) == 1:
-        indent = _INDENT * (level + 1)
-        items = [leaf.replace("\0", indent) for leaf in leaves]
-    else:
-        items = [
-            _nest(
-                leaves[i * step : (i + 1) * step], shape[1:], level + 1, is_flat
-            )
-            for i in range(size)
-        ]
-    if is_flat:
-        return "[" + ", ".join(items) + "]"
+    if isinstance(value, str):
+        return value
     inner = "\n" + _INDENT * (level + 1)
+    if isinstance(value, dict):
+        fields = [
+            f"{string(name)}: {_write(cell, level + 1, is_flat)}"
+            for name, cell in value.items()
+        ]
+        return f"{{{inner}{f',{inner}'.join(fields)}\n{_INDENT * level}}}"
+    items = [
+        cell if isinstance(cell, str) else _write(cell, level + 1, is_flat)
+        for cell in value
+    ]
+    if is_flat or not items:
+        return f"[{', '.join(items)}]"
     return f"[{inner}{f',{inner}'.join(items)}\n{_INDENT * level}]"
 
 
-def predictions(arrays: dict[str, np.ndarray]) -> str:
+def predictions(arrays: Mapping[str, np.ndarray]) -> str:
     """Outputs by rows: `{"predictions": [...]}`.
 
     Raises:
         ServingError: If the outputs have no common first dimension.
     """
-    if not arrays:
-        raise ServingError(
-            "Cannot convert empty tensor map to JSON", "INVALID_ARGUMENT"
-        )
+    _check_any(arrays, "tensor map")
     rows = -1
     for name, array in arrays.items():
         if not array.shape:
-            raise ServingError(
-                f"Tensor name: {name} has no shape information ",
-                "INVALID_ARGUMENT",
-            )
-        if rows not in (-1, array.shape[0]):
-            raise ServingError(
+            raise invalid(f"Tensor name: {name} has no shape information ")
+        if rows not in (-1, len(array)):
+            raise invalid(
                 f"Tensor name: {name} has inconsistent batch size: "
-                f"{array.shape[0]} expecting: {rows}",
-                "INVALID_ARGUMENT",
+                f"{len(array)} expecting: {rows}"
             )
-        rows = array.shape[0]
-    leaves = {name: _leaves(name, array) for name, array in arrays.items()}
-    steps = {name: len(leaves[name]) // max(rows, 1) for name in arrays}
-    is_object = len(arrays) > 1
-    level = 3 if is_object else 2
-    items = []
-    for row in range(rows):
-        cells = [
-            (
-                name,
-                _nest(
-                    leaves[name][row * steps[name] : (row + 1) * steps[name]],
-                    array.shape[1:],
-                    level,
-                    True,
-                ),
-            )
-            for name, array in arrays.items()
-        ]
-        if not is_object:
-            items.append(cells[0][1])
-            continue
-        fields = f",\n{_INDENT * 3}".join(
-            f"{string(name)}: {text}" for name, text in cells
-        )
-        items.append(f"{{\n{_INDENT * 3}{fields}\n{_INDENT * 2}}}")
-    if not items:
+        rows = len(array)
+    columns = [_cells(name, array) for name, array in arrays.items()]
+    if not rows:
         return f'{{\n{_INDENT}"predictions": []\n}}'
-    if is_object:
-        inner = f"\n{_INDENT * 2}"
-        body = inner + f",{inner}".join(items)
-    else:
-        body = ", ".join(items)
-    return f'{{\n{_INDENT}"predictions": [{body}\n{_INDENT}]\n}}'
-
-
-def outputs(arrays: dict[str, np.ndarray]) -> str:
-    """Outputs by columns: `{"outputs": ...}`."""
-    if not arrays:
-        raise ServingError(
-            "Cannot convert empty tensor map to JSON", "INVALID_ARGUMENT"
+    if len(columns) == 1:
+        return _listed(
+            "predictions", [_write(row, 2, True) for row in columns[0]]
         )
-    is_object = len(arrays) > 1
-    level = 2 if is_object else 1
-    cells = [
-        (name, _nest(_leaves(name, array), array.shape, level, False))
-        for name, array in arrays.items()
+    items = [
+        _write(dict(zip(arrays, row, strict=True)), 2, True)
+        for row in zip(*columns, strict=True)
     ]
-    if is_object:
-        fields = f",\n{_INDENT * 2}".join(
-            f"{string(name)}: {text}" for name, text in cells
-        )
-        body = f"{{\n{_INDENT * 2}{fields}\n{_INDENT}}}"
-    else:
-        body = cells[0][1]
-    return f'{{\n{_INDENT}"outputs": {body}\n}}'
+    inner = f"\n{_INDENT * 2}"
+    return _listed("predictions", [inner + f",{inner}".join(items)])
 
 
-def classifications(result: Any) -> str:
+def outputs(arrays: Mapping[str, np.ndarray]) -> str:
+    """Outputs by columns: `{"outputs": ...}`."""
+    _check_any(arrays, "tensor map")
+    cells = {name: _cells(name, array) for name, array in arrays.items()}
+    value = cells if len(cells) > 1 else next(iter(cells.values()))
+    return f'{{\n{_INDENT}"outputs": {_write(value, 1, False)}\n}}'
+
+
+def classifications(result: classification_pb2.ClassificationResult) -> str:
     """The body of a classify answer."""
-    if not result.classifications:
-        raise ServingError(
-            "Cannot convert empty ClassificationResults to JSON",
-            "INVALID_ARGUMENT",
-        )
+    _check_any(result.classifications, "ClassificationResults")
     items = []
     for row in result.classifications:
         scores = np.array([one.score for one in row.classes], np.float32)
@@ -249,15 +190,20 @@ def classifications(result: Any) -> str:
             for one, score in zip(row.classes, numbers(scores), strict=True)
         ]
         items.append(f"[{', '.join(pairs)}]")
-    return f'{{\n{_INDENT}"results": [{", ".join(items)}\n{_INDENT}]\n}}'
+    return _listed("results", items)
 
 
-def regressions(result: Any) -> str:
+def regressions(result: regression_pb2.RegressionResult) -> str:
     """The body of a regress answer."""
-    if not result.regressions:
-        raise ServingError(
-            "Cannot convert empty RegressionResults to JSON",
-            "INVALID_ARGUMENT",
-        )
+    _check_any(result.regressions, "RegressionResults")
     values = np.array([one.value for one in result.regressions], np.float32)
     return f'{{\n{_INDENT}"results": [{", ".join(numbers(values))}]\n}}'
+
+
+def _check_any(found: Sized, kind: str) -> None:
+    if not found:
+        raise invalid(f"Cannot convert empty {kind} to JSON")
+
+
+def _listed(key: str, items: list[str]) -> str:
+    return f'{{\n{_INDENT}"{key}": [{", ".join(items)}\n{_INDENT}]\n}}'
