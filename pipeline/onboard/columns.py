@@ -18,7 +18,7 @@ from pipeline.sources.canonical import cells
 from pipeline.sources.canonical.quarantine import FILE as QUARANTINE
 from pipeline.sources.canonical.quarantine import Quarantine
 from pipeline.sources.canonical.tables import Batch
-from pipeline.sources.reading import files, nested, text
+from pipeline.sources.reading import files, formats, nested, text
 from pipeline.sources.tabular import reader as tabular
 from pipeline.sources.tabular.cleaning import Cleaner
 from pipeline.tables.schema import DataError, SourceConfig
@@ -139,8 +139,8 @@ def _sample(source: SourceConfig, path: str, table: str) -> Batch:
     with tempfile.TemporaryDirectory() as directory:
         quarantine = Quarantine(Path(directory) / QUARANTINE, 1.0)
         with files.find(path, option) as found:
-            file = tabular.of_table(found, table, path, option)[0]
-            for batch in tabular.read_file(source, file, option, quarantine):
+            file = formats.of_table(found, table, path, option)[0]
+            for batch in formats.read(source, file, option, quarantine):
                 batch = Batch(
                     {
                         key: array.slice(0, SAMPLE_ROWS)
@@ -195,7 +195,7 @@ def _log(
             log = guess.log(batch.columns, named=False)
             return unnamed, log, dict(batch.columns), False
     batch = _sample(rough, rough.path, "interactions")
-    lists = {n: a for n, a in batch.columns.items() if nested.is_list(a)}
+    lists = {n: a for n, a in batch.columns.items() if cells.is_list(a)}
     if lists:
         item = max(
             lists, key=lambda n: names.score(n, names.ITEM, names.ITEM_WORDS)
@@ -325,7 +325,7 @@ def _entity(
     if not path:
         # The folder or archive of the interactions may bring it along.
         with files.find(rough.path, "--interactions") as all_files:
-            if not any(tabular.stem(file) == table for file in all_files):
+            if not any(formats.stem(file) == table for file in all_files):
                 return
         path = rough.path
     entity = table[:-1]

@@ -12,8 +12,7 @@ import pyarrow.compute as pc
 
 from pipeline.onboard import names
 from pipeline.sources.canonical import cells
-from pipeline.sources.reading import files, text
-from pipeline.sources.tabular import reader as tabular
+from pipeline.sources.reading import files, formats, text
 from pipeline.tables.schema import DataError, SourceConfig, epoch_seconds
 
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d*)?([eE][+-]?\d+)?")
@@ -61,12 +60,12 @@ def first_lines(
     option = f"--{table}"
     path = path or source.path
     with files.find(path, option) as found:
-        file = tabular.of_table(found, table, path, option)[0]
-        kind = tabular.format_of(source, file, option)
+        file = formats.of_table(found, table, path, option)[0]
+        kind = formats.format_of(source, file, option)
         if kind not in ("csv", "tsv"):
             return []
         return text.first_lines(
-            file, tabular.delimiter_of(source, kind), source.encoding, 1000
+            file, formats.delimiter_of(source, kind), source.encoding, 1000
         )
 
 

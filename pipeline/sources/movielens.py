@@ -11,22 +11,20 @@ Features: `genres`, `year` and `title` of the items; `age`, `gender` and
 `occupation` of the users where the release has them.
 """
 
-import dataclasses
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypeAlias
 
-import numpy as np
 import pyarrow as pa
 
 from pipeline.sources import download
 from pipeline.sources.canonical import tables as canonical
 from pipeline.sources.canonical.quarantine import FILE as QUARANTINE
 from pipeline.sources.canonical.quarantine import Quarantine
-from pipeline.sources.canonical.tables import Batch, Tables
+from pipeline.sources.canonical.tables import Batch, Entities, Tables
 from pipeline.sources.reading import files, text
 from pipeline.tables.schema import DataError, SourceConfig
 
@@ -36,25 +34,44 @@ GENRES_100K = (
     "War|Western"
 ).split("|")
 
-# Files of a release by their name.
-Folder: TypeAlias = dict[str, files.File]
+_RATINGS = ("user_id", "item_id", "rating", "timestamp")
+_FILMS = ("item_id", "title", "genres")
+_ITEM_FEATURES = {
+    "genres": "multi_categorical",
+    "year": "numeric",
+    "title": "text",
+}
+_USER_FEATURES = {
+    "age": "numeric",
+    "gender": "categorical",
+    "occupation": "categorical",
+}
 
 
 @dataclass(frozen=True)
 class _Layout:
     ratings: str
     items: str
-    users: str
     delimiter: str
     encoding: str
+    item_columns: tuple[str, ...] = _FILMS
+    users: str = ""
+    user_columns: tuple[str, ...] = ()
 
 
 _LAYOUTS = (
-    _Layout("u.data", "u.item", "u.user", "\t", "latin-1"),
-    _Layout("ratings.dat", "movies.dat", "users.dat", "::", "latin-1"),
-    _Layout("ratings.dat", "movies.dat", "", "::", "utf-8"),
-    _Layout("ratings.csv", "movies.csv", "", ",", "utf-8"),
-)
+    _Layout(
+        "u.data", "u.item", "\t", "latin-1",
+        ("item_id", "title", "date", "video", "url", *GENRES_100K),
+        "u.user", ("user_id", "age", "gender", "occupation", "zip"),
+    ),
+    _Layout(
+        "ratings.dat", "movies.dat", "::", "latin-1", _FILMS,
+        "users.dat", ("user_id", "gender", "age", "occupation", "zip"),
+    ),
+    _Layout("ratings.dat", "movies.dat", "::", "utf-8"),
+    _Layout("ratings.csv", "movies.csv", ",", "utf-8"),
+)  # fmt: skip
 
 
 def locate(source: SourceConfig) -> str:
@@ -84,80 +101,53 @@ def read(source: SourceConfig, directory: Path) -> Tables:
     """
     path = locate(source)
     quarantine = Quarantine(directory / QUARANTINE, source.max_bad_share)
+    interactions, items, users = (
+        directory / f"{name}.parquet"
+        for name in ("interactions", "items", "users")
+    )
     with files.find(path, "source.path") as found:
         # At any depth: an archive keeps its files in a folder of its own.
         folder = {file.name: file for file in reversed(found)}
-        tables = _write(folder, _layout(folder, path), quarantine, directory)
-    quarantine.check()
-    return dataclasses.replace(tables, notes=tuple(quarantine.lines()))
-
-
-def _write(
-    folder: Folder, layout: _Layout, quarantine: Quarantine, directory: Path
-) -> Tables:
-    columns = ("user_id", "item_id", "rating", "timestamp")
-    interactions = directory / "interactions.parquet"
-    canonical.write_interactions(
-        _rows(folder, layout, layout.ratings, columns, quarantine),
-        interactions,
-        {name: name for name in columns},
-        {},
-        quarantine,
-    )
-    item_features = {
-        "genres": "multi_categorical",
-        "year": "numeric",
-        "title": "text",
-    }
-    items = directory / "items.parquet"
-    canonical.write_rows(
-        _items(folder, layout, quarantine),
-        items,
-        "item_id",
-        "item_id",
-        item_features,
-        "title",
-        "|",
-        quarantine,
-    )
-    users = None
-    user_features: dict[str, str] = {}
-    if layout.users:
-        user_features = {
-            "age": "numeric",
-            "gender": "categorical",
-            "occupation": "categorical",
-        }
-        names = ("user_id", "age", "gender", "occupation", "zip")
-        if layout.delimiter == "::":
-            names = ("user_id", "gender", "age", "occupation", "zip")
-        users = directory / "users.parquet"
-        canonical.write_rows(
-            _rows(folder, layout, layout.users, names, quarantine),
-            users,
-            "user_id",
-            "user_id",
-            user_features,
-            "",
-            "|",
+        layout = _layout(folder, path)
+        rows = partial(_rows, folder, layout, quarantine)
+        canonical.write_interactions(
+            rows(layout.ratings, _RATINGS),
+            interactions,
+            {name: name for name in _RATINGS},
+            {},
             quarantine,
         )
+        canonical.write_entities(
+            map(_film, rows(layout.items, layout.item_columns)),
+            items,
+            Entities("item_id", "item_id", _ITEM_FEATURES, "title"),
+            quarantine,
+        )
+        if layout.users:
+            canonical.write_entities(
+                rows(layout.users, layout.user_columns),
+                users,
+                Entities("user_id", "user_id", _USER_FEATURES),
+                quarantine,
+            )
+    quarantine.check()
     return Tables(
         interactions=interactions,
         items=items,
-        users=users,
-        item_features=item_features,
-        user_features=user_features,
+        users=users if layout.users else None,
+        item_features=_ITEM_FEATURES,
+        user_features=_USER_FEATURES if layout.users else {},
         has_rating=True,
+        notes=tuple(quarantine.lines()),
     )
 
 
 def _rows(
-    folder: Folder,
+    folder: Mapping[str, files.File],
     layout: _Layout,
+    quarantine: Quarantine,
     name: str,
     columns: tuple[str, ...],
-    quarantine: Quarantine,
 ) -> Iterator[Batch]:
     delimiter = layout.delimiter
     if delimiter == "\t" and name != layout.ratings:
@@ -172,7 +162,7 @@ def _rows(
     )
 
 
-def _layout(folder: Folder, path: str) -> _Layout:
+def _layout(folder: Mapping[str, files.File], path: str) -> _Layout:
     for layout in _LAYOUTS:
         if layout.ratings in folder and (
             not layout.users or layout.users in folder
@@ -192,45 +182,31 @@ def _layout(folder: Folder, path: str) -> _Layout:
     )
 
 
-def _items(
-    folder: Folder, layout: _Layout, quarantine: Quarantine
-) -> Iterator[Batch]:
-    names: tuple[str, ...] = ("item_id", "title", "genres")
-    if layout.delimiter == "\t":
-        names = ("item_id", "title", "date", "video", "url", *GENRES_100K)
-    for batch in _rows(folder, layout, layout.items, names, quarantine):
-        titles = [
-            (title or "").strip()
-            for title in batch.columns["title"].to_pylist()
+def _film(batch: Batch) -> Batch:
+    """Rows of films, with their genres in one cell and the year."""
+    titles = [(t or "").strip() for t in batch.columns["title"].to_pylist()]
+    if "genres" in batch.columns:
+        genres = [
+            None if value in (None, "(no genres listed)") else value
+            for value in batch.columns["genres"].to_pylist()
         ]
-        if "genres" in batch.columns:
-            genres = [
-                None if value in (None, "(no genres listed)") else value
-                for value in batch.columns["genres"].to_pylist()
-            ]
-        else:
-            flags = np.array(
-                [batch.columns[name].to_pylist() for name in GENRES_100K]
+    else:
+        flags = [batch.columns[genre].to_pylist() for genre in GENRES_100K]
+        genres = [
+            "|".join(
+                genre
+                for genre, flag in zip(GENRES_100K, row, strict=True)
+                if flag == "1" and genre != "unknown"
             )
-            genres = [
-                "|".join(
-                    genre
-                    for genre, flag in zip(GENRES_100K, row, strict=True)
-                    if flag == "1" and genre != "unknown"
-                )
-                for row in flags.T
-            ]
-        years = [_year(title) for title in titles]
-        yield Batch(
-            {
-                "item_id": batch.columns["item_id"],
-                "title": pa.array(titles, pa.string()),
-                "genres": pa.array(genres, pa.string()),
-                "year": pa.array(years, pa.float64()),
-            },
-            batch.lines,
-            batch.file,
-        )
+            for row in zip(*flags, strict=True)
+        ]
+    columns = {
+        "item_id": batch.columns["item_id"],
+        "title": pa.array(titles, pa.string()),
+        "genres": pa.array(genres, pa.string()),
+        "year": pa.array([_year(title) for title in titles], pa.float64()),
+    }
+    return Batch(columns, batch.lines, batch.file)
 
 
 def _year(title: str) -> float | None:

@@ -36,7 +36,6 @@ NUM_LAGS = 3
 LAG_WEIGHTS = (0.65, 0.25, 0.10)
 AFFINITY = 3.0
 DRIFT = 0.03
-ORACLE = "oracle.parquet"
 
 
 @dataclass(frozen=True)
@@ -75,51 +74,32 @@ def read(source: SourceConfig, seed: int, directory: Path) -> Tables:
     log = generate(source, items, seed)
     item_ids = np.array([f"i{row:05d}" for row in range(source.num_items)])
     user_ids = np.array([f"u{row:06d}" for row in range(source.num_users)])
-    events = {
-        "user_id": pa.array(user_ids[log.users]),
-        "item_id": pa.array(item_ids[log.items]),
-        "timestamp": pa.array(log.timestamps),
-    }
-    pq.write_table(
-        pa.table(events | {"rating": pa.array(log.ratings)}),
-        directory / "interactions.parquet",
-    )
-    pq.write_table(
-        pa.table(
-            {
-                "item_id": pa.array(item_ids),
-                "title_shown": pa.array(items.titles),
-                "genres": pa.array(items.genre_names()),
-                "year": pa.array(items.years.astype(np.float64)),
-                "title": pa.array(items.titles),
-            }
-        ),
-        directory / "items.parquet",
-    )
-    pq.write_table(
-        pa.table(
-            {
-                "user_id": pa.array(user_ids),
-                "age": pa.array(log.ages.astype(np.float64)),
-                "region": pa.array(log.regions),
-            }
-        ),
-        directory / "users.parquet",
-    )
-    pq.write_table(
-        pa.table(
-            {
-                "user_id": events["user_id"],
-                "item_id": events["item_id"],
-                "best_rank": pa.array(log.best_rank),
-            }
-        ),
-        directory / ORACLE,
-    )
+    pairs = {"user_id": user_ids[log.users], "item_id": item_ids[log.items]}
+    paths = {}
+    for name, columns in {
+        "interactions": pairs
+        | {"timestamp": log.timestamps, "rating": log.ratings},
+        "items": {
+            "item_id": item_ids,
+            "title_shown": items.titles,
+            "genres": items.genre_names(),
+            "year": items.years.astype(np.float64),
+            "title": items.titles,
+        },
+        "users": {
+            "user_id": user_ids,
+            "age": log.ages.astype(np.float64),
+            "region": log.regions,
+        },
+        "oracle": pairs | {"best_rank": log.best_rank},
+    }.items():
+        paths[name] = directory / f"{name}.parquet"
+        pq.write_table(pa.table(columns), paths[name])
     return Tables(
-        interactions=directory / "interactions.parquet",
-        items=directory / "items.parquet",
-        users=directory / "users.parquet",
+        interactions=paths["interactions"],
+        items=paths["items"],
+        users=paths["users"],
+        oracle=paths["oracle"],
         item_features={
             "genres": "multi_categorical",
             "year": "numeric",
@@ -127,7 +107,6 @@ def read(source: SourceConfig, seed: int, directory: Path) -> Tables:
         },
         user_features={"age": "numeric", "region": "categorical"},
         has_rating=True,
-        oracle=directory / ORACLE,
     )
 
 
@@ -165,7 +144,6 @@ def _generate_block(
     first: int,
     rng: np.random.Generator,
 ) -> Log:
-    planted = source.planted == "all"
     lengths = _lengths(source, num_users, rng)
     ages = rng.integers(15, 75, num_users)
     region_codes = rng.integers(0, len(films.REGIONS), num_users)
@@ -180,51 +158,49 @@ def _generate_block(
     drawn: list[tuple[np.ndarray, ...]] = []
     for step in range(lengths.max()):
         there = np.flatnonzero(lengths > step)
-        if planted:
+        now = days[there, step]
+        if source.planted == "all":
             _drift(taste, there, rng)
             weights, affinity = _probabilities(
-                source,
-                items,
-                taste[there],
-                days[there, step],
-                taken[there],
-                recent[there],
+                source, items, taste[there], now, taken[there], recent[there]
             )
         else:
             weights = (~taken[there]).astype(np.float64)
             weights /= weights.sum(1, keepdims=True)
             affinity = np.zeros_like(weights)
-        chosen = _draw(weights, rng)
-        own = weights[np.arange(len(there)), chosen][:, None]
-        # Equal probabilities share their places evenly.
-        ties = (weights == own).sum(1)
-        rank = (weights > own).sum(1) + rng.integers(0, ties)
-        liked = affinity[np.arange(len(there)), chosen]
-        rating = 2.8 + 1.4 * liked + rng.normal(0.0, 0.7, len(there))
-        drawn.append(
-            (
-                there + first,
-                chosen,
-                START + (days[there, step] * DAY).astype(np.int64),
-                np.clip(np.rint(rating), 1, 5).astype(np.float32),
-                rank,
-            )
-        )
+        chosen, rank, ratings = _choices(weights, affinity, rng)
+        seconds = START + (now * DAY).astype(np.int64)
+        drawn.append((there + first, chosen, seconds, ratings, rank))
         taken[there, chosen] = True
         recent[there] = np.c_[chosen, recent[there, :-1]]
-    users, chosen, timestamps, ratings, ranks = (
-        np.concatenate(column) for column in zip(*drawn, strict=True)
-    )
-    order = np.lexsort((timestamps, users))
-    return Log(
-        users=users[order],
-        items=chosen[order],
-        timestamps=timestamps[order],
-        ratings=ratings[order],
-        best_rank=ranks[order],
-        ages=ages,
-        regions=np.array(films.REGIONS)[region_codes],
-    )
+    columns = [np.concatenate(column) for column in zip(*drawn, strict=True)]
+    order = np.lexsort((columns[2], columns[0]))
+    users, chosen, seconds, ratings, rank = (c[order] for c in columns)
+    regions = np.array(films.REGIONS)[region_codes]
+    return Log(users, chosen, seconds, ratings, rank, ages, regions)
+
+
+def _choices(
+    weights: np.ndarray, affinity: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One item a user with the given probabilities, its place and rating.
+
+    Args:
+        weights: Probabilities `[users, num_items]`.
+        affinity: How well the items suit `[users, num_items]`.
+        rng: Of the draws.
+    """
+    cumulative = np.cumsum(weights, 1)
+    point = rng.random((len(weights), 1)) * cumulative[:, -1:]
+    chosen = np.minimum((cumulative <= point).sum(1), weights.shape[1] - 1)
+    rows = np.arange(len(weights))
+    own = weights[rows, chosen][:, None]
+    # Equal probabilities share their places evenly.
+    ties = (weights == own).sum(1)
+    rank = (weights > own).sum(1) + rng.integers(0, ties)
+    rating = 2.8 + 1.4 * affinity[rows, chosen]
+    rating = rating + rng.normal(0.0, 0.7, len(rows))
+    return chosen, rank, np.clip(np.rint(rating), 1, 5).astype(np.float32)
 
 
 def _lengths(
@@ -306,10 +282,3 @@ def _probabilities(
     share = source.order_strength * (total > 0)
     follow /= np.where(total > 0, total, 1.0)
     return share * follow + (1.0 - share) * weights, affinity
-
-
-def _draw(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One item a user, with the given probabilities `[users, num_items]`."""
-    cumulative = np.cumsum(weights, 1)
-    point = rng.random((len(weights), 1)) * cumulative[:, -1:]
-    return np.minimum((cumulative <= point).sum(1), weights.shape[1] - 1)

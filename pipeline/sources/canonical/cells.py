@@ -1,6 +1,7 @@
 """Cells of any type as text, numbers or lists: one rule for every format."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
@@ -48,11 +49,10 @@ def as_number(array: pa.Array) -> tuple[pa.Array, np.ndarray]:
         array = as_text(array)
     try:
         numbers = pc.cast(array, pa.float64(), safe=False)
-        finite = pc.is_finite(numbers)
     except pa.ArrowInvalid:
         parsed = [_number(value) for value in _with_points(array).to_pylist()]
         numbers = pa.array(parsed, pa.float64())
-        finite = pc.is_finite(numbers)
+    finite = pc.is_finite(numbers)
     bad = pc.and_(pc.is_valid(array), pc.invert(pc.fill_null(finite, False)))
     return (
         pc.if_else(bad, pa.scalar(None, pa.float64()), numbers),
@@ -82,11 +82,10 @@ _THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$"
 def _with_points(text: pa.Array) -> pa.Array:
     """Numbers as text with a decimal point and nothing between thousands."""
 
-    def count(pattern: str) -> int:
-        found = pc.match_substring_regex(text, pattern)
-        return pc.sum(pc.cast(found, pa.int64())).as_py() or 0
+    def matching(pattern: str) -> int:
+        return count(pc.match_substring_regex(text, pattern))
 
-    priced = count(_PRICE)
+    priced = matching(_PRICE)
     text = pc.replace_substring_regex(text, _PRICE, r"\1\2\3")
     text = pc.utf8_trim_whitespace(text)
     text = pc.if_else(
@@ -94,10 +93,10 @@ def _with_points(text: pa.Array) -> pa.Array:
         pc.replace_substring_regex(text, _GAPS, ""),
         text,
     )
-    if priced and count(_DOTTED) and not count(_POINT):
+    if priced and matching(_DOTTED) and not matching(_POINT):
         # No currency has three decimals: "1.299 EUR" is more than a thousand.
         text = pc.replace_substring_regex(text, r"\.(\d{3})", r"\1")
-    if count(_DECIMAL) > count(r"^[+-]?[\d,]*\.\d+$"):
+    if matching(_DECIMAL) > matching(r"^[+-]?[\d,]*\.\d+$"):
         text = pc.replace_substring_regex(text, r"\.(\d{3})", r"\1")
         return pc.replace_substring(text, ",", ".")
     return pc.if_else(
@@ -117,16 +116,49 @@ def _number(value: str | None) -> float | None:
 
 def as_values(array: pa.Array, separator: str) -> pa.Array:
     """Lists of texts: split cells, or lists as they are; empty as null."""
-    if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
-        if pa.types.is_nested(array.type.value_type):
-            return pa.array(
-                [
-                    None if cell is None else [json.dumps(v) for v in cell]
-                    for cell in array.to_pylist()
-                ],
-                pa.list_(pa.string()),
-            )
-        lists = pc.cast(array, pa.list_(pa.string()))
-    else:
-        lists = pc.split_pattern(as_text(array), separator)
-    return lists
+    if not is_list(array):
+        return pc.split_pattern(as_text(array), separator)
+    if pa.types.is_nested(array.type.value_type):
+        values = [
+            None if cell is None else [json.dumps(v) for v in cell]
+            for cell in array.to_pylist()
+        ]
+        return pa.array(values, pa.list_(pa.string()))
+    return pc.cast(array, pa.list_(pa.string()))
+
+
+def is_list(array: pa.Array) -> bool:
+    """Whether every cell of a column holds several values."""
+    return pa.types.is_list(array.type) or pa.types.is_large_list(array.type)
+
+
+def is_text(array: pa.Array) -> bool:
+    """Whether the cells of a column are text."""
+    return pa.types.is_string(array.type) or pa.types.is_large_string(
+        array.type
+    )
+
+
+def counts(array: pa.Array) -> Counter[str]:
+    """How often each text is there; "" for null."""
+    found: Counter[str] = Counter()
+    for pair in pc.value_counts(array):
+        found[pair["values"].as_py() or ""] += pair["counts"].as_py()
+    return found
+
+
+def joined(day: pa.Array, time: pa.Array) -> pa.Array:
+    """Days and times of day as one text."""
+    return pc.binary_join_element_wise(
+        as_text(day), as_text(time), " ", null_handling="skip"
+    )
+
+
+def share(found: pa.Array) -> float:
+    """Share of the values that are true, 0 to 1; 0 of none."""
+    return float(pc.mean(pc.cast(found, pa.int8())).as_py() or 0.0)
+
+
+def count(found: pa.Array) -> int:
+    """How many values are true."""
+    return int(pc.sum(pc.cast(found, pa.int64())).as_py() or 0)

@@ -40,7 +40,12 @@ class Quarantine:
         self._rows[file] += rows
 
     def add(
-        self, reason: str, batch: Any, wrong: np.ndarray, bad: np.ndarray
+        self,
+        reason: str,
+        batch: Any,
+        wrong: np.ndarray,
+        bad: np.ndarray,
+        cell: bool = False,
     ) -> np.ndarray:
         """Sets aside the rows of a batch that break a rule.
 
@@ -49,38 +54,27 @@ class Quarantine:
             batch: Rows as read: `columns`, `lines` and `file`.
             wrong: Rows that break it, bool `[num_rows]`.
             bad: Rows set aside already, which are not counted again.
+            cell: Whether one value is set aside and the row stays. A column
+                of wrong values stops the run as wrong rows do.
 
         Returns:
             The rows set aside now, bool `[num_rows]`.
         """
         new = wrong & ~bad
-        if new.any():
-            rows = np.flatnonzero(new)
-            shown = rows[: max(0, KEPT - self.counts[reason])]
-            for row in shown:
-                values = {
-                    name: column[int(row)].as_py()
-                    for name, column in batch.columns.items()
-                }
-                self._write(reason, batch.file, int(batch.lines[row]), values)
+        rows = np.flatnonzero(new)
+        shown = rows[: max(0, KEPT - self.counts[reason])]
+        for row in shown:
+            values = {
+                name: column[int(row)].as_py()
+                for name, column in batch.columns.items()
+            }
+            self._write(reason, batch.file, int(batch.lines[row]), values)
+        if len(rows):
             self.counts[reason] += len(rows) - len(shown)
-            self._bad[batch.file] += len(rows)
-        return new
-
-    def cell(
-        self, reason: str, batch: Any, wrong: np.ndarray, bad: np.ndarray
-    ) -> np.ndarray:
-        """Sets aside one value of rows that stay, for the rest of them.
-
-        A column of wrong values stops the run as wrong rows do.
-
-        Returns:
-            The rows whose value is set aside, bool `[num_rows]`.
-        """
-        rows = self._bad[batch.file]
-        new = self.add(reason, batch, wrong, bad)
-        self._cells[batch.file, reason] += self._bad[batch.file] - rows
-        self._bad[batch.file] = rows
+            if cell:
+                self._cells[batch.file, reason] += len(rows)
+            else:
+                self._bad[batch.file] += len(rows)
         return new
 
     def add_line(self, reason: str, file: str, line: int, text: str) -> None:
@@ -126,20 +120,19 @@ class Quarantine:
             for reason, count in self.counts.most_common()
         ]
 
-    def _unusable(self, file: str) -> int:
-        """Rows of a file that are unusable, or lack the worst column."""
-        values = [
-            n for (where, _reason), n in self._cells.items() if where == file
-        ]
-        return self._bad[file] + max(values, default=0)
+    def _unusable(self) -> list[tuple[float, int, int, str]]:
+        """Share, number and rows that are unusable in each file."""
+        found = []
+        for file, rows in self._rows.items():
+            # Or lack the value of the worst column.
+            cells = [n for (f, _), n in self._cells.items() if f == file]
+            bad = self._bad[file] + max(cells, default=0)
+            found.append((bad / max(rows, 1), bad, rows, file))
+        return found
 
     def worst_share(self) -> float:
         """Share of unusable rows in the file that has most of them."""
-        shares = (
-            self._unusable(file) / max(rows, 1)
-            for file, rows in self._rows.items()
-        )
-        return max(shares, default=0.0)
+        return max(self._unusable(), default=(0.0,))[0]
 
     def check(self) -> None:
         """Stops where too large a share of a file is unusable.
@@ -147,9 +140,7 @@ class Quarantine:
         Raises:
             DataError: If a file has more unusable rows than permitted.
         """
-        for file, rows in self._rows.items():
-            bad = self._unusable(file)
-            share = bad / max(rows, 1)
+        for share, bad, rows, file in self._unusable():
             if share > self.max_bad_share:
                 kinds = "\n  ".join(self.lines())
                 raise DataError(

@@ -5,7 +5,7 @@ Leaves: one Parquet file a table with the columns `schema` names. A row that
 breaks a rule is set aside with its reason (quarantine.py), never dropped.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,6 +69,87 @@ class Batch:
     file: str
 
 
+@dataclass(frozen=True)
+class Entities:
+    """What the columns of an items or users table mean.
+
+    Attributes:
+        id_name: "item_id" or "user_id".
+        id_column: Source column of the id.
+        features: Kind of each column to encode.
+        title: Column to display, empty for none.
+        separator: Between the values of a multi_categorical cell.
+    """
+
+    id_name: str
+    id_column: str
+    features: Mapping[str, str]
+    title: str = ""
+    separator: str = "|"
+
+
+class _Rows:
+    """Rows of a batch on their way through the checks.
+
+    Attributes:
+        bad: Those set aside `[num_rows]`.
+        flawed: Those that stay without a value they have `[num_rows]`.
+    """
+
+    def __init__(self, batch: Batch, quarantine: Quarantine) -> None:
+        self.batch = batch
+        self.bad = np.zeros(len(batch.lines), bool)
+        self.flawed = np.zeros(len(batch.lines), bool)
+        self._quarantine = quarantine
+
+    def refuse(self, reason: str, wrong: np.ndarray) -> None:
+        self.bad |= self._quarantine.add(reason, self.batch, wrong, self.bad)
+
+    def ids(self, name: str, column: str) -> pa.Array:
+        found = cells.as_text(self.batch.columns[column])
+        self.refuse(f"`{name}` is empty", _nulls(found))
+        return found
+
+    def times(self, column: str, clock: Clock) -> pa.Array:
+        times = self.batch.columns[column]
+        self.refuse("`timestamp` is empty", _nulls(times))
+        seconds, wrong = clock.seconds(times)
+        self.refuse("`timestamp` is neither a number nor an ISO date", wrong)
+        self.refuse("`timestamp` is negative", seconds < 0)
+        self.refuse("`timestamp` is in the future", seconds > clock.latest)
+        return pa.array(seconds)
+
+    def numbers(self, name: str, column: str) -> pa.Array:
+        found, wrong = cells.as_number(self.batch.columns[column])
+        self.refuse(f"`{name}` is not a number", wrong)
+        self.refuse(f"`{name}` is empty", _nulls(found))
+        if name == "weight":
+            below = pc.fill_null(pc.less(found, 0.0), False)
+            self.refuse("`weight` is negative", below.to_numpy(False))
+        return pc.cast(found, pa.float32())
+
+    def features(
+        self, kinds: Mapping[str, str], separator: str = "|"
+    ) -> dict[str, pa.Array]:
+        found = {}
+        for name, kind in kinds.items():
+            array = self.batch.columns[name]
+            if kind == "numeric":
+                found[name], wrong = cells.as_number(array)
+                self.flawed |= self._quarantine.add(
+                    f"`{name}` is not a number",
+                    self.batch,
+                    wrong,
+                    self.bad,
+                    cell=True,
+                )
+            elif kind == "multi_categorical":
+                found[name] = cells.as_values(array, separator)
+            else:
+                found[name] = cells.as_text(array)
+        return found
+
+
 def write_interactions(
     batches: Iterator[Batch],
     path: Path,
@@ -76,7 +157,7 @@ def write_interactions(
     context: Mapping[str, str],
     quarantine: Quarantine,
     clock: Clock | None = None,
-) -> int:
+) -> None:
     """Writes the interactions, ids and times checked.
 
     Args:
@@ -88,212 +169,104 @@ def write_interactions(
         context: Kind of each context column.
         quarantine: Receives the rows that break a rule.
         clock: Reads the timestamps; None goes by their form.
-
-    Returns:
-        Rows written.
     """
     clock = clock or Clock()
-    schema = pa.schema(
-        [
-            ("user_id", pa.string()),
-            ("item_id", pa.string()),
-            ("timestamp", pa.int64()),
-        ]
-        + [
-            (name, pa.float32())
-            for name in ("rating", "weight")
-            if name in columns
-        ]
-        + [
-            (
-                name,
-                pa.float64() if kind == "numeric" else pa.string(),
-            )
-            for name, kind in context.items()
-        ]
-    )
+    numbers = [name for name in ("rating", "weight") if name in columns]
     position = 0
-    written = 0
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for batch in batches:
-            rows = len(batch.lines)
-            arrays: dict[str, pa.Array] = {}
-            bad = np.zeros(rows, bool)
-            for name in ("user_id", "item_id"):
-                arrays[name] = cells.as_text(batch.columns[columns[name]])
-                bad |= quarantine.add(
-                    f"`{name}` is empty", batch, _nulls(arrays[name]), bad
-                )
-            if "timestamp" in columns:
-                times = batch.columns[columns["timestamp"]]
-                bad |= quarantine.add(
-                    "`timestamp` is empty", batch, _nulls(times), bad
-                )
-                seconds, wrong = clock.seconds(times)
-                bad |= quarantine.add(
-                    "`timestamp` is neither a number nor an ISO date",
-                    batch,
-                    wrong,
-                    bad,
-                )
-                bad |= quarantine.add(
-                    "`timestamp` is negative", batch, seconds < 0, bad
-                )
-                bad |= quarantine.add(
-                    "`timestamp` is in the future",
-                    batch,
-                    seconds > clock.latest,
-                    bad,
-                )
-                arrays["timestamp"] = pa.array(seconds)
-            else:
-                arrays["timestamp"] = pa.array(
-                    np.arange(position, position + rows)
-                )
-            for name in ("rating", "weight"):
-                if name in columns:
-                    numbers, wrong = cells.as_number(
-                        batch.columns[columns[name]]
-                    )
-                    bad |= quarantine.add(
-                        f"`{name}` is not a number", batch, wrong, bad
-                    )
-                    bad |= quarantine.add(
-                        f"`{name}` is empty", batch, _nulls(numbers), bad
-                    )
-                    if name == "weight":
-                        below = pc.fill_null(pc.less(numbers, 0.0), False)
-                        bad |= quarantine.add(
-                            "`weight` is negative",
-                            batch,
-                            below.to_numpy(zero_copy_only=False),
-                            bad,
-                        )
-                    arrays[name] = pc.cast(numbers, pa.float32())
-            for name, kind in context.items():
-                arrays[name] = _feature(
-                    batch,
-                    name,
-                    kind,
-                    "|",
-                    quarantine,
-                    bad,
-                    np.zeros(rows, bool),
-                )
-            position += rows
-            quarantine.seen(rows, batch.file)
-            table = pa.table(arrays, schema=schema)
-            if bad.any():
-                table = table.filter(pa.array(~bad))
-            written += table.num_rows
-            writer.write_table(table, row_group_size=ROW_GROUP)
-    return written
+
+    def checked(rows: _Rows) -> dict[str, pa.Array]:
+        nonlocal position
+        first, position = position, position + len(rows.bad)
+        return {
+            "user_id": rows.ids("user_id", columns["user_id"]),
+            "item_id": rows.ids("item_id", columns["item_id"]),
+            "timestamp": rows.times(columns["timestamp"], clock)
+            if "timestamp" in columns
+            else pa.array(np.arange(first, position)),
+            **{name: rows.numbers(name, columns[name]) for name in numbers},
+            **rows.features(context),
+        }
+
+    types = {"user_id": pa.string(), "item_id": pa.string()}
+    types |= {"timestamp": pa.int64()} | dict.fromkeys(numbers, pa.float32())
+    _write(batches, path, types | _types(context), quarantine, checked)
 
 
-def _nulls(array: pa.Array) -> np.ndarray:
-    return pc.is_null(array, nan_is_null=True).to_numpy(zero_copy_only=False)
-
-
-def _feature(
-    batch: Batch,
-    name: str,
-    kind: str,
-    separator: str,
-    quarantine: Quarantine,
-    bad: np.ndarray,
-    flawed: np.ndarray,
-) -> pa.Array:
-    """Cells of a feature; `flawed` learns of rows whose cell is none."""
-    array = batch.columns[name]
-    if kind == "numeric":
-        numbers, wrong = cells.as_number(array)
-        flawed |= quarantine.cell(
-            f"`{name}` is not a number", batch, wrong, bad
-        )
-        return numbers
-    if kind == "multi_categorical":
-        return cells.as_values(array, separator)
-    return cells.as_text(array)
-
-
-def write_rows(
+def write_entities(
     batches: Iterator[Batch],
     path: Path,
-    id_column: str,
-    id_name: str,
-    features: Mapping[str, str],
-    title: str,
-    separator: str,
+    entities: Entities,
     quarantine: Quarantine,
-) -> int:
+) -> None:
     """Writes the items or users table, ids present and unique.
 
     Args:
         batches: Raw rows.
         path: Parquet file to write.
-        id_column: Source column of the id.
-        id_name: "item_id" or "user_id".
-        features: Kind of each column to encode.
-        title: Column to display, empty for none.
-        separator: Between the values of a multi_categorical cell.
+        entities: What their columns mean.
         quarantine: Receives the rows that break a rule.
-
-    Returns:
-        Rows written.
 
     Raises:
         DataError: If a feature column bears a reserved name.
     """
-    if id_name in features:
+    id_name, title = entities.id_name, entities.title
+    if id_name in entities.features:
         raise DataError(
             f"`{id_name}` is an id and cannot be a feature column too. "
             "Received: it among the features (from [source]). Remove it "
             "there; the models learn from ids by themselves."
         )
+    known: set[str] = set()
+
+    def checked(rows: _Rows) -> dict[str, pa.Array]:
+        arrays = {id_name: rows.ids(id_name, entities.id_column)}
+        if title:
+            arrays["title_shown"] = cells.as_text(rows.batch.columns[title])
+        arrays |= rows.features(entities.features, entities.separator)
+        # Last: a row that is set aside is nothing to repeat, and a whole one
+        # goes before one that lacks a value.
+        repeated = np.zeros(len(rows.bad), bool)
+        order = np.argsort(rows.flawed, kind="stable")
+        for row in order[~rows.bad[order]]:
+            value = arrays[id_name][int(row)].as_py()
+            repeated[row] = value in known
+            known.add(value)
+        rows.refuse(f"`{id_name}` was there before", repeated & ~rows.flawed)
+        rows.bad |= repeated
+        return arrays
+
+    types = {id_name: pa.string()}
+    types |= {"title_shown": pa.string()} if title else {}
+    _write(
+        batches, path, types | _types(entities.features), quarantine, checked
+    )
+
+
+def _types(kinds: Mapping[str, str]) -> dict[str, pa.DataType]:
     types = {
         "numeric": pa.float64(),
         "multi_categorical": pa.list_(pa.string()),
     }
-    schema = pa.schema(
-        [(id_name, pa.string())]
-        + ([("title_shown", pa.string())] if title else [])
-        + [
-            (name, types.get(kind, pa.string()))
-            for name, kind in features.items()
-        ]
-    )
-    known: set[str] = set()
+    return {name: types.get(kind, pa.string()) for name, kind in kinds.items()}
+
+
+def _write(
+    batches: Iterator[Batch],
+    path: Path,
+    types: Mapping[str, pa.DataType],
+    quarantine: Quarantine,
+    checked: Callable[[_Rows], dict[str, pa.Array]],
+) -> None:
+    schema = pa.schema(list(types.items()))
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in batches:
-            bad = np.zeros(len(batch.lines), bool)
-            flawed = np.zeros(len(batch.lines), bool)
-            ids = cells.as_text(batch.columns[id_column])
-            bad |= quarantine.add(
-                f"`{id_name}` is empty",
-                batch,
-                _nulls(ids),
-                bad,
-            )
-            arrays = {id_name: ids}
-            if title:
-                arrays["title_shown"] = cells.as_text(batch.columns[title])
-            for name, kind in features.items():
-                arrays[name] = _feature(
-                    batch, name, kind, separator, quarantine, bad, flawed
-                )
-            # Last: a row that is set aside is nothing to repeat, and a whole
-            # one goes before one that lacks a value.
-            repeated = np.zeros(len(batch.lines), bool)
-            order = np.argsort(flawed, kind="stable")
-            for row in order[~bad[order]]:
-                value = ids[int(row)].as_py()
-                repeated[row] = value in known
-                known.add(value)
-            quarantine.add(
-                f"`{id_name}` was there before", batch, repeated & ~flawed, bad
-            )
-            bad |= repeated
+            rows = _Rows(batch, quarantine)
+            table = pa.table(checked(rows), schema=schema)
             quarantine.seen(len(batch.lines), batch.file)
-            table = pa.table(arrays, schema=schema)
-            writer.write_table(table.filter(pa.array(~bad)))
-    return len(known)
+            if rows.bad.any():
+                table = table.filter(pa.array(~rows.bad))
+            writer.write_table(table, row_group_size=ROW_GROUP)
+
+
+def _nulls(array: pa.Array) -> np.ndarray:
+    return pc.is_null(array, nan_is_null=True).to_numpy(zero_copy_only=False)

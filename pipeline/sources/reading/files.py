@@ -11,8 +11,9 @@ import fnmatch
 import gzip
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -30,28 +31,18 @@ class File:
     Attributes:
         shown: How messages name it.
         name: Its own name, which says its format.
-        place: Path, address or member of `archive`.
-        archive: Zip archive it lies in.
-        filesystem: fsspec file system it lies in.
+        raw: Opens its bytes as they lie there.
         constants: Columns that the names of its folders fix (hive style).
     """
 
     shown: str
     name: str
-    place: str
-    archive: zipfile.ZipFile | None = None
-    filesystem: Any = None
+    raw: Callable[[], IO[bytes]]
     constants: dict[str, str] = field(default_factory=dict)
 
     def open(self) -> IO[bytes]:
         """Opens the bytes, uncompressed where the name ends in .gz."""
-        raw: IO[bytes]
-        if self.archive is not None:
-            raw = self.archive.open(self.place)
-        elif self.filesystem is not None:
-            raw = cast("IO[bytes]", self.filesystem.open(self.place, "rb"))
-        else:
-            raw = open(self.place, "rb")
+        raw = self.raw()
         if self.name.endswith(".gz"):
             return cast("IO[bytes]", gzip.GzipFile(fileobj=raw))
         return raw
@@ -70,7 +61,28 @@ def find(path: str, option: str) -> Iterator[list[File]]:
     Raises:
         DataError: If nothing is there, or an archive is corrupt.
     """
-    found = _remote(path, option) if "://" in path else _local(path, option)
+    if "://" in path:
+        filesystem, root, names = _remote(path, option)
+        opened: Callable[..., IO[bytes]] = filesystem.open
+    else:
+        names, opened = _matches(path), open
+        place = Path(path).expanduser()
+        root = str(place) if place.is_dir() else ""
+        if not names:
+            raise DataError(
+                "The data must be a file or a folder that exists. Received: "
+                f"{path} (from {option}). Correct the path, or set DATA_DIR if "
+                "the config refers to it."
+            )
+    found = [
+        File(
+            name,
+            Path(name).name,
+            partial(opened, name, "rb"),
+            _constants(name.removeprefix(root)),
+        )
+        for name in _shown(names)
+    ]
     if len(found) == 1 and found[0].name.endswith(".zip"):
         with (
             found[0].open() as stream,
@@ -80,9 +92,8 @@ def find(path: str, option: str) -> Iterator[list[File]]:
                 File(
                     f"{path}/{name}",
                     Path(name).name,
-                    name,
-                    archive=archive,
-                    constants=_constants(name),
+                    partial(archive.open, name),
+                    _constants(name),
                 )
                 for name in sorted(archive.namelist())
                 if not name.endswith("/")
@@ -91,44 +102,36 @@ def find(path: str, option: str) -> Iterator[list[File]]:
     yield found
 
 
-def _local(path: str, option: str) -> list[File]:
-    root, found = Path(path).expanduser(), _matches(path)
-    if not found:
-        raise DataError(
-            "The data must be a file or a folder that exists. Received: "
-            f"{path} (from {option}). Correct the path, or set DATA_DIR if "
-            "the config refers to it."
-        )
-    return [
-        File(
-            str(file),
-            file.name,
-            str(file),
-            constants=_constants(
-                str(file.relative_to(root)) if root.is_dir() else str(file)
-            ),
-        )
-        for file in sorted(found)
-        # Marks of Spark and hidden files are no data.
-        if not file.name.startswith((".", "_"))
-    ]
+def _shown(names: list[str]) -> list[str]:
+    """Names of data: marks of Spark and hidden files are none."""
+    return [n for n in names if not Path(n).name.startswith((".", "_"))]
 
 
-def _matches(path: str) -> list[Path]:
+def _constants(path: str) -> dict[str, str]:
+    return dict(
+        part.split("=", 1) for part in Path(path).parts[:-1] if "=" in part
+    )
+
+
+def _matches(path: str) -> list[str]:
     """The files at a local path or behind its pattern."""
     root = Path(path).expanduser()
     if root.is_file():
-        return [root]
+        return [str(root)]
     if root.is_dir():
-        return [file for file in root.rglob("*") if file.is_file()]
-    parent = Path(*[part for part in root.parts if "*" not in part])
-    while not parent.is_dir() and parent != parent.parent:
-        parent = parent.parent
-    return [
-        file
-        for file in (parent.rglob("*") if "*" in path else [])
-        if file.is_file() and fnmatch.fnmatch(str(file), str(root))
-    ]
+        found = root.rglob("*")
+    elif "*" in path:
+        parent = Path(*[part for part in root.parts if "*" not in part])
+        while not parent.is_dir() and parent != parent.parent:
+            parent = parent.parent
+        found = (
+            file
+            for file in parent.rglob("*")
+            if fnmatch.fnmatch(str(file), str(root))
+        )
+    else:
+        return []
+    return [str(file) for file in sorted(found) if file.is_file()]
 
 
 def content(path: str) -> str | dict[str, str]:
@@ -143,25 +146,13 @@ def content(path: str) -> str | dict[str, str]:
         DataError: If nothing is at an address, or it cannot be reached.
     """
     if "://" in path:
-        return {
-            file.place: str(file.filesystem.checksum(file.place))
-            for file in _remote(path, "[source]")
-        }
+        filesystem, _root, names = _remote(path, "[source]")
+        return {name: str(filesystem.checksum(name)) for name in _shown(names)}
     root = Path(path).expanduser()
     if root.exists():
         return manifest.file_digest(root)
     # The files that are read, by the same rule.
-    return {
-        str(match): manifest.file_digest(match)
-        for match in sorted(_matches(path))
-    }
-
-
-def _constants(path: str) -> dict[str, str]:
-    pairs = [
-        part.split("=", 1) for part in Path(path).parts[:-1] if "=" in part
-    ]
-    return {name: value for name, value in pairs}
+    return {name: manifest.file_digest(Path(name)) for name in _matches(path)}
 
 
 def _archive(stream: IO[bytes], path: str, option: str) -> zipfile.ZipFile:
@@ -176,7 +167,8 @@ def _archive(stream: IO[bytes], path: str, option: str) -> zipfile.ZipFile:
         ) from error
 
 
-def _remote(path: str, option: str) -> list[File]:
+def _remote(path: str, option: str) -> tuple[Any, str, list[str]]:
+    """File system of an address, its place there, and the files at it."""
     try:
         import fsspec
     except ImportError as error:
@@ -203,17 +195,7 @@ def _remote(path: str, option: str) -> list[File]:
             "The data must be a file or a folder that exists. Received: "
             f"{path} (from {option}). Correct the address."
         )
-    return [
-        File(
-            name,
-            Path(name).name,
-            name,
-            filesystem=filesystem,
-            constants=_constants(name.removeprefix(place)),
-        )
-        for name in sorted(found)
-        if not Path(name).name.startswith((".", "_"))
-    ]
+    return filesystem, place, sorted(found)
 
 
 def blocks(file: File) -> Iterator[bytes]:

@@ -19,9 +19,6 @@ from pipeline.sources.canonical.tables import Batch
 from pipeline.sources.reading import files
 from pipeline.tables.schema import DataError
 
-# An object that goes on behind its first line.
-_DOCUMENT = re.compile(rb"\s*\{\s*\n")
-
 
 def read(
     file: files.File, encoding: str, quarantine: Quarantine
@@ -39,52 +36,60 @@ def read(
     """
     line = 1
     for block in files.blocks(file):
-        if line == 1 and re.match(rb"\s*\[\s*\{", block):
-            raise DataError(
-                "JSON must be one object a line. Received: an array (in "
-                f"{file.shown}). Convert it: jq -c '.[]' old.json > new.jsonl."
-            )
-        if line == 1 and _DOCUMENT.match(block):
-            raise DataError(
-                "JSON must be one object a line. Received: one object over "
-                f"several lines (in {file.shown}). Convert it: "
-                f"jq -c '.{_list_of(block)}[]' {file.name} > new.jsonl."
-            )
+        if line == 1:
+            _refuse_documents(block, file)
         count = block.count(b"\n") + (not block.endswith(b"\n"))
-        try:
-            table = arrow_json.read_json(io.BytesIO(block)).combine_chunks()
-            # Arrow's reader can leave broken arrays behind where the types
-            # of nested values differ from row to row.
-            table.validate(full=True)
-            whole = table.num_rows == count
-        except pa.ArrowInvalid:
-            whole = False
-        if whole:
-            columns = {
-                name: table[name].chunk(0) for name in table.column_names
-            }
-            yield Batch(columns, np.arange(line, line + count), file.shown)
-        else:
-            yield from _json_lines(block, line, encoding, file, quarantine)
+        columns = _fast(block, count)
+        lines = np.arange(line, line + count)
+        if columns is None:
+            lines, objects = _objects(block, line, encoding, file, quarantine)
+            names = dict.fromkeys(name for value in objects for name in value)
+            columns = {n: _column([v.get(n) for v in objects]) for n in names}
+        if len(lines):
+            yield Batch(columns, lines, file.shown)
         line += count
 
 
-def _list_of(block: bytes) -> str:
-    """Name of the first list of objects in a document; "" for none."""
-    found = re.search(rb'"(\w+)"\s*:\s*\[\s*\{', block)
-    return found[1].decode() if found else ""
+def _refuse_documents(block: bytes, file: files.File) -> None:
+    if re.match(rb"\s*\[\s*\{", block):
+        raise DataError(
+            "JSON must be one object a line. Received: an array (in "
+            f"{file.shown}). Convert it: jq -c '.[]' old.json > new.jsonl."
+        )
+    if re.match(rb"\s*\{\s*\n", block):
+        # An object that goes on behind its first line, with a list of others.
+        found = re.search(rb'"(\w+)"\s*:\s*\[\s*\{', block)
+        raise DataError(
+            "JSON must be one object a line. Received: one object over "
+            f"several lines (in {file.shown}). Convert it: jq -c "
+            f"'.{found[1].decode() if found else ''}[]' {file.name} > "
+            "new.jsonl."
+        )
 
 
-def _json_lines(
+def _fast(block: bytes, count: int) -> dict[str, pa.Array] | None:
+    """Columns of a block where every line is an object, else None."""
+    try:
+        table = arrow_json.read_json(io.BytesIO(block)).combine_chunks()
+        # Arrow's reader can leave broken arrays behind where the types of
+        # nested values differ from row to row.
+        table.validate(full=True)
+    except pa.ArrowInvalid:
+        return None
+    if table.num_rows != count:
+        return None
+    return {name: table[name].chunk(0) for name in table.column_names}
+
+
+def _objects(
     block: bytes,
     line: int,
     encoding: str,
     file: files.File,
     quarantine: Quarantine,
-) -> Iterator[Batch]:
-    """Objects of a block line by line, where some line is none."""
-    objects: list[dict[str, object]] = []
-    lines: list[int] = []
+) -> tuple[np.ndarray, list[dict[str, object]]]:
+    """Objects of a block with their lines, where some line is none."""
+    objects: dict[int, dict[str, object]] = {}
     for number, raw in enumerate(block.split(b"\n"), start=line):
         if not raw.strip():
             continue
@@ -96,19 +101,12 @@ def _json_lines(
         except ValueError:
             value = None
         if isinstance(value, dict):
-            objects.append(value)
-            lines.append(number)
+            objects[number] = value
         else:
             quarantine.add_line(
                 "it is not a JSON object", file.shown, number, text
             )
-    names = dict.fromkeys(name for value in objects for name in value)
-    if objects:
-        yield Batch(
-            {name: _column([v.get(name) for v in objects]) for name in names},
-            np.array(lines),
-            file.shown,
-        )
+    return np.array(list(objects)), list(objects.values())
 
 
 def _column(values: list[object]) -> pa.Array:

@@ -10,13 +10,9 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.sources.canonical import cells
 from pipeline.sources.canonical.tables import Batch
 from pipeline.tables.schema import DataError
-
-
-def is_list(array: pa.Array) -> bool:
-    """Whether every cell of a column holds several values."""
-    return pa.types.is_list(array.type) or pa.types.is_large_list(array.type)
 
 
 def flat(columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
@@ -32,7 +28,7 @@ def flat(columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
 
 
 def _flat(name: str, array: pa.Array) -> dict[str, pa.Array]:
-    if is_list(array) and pa.types.is_struct(array.type.value_type):
+    if cells.is_list(array) and pa.types.is_struct(array.type.value_type):
         lengths = pc.fill_null(pc.list_value_length(array), 0)
         ends = pc.cumulative_sum(pc.cast(lengths, pa.int32()))
         offsets = pa.concat_arrays([pa.array([0], pa.int32()), ends])
@@ -65,14 +61,14 @@ def unrolled(batch: Batch, item: str, names: Sequence[str]) -> Batch:
         DataError: If a list is not as long as that of the items.
     """
     items = batch.columns[item]
-    if not is_list(items):
+    if not cells.is_list(items):
         return batch
     lengths = pc.list_value_length(items)
     owner = pc.list_parent_indices(items)
     columns = {}
     for name in names:
         values = batch.columns[name]
-        if not is_list(values):
+        if not cells.is_list(values):
             columns[name] = values.take(owner)
             continue
         if not pc.list_value_length(values).equals(lengths):

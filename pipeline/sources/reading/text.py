@@ -11,6 +11,8 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +30,158 @@ DELIMITERS = (",", "\t", ";", "|")
 _EXCEL = re.compile(rb'"?sep=(.)"?\r?\n')
 # Behind the last name of a column: it takes all further cells of its line.
 REST = "..."
+
+
+@dataclass
+class _Table:
+    """How the lines of one file become columns."""
+
+    file: File
+    names: list[str]
+    delimiter: str
+    encoding: str
+    quarantine: Quarantine
+
+    @property
+    def rest(self) -> bool:
+        """Whether the last column holds lists of all further cells."""
+        return bool(self.names) and self.names[-1].endswith(REST)
+
+    @property
+    def quoting(self) -> bool:
+        """Whether a quote keeps separators and line breaks in a cell."""
+        return self.delimiter in (",", ";") and not self.rest
+
+    def fast(self, block: bytes, count: int) -> dict[str, pa.Array] | None:
+        """Columns of a block where every line is one good row, else None."""
+        if self.rest:
+            return None
+        delimiter = self.delimiter
+        if delimiter == "::":
+            # Arrow knows separators of one byte only.
+            block, delimiter = block.replace(b"::", b"\t"), "\t"
+        try:
+            block = block.decode(self.encoding).encode("utf-8")
+            table = arrow_csv.read_csv(
+                io.BytesIO(block),
+                read_options=arrow_csv.ReadOptions(column_names=self.names),
+                parse_options=arrow_csv.ParseOptions(
+                    delimiter=delimiter,
+                    quote_char='"' if self.quoting else False,
+                    ignore_empty_lines=False,
+                ),
+                convert_options=arrow_csv.ConvertOptions(
+                    column_types=dict.fromkeys(self.names, pa.string()),
+                    strings_can_be_null=False,
+                ),
+            )
+        except (pa.ArrowInvalid, UnicodeDecodeError):
+            return None
+        if table.num_rows != count:
+            return None
+        chunks = [column.chunk(0) for column in table.combine_chunks().columns]
+        return dict(zip(self.names, chunks, strict=True))
+
+    def slow(
+        self, block: bytes, line: int
+    ) -> tuple[dict[str, pa.Array], np.ndarray]:
+        """Columns of a block line by line, where some line is no row."""
+        rows: list[list[Any]] = []
+        lines: list[int] = []
+        raw = block.split(b"\n")
+        at = 0
+        while at < len(raw):
+            start, used = line + at, 0
+            text = self.quarantine.decode(
+                raw[at], self.encoding, self.file.shown, start
+            )
+            at += 1
+            if text is None or not text.strip():
+                continue
+            text = text.strip() if self.rest else text.rstrip("\r")
+            reason = ""
+            if self.quoting and text.count('"') % 2:
+                used = _lines_quoted(raw, at)
+                if used:
+                    more = b"\n".join(raw[at - 1 : at + used])
+                    text = more.decode(self.encoding, "replace").rstrip("\r")
+                else:
+                    reason = "it has a quote without an end"
+            if not reason:
+                cells, reason = self._row(text)
+            if reason:
+                self.quarantine.add_line(
+                    reason, self.file.shown, start, text.split("\n")[0]
+                )
+                continue
+            at += used
+            rows.append(cells)
+            lines.append(start)
+        types = [pa.string()] * len(self.names)
+        if self.rest:
+            types[-1] = pa.list_(pa.string())
+        columns = zip(*rows, strict=True)
+        return {
+            name.removesuffix(REST) if self.rest else name: pa.array(
+                cells, kind
+            )
+            for name, kind, cells in zip(
+                self.names, types, columns, strict=False
+            )
+        }, np.array(lines)
+
+    def _row(self, text: str) -> tuple[list[Any], str]:
+        """Cells of a line, and why it is no row."""
+        if self.rest:
+            # Blanks may be repeated, other separators mean an empty cell.
+            cells = text.split(
+                self.delimiter if self.delimiter != " " else None
+            )
+        elif self.quoting:
+            lines = io.StringIO(text, newline="")
+            cells = next(csv.reader(lines, delimiter=self.delimiter))
+        else:
+            cells = text.split(self.delimiter)
+        found, wanted = len(cells), len(self.names)
+        told = f"it has {found} columns instead of "
+        if self.rest:
+            row = [*cells[: wanted - 1], cells[wanted - 1 :]]
+            return row, (told + "more") * (found < wanted)
+        return cells, (told + str(wanted)) * (found != wanted)
+
+
+def _lines_quoted(raw: list[bytes], at: int) -> int:
+    """Lines from `at` on that a quoted value takes; 0 where it never ends.
+
+    Then the quote is broken and costs its own line alone.
+    """
+    quotes = raw[at - 1].count(b'"')
+    for place, more in enumerate(raw[at : at + MAX_QUOTED_LINES], start=1):
+        quotes += more.count(b'"')
+        if quotes % 2 == 0:
+            return place
+    return 0
+
+
+def _header(head: bytes, block: bytes, table: _Table) -> list[str]:
+    """Names of the columns from the first line, and one for a last separator.
+
+    Raises:
+        DataError: If a name is there more than once.
+    """
+    names = _names(_cells(head, table.delimiter, table.encoding))
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise DataError(
+            f"Names of columns must be different. Received: {repeated} more "
+            f"than once (in the first line of {table.file.shown}). Rename "
+            "them."
+        )
+    first = _cells(block.split(b"\n", 1)[0], table.delimiter, table.encoding)
+    if len(first) == len(names) + 1 and not first[-1]:
+        # Rows that end in a separator, unlike their names.
+        names.append(f"column_{len(first)}")
+    return names
 
 
 def read(
@@ -55,51 +209,27 @@ def read(
         DataError: If the file is empty, binary or compressed data that ends
             early.
     """
-    names = list(columns) if columns else []
+    table = _Table(file, list(columns or ()), delimiter, encoding, quarantine)
     line = 1
-    at_start = True
     for block in blocks(file):
-        if at_start:
-            at_start = False
-            block = block.removeprefix(b"\xef\xbb\xbf")
-            _refuse_binary(block, file)
-            if told := _EXCEL.match(block):
-                delimiter = delimiter or told[1].decode()
-                block = block[told.end() :]
-                line = 2
-            delimiter = delimiter or _delimiter(block.split(b"\n", 1)[0])
+        if line == 1:
+            block, table.delimiter, line = _opened(block, file, delimiter)
             if columns is None or skip_header:
                 head, _newline, block = block.partition(b"\n")
                 line += 1
                 if columns is None:
-                    names = _names(_cells(head, delimiter, encoding))
-                    _refuse_repeated(names, file)
-                    first = _cells(
-                        block.split(b"\n", 1)[0], delimiter, encoding
-                    )
-                    if len(first) == len(names) + 1 and not first[-1]:
-                        # Rows that end in a separator, unlike their names.
-                        names.append(f"column_{len(first)}")
+                    table.names = _header(head, block, table)
                 if not block:
                     continue
         count = block.count(b"\n") + (not block.endswith(b"\n"))
-        quoting = delimiter in (",", ";")
-        if columns and names[-1].endswith(REST):
-            yield from _lists(
-                block, names, delimiter, encoding, line, file, quarantine
-            )
-            line += count
-            continue
-        batch = _fast(block, names, delimiter, encoding, quoting, count)
-        if batch is not None:
-            yield Batch(batch, np.arange(line, line + count), file.shown)
-        else:
-            yield from _slow(
-                block, names, delimiter, encoding, quoting, line, file,
-                quarantine,
-            )  # fmt: skip
+        found = table.fast(block, count)
+        lines = np.arange(line, line + count)
+        if found is None:
+            found, lines = table.slow(block, line)
+        if len(lines):
+            yield Batch(found, lines, file.shown)
         line += count
-    if not names:
+    if not table.names:
         raise DataError(
             f"A data file must have rows. Received: {file.shown}, which is "
             "empty. Check the export that made it."
@@ -110,14 +240,26 @@ def first_lines(
     file: File, delimiter: str, encoding: str, count: int
 ) -> list[list[str]]:
     """Cells of the first lines, whether names or values."""
-    head = next(blocks(file), b"").removeprefix(b"\xef\xbb\xbf")
-    _refuse_binary(head, file)
-    if told := _EXCEL.match(head):
-        delimiter = delimiter or told[1].decode()
-        head = head[told.end() :]
+    head, delimiter, _line = _opened(next(blocks(file), b""), file, delimiter)
     lines = head.split(b"\n", count)[:count]
-    delimiter = delimiter or _delimiter(lines[0])
     return [_cells(line, delimiter, encoding) for line in lines if line.strip()]
+
+
+def _opened(block: bytes, file: File, delimiter: str) -> tuple[bytes, str, int]:
+    """The first block from its first line on, the delimiter, and that line."""
+    block = block.removeprefix(b"\xef\xbb\xbf")
+    if b"\0" in block[:65_536]:
+        raise DataError(
+            f"A text file must hold text. Received: {file.shown}, which "
+            "holds NUL bytes: it is binary, or UTF-16 without its mark. Check "
+            "source.format, or convert it to UTF-8."
+        )
+    line = 1
+    if told := _EXCEL.match(block):
+        delimiter = delimiter or told[1].decode()
+        block = block[told.end() :]
+        line = 2
+    return block, delimiter or _delimiter(block.split(b"\n", 1)[0]), line
 
 
 def _cells(line: bytes, delimiter: str, encoding: str) -> list[str]:
@@ -154,169 +296,3 @@ def _delimiter(line: bytes) -> str:
     if best.encode() in bare:
         return best
     return " " if b" " in bare.strip() else ","
-
-
-def _refuse_repeated(names: Sequence[str], file: File) -> None:
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise DataError(
-            f"Names of columns must be different. Received: {repeated} more "
-            f"than once (in the first line of {file.shown}). Rename them."
-        )
-
-
-def _refuse_binary(block: bytes, file: File) -> None:
-    if b"\0" in block[:65_536]:
-        raise DataError(
-            f"A text file must hold text. Received: {file.shown}, which "
-            "holds NUL bytes: it is binary, or UTF-16 without its mark. Check "
-            "source.format, or convert it to UTF-8."
-        )
-
-
-def _fast(
-    block: bytes,
-    names: Sequence[str],
-    delimiter: str,
-    encoding: str,
-    quoting: bool,
-    count: int,
-) -> dict[str, pa.Array] | None:
-    """Columns of a block where every line is one good row, else None."""
-    if delimiter == "::":
-        # Arrow knows separators of one byte only.
-        block, delimiter = block.replace(b"::", b"\t"), "\t"
-    broken: list[object] = []
-
-    def on_invalid(row: object) -> str:
-        broken.append(row)
-        return "skip"
-
-    try:
-        # Always decoded: Arrow cannot hand over a bad row that is no UTF-8.
-        decoded = block.decode(encoding)
-        if encoding.lower() not in ("utf-8", "utf8"):
-            block = decoded.encode("utf-8")
-        table = arrow_csv.read_csv(
-            io.BytesIO(block),
-            read_options=arrow_csv.ReadOptions(column_names=list(names)),
-            parse_options=arrow_csv.ParseOptions(
-                delimiter=delimiter,
-                quote_char='"' if quoting else False,
-                ignore_empty_lines=False,
-                invalid_row_handler=on_invalid,
-            ),
-            convert_options=arrow_csv.ConvertOptions(
-                column_types={name: pa.string() for name in names},
-                strings_can_be_null=False,
-            ),
-        )
-    except (pa.ArrowInvalid, UnicodeDecodeError):
-        return None
-    if broken or table.num_rows != count:
-        return None
-    table = table.combine_chunks()
-    return {
-        name: column.chunk(0)
-        for name, column in zip(names, table.columns, strict=True)
-    }
-
-
-def _slow(
-    block: bytes,
-    names: Sequence[str],
-    delimiter: str,
-    encoding: str,
-    quoting: bool,
-    line: int,
-    file: File,
-    quarantine: Quarantine,
-) -> Iterator[Batch]:
-    """Rows of a block line by line, where some line is no row."""
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    raw = block.split(b"\n")
-    at = 0
-    while at < len(raw):
-        start = line + at
-        text = quarantine.decode(raw[at], encoding, file.shown, start)
-        at += 1
-        if text is None or not text.strip():
-            continue
-        text = text.rstrip("\r")
-        used = 0
-        if quoting and text.count('"') % 2:
-            # A quoted value may go on; if it never ends, the quote is broken
-            # and costs this line alone.
-            for used in range(1, min(MAX_QUOTED_LINES, len(raw) - at) + 1):
-                more = b"\n".join(raw[at - 1 : at + used])
-                if more.count(b'"') % 2 == 0:
-                    break
-            else:
-                used = -1
-            if used > 0:
-                text = more.decode(encoding, "replace").rstrip("\r")
-        if used < 0:
-            quarantine.add_line(
-                "it has a quote without an end", file.shown, start, text
-            )
-            continue
-        values = (
-            next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
-            if quoting
-            else text.split(delimiter)
-        )
-        if len(values) != len(names):
-            reason = f"it has {len(values)} columns instead of {len(names)}"
-            quarantine.add_line(reason, file.shown, start, text.split("\n")[0])
-            continue
-        at += used
-        rows.append(values)
-        lines.append(start)
-    if rows:
-        columns = zip(*rows, strict=True)
-        yield Batch(
-            {
-                name: pa.array(column, pa.string())
-                for name, column in zip(names, columns, strict=True)
-            },
-            np.array(lines),
-            file.shown,
-        )
-
-
-def _lists(
-    block: bytes,
-    names: Sequence[str],
-    delimiter: str,
-    encoding: str,
-    line: int,
-    file: File,
-    quarantine: Quarantine,
-) -> Iterator[Batch]:
-    """Rows whose last column is the list of all cells behind the others."""
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    single = len(names) - 1
-    for number, raw in enumerate(block.split(b"\n"), start=line):
-        text = quarantine.decode(raw, encoding, file.shown, number)
-        if text is None or not text.strip():
-            continue
-        text = text.strip()
-        # Blanks may be repeated, other separators mean an empty cell.
-        cells = text.split(None if delimiter == " " else delimiter)
-        if len(cells) > single:
-            rows.append(cells)
-            lines.append(number)
-        else:
-            reason = f"it has {len(cells)} columns instead of more"
-            quarantine.add_line(reason, file.shown, number, text)
-    if rows:
-        columns = {
-            name: pa.array([row[place] for row in rows], pa.string())
-            for place, name in enumerate(names[:-1])
-        }
-        columns[names[-1].removesuffix(REST)] = pa.array(
-            [row[single:] for row in rows], pa.list_(pa.string())
-        )
-        yield Batch(columns, np.array(lines), file.shown)

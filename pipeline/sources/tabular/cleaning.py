@@ -5,7 +5,7 @@ through a column of floats; a day and a time of day are one moment. Whatever
 is changed is counted and said.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 import pyarrow as pa
@@ -23,19 +23,9 @@ _WHOLE = r"^[+-]?\d+(\.0*)?$"
 
 
 def missing(array: pa.Array, words: pa.Array) -> pa.Array:
-    """Which cells hold nothing, or a word for it.
-
-    Args:
-        array: Cells of any type `[num_rows]`.
-        words: Text, letter by letter.
-
-    Returns:
-        bool `[num_rows]`.
-    """
-    if pa.types.is_floating(array.type):
+    """Which cells hold nothing, or a word for it, letter by letter."""
+    if not cells.is_text(array):
         return pc.is_null(array, nan_is_null=True)
-    if not is_text(array):
-        return pc.is_null(array)
     text = pc.utf8_trim_whitespace(pc.cast(array, pa.string()))
     return pc.is_in(text, value_set=pa.concat_arrays([words, _EMPTY]))
 
@@ -43,29 +33,19 @@ def missing(array: pa.Array, words: pa.Array) -> pa.Array:
 _EMPTY = pa.array(["", None], pa.string())
 
 
-def is_text(array: pa.Array) -> bool:
-    """Whether the cells of a column are text."""
-    return pa.types.is_string(array.type) or pa.types.is_large_string(
-        array.type
-    )
-
-
 def whole_ids(array: pa.Array) -> pa.Array:
     """Ids without the ".0" of a column of floats, where all are such numbers.
 
     Versions, such as "1.0" beside "1.5", stay what they are.
     """
-    if not is_text(array) or not len(array) or not _ends_in_point(array):
+    if not cells.is_text(array) or not cells.count(
+        pc.match_substring_regex(array, r"\.0*\s*$")
+    ):
         return array
     text = pc.utf8_trim_whitespace(array)
-    whole = pc.match_substring_regex(text, _WHOLE)
-    if pc.all(whole).as_py() is not True:
+    if not pc.all(pc.match_substring_regex(text, _WHOLE)).as_py():
         return array
     return pc.replace_substring_regex(text, r"\.0*$", "")
-
-
-def _ends_in_point(array: pa.Array) -> bool:
-    return bool(pc.any(pc.match_substring_regex(array, r"\.0*\s*$")).as_py())
 
 
 class Cleaner:
@@ -78,7 +58,9 @@ class Cleaner:
     def __init__(self, source: SourceConfig) -> None:
         self.source = source
         self._words = pa.array(source.missing, pa.string())
-        self._missing: dict[tuple[str, str, str], Counter[str]] = {}
+        self._missing: defaultdict[tuple[str, str, str], Counter[str]] = (
+            defaultdict(Counter)
+        )
         self._shortened: Counter[str] = Counter()
         self._cut: Counter[str] = Counter()
 
@@ -101,28 +83,24 @@ class Cleaner:
                 array = array.dictionary_decode()
             gone = missing(array, self._words)
             if pc.any(gone).as_py():
-                where = (table, key, name)
-                self._missing.setdefault(where, Counter()).update(
-                    _written(array.filter(gone))
-                )
-                if is_text(array) or pa.types.is_floating(array.type):
+                found = _written(array.filter(gone))
+                self._missing[table, key, name].update(found)
+                if cells.is_text(array) or pa.types.is_floating(array.type):
                     array = pc.if_else(gone, pa.scalar(None, array.type), array)
             if key in ("user_id", "item_id"):
-                if is_text(array):
+                if cells.is_text(array):
                     cut = pc.match_substring_regex(array, _CUT)
-                    self._cut[key] += pc.sum(cut).as_py() or 0
+                    self._cut[key] += cells.count(cut)
                 ids = whole_ids(array)
                 if ids is not array:
-                    changed = pc.sum(pc.not_equal(ids, array)).as_py()
-                    self._shortened[key] += changed or 0
+                    changed = pc.not_equal(ids, array)
+                    self._shortened[key] += cells.count(changed)
                     array = ids
             columns[name] = array
         if table == "interactions" and self.source.time_of_day:
-            columns[self.source.timestamp] = pc.binary_join_element_wise(
-                cells.as_text(columns[self.source.timestamp]),
-                cells.as_text(columns[self.source.time_of_day]),
-                " ",
-                null_handling="skip",
+            columns[self.source.timestamp] = cells.joined(
+                columns[self.source.timestamp],
+                columns[self.source.time_of_day],
             )
         return Batch(columns, batch.lines, batch.file)
 
@@ -130,23 +108,21 @@ class Cleaner:
         """What was changed, a column a line."""
         lines = []
         for (table, key, name), counts in self._missing.items():
-            words = [word for word, count in counts.items() if word and count]
+            counts = +counts
+            words = set(counts) - {""}
             if key in _REQUIRED and not words:
                 continue
             written = ", ".join(
                 f"{count:,} {f'say {word!r}' if word else 'empty'}"
                 for word, count in counts.most_common(4)
-                if count
+            )
+            advice = (
+                "; where such a word is a real value, take it out of "
+                "source.missing"
             )
             lines.append(
                 f"`{name}` is missing in {sum(counts.values()):,} rows of the "
-                f"{table} ({written})"
-                + (
-                    "; where such a word is a real value, take it out of "
-                    "source.missing"
-                    if words
-                    else ""
-                )
+                f"{table} ({written}){advice * bool(words)}"
             )
         lines += [
             f"`{key}` was read without the '.0' of floats in {count:,} rows"
@@ -156,19 +132,14 @@ class Cleaner:
             f"`{key}` is written like 1.23E+12 in {count:,} rows: a "
             "spreadsheet cuts long numbers so, and different ids become one; "
             "export them as text"
-            for key, count in self._cut.items()
-            if count
+            for key, count in (+self._cut).items()
         ]
         return lines
 
 
 def _written(array: pa.Array) -> Counter[str]:
     """How what is missing was written, and how often."""
-    if not is_text(array):
-        nulls = array.null_count
-        return Counter({"": nulls, "NaN": len(array) - nulls})
-    pairs = pc.value_counts(pc.utf8_trim_whitespace(array))
-    counts: Counter[str] = Counter()
-    for pair in pairs:
-        counts[pair["values"].as_py() or ""] += pair["counts"].as_py()
-    return counts
+    if cells.is_text(array):
+        return cells.counts(pc.utf8_trim_whitespace(array))
+    nulls = array.null_count
+    return Counter({"": nulls, "NaN": len(array) - nulls})

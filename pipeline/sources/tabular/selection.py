@@ -39,7 +39,7 @@ class Selection:
     def _taken(self, batch: Batch) -> Batch:
         numbers, _bad = cells.as_number(batch.columns[self.source.quantity])
         kept = pc.fill_null(pc.greater(numbers, 0.0), True)
-        self._taken_back += len(kept) - (pc.sum(kept).as_py() or 0)
+        self._taken_back += len(kept) - cells.count(kept)
         return _filtered(batch, kept)
 
     def _weighted(self, batch: Batch) -> Batch:
@@ -47,9 +47,7 @@ class Selection:
         types = cells.as_text(batch.columns[self.source.event])
         index = pc.index_in(types, value_set=pa.array(weights, pa.string()))
         known = index.is_valid()
-        for pair in pc.value_counts(types.filter(pc.invert(known))):
-            name = str(pair["values"].as_py() or "")
-            self._types[name] += pair["counts"].as_py()
+        self._types.update(cells.counts(types.filter(pc.invert(known))))
         chosen = _filtered(batch, known)
         values = pa.array(list(weights.values()), pa.float64())
         columns = dict(chosen.columns)

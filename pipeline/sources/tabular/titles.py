@@ -28,69 +28,51 @@ class Titles:
     """
 
     def __init__(self, item_id: str, title: str) -> None:
-        self.item_id = item_id
-        self.title = title
-        self._counts = pa.table(
-            {
-                "item_id": pa.array([], pa.string()),
-                "title_shown": pa.array([], pa.string()),
-                "count": pa.array([], pa.int64()),
-            }
-        )
-        self._pending: list[pa.Table] = []
+        self._columns = {"item_id": item_id, "title_shown": title}
+        # All so far, and what has come since they were added up.
+        self._counts = [_PAIRS.empty_table()]
 
     def collect(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """The rows as they are, their titles counted."""
         for batch in batches:
-            rows = pa.table(
-                {
-                    "item_id": cells.as_text(batch.columns[self.item_id]),
-                    "title_shown": cells.as_text(batch.columns[self.title]),
-                    "count": pa.array(np.ones(len(batch.lines), np.int64)),
-                }
-            )
-            self._pending.append(_summed(rows))
-            if sum(map(len, self._pending)) > _MOST_PENDING:
-                self._merge()
+            rows = {
+                name: cells.as_text(batch.columns[column])
+                for name, column in self._columns.items()
+            }
+            rows["count"] = pa.array(np.ones(len(batch.lines), np.int64))
+            self._counts.append(_summed([pa.table(rows)]))
+            if sum(map(len, self._counts[1:])) > _MOST_PENDING:
+                self._counts = [_summed(self._counts)]
             yield batch
 
     def write(self, path: Path) -> Path:
-        """Writes the items table: each item with its title, null for none.
-
-        Args:
-            path: Parquet file to write.
-        """
-        self._merge()
-        known = self._counts.filter(pc.is_valid(self._counts["item_id"]))
+        """Writes the items table: each item with its title, null for none."""
+        found = _summed(self._counts)
+        found = found.filter(pc.is_valid(found["item_id"]))
         # What has no title comes last, whatever its count; of texts that are
         # as frequent as each other the first one in the log is taken.
-        ranked = known.append_column(
-            "none", pc.is_null(known["title_shown"])
-        ).append_column("place", pa.array(np.arange(len(known))))
-        best = ranked.sort_by(
-            [
-                ("none", "ascending"),
-                ("count", "descending"),
-                ("place", "ascending"),
-            ]
-        )
+        count = pc.if_else(pc.is_null(found["title_shown"]), 0, found["count"])
+        best = found.set_column(2, "count", count)
+        best = best.sort_by([("count", "descending")])
         pq.write_table(
             best.group_by("item_id", use_threads=False)
             .aggregate([("title_shown", "first")])
-            .rename_columns({"title_shown_first": "title_shown"}),
+            .rename_columns(["item_id", "title_shown"]),
             path,
         )
         return path
 
-    def _merge(self) -> None:
-        self._counts = _summed(pa.concat_tables([self._counts, *self._pending]))
-        self._pending = []
+
+_PAIRS = pa.schema(
+    {"item_id": pa.string(), "title_shown": pa.string(), "count": pa.int64()}
+)
 
 
-def _summed(rows: pa.Table) -> pa.Table:
+def _summed(rows: list[pa.Table]) -> pa.Table:
     """Counts of the pairs, in order of their first row."""
     return (
-        rows.group_by(["item_id", "title_shown"], use_threads=False)
+        pa.concat_tables(rows)
+        .group_by(["item_id", "title_shown"], use_threads=False)
         .aggregate([("count", "sum")])
-        .rename_columns({"count_sum": "count"})
+        .rename_columns(["item_id", "title_shown", "count"])
     )

@@ -1,0 +1,149 @@
+"""Files of a table in any format: which they are, and their rows."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.sources.canonical.quarantine import Quarantine
+from pipeline.sources.canonical.tables import Batch
+from pipeline.sources.reading import files, json_lines, nested, text
+from pipeline.tables.schema import DataError, SourceConfig
+
+FORMATS = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+# Names that say nothing about the format: the content does.
+VAGUE = ("", ".txt", ".dat", ".data", ".inter", ".log")
+TABLES = ("interactions", "items", "users")
+BATCH_ROWS = 131_072
+
+
+def stem(file: files.File) -> str:
+    """Name of a file up to its first dot, lower-case."""
+    return file.name.split(".")[0].lower()
+
+
+def of_table(
+    found: list[files.File], table: str, path: str, option: str
+) -> list[files.File]:
+    """Files of one table among all that lie at a path.
+
+    Those named after the table; where none is, those not named after another
+    one.
+
+    Args:
+        found: All files there.
+        table: "interactions", "items" or "users".
+        path: Where they are, for messages.
+        option: Where the path is from, for messages.
+
+    Raises:
+        DataError: If there are none.
+    """
+    named = [file for file in found if stem(file) == table]
+    mine = named or [file for file in found if stem(file) not in TABLES]
+    # A path of its own may bear any name.
+    mine = mine or (found if len(found) == 1 else [])
+    if not mine:
+        raise DataError(
+            f"An archive or folder of several tables must hold {table}.csv, "
+            f".tsv, .jsonl or .parquet. Received: {path} with "
+            f"{sorted(file.name for file in found)[:8]} (from {option}). "
+            "Name the file so, or give its own path."
+        )
+    return mine
+
+
+def format_of(source: SourceConfig, file: files.File, option: str) -> str:
+    """Format of a file by the config or its name.
+
+    Raises:
+        DataError: If neither says it.
+    """
+    if source.format != "auto":
+        return source.format
+    suffixes = [s.lower() for s in Path(file.name).suffixes if s != ".gz"]
+    suffix = suffixes[-1] if suffixes else ""
+    if suffix in FORMATS:
+        return FORMATS[suffix]
+    if suffix in VAGUE:
+        head = next(files.blocks(file), b"").lstrip()
+        if head.startswith(b"PAR1"):
+            return "parquet"
+        return "jsonl" if head.startswith(b"{") else "csv"
+    raise DataError(
+        f"A file name must end in one of {sorted(FORMATS)}, or "
+        f"`format` must say what it is. Received: {file.shown} (from "
+        f"{option}). Set source.format, or give a path or pattern without "
+        "this file."
+    )
+
+
+def read(
+    source: SourceConfig, file: files.File, option: str, quarantine: Quarantine
+) -> Iterator[Batch]:
+    """Streams one file, what its folders fix and the fields of objects added.
+
+    Raises:
+        DataError: If it is not what its format says.
+    """
+    kind = format_of(source, file, option)
+    if source.columns and kind in ("parquet", "jsonl"):
+        raise DataError(
+            "`columns` names those of text files without a line of names. "
+            f"Received: {list(source.columns)} and {file.shown}, which is "
+            f"{kind} and has names (from [source]). Remove source.columns."
+        )
+    if kind == "parquet":
+        batches = _parquet(file)
+    elif kind == "jsonl":
+        batches = json_lines.read(file, source.encoding, quarantine)
+    else:
+        batches = text.read(
+            file,
+            source.columns or None,
+            delimiter_of(source, kind),
+            source.encoding,
+            quarantine,
+        )
+    for batch in batches:
+        columns = nested.flat(batch.columns)
+        for name, value in file.constants.items():
+            fixed = pa.array([value] * len(batch.lines), pa.string())
+            columns.setdefault(name, fixed)
+        yield Batch(columns, batch.lines, batch.file)
+
+
+def delimiter_of(source: SourceConfig, kind: str) -> str:
+    """What separates the columns of a text file; "" to go by its content."""
+    return source.delimiter or ("\t" if kind == "tsv" else "")
+
+
+def _parquet(file: files.File) -> Iterator[Batch]:
+    line = 1
+    try:
+        with file.open() as stream, pq.ParquetFile(stream) as parquet:
+            for batch in parquet.iter_batches(BATCH_ROWS):
+                count = batch.num_rows
+                yield Batch(
+                    dict(zip(batch.schema.names, batch.columns, strict=True)),
+                    np.arange(line, line + count),
+                    file.shown,
+                )
+                line += count
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(
+            f"A Parquet file must be complete. Received: {file.shown}: "
+            f"{str(error).splitlines()[0]}. It is probably cut off or of "
+            "another format: fetch it again, or set source.format."
+        ) from error
