@@ -17,17 +17,23 @@ class ServingError(Exception):
         kind = _KINDS.get(code, cls) if cls is ServingError else cls
         return super().__new__(kind, message, code)
 
+    code = ""
+
     def __init__(self, message: str, code: str = "") -> None:
         super().__init__(message)
-        self.code = code
+        self.code = code or self.code
 
 
 class InvalidRequest(ServingError):
     """The question is wrong or the model cannot take it: correct it."""
 
+    code = "INVALID_ARGUMENT"
+
 
 class ModelNotFound(ServingError):
     """No such model, version or label is served, or it has no target."""
+
+    code = "NOT_FOUND"
 
 
 class DeadlineExceeded(ServingError):

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from numbers import Integral
 from typing import TypeGuard
 
-from serving.errors import ServingError
+from serving.errors import InvalidRequest, ServingError
 
 _WRITTEN = 'commas between, an id with a comma in double quotes ("a,b")'
 _ITEM = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^,]*?))\s*(?:,|\Z)')
@@ -96,10 +96,9 @@ def whole(value: object, name: str, least: int, advice: str) -> None:
         or not isinstance(value, Integral)
         or not least <= int(value) < 2**63
     ):
-        raise ServingError(
+        raise InvalidRequest(
             f"`{name}` must be a whole number of at least {least}. Received: "
-            f"{value!r}. {advice}",
-            "INVALID_ARGUMENT",
+            f"{value!r}. {advice}"
         )
 
 
@@ -149,7 +148,6 @@ def _refused(rule: str, value: object, advice: str) -> ServingError:
     shown = repr(value)
     if len(shown) > 100:
         shown = shown[:100] + "..."
-    return ServingError(
-        f"{rule}. Received: {shown} of type {type(value).__name__}. {advice}",
-        "INVALID_ARGUMENT",
+    return InvalidRequest(
+        f"{rule}. Received: {shown} of type {type(value).__name__}. {advice}"
     )

@@ -16,7 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from serving import ids, signatures
-from serving.client import Query, RecommenderClient, ServingError, Tls
+from serving.client import (
+    InvalidRequest,
+    ModelNotFound,
+    Query,
+    RecommenderClient,
+    ServingError,
+    Tls,
+)
 from serving.client.command import load, smoke, tables
 
 _PUBLISHED = Path("artifacts/serving")
@@ -156,11 +163,10 @@ def _tls(args: argparse.Namespace) -> Tls | None:
     if args.tls or any(files):
         return Tls(*files, args.server_name)
     if args.server_name:
-        raise ServingError(
+        raise InvalidRequest(
             "--server-name must come with --tls or --ca. Received: "
             f"{args.server_name!r} alone (from the command line), so nothing "
-            "would be encrypted. Add --tls.",
-            "INVALID_ARGUMENT",
+            "would be encrypted. Add --tls."
         )
     return None
 
@@ -168,10 +174,9 @@ def _tls(args: argparse.Namespace) -> Tls | None:
 def _pair(text: str, option: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise ServingError(
+        raise InvalidRequest(
             f"{option} must be NAME=VALUE. Received: {text!r}. Write an equals "
-            "sign between the two.",
-            "INVALID_ARGUMENT",
+            "sign between the two."
         )
     return name, value
 
@@ -206,11 +211,10 @@ def _status(client: RecommenderClient, args: argparse.Namespace) -> object:
     # Who asks for a model by name must not take an empty table for "served".
     missing = sorted(set(args.models) - {row.model for row in found})
     if missing:
-        raise ServingError(
+        raise ModelNotFound(
             f"The servers must know every model that is named. Received: "
             f"{', '.join(missing)} (from the command line), of which they "
-            "never had a version. Correct the name or --target, or publish.",
-            "NOT_FOUND",
+            "never had a version. Correct the name or --target, or publish."
         )
     return found
 

@@ -9,16 +9,9 @@ class RecommenderClient(Client):
     """Asks model servers for recommendations.
 
     One client serves many threads; make one and keep it. Usable as a context
-    manager. Every method blocks until its answer or deadline. They take one
-    `Query` and give one answer, or a list and give a list: a list is one
-    batched call. All of them take `timeout_seconds` and `metadata` for this
-    question alone and raise a `ServingError`: one of its subclasses, with the
-    gRPC code's name in `code`.
-
-    Args:
-        targets: One address, a list of replicas, or a mapping from model name
-            ("*" for the others) to either.
-        **options: See `serving.client.questions.Client`.
+    manager. Its options are those of `serving.client.questions.Client`, its
+    methods those of `serving.client.questions.Questions`: each blocks until
+    its answer or deadline.
 
     Example:
         client = RecommenderClient("127.0.0.1:8500", popular="popular.json")
@@ -51,11 +44,6 @@ class AsyncRecommenderClient(Questions):
 
     The twin of `serving.client.RecommenderClient`: same options, same answers,
     same rules; its methods are coroutines. One client belongs to one loop.
-
-    Args:
-        targets: One address, a list of replicas, or a mapping from model name
-            ("*" for the others) to either.
-        **options: See `serving.client.questions.Client`.
 
     Example:
         async with AsyncRecommenderClient("127.0.0.1:8500") as client:

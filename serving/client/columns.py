@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from serving import ids
-from serving.errors import ServingError
+from serving.errors import InvalidRequest
 from serving.wire import tensor_pb2, tensors
 
 Value = TypeVar("Value")
@@ -43,12 +43,7 @@ class Input:
 def strings(
     target: tensor_pb2.TensorProto, rows: Sequence[Collection[str]]
 ) -> None:
-    """Writes rows of ids as a string tensor `[rows, longest row or 1]`.
-
-    Args:
-        target: To fill.
-        rows: Shorter ones are padded with "" at the end.
-    """
+    """Writes rows of ids as strings `[rows, longest row or 1]`, "" behind."""
     flat, shape = _rectangle([list(row) for row in rows], "")
     _write_strings(target, flat, shape)
 
@@ -85,12 +80,6 @@ def write(
 ) -> None:
     """Writes one value, or one list of values, a query; None is missing.
 
-    Args:
-        target: To fill.
-        values: One a query.
-        kind: What the signature takes.
-        name: For messages.
-
     Raises:
         ServingError: If a value has the wrong type.
     """
@@ -118,11 +107,10 @@ def write(
             raise ValueError(f"{array[lost].flat[0]} does not fit")
         tensors.encode(cast.reshape(shape), target)
     except (TypeError, ValueError) as error:
-        raise ServingError(
+        raise InvalidRequest(
             f"Feature {name!r} must be "
             f"{tensor_pb2.DataType.Name(kind.dtype)[3:].lower()}. Received: "
-            f"{values!r} (from Query.features; {error}). Convert it first.",
-            "INVALID_ARGUMENT",
+            f"{values!r} (from Query.features; {error}). Convert it first."
         ) from error
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from serving import ids
 from serving.client.query import Query
-from serving.errors import ServingError
+from serving.errors import InvalidRequest
 
 
 def read(source: str | Path | Sequence[str]) -> tuple[str, ...]:
@@ -33,11 +33,10 @@ def read(source: str | Path | Sequence[str]) -> tuple[str, ...]:
         if not all(isinstance(item, str) for item in found):
             raise ValueError("an id is not a string")
     except (OSError, ValueError, KeyError) as error:
-        raise ServingError(
+        raise InvalidRequest(
             "A fallback list must hold item ids: a JSON list, or one a line. "
             f"Received: {str(source)!r} ({error}). Write it from the items "
-            "by popularity.",
-            "INVALID_ARGUMENT",
+            "by popularity."
         ) from error
     return tuple(item for item in found if item)
 

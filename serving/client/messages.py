@@ -12,15 +12,14 @@ import numpy as np
 
 from serving import signatures as contract
 from serving.client import columns
-from serving.client.query import Query
-from serving.errors import ServingError
+from serving.client.query import Items, Query
+from serving.errors import InvalidRequest, ServingError
 from serving.wire import serving_pb2, tensors
 
 _PLAIN = ("user_id", contract.DIVERSITY)
 _LISTS = ("history", "excluded_ids", "candidate_ids")
 Inputs: TypeAlias = dict[str, columns.Input]
 Signatures: TypeAlias = dict[str, Inputs]
-Lists: TypeAlias = list[tuple[tuple[str, ...], tuple[float, ...]]]
 
 
 def spec(
@@ -108,44 +107,65 @@ def _check_names(model: str, query: Query, features: set[str]) -> None:
     for name in query.features:
         if name not in features:
             near = difflib.get_close_matches(name, features, 1)
-            raise ServingError(
+            raise InvalidRequest(
                 f"A feature must be one that {model!r} takes: "
                 f"{', '.join(sorted(features)) or 'none'}. Received: "
                 f"{name!r} (from Query.features). "
-                + (f"Did you mean {near[0]!r}?" if near else "Leave it out."),
-                "INVALID_ARGUMENT",
+                + (f"Did you mean {near[0]!r}?" if near else "Leave it out.")
             )
 
 
-def lists(
-    response: serving_pb2.PredictResponse, ids: str, num_rows: int
-) -> Lists:
-    """Splits an answer into one (item ids, scores) a query, "" left out.
+def items(
+    response: serving_pb2.PredictResponse,
+    name: str,
+    num_rows: int,
+    latency_ms: float,
+    k: int | None = None,
+) -> list[Items]:
+    """Splits output `name` into the best `k` a query, with scores; no "".
 
     Raises:
         ServingError: If the outputs are not `[num_rows, any]` of equal shape.
     """
-    found = array(response, ids)
-    scores = array(response, "scores")
+    found, scores = array(response, name), array(response, "scores")
+    version = response.model_spec.version.value
     if found.shape != scores.shape or found.shape[:1] != (num_rows,):
         raise ServingError(
-            f"{ids!r} and 'scores' must be [{num_rows}, any] both. Received: "
+            f"{name!r} and 'scores' must be [{num_rows}, any] both. Received: "
             f"{list(found.shape)} and {list(scores.shape)} (from model "
-            f"{response.model_spec.name!r}, version "
-            f"{response.model_spec.version.value}). Export it again.",
+            f"{response.model_spec.name!r}, version {version}). Export it "
+            "again.",
             "INTERNAL",
         )
     result = []
-    for names, values in zip(found.tolist(), scores.tolist(), strict=True):
-        kept = [
-            (name.decode("utf-8", "surrogateescape"), score)
-            for name, score in zip(names, values, strict=True)
-            if name
-        ]
-        result.append(
-            (tuple(pair[0] for pair in kept), tuple(pair[1] for pair in kept))
-        )
+    for row, values in zip(found.tolist(), scores.tolist(), strict=True):
+        kept = [pair for pair in zip(row, values, strict=True) if pair[0]][:k]
+        item_ids = [item.decode("utf-8", "surrogateescape") for item, _ in kept]
+        kept_scores = tuple([score for _, score in kept])
+        result.append(Items(tuple(item_ids), kept_scores, version, latency_ms))
     return result
+
+
+def scored(
+    response: serving_pb2.PredictResponse,
+    candidates: Sequence[Sequence[str]],
+    latency_ms: float,
+) -> list[Items]:
+    """Reads scores in the order of the candidates; padding is cut off again."""
+    scores = array(response, "scores").tolist()
+    ratings: list[list[float]] = [[] for _ in scores]
+    if "predicted_rating" in response.outputs:
+        ratings = array(response, "predicted_rating").tolist()
+    return [
+        Items(
+            tuple(row),
+            tuple(scores[i][: len(row)]),
+            response.model_spec.version.value,
+            latency_ms,
+            tuple(ratings[i][: len(row)]),
+        )
+        for i, row in enumerate(candidates)
+    ]
 
 
 def array(response: serving_pb2.PredictResponse, name: str) -> np.ndarray:

@@ -38,12 +38,6 @@ class Models:
     ) -> serving_pb2.PredictResponse:
         """Asks a signature; learns its inputs anew when they have changed.
 
-        Args:
-            spec: Model, signature and, where pinned, version or label.
-            fill: Writes the request for the signature's inputs.
-            trace: Has the deadline, counts the retries.
-            swap_wait: Wait for the version to be loaded.
-
         Raises:
             ServingError: FAILED_PRECONDITION if the model lacks the signature,
                 else as `Caller.ask`.

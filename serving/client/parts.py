@@ -14,6 +14,7 @@ from typing import TypeVar
 from serving import ids
 from serving.client.query import Query
 
+Row = TypeVar("Row")
 Answer = TypeVar("Answer")
 
 # A quarter of a million ids: about 2 MB on the wire.
@@ -36,10 +37,7 @@ def widths(query: Query, candidates: Sequence[str] = ()) -> tuple[int, ...]:
 
 
 def split(rows: Sequence[tuple[int, ...]]) -> list[list[int]]:
-    """Groups rows into rectangles of at most `MOST_CELLS`.
-
-    Args:
-        rows: Widths a row, as `widths` gives them.
+    """Groups rows, of which widths are given, to at most `MOST_CELLS` cells.
 
     Returns:
         Row numbers a group, ascending; a row too wide for any group is alone.
@@ -58,16 +56,19 @@ def split(rows: Sequence[tuple[int, ...]]) -> list[list[int]]:
 
 
 async def ask(
-    rows: Sequence[tuple[int, ...]],
-    question: Callable[[Sequence[int]], Awaitable[Sequence[Answer]]],
+    rows: Sequence[Row],
+    width: Callable[[Row], tuple[int, ...]],
+    question: Callable[[list[Row]], Awaitable[Sequence[Answer]]],
 ) -> list[Answer]:
     """Asks one question a part; returns the answers in the rows' order.
 
     Args:
-        rows: Widths a row.
-        question: Asks for some row numbers.
+        rows: What is asked for.
+        width: Of a row, as `widths` gives it.
+        question: Asks for some rows.
     """
     found: dict[int, Answer] = {}
-    for part in split(rows):
-        found.update(zip(part, await question(part), strict=True))
+    for part in split([width(row) for row in rows]):
+        answers = await question([rows[index] for index in part])
+        found.update(zip(part, answers, strict=True))
     return [found[index] for index in range(len(rows))]

@@ -26,7 +26,7 @@ from serving.client import fallback
 from serving.client.query import Degraded, Items, Query, Recommendations
 from serving.client.stages import Stages
 from serving.client.transport import calls, channel, retry
-from serving.errors import ServingError
+from serving.errors import InvalidRequest, ServingError
 
 # What is asked first, where another may follow, may use this share of the
 # deadline; what retrieval leaves is ranking's.
@@ -51,11 +51,10 @@ class Policy:
 
     def __post_init__(self) -> None:
         if self.fused not in ("auto", "off"):
-            raise ServingError(
+            raise InvalidRequest(
                 '`fused` must be "auto" or "off". Received: '
                 f'{self.fused!r}. "auto" uses `recommender` where it is '
-                "deployed.",
-                "INVALID_ARGUMENT",
+                "deployed."
             )
 
     async def recommend(

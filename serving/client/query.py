@@ -12,7 +12,7 @@ from numbers import Real
 from typing import Any
 
 from serving import ids
-from serving.errors import ServingError
+from serving.errors import InvalidRequest
 
 
 class Degraded(str, enum.Enum):
@@ -85,22 +85,20 @@ class Query:
         for name, value in read.items():
             object.__setattr__(self, name, value)
         if not isinstance(self.features, Mapping):
-            raise ServingError(
+            raise InvalidRequest(
                 "`features` must map input names of the model to values. "
                 f"Received: {self.features!r} (from Query.features). Write "
                 '{"user_age": 30}, or leave it out.',
-                "INVALID_ARGUMENT",
             )
         if (
             isinstance(self.diversity, bool)
             or not isinstance(self.diversity, Real)
             or not 0.0 <= self.diversity <= 1.0
         ):
-            raise ServingError(
+            raise InvalidRequest(
                 "`diversity` must be a number between 0 and 1. Received: "
                 f"{self.diversity!r} (from Query.diversity). 0 orders by "
-                "relevance alone.",
-                "INVALID_ARGUMENT",
+                "relevance alone."
             )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import TYPE_CHECKING, TypedDict, TypeVar, overload
 
 from serving import ids, signatures
 from serving.client import fallback, parts
@@ -12,12 +12,20 @@ from serving.client.query import Items, Query, Recommendations, VersionStatus
 from serving.client.stages import Stages
 from serving.client.transport import calls, channel, failures, headers, retry
 from serving.client.transport.connections import Connections
-from serving.errors import ServingError
+from serving.errors import InvalidRequest, ServingError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _Row = TypeVar("_Row")
 _Answer = TypeVar("_Answer")
-# Both are None where the client's own value stands.
-_Own = tuple[float | None, headers.Metadata | None]
+
+
+class _Own(TypedDict, total=False):
+    """What a question sets for itself; None where the client's value stands."""
+
+    timeout_seconds: float | None
+    metadata: headers.Metadata | None
 
 
 class Client:
@@ -66,10 +74,9 @@ class Client:
         self._timeout_seconds = timeout_seconds
         retry.Deadline(timeout_seconds)  # Refuses what is not positive.
         if retries is not None and not isinstance(retries, retry.Retry):
-            raise ServingError(
+            raise InvalidRequest(
                 f"`retries` must be a Retry. Received: {retries!r}. Write "
-                "Retry(attempts=1) for none.",
-                "INVALID_ARGUMENT",
+                "Retry(attempts=1) for none."
             )
         listed = ids.is_listed(interceptors)
         self._connections = self._kind(
@@ -90,14 +97,14 @@ class Client:
         self, question: Callable[[calls.Trace], Awaitable[_Answer]], own: _Own
     ) -> _Answer:
         """Asks under the deadline and with the headers that are wanted."""
-        timeout_seconds, metadata = own
+        timeout_seconds = own["timeout_seconds"]
         try:
             self._connections.begin()
             if timeout_seconds is None:
                 timeout_seconds = self._timeout_seconds
             trace = calls.Trace(
                 retry.Deadline(timeout_seconds),
-                self._metadata + headers.read(metadata),
+                self._metadata + headers.read(own["metadata"]),
             )
             return await question(trace)
         except failures.Closed as error:
@@ -116,26 +123,17 @@ class Client:
         question: Callable[[list[_Row], calls.Trace], Awaitable[list[_Answer]]],
         width: Callable[[_Row], tuple[int, ...]] = lambda _: (1,),
     ) -> _Answer | list[_Answer]:
-        """Asks for a batch, its parts under one deadline.
-
-        Args:
-            rows: What is asked for.
-            one: Whether a single answer is wanted, not a list.
-            own: The question's timeout and headers.
-            question: Asks for some rows.
-            width: Of a row's lists.
-        """
-
-        async def ask(whole: calls.Trace) -> list[_Answer]:
-            return await parts.ask(
-                [width(row) for row in rows],
+        """Asks for rows in parts under one deadline; `one` for no list."""
+        found = await self._ask(
+            lambda whole: parts.ask(
+                rows,
+                width,
                 lambda part: question(
-                    [rows[i] for i in part],
-                    calls.Trace(whole.deadline, whole.metadata),
+                    part, calls.Trace(whole.deadline, whole.metadata)
                 ),
-            )
-
-        found = await self._ask(ask, own)
+            ),
+            own,
+        )
         return found[0] if one else found
 
 
@@ -150,12 +148,7 @@ class Questions(Client):
 
     @overload
     async def retrieve(
-        self,
-        query: Query,
-        k: int | None = None,
-        *,
-        timeout_seconds: float | None = None,
-        metadata: headers.Metadata | None = None,
+        self, query: Query, k: int | None = None, **own: "Unpack[_Own]"
     ) -> Items: ...
 
     @overload
@@ -163,9 +156,7 @@ class Questions(Client):
         self,
         query: Sequence[Query],
         k: int | None = None,
-        *,
-        timeout_seconds: float | None = None,
-        metadata: headers.Metadata | None = None,
+        **own: "Unpack[_Own]",
     ) -> list[Items]: ...
 
     async def retrieve(
@@ -181,7 +172,7 @@ class Questions(Client):
             _check_length(k)
         return await self._ask_rows(
             *_rows(query),
-            (timeout_seconds, metadata),
+            _Own(timeout_seconds=timeout_seconds, metadata=metadata),
             lambda part, trace: self._stages.retrieve(part, k, trace),
             parts.widths,
         )
@@ -194,8 +185,7 @@ class Questions(Client):
         *,
         version: int | None = None,
         in_order: bool = False,
-        timeout_seconds: float | None = None,
-        metadata: headers.Metadata | None = None,
+        **own: "Unpack[_Own]",
     ) -> Items: ...
 
     @overload
@@ -206,8 +196,7 @@ class Questions(Client):
         *,
         version: int | None = None,
         in_order: bool = False,
-        timeout_seconds: float | None = None,
-        metadata: headers.Metadata | None = None,
+        **own: "Unpack[_Own]",
     ) -> list[Items]: ...
 
     async def rank(
@@ -227,8 +216,8 @@ class Questions(Client):
             candidate_ids: Of the query, or one list for each.
             version: To pin; waited for shortly while it is being loaded.
             in_order: Keep the candidates' order, give scores (and ratings).
-            timeout_seconds: For this question.
-            metadata: Headers for this question, behind the client's own.
+            timeout_seconds: See `Questions`.
+            metadata: See `Questions`.
         """
         if version is not None:
             ids.whole(version, "version", 0, "Give a number that is served.")
@@ -237,7 +226,7 @@ class Questions(Client):
         return await self._ask_rows(
             list(zip(rows, lists, strict=True)),
             one,
-            (timeout_seconds, metadata),
+            _Own(timeout_seconds=timeout_seconds, metadata=metadata),
             lambda part, trace: self._stages.rank(
                 part, version, trace, in_order, swap_wait=version is not None
             ),
@@ -246,22 +235,12 @@ class Questions(Client):
 
     @overload
     async def recommend(
-        self,
-        query: Query,
-        k: int = 10,
-        *,
-        timeout_seconds: float | None = None,
-        metadata: headers.Metadata | None = None,
+        self, query: Query, k: int = 10, **own: "Unpack[_Own]"
     ) -> Recommendations: ...
 
     @overload
     async def recommend(
-        self,
-        query: Sequence[Query],
-        k: int = 10,
-        *,
-        timeout_seconds: float | None = None,
-        metadata: headers.Metadata | None = None,
+        self, query: Sequence[Query], k: int = 10, **own: "Unpack[_Own]"
     ) -> list[Recommendations]: ...
 
     async def recommend(
@@ -280,19 +259,14 @@ class Questions(Client):
         _check_length(k)
         return await self._ask_rows(
             *_rows(query),
-            (timeout_seconds, metadata),
+            _Own(timeout_seconds=timeout_seconds, metadata=metadata),
             lambda part, trace: self._policy.recommend(part, k, trace),
             parts.widths,
         )
 
     @overload
     async def similar_items(
-        self,
-        item_id: str,
-        k: int = 10,
-        *,
-        timeout_seconds: float | None = None,
-        metadata: headers.Metadata | None = None,
+        self, item_id: str, k: int = 10, **own: "Unpack[_Own]"
     ) -> Items: ...
 
     @overload
@@ -320,7 +294,7 @@ class Questions(Client):
         return await self._ask_rows(
             rows,
             one,
-            (timeout_seconds, metadata),
+            _Own(timeout_seconds=timeout_seconds, metadata=metadata),
             lambda part, trace: self._stages.similar_items(part, k, trace),
         )
 
@@ -335,7 +309,7 @@ class Questions(Client):
         names = ids.several(models, "models")
         return await self._ask(
             lambda trace: self._stages.status(names, trace),
-            (timeout_seconds, metadata),
+            _Own(timeout_seconds=timeout_seconds, metadata=metadata),
         )
 
 
@@ -350,10 +324,9 @@ def _rows(queries: Query | Sequence[Query]) -> tuple[list[Query], bool]:
     found = list(queries) if ids.is_listed(queries) else [queries]
     for query in found:
         if not isinstance(query, Query):
-            raise ServingError(
+            raise InvalidRequest(
                 "A query must be a serving.client.Query. Received: "
-                f"{query!r}. Write Query(user_id=..., history=[...]).",
-                "INVALID_ARGUMENT",
+                f"{query!r}. Write Query(user_id=..., history=[...])."
             )
     return [query for query in found if isinstance(query, Query)], False
 
@@ -369,10 +342,9 @@ def _candidates(
         ids.several(row, f"candidate_ids[{i}]") for i, row in enumerate(lists)
     ]
     if len(found) != num_queries:
-        raise ServingError(
+        raise InvalidRequest(
             "Every query must come with its own candidates. Received: "
             f"{num_queries} queries and {len(found)} lists (from "
-            "candidate_ids). Give one list a query.",
-            "INVALID_ARGUMENT",
+            "candidate_ids). Give one list a query."
         )
     return found

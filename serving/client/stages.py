@@ -13,7 +13,7 @@ from serving.client import messages
 from serving.client.models import Fill, Models
 from serving.client.query import Items, Query, VersionStatus
 from serving.client.transport import calls, channel
-from serving.errors import ServingError
+from serving.errors import InvalidRequest, ServingError
 from serving.wire import serving_pb2
 
 
@@ -35,12 +35,19 @@ class Stages:
         ids.one(self.label, "version_label")
         permitted = (signatures.RETRIEVAL, signatures.RETRIEVAL_EXACT)
         if self.retrieval_model not in permitted:
-            raise ServingError(
+            raise InvalidRequest(
                 f"`retrieval_model` must be {' or '.join(permitted)}. "
                 f"Received: {self.retrieval_model!r}. The first is the "
-                "default.",
-                "INVALID_ARGUMENT",
+                "default."
             )
+
+    def _spec(
+        self, model: str, signature: str, version: int | None = None
+    ) -> serving_pb2.ModelSpec:
+        label = self.label or None
+        return messages.spec(
+            model, signature, label if version is None else version
+        )
 
     async def retrieve(
         self, queries: Sequence[Query], k: int | None, trace: calls.Trace
@@ -56,10 +63,9 @@ class Stages:
         self, item_ids: Sequence[str], k: int | None, trace: calls.Trace
     ) -> list[Items]:
         """Asks for the nearest items of items; `Items` an id."""
+        signature, num_rows = signatures.SIMILAR_ITEMS, len(item_ids)
         fill = partial(messages.item_request, ids=item_ids)
-        return await self._nearest(
-            signatures.SIMILAR_ITEMS, fill, len(item_ids), k, trace
-        )
+        return await self._nearest(signature, fill, num_rows, k, trace)
 
     async def _nearest(
         self,
@@ -70,11 +76,10 @@ class Stages:
         trace: calls.Trace,
     ) -> list[Items]:
         began = time.monotonic()
-        spec = messages.spec(
-            self.retrieval_model, signature, self.label or None
-        )
+        spec = self._spec(self.retrieval_model, signature)
         response = await self.models.predict(spec, fill, trace)
-        return _items(response, "candidate_ids", num_rows, began, k)
+        took = _since(began)
+        return messages.items(response, "candidate_ids", num_rows, took, k)
 
     async def rank(
         self,
@@ -89,24 +94,20 @@ class Stages:
         With `in_order`, items keep the order of the candidates.
         """
         began = time.monotonic()
-        queries = [query for query, _ in rows]
-        candidates = [candidates for _, candidates in rows]
-        spec = messages.spec(
-            signatures.RANKING,
-            signatures.SCORE if in_order else signatures.SERVING_DEFAULT,
-            (self.label or None) if version is None else version,
-        )
+        queries, candidates = zip(*rows, strict=True)
+        signature = signatures.SCORE if in_order else signatures.SERVING_DEFAULT
         response = await self.models.predict(
-            spec,
+            self._spec(signatures.RANKING, signature, version),
             partial(
                 messages.predict_request, queries=queries, candidates=candidates
             ),
             trace,
             swap_wait,
         )
+        took = _since(began)
         if in_order:
-            return _scored(candidates, response, began)
-        return _items(response, "candidate_ids", len(queries), began)
+            return messages.scored(response, candidates, took)
+        return messages.items(response, "candidate_ids", len(rows), took)
 
     async def recommend(
         self, queries: Sequence[Query], trace: calls.Trace
@@ -117,14 +118,13 @@ class Stages:
         if any(query.diversity for query in queries):
             signature = signatures.WITH_DIVERSITY
         response = await self.models.predict(
-            messages.spec(
-                signatures.RECOMMENDER, signature, self.label or None
-            ),
+            self._spec(signatures.RECOMMENDER, signature),
             partial(messages.predict_request, queries=queries),
             trace,
         )
-        width = messages.array(response, "item_ids").shape[1]
-        return _items(response, "item_ids", len(queries), began), width
+        took, name = _since(began), "item_ids"
+        width = messages.array(response, name).shape[1]
+        return messages.items(response, name, len(queries), took), width
 
     async def status(
         self, models: Sequence[str], trace: calls.Trace
@@ -157,39 +157,6 @@ class Stages:
         return result
 
 
-def _items(
-    response: serving_pb2.PredictResponse,
-    name: str,
-    num_rows: int,
-    began: float,
-    k: int | None = None,
-) -> list[Items]:
-    found = messages.lists(response, name, num_rows)
-    version = response.model_spec.version.value
-    latency_ms = (time.monotonic() - began) * 1e3
-    return [
-        Items(item_ids[:k], scores[:k], version, latency_ms)
-        for item_ids, scores in found
-    ]
-
-
-def _scored(
-    candidates: Sequence[Sequence[str]],
-    response: serving_pb2.PredictResponse,
-    began: float,
-) -> list[Items]:
-    """Reads scores in the order given; padding is cut off again."""
-    scores = messages.array(response, "scores").tolist()
-    ratings: list[list[float]] = [[] for _ in scores]
-    if "predicted_rating" in response.outputs:
-        ratings = messages.array(response, "predicted_rating").tolist()
-    return [
-        Items(
-            tuple(row),
-            tuple(scores[i][: len(row)]),
-            response.model_spec.version.value,
-            (time.monotonic() - began) * 1e3,
-            tuple(ratings[i][: len(row)]),
-        )
-        for i, row in enumerate(candidates)
-    ]
+def _since(began: float) -> float:
+    """Milliseconds since a moment of the monotonic clock."""
+    return (time.monotonic() - began) * 1e3

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.errors import ServingError
+from serving.errors import InvalidRequest, ModelNotFound, ServingError
 from serving.releases import history as release_history
 
 MODEL, VOCABULARY = "model.tflite", "vocabulary.json"
@@ -105,10 +105,9 @@ class OnDevice:
         indices = np.asarray(history)
         length = self.config["history_length"]
         if indices.shape != (length,) or indices.dtype.kind not in "iu":
-            raise ServingError(
+            raise InvalidRequest(
                 f"`history` must be {length} indices of items, 0 for padding. "
-                f"Received: {history!r:.100}. `recommend` takes ids.",
-                "INVALID_ARGUMENT",
+                f"Received: {history!r:.100}. `recommend` takes ids."
             )
         # Beyond the vocabulary is unknown, whatever int32 would make of it.
         indices = np.where(
@@ -186,19 +185,17 @@ class OnDevice:
 def _checked(history: Any) -> list[str]:
     """What the servers' client takes for a history, without its padding."""
     if isinstance(history, str | bytes) or not isinstance(history, Iterable):
-        raise ServingError(
+        raise InvalidRequest(
             "`history` must be a list of item ids. Received: "
-            f"{history!r:.100}. Put the id in a list.",
-            "INVALID_ARGUMENT",
+            f"{history!r:.100}. Put the id in a list."
         )
     items = list(history)
     for item in items:
         if not isinstance(item, str):
-            raise ServingError(
+            raise InvalidRequest(
                 f"Ids must be strings. Received: {item!r:.100} of type "
                 f"{type(item).__name__} (from `history`). Convert it with "
-                "str().",
-                "INVALID_ARGUMENT",
+                "str()."
             )
     return [item for item in items if item]
 
@@ -229,11 +226,10 @@ def live(serving: Path) -> Path:
     releases = release_history.read(serving)
     if releases:
         return serving / "ondevice" / str(releases[0])
-    raise ServingError(
+    raise ModelNotFound(
         "An on-device bundle must be published or named. Received: no "
         f"release (from {serving / release_history.POINTER}). Run "
-        "`make retrain` or pass --bundle.",
-        "NOT_FOUND",
+        "`make retrain` or pass --bundle."
     )
 
 
@@ -241,10 +237,9 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ServingError(
+        raise ModelNotFound(
             f"An on-device bundle must hold `{path.name}`. Received: {error}. "
-            f"{_AGAIN}",
-            "NOT_FOUND",
+            f"{_AGAIN}"
         ) from error
 
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
-from serving.errors import ServingError
+from serving.errors import InvalidRequest, ModelNotFound
 
 Read = TypeVar("Read", bound=Message)
 
@@ -29,10 +29,9 @@ def read(
     try:
         return parse(path, message, flag)
     except OSError as error:
-        raise ServingError(
+        raise ModelNotFound(
             f"The file of {flag} must exist. Received: "
-            f"{error.strerror or error} (from {path}). {advice}.",
-            "NOT_FOUND",
+            f"{error.strerror or error} (from {path}). {advice}."
         ) from error
 
 
@@ -58,11 +57,10 @@ def parse(
         text = Path(path).read_text(encoding="utf-8")
         text_format.Parse(text, message, allow_unknown_field=lenient)
     except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise ServingError(
+        raise InvalidRequest(
             f"Invalid protobuf file: '{path}' must be the text of a "
             f"{message.DESCRIPTOR.name} (from {named_by}). Received: {error}. "
-            "Correct the file.",
-            "INVALID_ARGUMENT",
+            "Correct the file."
         ) from error
     return message
 

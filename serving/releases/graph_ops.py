@@ -8,7 +8,7 @@ import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
-from serving.errors import ServingError
+from serving.errors import ModelNotFound
 
 GRAPH = "saved_model.pb"
 # Field numbers from SavedModel to the `op` of a node: meta_graphs, graph_def,
@@ -57,10 +57,9 @@ def names(directory: Path) -> set[str]:
             }
     except (OSError, ValueError, IndexError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ServingError(
+        raise ModelNotFound(
             f"A version must hold a SavedModel. Received: {reason} (from "
-            f"{path}). Publish it again.",
-            "NOT_FOUND",
+            f"{path}). Publish it again."
         ) from error
 
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from serving.client.transport import channel
-from serving.errors import ServingError
+from serving.errors import ModelNotFound, ServingError
 from serving.releases import graph_ops, versions
 from serving.releases.phases import Phases
 from serving.releases.replicas import Replicas
@@ -91,12 +91,11 @@ class Follower:
                 if model in plan
             }
             if not listed:
-                raise ServingError(
+                raise ModelNotFound(
                     f"A group must have a published model. Received: {group!r}"
                     f" with {', '.join(models)}; published are "
                     f"{', '.join(found) or 'none'} (in {self.source}). "
-                    + (" ".join(self.held) or "Correct --group or publish."),
-                    "NOT_FOUND",
+                    + (" ".join(self.held) or "Correct --group or publish.")
                 )
             if self._written.get(group) != listed:
                 versions.write_models_config(

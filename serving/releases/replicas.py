@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import grpc
 
 from serving.client.transport import channel
-from serving.errors import ServingError
+from serving.errors import InvalidRequest
 from serving.wire import serving_pb2
 
 _AVAILABLE = serving_pb2.ModelVersionStatus.State.AVAILABLE
@@ -90,10 +90,9 @@ class Replicas:
 def _split(address: str) -> tuple[str, str]:
     host, _, port = address.removeprefix("dns:///").rpartition(":")
     if not host or not port.isdecimal():
-        raise ServingError(
+        raise InvalidRequest(
             "A server's address must be HOST:PORT. Received: "
-            f"{address!r}. Correct it.",
-            "INVALID_ARGUMENT",
+            f"{address!r}. Correct it."
         )
     return host.strip("[]"), port
 

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 
 from serving.client.clients import RecommenderClient
 from serving.client.query import Items, Query, Recommendations
-from serving.errors import ServingError
+from serving.errors import InvalidRequest, ServingError
 
 METHODS = ("recommend", "retrieve", "rank")
 Summary: TypeAlias = dict[str, Any]
@@ -47,17 +47,15 @@ class Load:
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
-            raise ServingError(
+            raise InvalidRequest(
                 f"`method` must be one of {', '.join(METHODS)}. Received: "
-                f"{self.method!r} (from --method).",
-                "INVALID_ARGUMENT",
+                f"{self.method!r} (from --method)."
             )
         for name in ("threads", "seconds", "rate", "batch"):
             if not getattr(self, name) > 0:
-                raise ServingError(
+                raise InvalidRequest(
                     f"`{name}` must be positive. Received: "
-                    f"{getattr(self, name)} (from --{name}).",
-                    "INVALID_ARGUMENT",
+                    f"{getattr(self, name)} (from --{name})."
                 )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from serving import signatures
 from serving.client.clients import RecommenderClient
 from serving.client.query import Items, Query, Recommendations, VersionStatus
-from serving.errors import ServingError
+from serving.errors import ModelNotFound, ServingError
 
 
 @dataclass(frozen=True)
@@ -28,22 +28,20 @@ class Report:
 
     def __str__(self) -> str:
         answer = self.recommended
-        ready = [
+        ready = ", ".join(
             f"{row.model} {row.version}"
             for row in self.statuses
             if row.state == "AVAILABLE"
-        ]
+        )
         way = "in one call" if answer.fused else "in two calls"
-        return "\n".join(
-            [
-                f"status     ok    available: {', '.join(ready)}",
-                f"retrieval  ok    {len(self.retrieved.item_ids)} items, "
-                f"{self.retrieved.latency_ms:.1f} ms",
-                f"recommend  {'FAIL' if self.degraded else 'ok  '}  "
-                f"{', '.join(answer.item_ids[:5])}, ... {way}, "
-                f"{answer.latency_ms:.1f} ms"
-                + (f"; {self.degraded}: {answer.reason}" * bool(self.degraded)),
-            ]
+        lacks = f"; {self.degraded}: {answer.reason}" if self.degraded else ""
+        return (
+            f"status     ok    available: {ready}\n"
+            f"retrieval  ok    {len(self.retrieved.item_ids)} items, "
+            f"{self.retrieved.latency_ms:.1f} ms\n"
+            f"recommend  {'FAIL' if lacks else 'ok  '}  "
+            f"{', '.join(answer.item_ids[:5])}, ... {way}, "
+            f"{answer.latency_ms:.1f} ms{lacks}"
         )
 
 
@@ -52,10 +50,7 @@ def run(
 ) -> Report:
     """Asks for status, retrieval and recommendations.
 
-    Args:
-        client: Of the deployment.
-        wait_seconds: How long the servers may take to come up.
-        timeout_seconds: Of each question.
+    Servers that are not up, or not whole, are asked for `wait_seconds`.
 
     Raises:
         ServingError: If a stage does not answer, or answers with an item that
@@ -79,11 +74,10 @@ def _once(client: RecommenderClient, timeout_seconds: float) -> Report:
         list(signatures.SIGNATURES), timeout_seconds=timeout_seconds
     )
     if not any(row.state == "AVAILABLE" for row in statuses):
-        raise ServingError(
+        raise ModelNotFound(
             "A deployment must have a model that is AVAILABLE. Received: "
             f"{statuses or 'no model at all'} (from GetModelStatus). Publish "
-            "one, or look at the server's log for why it does not load.",
-            "NOT_FOUND",
+            "one, or look at the server's log for why it does not load."
         )
     retrieved = client.retrieve(Query(), timeout_seconds=timeout_seconds)
     if not retrieved.item_ids:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from serving.client.query import Items, Recommendations
-from serving.errors import ServingError
+from serving.errors import InvalidRequest
 
 Titles = Mapping[str, str]
 
@@ -33,10 +33,9 @@ def read_titles(path: str) -> dict[str, str]:
         rows = [line.split("\t") for line in text.splitlines() if line]
         return {row[0]: row[1] for row in rows}
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise ServingError(
+        raise InvalidRequest(
             "A title file must be JSON (id to title) or id<tab>title lines. "
-            f"Received: {path!r} ({error!r}, from --titles).",
-            "INVALID_ARGUMENT",
+            f"Received: {path!r} ({error!r}, from --titles)."
         ) from error
 
 

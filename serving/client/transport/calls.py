@@ -81,11 +81,7 @@ class Caller:
     ) -> Answer:
         """Sends one message, again where `transport.fleet` says so.
 
-        Args:
-            method: To call.
-            request: The message; its model decides the target.
-            trace: Has the deadline, counts the retries.
-            swap_wait: Also wait for a version that is NOT_FOUND yet.
+        With `swap_wait`, a version that is NOT_FOUND yet is waited for.
 
         Raises:
             ServingError: With the code of the last attempt.

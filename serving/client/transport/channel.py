@@ -22,7 +22,7 @@ import grpc
 
 from serving import ids
 from serving.client.transport import headers
-from serving.errors import ServingError
+from serving.errors import InvalidRequest, ModelNotFound
 from serving.wire import serving_pb2
 
 Targets = str | Sequence[str] | Mapping[str, str | Sequence[str]]
@@ -145,11 +145,10 @@ class Tls:
 
     def __post_init__(self) -> None:
         if bool(self.certificate) != bool(self.private_key):
-            raise ServingError(
+            raise InvalidRequest(
                 "`certificate` and `private_key` go together. Received: "
                 f"{str(self.certificate)!r} and {str(self.private_key)!r} "
-                "(in Tls). Give both for a client certificate or neither.",
-                "INVALID_ARGUMENT",
+                "(in Tls). Give both for a client certificate or neither."
             )
 
     def credentials(self) -> grpc.ChannelCredentials:
@@ -172,10 +171,9 @@ def _read(path: str | Path) -> bytes | None:
         return Path(path).read_bytes()
     except (OSError, TypeError) as error:
         why = getattr(error, "strerror", None) or error
-        raise ServingError(
+        raise InvalidRequest(
             f"A TLS file must be readable. Received: {str(path)!r} "
-            f"({why}). Check the path and its permissions.",
-            "INVALID_ARGUMENT",
+            f"({why}). Check the path and its permissions."
         ) from error
 
 
@@ -189,25 +187,22 @@ def options(
             be encrypted.
     """
     if tls is not None and not isinstance(tls, Tls):
-        raise ServingError(
+        raise InvalidRequest(
             f"`tls` must be a Tls. Received: {tls!r}. Write Tls() to encrypt "
-            "and trust the system's CAs.",
-            "INVALID_ARGUMENT",
+            "and trust the system's CAs."
         )
     given = {} if given is None else given
     if not isinstance(given, Mapping) or not all(
         isinstance(name, str) for name in given
     ):
-        raise ServingError(
+        raise InvalidRequest(
             "`options` must map names of gRPC channel options to values. "
             f'Received: {given!r}. Write {{"grpc.keepalive_time_ms": 10000}}.',
-            "INVALID_ARGUMENT",
         )
     if tls is None and _SERVER_NAME in given:
-        raise ServingError(
+        raise InvalidRequest(
             f"Option {_SERVER_NAME!r} must come with `tls`. Received: no "
-            "`tls`, so nothing would be encrypted. Give Tls(server_name=...).",
-            "INVALID_ARGUMENT",
+            "`tls`, so nothing would be encrypted. Give Tls(server_name=...)."
         )
     merged = dict(DEFAULT_OPTIONS)
     if tls is not None and tls.server_name:
@@ -234,12 +229,11 @@ def addresses(targets: Targets) -> dict[str, tuple[str, ...]]:
             if isinstance(target, str) and _ADDRESS.fullmatch(target)
         ]
         if not replicas or len(replicas) < len(given):
-            raise ServingError(
+            raise InvalidRequest(
                 "A target must be a gRPC address such as "
                 f'"127.0.0.1:8500". Received: {value!r} (for models '
                 f"{model!r}). Name the server that answers for them; give "
-                "replicas as a list, and TLS by `tls`, not by https.",
-                "INVALID_ARGUMENT",
+                "replicas as a list, and TLS by `tls`, not by https."
             )
         result[model] = tuple(replicas)
     return result
@@ -255,11 +249,10 @@ def replicas(
     """
     found = known.get(model) or known.get("*")
     if not found:
-        raise ServingError(
+        raise ModelNotFound(
             f"A model must have a target. Received: model {model!r} with "
             f"targets for {', '.join(sorted(known))}. Add it, or a target "
             'for "*".',
-            "NOT_FOUND",
         )
     return found
 
@@ -270,11 +263,7 @@ def is_several(target: str) -> bool:
 
 
 def proxy(target: str, given: Sequence[tuple[str, object]]) -> str:
-    """Names the HTTP proxy that gRPC goes through, and where it is set.
-
-    Args:
-        target: To reach.
-        given: Channel options.
+    """Names the HTTP proxy on the way to a target, and where it is set.
 
     Returns:
         "`http_proxy` (host:port)", or "" where none is used.

@@ -7,7 +7,7 @@ import grpc
 
 from serving.client.transport import channel, failures
 from serving.client.transport.channel import Answer, Call, Method
-from serving.errors import ServingError
+from serving.errors import InvalidRequest
 
 
 class Connections(abc.ABC):
@@ -32,12 +32,11 @@ class Connections(abc.ABC):
     ) -> None:
         for found in interceptors:
             if not isinstance(found, self.interceptor):
-                raise ServingError(
+                raise InvalidRequest(
                     "An interceptor must be a "
                     f"{self.interceptor.__module__}."
                     f"{self.interceptor.__name__}. Received: {found!r}. "
-                    "Threads and asyncio have one class each.",
-                    "INVALID_ARGUMENT",
+                    "Threads and asyncio have one class each."
                 )
         self._options, self._credentials = options, credentials
         self._interceptors = interceptors

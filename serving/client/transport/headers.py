@@ -7,7 +7,7 @@ stands before the server: a gateway, a mesh, a quota.
 import re
 from collections.abc import Iterable, Mapping
 
-from serving.errors import ServingError
+from serving.errors import InvalidRequest, ServingError
 
 Metadata = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
 Pairs = tuple[tuple[str, str | bytes], ...]
@@ -51,9 +51,8 @@ def read(given: Metadata | None) -> Pairs:
 
 
 def _refused(received: str) -> ServingError:
-    return ServingError(
+    return InvalidRequest(
         "`metadata` must map header names to ASCII text, or to bytes where "
         'the name ends in "-bin"; "grpc-" is gRPC\'s own. Received: '
         f'{received}. Write {{"authorization": "Bearer ..."}}.',
-        "INVALID_ARGUMENT",
     )

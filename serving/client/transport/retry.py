@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from numbers import Real
 
 from serving import ids
-from serving.errors import ServingError
+from serving.errors import InvalidRequest
 
 # The server is at fault or absent: another stage may still answer. Every
 # other code is the caller's mistake and is raised as it is.
@@ -56,10 +56,9 @@ class Retry:
         for part in fields(self)[1:]:
             value = getattr(self, part.name)
             if not isinstance(value, Real) or not 0 <= float(value) < math.inf:
-                raise ServingError(
+                raise InvalidRequest(
                     f"`{part.name}` must be a number, not negative. Received: "
-                    f"{value!r} (in Retry). Leave it out for the default.",
-                    "INVALID_ARGUMENT",
+                    f"{value!r} (in Retry). Leave it out for the default."
                 )
 
     def backoff(self, attempt: int) -> float:
@@ -92,11 +91,10 @@ class Deadline:
             and math.isfinite(timeout_seconds)
             and timeout_seconds > 0
         ):
-            raise ServingError(
+            raise InvalidRequest(
                 "`timeout_seconds` must be positive. Received: "
                 f"{timeout_seconds!r}. Give the seconds a caller can wait; "
-                "there is no waiting for ever.",
-                "INVALID_ARGUMENT",
+                "there is no waiting for ever."
             )
         self.timeout_seconds = timeout_seconds
         self._end = time.monotonic() + timeout_seconds

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from serving.errors import ServingError
+from serving.errors import ModelNotFound, ServingError
 from serving.ondevice import bundle as ondevice
 
 _HERE = Path(__file__).resolve().parent
@@ -81,17 +81,15 @@ class Site(http.server.ThreadingHTTPServer):
         packages: Path = PACKAGES,
     ) -> None:
         if not (packages / "@litertjs" / "core" / "dist").is_dir():
-            raise ServingError(
+            raise ModelNotFound(
                 "The page needs LiteRT.js. Received: no such package (from "
-                f"{packages}). Run `npm ci` in {_HERE}.",
-                "NOT_FOUND",
+                f"{packages}). Run `npm ci` in {_HERE}."
             )
         if not (bundle / ondevice.CONFIG).is_file():
-            raise ServingError(
+            raise ModelNotFound(
                 f"A bundle must hold `{ondevice.CONFIG}`. Received: a folder "
                 f"without it (from {bundle}). Run `make retrain`, or name "
-                "the folder of a version.",
-                "NOT_FOUND",
+                "the folder of a version."
             )
         self.files = {f"/{name}": _HERE / name for name in _FILES}
         self.files["/"] = self.files[f"/{_PAGE}"]
