@@ -49,7 +49,7 @@ def signatures(
     response: serving_pb2.GetModelMetadataResponse,
 ) -> tuple[Signatures, int]:
     """Reads each signature's inputs and the version they belong to."""
-    # The Any names TensorFlow's message; ours has the same bytes.
+    # It is packed as TensorFlow's message; ours has the same bytes.
     found = serving_pb2.SignatureDefMap.FromString(
         response.metadata["signature_def"].value
     )

@@ -3,12 +3,10 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from serving import ids
 from serving.errors import ServingError
-from serving.ondevice.bundle import OnDevice, live
+from serving.ondevice.bundle import OnDevice, add_options, live
 
 _SHOWN = 5
 
@@ -17,39 +15,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Answers one history or replays the golden file; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m serving.ondevice")
     parser.add_argument("command", choices=("recommend", "replay"))
-    parser.add_argument(
-        "--bundle", type=Path, help="its folder; the live one by default"
-    )
-    parser.add_argument(
-        "--serving", type=Path, default=Path("artifacts/serving")
-    )
+    add_options(parser)
     ids.add_option(parser, "--history", "latest last")
     ids.add_option(parser, "--exclude", "not to answer")
     options = parser.parse_args(arguments)
-    write: Any = sys.stdout.write
     try:
         bundle = OnDevice(options.bundle or live(options.serving))
         if options.command == "replay":
-            write(f"replay: {bundle.replay()} golden cases agree\n")
+            print(f"replay: {bundle.replay()} golden cases agree")
             return 0
         history = ids.written(options.history, "--history")
         excluded = ids.written(options.exclude, "--exclude")
         unknown = [item for item in history if not bundle.knows(item)]
         if unknown:
-            sys.stderr.write(
+            more = ", ..." if len(unknown) > _SHOWN else ""
+            print(
                 f"ondevice: {len(unknown)} of {len(history)} items are not in "
-                f"the vocabulary and count as unknown: "
-                f"{', '.join(unknown[:_SHOWN])}"
-                + (", ...\n" if len(unknown) > _SHOWN else "\n")
+                "the vocabulary and count as unknown: "
+                f"{', '.join(unknown[:_SHOWN])}{more}",
+                file=sys.stderr,
             )
         answer = bundle.recommend(history, excluded)
         if not answer:
-            sys.stderr.write("ondevice: nothing is left to recommend\n")
+            print("ondevice: nothing is left to recommend", file=sys.stderr)
         for item, score in answer:
             title = bundle.title(item)
-            write(f"{item}\t{score:.4f}" + (f"\t{title}\n" if title else "\n"))
+            print(f"{item}\t{score:.4f}" + (f"\t{title}" if title else ""))
     except ServingError as error:
-        sys.stderr.write(f"ondevice: {error}\n")
+        print(f"ondevice: {error}", file=sys.stderr)
         return 1
     return 0
 

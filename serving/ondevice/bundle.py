@@ -5,21 +5,24 @@ A bundle is a folder with `model.tflite`, `vocabulary.json`, `config.json` and
 two bundles are told apart before anything is answered.
 """
 
+import argparse
 import hashlib
 import json
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from serving import ids
 from serving.errors import InvalidRequest, ModelNotFound, ServingError
 from serving.releases import history as release_history
 
 MODEL, VOCABULARY = "model.tflite", "vocabulary.json"
 CONFIG, GOLDEN = "config.json", "golden.json"
 _DESCRIBED = ("bundle_id", "files", "history_length", "num_items")
+Json: TypeAlias = dict[str, Any]
 _AGAIN = "Copy the whole bundle again."
 
 
@@ -139,9 +142,10 @@ class OnDevice:
             excluded: Item ids that stay out of the answer.
 
         Raises:
-            ServingError: If `history` is not a sequence of strings.
+            ServingError: If `history` is not a list of ids.
         """
-        history = _checked(history)
+        # What the servers' client takes for a history, without its padding.
+        history = [item for item in ids.several(history, "history") if item]
         length = self.config["history_length"]
         encoded = [self._indices.get(item, 1) for item in history][-length:]
         padded = [0] * (length - len(encoded)) + encoded
@@ -170,11 +174,11 @@ class OnDevice:
             )
         cases, tolerance = golden["cases"], golden["tolerance"]
         for number, case in enumerate(cases):
-            ids, scores = self.run(case["history"])
-            if not _agree(ids.tolist(), scores.tolist(), case, tolerance):
+            rows, scores = self.run(case["history"])
+            if not _agree(rows.tolist(), scores.tolist(), case, tolerance):
                 raise ServingError(
                     f"Golden case {number} must give {case['ids']}. "
-                    f"Received: {ids.tolist()} (from {self._directory}). "
+                    f"Received: {rows.tolist()} (from {self._directory}). "
                     "The bundle's files do not belong together, or this "
                     "runtime computes otherwise.",
                     "DATA_LOSS",
@@ -182,39 +186,28 @@ class OnDevice:
         return len(cases)
 
 
-def _checked(history: Any) -> list[str]:
-    """What the servers' client takes for a history, without its padding."""
-    if isinstance(history, str | bytes) or not isinstance(history, Iterable):
-        raise InvalidRequest(
-            "`history` must be a list of item ids. Received: "
-            f"{history!r:.100}. Put the id in a list."
-        )
-    items = list(history)
-    for item in items:
-        if not isinstance(item, str):
-            raise InvalidRequest(
-                f"Ids must be strings. Received: {item!r:.100} of type "
-                f"{type(item).__name__} (from `history`). Convert it with "
-                "str()."
-            )
-    return [item for item in items if item]
-
-
 def _agree(
-    ids: list[int], scores: list[float], case: dict[str, Any], tolerance: float
+    rows: list[int], scores: list[float], case: Json, tolerance: float
 ) -> bool:
     """Whether an answer is the expected one but for rounding.
 
     Runtimes add up in different orders: items whose scores differ by less
     than the tolerance may change places, or leave at the end of the list.
     """
-    found = dict(zip(ids, scores, strict=True))
-    return len(ids) == len(case["ids"]) and all(
+    found = dict(zip(rows, scores, strict=True))
+    return len(rows) == len(case["ids"]) and all(
         abs(found[item] - score) <= tolerance
         if item in found
         else score - scores[-1] <= tolerance
         for item, score in zip(case["ids"], case["scores"], strict=True)
     )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that name a bundle, or where the live one lies."""
+    add = parser.add_argument
+    add("--bundle", type=Path, help="its folder; the live one by default")
+    add("--serving", type=Path, default=Path("artifacts/serving"))
 
 
 def live(serving: Path) -> Path:
@@ -243,7 +236,7 @@ def _read(path: Path) -> bytes:
         ) from error
 
 
-def _json(directory: Path, name: str) -> dict[str, Any]:
+def _json(directory: Path, name: str) -> Json:
     try:
         value = json.loads(_read(directory / name))
     except ValueError as error:
@@ -261,7 +254,7 @@ def _json(directory: Path, name: str) -> dict[str, Any]:
     return value
 
 
-def _config(directory: Path) -> dict[str, Any]:
+def _config(directory: Path) -> Json:
     """The bundle's description, with all that is needed to check the rest."""
     config = _json(directory, CONFIG)
     files = config.get("files")

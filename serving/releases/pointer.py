@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from serving.client.transport import channel
+from serving.client import Tls
 from serving.errors import ModelNotFound, ServingError
 from serving.releases import graph_ops, versions
 from serving.releases.phases import Phases
@@ -234,8 +234,7 @@ def _parser() -> argparse.ArgumentParser:
 def _replicas(addresses: str | None, ca: str) -> Replicas | None:
     if not addresses:
         return None
-    tls = channel.Tls(ca=ca) if ca else None
-    return Replicas(addresses.split(","), tls)
+    return Replicas(addresses.split(","), Tls(ca=ca) if ca else None)
 
 
 def main(arguments: list[str] | None = None) -> int:

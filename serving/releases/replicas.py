@@ -2,14 +2,10 @@
 
 import socket
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-import grpc
-
-from serving.client.transport import channel
-from serving.errors import InvalidRequest
-from serving.wire import serving_pb2
-
-_AVAILABLE = serving_pb2.ModelVersionStatus.State.AVAILABLE
+from serving.client import RecommenderClient, Retry, Tls
+from serving.errors import InvalidRequest, ServingError
 
 
 class Replicas:
@@ -25,7 +21,7 @@ class Replicas:
     def __init__(
         self,
         addresses: Sequence[str],
-        tls: channel.Tls | None = None,
+        tls: Tls | None = None,
         timeout_seconds: float = 2.0,
     ) -> None:
         self._addresses = [_split(address) for address in addresses]
@@ -61,30 +57,21 @@ class Replicas:
         }
 
     def _versions(self, target: str, host: str, model: str) -> set[int] | None:
-        request = serving_pb2.GetModelStatusRequest()
-        request.model_spec.name = model
-        options = channel.options(self._tls, None)
-        if self._tls is None:
-            opened = grpc.insecure_channel(target, options)
-        else:
+        tls = self._tls
+        if tls is not None and not tls.server_name:
             # The certificate is for the name, not for the address behind it.
-            if not self._tls.server_name:
-                options.append(("grpc.ssl_target_name_override", host))
-            opened = grpc.secure_channel(
-                target, self._tls.credentials(), options
-            )
-        with opened:
-            ask = channel.STATUS.on(opened)
-            try:
-                answer = ask(request, timeout=self._timeout)
-            except grpc.RpcError as error:
-                is_told = error.code() == grpc.StatusCode.NOT_FOUND
-                return set() if is_told else None
-        return {
-            status.version
-            for status in answer.model_version_status
-            if status.state == _AVAILABLE
-        }
+            tls = replace(tls, server_name=host)
+        try:
+            with RecommenderClient(
+                target,
+                timeout_seconds=self._timeout,
+                tls=tls,
+                retries=Retry(attempts=1),
+            ) as client:
+                found = client.status([model])
+        except ServingError:
+            return None
+        return {row.version for row in found if row.state == "AVAILABLE"}
 
 
 def _split(address: str) -> tuple[str, str]:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import grpc
 import grpc.aio
@@ -12,6 +11,9 @@ from serving.client.transport.channel import STATUS, Answer, Call, Method
 from serving.client.transport.connections import Connections
 from serving.errors import ServingError
 
+# Under way; the loop itself holds tasks only weakly.
+_probes: set[asyncio.Future[None]] = set()
+
 
 class Loop(Connections):
     """Connections of the first event loop that asks."""
@@ -19,10 +21,6 @@ class Loop(Connections):
     interceptor = grpc.aio.UnaryUnaryClientInterceptor
 
     _loop: asyncio.AbstractEventLoop | None = None
-
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
-        self._probes: set[asyncio.Future[None]] = set()
 
     def begin(self) -> None:
         """Takes note of a question; raises where it cannot be asked."""
@@ -87,6 +85,5 @@ class Loop(Connections):
             told(code)
 
         probe = asyncio.ensure_future(ask())
-        # The loop itself holds tasks only weakly.
-        self._probes.add(probe)
-        probe.add_done_callback(self._probes.discard)
+        _probes.add(probe)
+        probe.add_done_callback(_probes.discard)

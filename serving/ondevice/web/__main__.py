@@ -3,7 +3,6 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from serving.errors import ServingError
 from serving.ondevice import bundle as ondevice
@@ -13,12 +12,7 @@ from serving.ondevice.web.site import Site
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serves until interrupted; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m serving.ondevice.web")
-    parser.add_argument(
-        "--bundle", type=Path, help="its folder; the live one by default"
-    )
-    parser.add_argument(
-        "--serving", type=Path, default=Path("artifacts/serving")
-    )
+    ondevice.add_options(parser)
     parser.add_argument("--port", type=int, default=8080, help="0: any")
     parser.add_argument(
         "--server",

@@ -14,7 +14,6 @@ import time
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from serving.errors import ModelNotFound, ServingError
 from serving.ondevice import bundle as ondevice
@@ -47,7 +46,11 @@ _TIMEOUT_SECONDS = 5.0
 class _Answers(urllib.request.HTTPErrorProcessor):
     """Takes every answer as it is: a redirect could lead anywhere."""
 
-    def http_response(self, request: Any, response: Any) -> Any:
+    def http_response(
+        self,
+        request: urllib.request.Request,
+        response: http.client.HTTPResponse,
+    ) -> http.client.HTTPResponse:
         return response
 
 
@@ -146,7 +149,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         else:
             self._forward(self.rfile.read(int(length)))
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, format: str, *args: object) -> None:
         """What is asked for stays on the device, and out of its logs."""
 
     def _is_local(self) -> bool:
@@ -205,7 +208,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(content)
 
 
-def _bounded(response: Any) -> bytes:
+def _bounded(response: http.client.HTTPResponse) -> bytes:
     """An answer, if it is there in time and no larger than one can be."""
     content, end = b"", time.monotonic() + _TIMEOUT_SECONDS
     while part := response.read1(2**16):
@@ -223,17 +226,10 @@ def _policy(page: str) -> str:
     inside = found.group(1) if found else ""
     digest = hashlib.sha256(inside.encode()).digest()
     script = f"'sha256-{base64.b64encode(digest).decode()}'"
-    return "; ".join(
-        (
-            "default-src 'none'",
-            f"script-src 'self' 'wasm-unsafe-eval' {script}",
-            "style-src 'self'",
-            "img-src 'self' data:",
-            "connect-src 'self'",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "frame-ancestors 'none'",
-        )
+    return (
+        f"default-src 'none'; script-src 'self' 'wasm-unsafe-eval' {script}; "
+        "style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 
 

@@ -333,12 +333,12 @@ def test_the_command_line_answers_and_replays(
 @pytest.mark.parametrize(
     ("history", "words"),
     [
-        ("item-4", "must be a list of item ids. Received: 'item-4'"),
-        (b"item-4", "must be a list of item ids"),
-        (None, "must be a list of item ids. Received: None"),
-        ([1, 2], "Ids must be strings. Received: 1 of type int"),
+        ("item-4", "must be a list of ids. Received: 'item-4'"),
+        (b"item-4", "must be a list of ids"),
+        (None, "must be a list of ids. Received: None"),
+        ([1, 2], "must be a string. Received: 1 of type int"),
         (["item-4", None], "Received: None of type NoneType"),
-        (np.array([4]), "Ids must be strings"),
+        (np.array([4]), "must be a string"),
     ],
 )
 def test_what_the_servers_refuse_is_refused(
