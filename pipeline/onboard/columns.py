@@ -6,6 +6,7 @@ Guesses come from a sample of each table (`guess`, `kinds`, `peek`); what
 
 import dataclasses
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,17 +80,18 @@ def guessed(interactions: str, items: str, users: str) -> Columns:
         path=interactions,
         encoding=peek.encoding(interactions, items, users),
     )
-    options: dict[str, Any] = {
-        "kind": "tabular",
-        "path": interactions,
-        "items_path": items,
-        "users_path": users,
-        "encoding": rough.encoding,
-        "columns": (),
-        "items_columns": (),
-        "users_columns": (),
-    }
-    found = Columns(options)
+    found = Columns(
+        {
+            "kind": "tabular",
+            "path": interactions,
+            "items_path": items,
+            "users_path": users,
+            "encoding": rough.encoding,
+            "columns": (),
+            "items_columns": (),
+            "users_columns": (),
+        }
+    )
     if rough.encoding != "utf-8":
         found.doubts.append(
             f"the files are not UTF-8 and read as {rough.encoding}: where "
@@ -101,33 +103,19 @@ def guessed(interactions: str, items: str, users: str) -> Columns:
         lines = peek.first_lines(rough)
         turned = None
         if lines and not peek.are_sequences(lines):
-            turned = (
-                shapes.headed(interactions, lines)
-                or shapes.impressions(interactions, lines)
-                or shapes.baskets(interactions, lines)
-            )
-        log, table = guess.Log(), dict[str, pa.Array]()
-        if not turned:
-            rough, log, table, named = _log(rough, lines)
+            turned = shapes.of_lines(interactions, lines)
+        if turned is None:
+            rough, table, named = _log(rough, lines)
             turned = shapes.matrix(interactions, table, named)
     except DataError as error:
         found.problem = str(error)
         return found
     if turned:
         return _turned(found, turned)
-    if not (log.user_id and log.item_id):
-        found.problem = (
-            "The interactions must have a column of users and one of items. "
-            f"Received: {sorted(table)} (from {interactions}), of which none "
-            "or one alone can hold ids. Name them in user_id and item_id."
-        )
-    _of_log(found, log, rough, table)
-    for table_name, path, key in (
-        ("items", items, "item_id"),
-        ("users", users, "user_id"),
-    ):
+    _of_log(found, guess.log(table, named), rough, table)
+    for name, path in (("items", items), ("users", users)):
         try:
-            _entity(found, table_name, path, table.get(options[key]), rough)
+            _entity(found, name, path, table, rough)
         except DataError as error:
             found.problem = found.problem or str(error)
     return found
@@ -141,23 +129,36 @@ def _sample(source: SourceConfig, path: str, table: str) -> Batch:
         with files.find(path, option) as found:
             file = formats.of_table(found, table, path, option)[0]
             for batch in formats.read(source, file, option, quarantine):
-                batch = Batch(
+                few = Batch(
                     {
-                        key: array.slice(0, SAMPLE_ROWS)
-                        for key, array in batch.columns.items()
+                        name: array.slice(0, SAMPLE_ROWS)
+                        for name, array in batch.columns.items()
                     },
                     batch.lines[:SAMPLE_ROWS],
                     batch.file,
                 )
                 # What is missing is no value; nothing else is to change.
-                every = {name: name for name in batch.columns}
-                return Cleaner(source).clean(batch, every, "sample")
+                every = {name: name for name in few.columns}
+                return Cleaner(source).clean(few, every, "sample")
     unusable = "".join(f"\n  {line}" for line in quarantine.lines())
     raise DataError(
         f"The {table} must have rows. Received: {path} with none"
-        f"{':' if unusable else ''}{unusable}{'' if unusable else '.'}\n"
+        f"{f':{unusable}' if unusable else '.'}\n"
         "Check the export that made it."
     )
+
+
+def _named(
+    source: SourceConfig, path: str, table: str, lines: list[list[str]]
+) -> tuple[Batch, tuple[str, ...]]:
+    """A sample of a table, and names for columns that have none."""
+    if lines:
+        columns = tuple(f"column_{n}" for n in range(1, len(lines[0]) + 1))
+        unnamed = dataclasses.replace(source, columns=columns)
+        batch = _sample(unnamed, path, table)
+        if peek.are_values(lines[0], batch.columns):
+            return batch, columns
+    return _sample(source, path, table), ()
 
 
 def _turned(found: Columns, turned: shapes.Turned) -> Columns:
@@ -178,38 +179,28 @@ def _turned(found: Columns, turned: shapes.Turned) -> Columns:
 
 def _log(
     rough: SourceConfig, lines: list[list[str]]
-) -> tuple[SourceConfig, guess.Log, dict[str, pa.Array], bool]:
-    """The interactions: how to read them, what their columns mean, a sample.
-
-    The last one tells whether the columns have names.
-    """
+) -> tuple[SourceConfig, dict[str, pa.Array], bool]:
+    """How to read the interactions, a sample, and whether it has names."""
     if lines and peek.are_sequences(lines):
-        rough = dataclasses.replace(
-            rough, columns=("user_id", "item_id" + text.REST)
-        )
-    elif lines:
-        first = lines[0]
-        unnamed = dataclasses.replace(rough, columns=peek.anonymous(len(first)))
-        batch = _sample(unnamed, rough.path, "interactions")
-        if peek.are_values(first, batch.columns):
-            log = guess.log(batch.columns, named=False)
-            return unnamed, log, dict(batch.columns), False
-    batch = _sample(rough, rough.path, "interactions")
+        columns = ("user_id", "item_id" + text.REST)
+        rough, lines = dataclasses.replace(rough, columns=columns), []
+    batch, unnamed = _named(rough, rough.path, "interactions", lines)
+    if unnamed:
+        rough = dataclasses.replace(rough, columns=unnamed)
+        return rough, dict(batch.columns), False
     lists = {n: a for n, a in batch.columns.items() if cells.is_list(a)}
-    if lists:
-        item = max(
-            lists, key=lambda n: names.score(n, names.ITEM, names.ITEM_WORDS)
-        )
-        if names.score(item, names.ITEM, names.ITEM_WORDS):
-            lengths = pc.list_value_length(lists[item])
-            kept = [
-                name
-                for name in batch.columns
-                if name not in lists
-                or pc.list_value_length(lists[name]).equals(lengths)
-            ]
-            batch = nested.unrolled(batch, item, kept)
-    return rough, guess.log(batch.columns), dict(batch.columns), True
+    said = {n: names.score(n, names.ITEM, names.ITEM_WORDS) for n in lists}
+    item = max(said, key=lambda n: said[n], default="")
+    if said.get(item):
+        lengths = pc.list_value_length(lists[item])
+        kept = [
+            name
+            for name in batch.columns
+            if name not in lists
+            or pc.list_value_length(lists[name]).equals(lengths)
+        ]
+        batch = nested.unrolled(batch, item, kept)
+    return rough, dict(batch.columns), True
 
 
 def _of_log(
@@ -219,27 +210,32 @@ def _of_log(
     table: dict[str, pa.Array],
 ) -> None:
     """What the columns of the interactions mean, into the options."""
-    meant: dict[str, str] = {}
+    called: dict[str, str] = {}
     if rough.columns and not rough.columns[-1].endswith(text.REST):
         # Columns without names are called what they mean.
-        meant = {column: key for key in _MEANT if (column := getattr(log, key))}
-    columns = tuple(meant.get(name, name) for name in rough.columns)
+        called = {log.meant[key]: key for key in _MEANT if key in log.meant}
     for name in list(table):
-        table[meant.get(name, name)] = table.pop(name)
-    for key in _MEANT:
-        column = getattr(log, key)
-        found.options[key] = meant.get(column, column)
-        if key in log.why:
-            found.beside[key] = log.why[key]
-    if columns:
-        found.options["columns"] = columns
-        found.beside["columns"] = (
-            "the first line has no names: by content and order"
+        table[called.get(name, name)] = table.pop(name)
+    if not {"user_id", "item_id"} <= set(log.meant):
+        found.problem = (
+            "The interactions must have a column of users and one of items. "
+            f"Received: {sorted(table)} (from {rough.path}), of which none "
+            "or one alone can hold ids. Name them in user_id and item_id."
         )
-    for key, kept in (("user_id", "user_id"), ("item_id", "item_id")):
-        if not found.options[key]:
-            found.options[key] = kept
+    for key in _MEANT:
+        column = log.meant.get(key, "")
+        found.options[key] = called.get(column, column)
+        found.beside[key] = log.why.get(key, "")
+        if not column and key in ("user_id", "item_id"):
+            found.options[key] = key
             found.beside[key] = "none found: name its column"
+    if rough.columns:
+        found.options["columns"] = tuple(
+            called.get(name, name) for name in rough.columns
+        )
+    left_out = "; left out, as they take back or say no: " + ", ".join(
+        log.left_out
+    )
     found.options |= {
         "time_format": log.form.format,
         "time_unit": log.form.unit or "auto",
@@ -247,25 +243,22 @@ def _of_log(
         "max_bad_share": 0.01,
     }
     found.beside |= {
+        "columns": "the first line has no names: by content and order",
         "time_format": log.form.doubt,
         "time_unit": log.form.doubt,
         "max_bad_share": "share of unusable rows to set aside before stopping",
-        "event_weights": "raise the types that matter more; 0 is a weight too",
+        "event_weights": "raise the types that matter more; 0 is a weight too"
+        + left_out * bool(log.left_out),
         "quantity": "where it is not above 0: returns, which are left out",
     }
-    if not log.timestamp:
+    if "timestamp" not in log.meant:
         found.beside["timestamp"] = (
             "none found: the order of the rows stands for time"
-        )
-    if log.left_out:
-        found.beside["event_weights"] += (
-            f"; left out, as they take back or say no: "
-            f"{', '.join(log.left_out)}"
         )
     found.doubts += log.doubts
     if log.form.doubt:
         found.doubts.append(f"time: {log.form.doubt}")
-    if log.rating:
+    if "rating" in log.meant:
         _ratings(found, table[found.options["rating"]])
     if log.rest:
         found.below += [
@@ -276,36 +269,31 @@ def _of_log(
         ]
 
 
-def _first(ids: pa.Array) -> str:
-    """The first id there is."""
-    there = cells.as_text(ids.drop_null())
-    return str(there[0]) if len(there) else ""
-
-
 def _ratings(found: Columns, array: pa.Array) -> None:
     """What ratings below 0, or of 0 alone beside a scale, may mean."""
-    numbers = evidence.numbers(array)
+    numbers = evidence.Column("rating", array).numbers
     values = sorted(pc.unique(numbers).to_pylist())
-    below = [value for value in values if value < 0]
     above = [value for value in values if value > 0]
-    if below == [-1.0] and above and 0.0 not in values:
+
+    def share(value: float) -> str:
+        return f"{cells.share(pc.equal(numbers, value)):.0%} of the ratings are"
+
+    if values and above and values == [-1.0, *above]:
         found.min_rating = above[0]
-        share = pc.mean(pc.cast(pc.equal(numbers, -1.0), pa.int8())).as_py()
         found.doubts.append(
-            f"{share:.0%} of the ratings are -1, taken for not rated and left "
+            f"{share(-1.0)} -1, taken for not rated and left "
             'out; to keep them as interactions, set rating = "" and no '
             "min_rating"
         )
-    elif below:
+    elif values and values[0] < 0:
         found.doubts.append(
             f"ratings go from {values[0]:g} to {values[-1]:g}: those below 0 "
             "count as interactions too; set prepare.min_rating to leave out "
             "what is disliked"
         )
-    elif values and values[0] == 0.0 and len(above) > 1 and above[0] >= 1.0:
-        share = pc.mean(pc.cast(pc.equal(numbers, 0.0), pa.int8())).as_py()
+    elif len(above) > 1 and values[0] == 0.0 and above[0] >= 1.0:
         found.doubts.append(
-            f"{share:.0%} of the ratings are 0: if that means not rated, set "
+            f"{share(0.0)} 0: if that means not rated, set "
             f"prepare.min_rating = {above[0]}"
         )
 
@@ -314,7 +302,7 @@ def _entity(
     found: Columns,
     table: str,
     path: str,
-    known: pa.Array | None,
+    log: Mapping[str, pa.Array],
     rough: SourceConfig,
 ) -> None:
     """Guesses the columns of the items or users into the options.
@@ -324,26 +312,21 @@ def _entity(
     """
     if not path:
         # The folder or archive of the interactions may bring it along.
-        with files.find(rough.path, "--interactions") as all_files:
+        path = rough.path
+        with files.find(path, "--interactions") as all_files:
             if not any(formats.stem(file) == table for file in all_files):
                 return
-        path = rough.path
-    entity = table[:-1]
     rough = dataclasses.replace(rough, columns=())
     peek.refuse_preamble(rough, path, table)
     lines = peek.first_lines(rough, path, table)
-    columns = _sample(rough, path, table).columns
-    if lines:
-        unnamed = dataclasses.replace(
-            rough, columns=peek.anonymous(len(lines[0]))
-        )
-        first = _sample(unnamed, path, table).columns
-        if peek.are_values(lines[0], first):
-            columns = first
-            found.options[f"{table}_columns"] = tuple(first)
-            found.beside[f"{table}_columns"] = "the first line has no names"
+    batch, unnamed = _named(rough, path, table, lines)
+    if unnamed:
+        found.options[f"{table}_columns"] = unnamed
+        found.beside[f"{table}_columns"] = "the first line has no names"
+    columns = evidence.columns(batch.columns)
+    entity = table[:-1]
     same = found.options[f"{entity}_id"]
-    ids = cells.as_text(known) if known is not None else pa.array([], "string")
+    ids = cells.as_text(log.get(same, pa.array([], "string")))
     choice = kinds.id_column(columns, ids, entity, same)
     if not choice.name:
         raise DataError(
@@ -352,19 +335,22 @@ def _entity(
         )
     if choice.name != same:
         found.options[f"{table}_id"] = choice.name
-        if choice.other:
-            found.beside[f"{table}_id"] = f"or: {choice.other}"
+        found.beside[f"{table}_id"] = f"or: {choice.other}" * bool(choice.other)
     if not choice.shared and len(ids):
+        own, theirs = (
+            next(iter(array.drop_null()), pa.scalar("")).as_py()
+            for array in (columns[choice.name].text, ids)
+        )
         found.doubts.append(
             f"none of the ids in {choice.name!r} of the {table}, such as "
-            f"{_first(columns[choice.name])!r}, is among the {entity}s of the "
-            f"first interactions, such as {_first(ids)!r}"
+            f"{own!r}, is among the {entity}s of the first interactions, such "
+            f"as {theirs!r}"
         )
     chosen, left_out, separator = kinds.features(columns, choice.name)
     if entity == "item":
         title = kinds.title(columns, choice.name)
         found.options["title"] = title.name
-        found.beside["title"] = f"or: {title.other}" if title.other else ""
+        found.beside["title"] = f"or: {title.other}" * bool(title.other)
         found.options["separator"] = separator
     elif "multi_categorical" in chosen.values():
         found.options.setdefault("separator", separator)

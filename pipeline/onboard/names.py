@@ -110,6 +110,11 @@ KNOWN_EVENTS = frozenset(
 )
 
 
+def of(entity: str) -> tuple[list[str], frozenset[str]]:
+    """Names of an "item" or "user", and words that hint at one."""
+    return (USER, USER_WORDS) if entity == "user" else (ITEM, ITEM_WORDS)
+
+
 def plain(name: str) -> str:
     """Letters and digits of a column name, bare, without a type.
 

@@ -32,18 +32,15 @@ def encoding(*paths: str) -> str:
     wrong = right = 0
     for path in filter(None, paths):
         with files.find(path, "init-config") as found:
-            for file in found[:3]:
-                head = next(files.blocks(file), b"")
-                if head.startswith(b"PAR1"):
-                    continue
-                for line in head.split(b"\n"):
-                    if line.isascii():
-                        continue
-                    try:
-                        line.decode("utf-8")
-                        right += 1
-                    except UnicodeDecodeError:
-                        wrong += 1
+            heads = [next(files.blocks(file), b"") for file in found[:3]]
+        for line in b"\n".join(
+            head for head in heads if not head.startswith(b"PAR1")
+        ).split(b"\n"):
+            try:
+                line.decode("utf-8")
+                right += not line.isascii()
+            except UnicodeDecodeError:
+                wrong += 1
     return "latin-1" if wrong > right else "utf-8"
 
 
@@ -127,11 +124,6 @@ def are_sequences(lines: list[list[str]]) -> bool:
     )
 
 
-def anonymous(count: int) -> tuple[str, ...]:
-    """Names for columns that have none."""
-    return tuple(f"column_{n}" for n in range(1, count + 1))
-
-
 def are_values(first: list[str], columns: Mapping[str, pa.Array]) -> bool:
     """Whether the first line of a file holds values instead of names.
 
@@ -147,7 +139,7 @@ def are_values(first: list[str], columns: Mapping[str, pa.Array]) -> bool:
     if any(_NUMBER.fullmatch(cell) or epoch_seconds(cell) for cell in first):
         return True
     return any(
-        (pc.sum(pc.equal(cells.as_text(array), cell)).as_py() or 0) > 1
+        cells.count(pc.equal(cells.as_text(array), cell)) > 1
         for cell, array in zip(first, columns.values(), strict=True)
         if cell
     )

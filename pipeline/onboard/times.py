@@ -39,8 +39,6 @@ FORMATS = tuple(
     "%Y%m%d%H%M%S",
     "%Y%m%d%H%M",
 )  # fmt: skip
-# Days in Excel's count and since 1970, of 2000 to 2050.
-_EXCEL, _EPOCH_DAYS = (36_526, 54_789), (10_957, 29_220)
 
 
 @dataclass(frozen=True)
@@ -50,13 +48,11 @@ class Form:
     Attributes:
         format: As for strptime; empty for ISO and numbers.
         unit: Of numbers that are days; empty otherwise.
-        other: Another format that fits all the same; empty for none.
-        doubt: What speaks for and against `other`, in words.
+        doubt: What speaks for another format that fits all the same.
     """
 
     format: str = ""
     unit: str = ""
-    other: str = ""
     doubt: str = ""
 
 
@@ -74,13 +70,11 @@ def form(array: pa.Array) -> Form | None:
     if not len(text):
         return None
     _seconds, bad = Clock().seconds(text)
-    readable = bool(bad.mean() <= 0.2)
+    readable = Form() if bad.mean() <= 0.2 else None
     # Eight digits or more are dates only in these centuries.
     if re.match(r"(19|20)\d{6}(\d{4}|\d{6})?(\.0)?$", text[0].as_py()):
-        return _format(array, text) or (Form() if readable else None)
-    if readable:
-        return Form()
-    return _format(array, text)
+        return _format(array, text) or readable
+    return readable or _format(array, text)
 
 
 def _format(array: pa.Array, text: pa.Array) -> Form | None:
@@ -107,7 +101,7 @@ def _format(array: pa.Array, text: pa.Array) -> Form | None:
     if len(fitting) == 1:
         return Form(fitting[0])
     text = cells.as_text(array.slice(0, 50_000))
-    order = {form: in_order(formatted(text, form)) for form in fitting}
+    order = {form: _in_order(formatted(text, form)) for form in fitting}
     first, second = sorted(fitting, key=lambda f: -order[f])[:2]
     told = (
         f"in order of time are {order[first]:.0%} of the rows, with "
@@ -116,13 +110,12 @@ def _format(array: pa.Array, text: pa.Array) -> Form | None:
     if order[first] - order[second] < 0.05:
         told = "neither puts the rows in better order of time"
         first, second = fitting[:2]
-    return Form(first, other=second, doubt=f"{second} fits as well; {told}")
+    return Form(first, doubt=f"{second} fits as well; {told}")
 
 
-def in_order(moments: pa.Array) -> float:
+def _in_order(moments: pa.Array) -> float:
     """Share of rows not before the row above, or not behind it, 0 to 1."""
-    found = pc.cast(moments.drop_null(), pa.int64()).to_numpy()
-    steps = np.diff(found)
+    steps = np.diff(pc.cast(moments.drop_null(), pa.int64()).to_numpy())
     if not len(steps):
         return 1.0
     return float(max((steps >= 0).mean(), (steps <= 0).mean()))
@@ -130,32 +123,27 @@ def in_order(moments: pa.Array) -> float:
 
 def with_unit(array: pa.Array, known: Form) -> Form:
     """The form of a column named as a time, whose numbers may be days."""
-    if known.format or not _numbers(array):
+    if known.format or pa.types.is_temporal(array.type):
         return known
-    found = pc.cast(cells.as_number(array)[0].drop_null(), pa.float64())
-    low, high = pc.min_max(found).as_py().values()
-    for unit, bounds, told in (
-        ("excel", _EXCEL, "as Excel counts them"),
-        ("days", _EPOCH_DAYS, "since 1970"),
+    numbers, bad = cells.as_number(array)
+    if bad.any() or numbers.null_count == len(numbers):
+        return known
+    low, high = pc.min_max(numbers).as_py().values()
+    for unit, first, last, told in (
+        ("excel", 36_526, 54_789, "as Excel counts them"),
+        ("days", 10_957, 29_220, "since 1970"),
     ):
-        if bounds[0] <= low and high <= bounds[1] and high - low >= 1:
+        # Of 2000 to 2050.
+        if first <= low and high <= last and high - low >= 1:
             return Form(unit=unit, doubt=f"numbers taken for days {told}")
     return known
 
 
-def _numbers(array: pa.Array) -> bool:
-    if pa.types.is_temporal(array.type) or pa.types.is_nested(array.type):
+def are_moments(array: pa.Array, known: Form | None) -> bool:
+    """Whether a column of times holds moments, whatever it is called."""
+    if known is None:
         return False
-    numbers, bad = cells.as_number(array)
-    return not bad.any() and numbers.null_count < len(numbers)
-
-
-def are_moments(array: pa.Array) -> bool:
-    """Whether a column holds moments, whatever it is called."""
-    found = form(array)
-    if found is None:
-        return False
-    if found.format or pa.types.is_temporal(array.type):
+    if known.format or pa.types.is_temporal(array.type):
         return True
     clock = Clock()
     seconds, bad = clock.seconds(array.slice(0, 1000))
@@ -171,7 +159,6 @@ def are_moments(array: pa.Array) -> bool:
 
 def are_days(array: pa.Array, known: Form) -> bool:
     """Whether all moments of a column are at midnight."""
-    seconds, bad = Clock(known.unit or "auto", known.format).seconds(
-        array.slice(0, 1000)
-    )
+    clock = Clock(known.unit or "auto", known.format)
+    seconds, bad = clock.seconds(array.slice(0, 1000))
     return bool((seconds[~bad] % 86_400 == 0).all())

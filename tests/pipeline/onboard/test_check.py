@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.onboard import check, kinds
+from pipeline.onboard import check, evidence, kinds
 from pipeline.run import config
 from pipeline.tables.schema import DataError, SourceConfig
 from tests.support.data_cases import make_config, write_csv
@@ -277,6 +277,8 @@ COLUMNS: list[tuple[str, list[Any], str]] = [
     ("name", "values", "kind"), COLUMNS, ids=[c[0] for c in COLUMNS]
 )
 def test_kinds_of_columns(name: str, values: list[Any], kind: str) -> None:
-    found, left_out, _sep = kinds.features({name: pa.array(values)}, "id")
+    found, left_out, _sep = kinds.features(
+        evidence.columns({name: pa.array(values)}), "id"
+    )
     assert found.get(name, "") == kind
     assert (name in left_out) == (not kind)
