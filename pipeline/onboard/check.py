@@ -1,25 +1,19 @@
 """Looks at somebody's data before anything is trained on it.
 
-`init_config` writes a commented config from the files alone; `check` prepares
-the data a config describes in a directory that is deleted again, and reports
-what a person should know about it in plain words.
+`check` prepares the data a config describes in a directory that is deleted
+again, and reports what a person should know about it in plain words.
 """
 
 from typing import Any
 
-import ibis
-from ibis import _
+import duckdb
 
-from pipeline import sources
 from pipeline.onboard import trial
-from pipeline.onboard.draft import init_config as init_config
-from pipeline.prepare import engine as engines
-from pipeline.prepare import step, summary
-from pipeline.sources.canonical.tables import Tables
-from pipeline.tables.prepared import load, require_questions
+from pipeline.prepare import summary
+from pipeline.prepare.step import Config
 
 
-def check(config: step.Config) -> list[str]:
+def check(config: Config) -> list[str]:
     """Prepares the data of a config without keeping it, and reports on it.
 
     Args:
@@ -32,78 +26,57 @@ def check(config: step.Config) -> list[str]:
     Raises:
         DataError: If the data cannot be used at all.
     """
-    with trial.scratch() as directory:
-        tables = sources.read(
-            config.source, config.seed, directory / ".scratch" / "source"
-        )
-        with engines.open_engine(
-            config.prepare, directory / ".scratch"
-        ) as engine:
-            step.write(config, tables, engine, directory)
-            figures = load(directory).summary
-            require_questions(
-                figures["split"],
-                figures["parts"]["test"]["users"],
-                figures["users"],
-                figures["known_items"],
-            )
-            log = engine.read(tables.interactions)
-            found = _figures(engine, log, tables)
-        found["sorted"] = trial.sorted_by_item(
-            directory, load(directory).items.ids
-        )
-    lines = summary.describe(figures)
-    lines += _report(found)
-    return lines + _warnings(figures, found, config)
+    with trial.read(config.source, config.seed) as tried:
+        figures = tried.figures(config.prepare)
+        found = _counts(tried)
+    lines = summary.describe(figures) + _report(found)
+    lines += _of_log(figures, found, config)
+    return lines + _of_parts(figures, found, config)
 
 
-def _figures(
-    engine: engines.Engine, log: ibis.Table, tables: Tables
-) -> dict[str, Any]:
+def _counts(tried: trial.Trial) -> dict[str, int]:
     """Counts of the log as read, before any filter."""
-    by_user = log.group_by("user_id").aggregate(n=_.count())
-    by_pair = log.group_by("user_id", "item_id").aggregate(
-        n=_.count(), times=_.timestamp.nunique()
-    )
-    row: dict[str, Any] = {}
-    for part in (
-        by_user.aggregate(
-            users=_.count(),
-            shortest=_.n.min(),
-            median=_.n.quantile(0.5),
-            longest=_.n.max(),
-            under_3=(_.n < 3).cast("int64").sum(),
-        ),
-        by_pair.aggregate(
-            repeated=(_.n - 1).sum(), duplicates=(_.n - _.times).sum()
-        ),
-        log.aggregate(rows=_.count()),
-        *(
-            [log.aggregate(negative=(_.rating < 0).cast("int64").sum())]
-            if tables.has_rating
-            else []
-        ),
-        log.group_by("user_id")
-        .aggregate(n=_.timestamp.nunique())
-        .aggregate(moments=_.n.sum()),
-    ):
-        row |= engine.collect(part).to_pylist()[0]
-    for name, id_name, path in (
-        ("items", "item_id", tables.items),
-        ("users", "user_id", tables.users),
-    ):
-        if path is None:
-            continue
-        table = engine.read(path).select(id_name)
-        used = log.select(id_name).distinct()
-        for key, expression in (
-            (f"{name}_listed", table),
-            (f"{name}_unlisted", used.anti_join(table, id_name)),
-            (f"{name}_unused", table.anti_join(used, id_name)),
+    tables = tried.tables
+    rating = "rating" if tables.has_rating else "0"
+    with duckdb.connect(tried.directory / "check.duckdb") as db:
+        db.read_parquet(str(tables.interactions)).create_view("log")
+        rows = db.execute(
+            f"""
+            WITH by_user AS (
+                SELECT count(*) AS n, count(DISTINCT "timestamp") AS moments
+                FROM log GROUP BY user_id
+            ), by_pair AS (
+                SELECT count(*) AS n, count(DISTINCT "timestamp") AS times
+                FROM log GROUP BY user_id, item_id
+            )
+            SELECT * FROM (
+                SELECT count(*) AS users, sum(n) AS rows, min(n) AS shortest,
+                    quantile_cont(n, 0.5) AS median, max(n) AS longest,
+                    count(*) FILTER (n < 3) AS under_3, sum(moments) AS moments
+                FROM by_user
+            ), (
+                SELECT sum(n - 1) AS repeated, sum(n - times) AS duplicates
+                FROM by_pair
+            ), (SELECT count(*) FILTER ({rating} < 0) AS negative FROM log)
+            """
+        ).to_arrow_table()
+        found = {key: int(value) for key, value in rows.to_pylist()[0].items()}
+        for name, id_name, path in (
+            ("items", "item_id", tables.items),
+            ("users", "user_id", tables.users),
         ):
-            counted = engine.collect(expression.aggregate(n=_.count()))
-            row[key] = counted["n"][0].as_py()
-    return {key: int(value or 0) for key, value in row.items()}
+            if path is None:
+                continue
+            db.read_parquet(str(path)).create_view(name)
+            used = f"(SELECT DISTINCT {id_name} FROM log)"
+            for key, rows in (
+                ("listed", name),
+                ("unlisted", f"{used} ANTI JOIN {name} USING ({id_name})"),
+                ("unused", f"{name} ANTI JOIN {used} USING ({id_name})"),
+            ):
+                counted = db.execute(f"SELECT count(*) FROM {rows}").fetchall()
+                found[f"{name}_{key}"] = counted[0][0]
+    return found
 
 
 def _report(found: dict[str, int]) -> list[str]:
@@ -127,91 +100,109 @@ def _report(found: dict[str, int]) -> list[str]:
     return lines
 
 
-def _warnings(
-    figures: dict[str, Any], found: dict[str, int], config: step.Config
+def _of_log(
+    figures: dict[str, Any], found: dict[str, int], config: Config
 ) -> list[str]:
-    lines = []
-    test = figures["parts"]["test"]
+    """Warnings of what is in the log."""
     options = config.prepare
+    timed = bool(config.source.timestamp)
     returns = found["repeated"] - found["duplicates"]
-    if options.repeated in ("first", "last") and returns:
-        lines.append(
+    exact = found["duplicates"] / found["rows"]
+    tied = 1.0 - found["moments"] / found["rows"]
+    short = found["under_3"] / found["users"]
+    doubt = figures["source"].get("time_doubt")
+    return _told(
+        (
+            options.repeated in ("first", "last") and returns,
             f"prepare.repeated = {options.repeated!r} leaves out "
-            f"{returns:,} interactions that return to an item at another time "
-            "as well as exact repeats; 'distinct' leaves out those alone"
-        )
-    elif (
-        options.repeated == "keep"
-        and not options.repeat_consumption
-        and found["duplicates"] > 0.01 * found["rows"]
-    ):
-        lines.append(
-            f"{found['duplicates'] / found['rows']:.0%} of the interactions "
-            "are exact repeats, of the same user, item and time; "
-            "prepare.repeated = 'distinct' keeps one of each"
-        )
-    if doubt := figures["source"].get("time_doubt"):
-        lines.append(doubt)
-    if found.get("negative") and options.min_rating <= 0:
-        lines.append(
+            f"{returns:,} interactions that return to an item at another "
+            "time as well as exact repeats; 'distinct' leaves out those "
+            "alone",
+        ),
+        (
+            options.repeated == "keep"
+            and not options.repeat_consumption
+            and exact > 0.01,
+            f"{exact:.0%} of the interactions are exact repeats, of the "
+            "same user, item and time; prepare.repeated = 'distinct' "
+            "keeps one of each",
+        ),
+        (doubt, str(doubt)),
+        (
+            found["negative"] and options.min_rating <= 0,
             f"{found['negative']:,} ratings are below 0 and count as "
             "interactions: where -1 means not rated, or below 0 disliked, "
-            "prepare.min_rating leaves them out"
-        )
-    if (
-        config.source.kind == "tabular"
-        and not config.source.timestamp
-        and found["sorted"]
-        and figures["split"] != "random"
-    ):
-        lines.append(
-            "there are no timestamps and each user's rows are sorted by the "
-            "item: the last interaction is the highest id, not the latest; "
-            "prepare.split = 'random' tests on any"
-        )
-    tied = 1.0 - found["moments"] / found["rows"]
-    if tied > 0.5 and config.source.timestamp:
-        lines.append(
+            "prepare.min_rating leaves them out",
+        ),
+        (
+            config.source.kind == "tabular"
+            and not timed
+            and figures["sorted_by_item"]
+            and figures["split"] != "random",
+            "there are no timestamps and each user's rows are sorted by "
+            "the item: the last interaction is the highest id, not the "
+            "latest; prepare.split = 'random' tests on any",
+        ),
+        (
+            tied > 0.5 and timed,
             f"{tied:.0%} of the interactions fall into the same second as "
-            "an earlier one of the same user: the order inside a history is "
-            "partly unknown, which limits models of order"
-        )
-    if 2 * found["under_3"] > found["users"]:
-        lines.append(
-            f"{found['under_3'] / found['users']:.0%} of the users have fewer "
-            "than 3 interactions: leave_last_out cannot test them"
-        )
-    if figures["split"] == "temporal" and test["cold_users_share"] > 0.5:
-        lines.append(
-            f"{test['cold_users_share']:.0%} of the test users are new: the "
-            "figures tell how newcomers are served; compare with "
-            "prepare.split = 'leave_last_out'"
-        )
-    if figures["split"] == "random" and config.source.timestamp:
-        lines.append(
-            "a random split lets the future into histories: only use it to "
-            "reproduce tutorials"
-        )
-    if test["users"] < 200:
-        lines.append(
+            "an earlier one of the same user: the order inside a history "
+            "is partly unknown, which limits models of order",
+        ),
+        (
+            short > 0.5,
+            f"{short:.0%} of the users have fewer than 3 interactions: "
+            "leave_last_out cannot test them",
+        ),
+    )
+
+
+def _of_parts(
+    figures: dict[str, Any], found: dict[str, int], config: Config
+) -> list[str]:
+    """Warnings of what the parts can tell."""
+    test = figures["parts"]["test"]
+    split = figures["split"]
+    return _told(
+        (
+            split == "temporal" and test["cold_users_share"] > 0.5,
+            f"{test['cold_users_share']:.0%} of the test users are new: "
+            "the figures tell how newcomers are served; compare with "
+            "prepare.split = 'leave_last_out'",
+        ),
+        (
+            split == "random" and config.source.timestamp,
+            "a random split lets the future into histories: only use it "
+            "to reproduce tutorials",
+        ),
+        (
+            test["users"] < 200,
             f"only {test['users']:,} users in the test part: differences "
-            "between models will mostly be noise"
-        )
-    if figures["known_items"] < 100:
-        lines.append(
+            "between models will mostly be noise",
+        ),
+        (
+            figures["known_items"] < 100,
             f"only {figures['known_items']:,} items in the train part: a "
-            "list of 10 covers a good part of them"
-        )
-    if test["cold_items_share"] > 0.2:
-        lines.append(
+            "list of 10 covers a good part of them",
+        ),
+        (
+            test["cold_items_share"] > 0.2,
             f"{test['cold_items_share']:.0%} of the test interactions are "
             "with items that train never saw; only item features can find "
-            "those"
-        )
-    for name in ("items", "users"):
-        if found.get(f"{name}_unlisted", 0):
-            lines.append(
-                f"{found[f'{name}_unlisted']:,} {name} of the interactions "
-                f"are not in the {name} table: they have no features"
+            "those",
+        ),
+        *(
+            (
+                found.get(f"{name}_unlisted", 0),
+                f"{found.get(f'{name}_unlisted', 0):,} {name} of the "
+                f"interactions are not in the {name} table: they have no "
+                "features",
             )
-    return [f"warning: {line}" for line in lines]
+            for name in ("items", "users")
+        ),
+    )
+
+
+def _told(*warnings: tuple[object, str]) -> list[str]:
+    """What is to be warned of, as lines."""
+    return [f"warning: {line}" for wrong, line in warnings if wrong]

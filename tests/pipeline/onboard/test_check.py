@@ -6,14 +6,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.onboard import check, evidence, kinds
+from pipeline.onboard import check, draft, evidence, kinds
 from pipeline.run import config
 from pipeline.tables.schema import DataError, SourceConfig
 from tests.support.data_cases import make_config, write_csv
 
 
 def loaded(tmp_path: Path, *paths: str) -> config.Config:
-    text = check.init_config(*paths).text
+    text = draft.init_config(*paths).text
     path = tmp_path / "drafted.toml"
     path.write_text(text, "utf-8")
     return config.load(path)
@@ -172,7 +172,7 @@ def test_movielens_is_recognised(tmp_path: Path, movielens_100k: Path) -> None:
 
 def test_a_log_without_ids_is_refused(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "log.csv", "price", "1.5", "2.5")
-    drafted = check.init_config(path)
+    drafted = draft.init_config(path)
     assert "a column of users and one of items" in drafted.problem
     assert "['price']" in drafted.problem
     assert loaded(tmp_path, path).source.path == path
@@ -210,16 +210,16 @@ def test_a_log_of_one_item_is_refused(tmp_path: Path) -> None:
         tmp_path / "log.csv", "user,item", *[f"{n % 9},x" for n in range(60)]
     )
     assert "item_id = 'item' says the same" in "".join(
-        check.init_config(path).doubts
+        draft.init_config(path).doubts
     )
-    assert "1 in the train part" in check.init_config(path).problem
+    assert "1 in the train part" in draft.init_config(path).problem
 
 
 def test_a_log_that_leaves_nobody_to_test_is_refused(tmp_path: Path) -> None:
     path = write_csv(
         tmp_path / "log.csv", "user,item", *[f"{n},{n % 9}" for n in range(60)]
     )
-    drafted = check.init_config(path)
+    drafted = draft.init_config(path)
     assert "none of 60 users" in drafted.problem
     assert 'user_id = "user"' in drafted.text
     with pytest.raises(DataError, match="none of 60 users"):
