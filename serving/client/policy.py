@@ -120,7 +120,7 @@ class Policy:
                 break
             except ServingError as error:
                 _raise_mistake(error)
-                policy = self.stages.models.caller.policy
+                policy = self.stages.caller.policy
                 pause = policy.backoff(attempt)
                 if (
                     error.code != "NOT_FOUND"
@@ -134,7 +134,7 @@ class Policy:
             # which may have the other version.
             trace.retries += 1
             trace.avoid, trace.replica = first, ""
-            await self.stages.models.caller.connections.pause(pause)
+            await self.stages.caller.connections.pause(pause)
         return [
             _answer(
                 items,
@@ -187,7 +187,7 @@ class Policy:
 
     def _shared(self, model: str) -> bool:
         """Whether a model sits on the very servers that retrieval sits on."""
-        known = self.stages.models.caller.targets
+        known = self.stages.caller.targets
         return channel.replicas(known, model) == channel.replicas(
             known, self.stages.retrieval_model
         )

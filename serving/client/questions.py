@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, TypedDict, TypeVar, overload
 
 from serving import ids, signatures
 from serving.client import fallback, parts
-from serving.client.models import Models
 from serving.client.policy import Policy
 from serving.client.query import Items, Query, Recommendations, VersionStatus
 from serving.client.stages import Stages
@@ -72,7 +71,7 @@ class Client:
         interceptors: Sequence[object] = (),
     ) -> None:
         self._timeout_seconds = timeout_seconds
-        retry.Deadline(timeout_seconds)  # Refuses what is not positive.
+        calls.Trace(timeout_seconds)  # Refuses what is not positive.
         if retries is not None and not isinstance(retries, retry.Retry):
             raise InvalidRequest(
                 f"`retries` must be a Retry. Received: {retries!r}. Write "
@@ -89,7 +88,7 @@ class Client:
             retries or retry.Retry(),
             self._connections,
         )
-        self._stages = Stages(Models(caller), retrieval_model, version_label)
+        self._stages = Stages(caller, retrieval_model, version_label)
         self._policy = Policy(self._stages, fused, fallback.read(popular))
         self._metadata = headers.read(metadata)
 
@@ -102,11 +101,10 @@ class Client:
             self._connections.begin()
             if timeout_seconds is None:
                 timeout_seconds = self._timeout_seconds
-            trace = calls.Trace(
-                retry.Deadline(timeout_seconds),
-                self._metadata + headers.read(own["metadata"]),
+            own_metadata = headers.read(own["metadata"])
+            return await question(
+                calls.Trace(timeout_seconds, self._metadata + own_metadata)
             )
-            return await question(trace)
         except failures.Closed as error:
             raise ServingError(
                 "A client must be open. Received: a question after, or "
@@ -128,9 +126,7 @@ class Client:
             lambda whole: parts.ask(
                 rows,
                 width,
-                lambda part: question(
-                    part, calls.Trace(whole.deadline, whole.metadata)
-                ),
+                lambda part: question(part, whole.beside()),
             ),
             own,
         )

@@ -4,32 +4,42 @@ Enters: queries. Leaves: typed answers, one a query, in the queries' order.
 """
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeAlias
 
 from serving import ids, signatures
 from serving.client import messages
-from serving.client.models import Fill, Models
 from serving.client.query import Items, Query, VersionStatus
-from serving.client.transport import calls, channel
+from serving.client.transport import calls, channel, fleet
 from serving.errors import InvalidRequest, ServingError
 from serving.wire import serving_pb2
+
+Fill: TypeAlias = Callable[
+    [serving_pb2.ModelSpec, messages.Inputs], serving_pb2.PredictRequest
+]
+_MOST_KNOWN = 16
 
 
 @dataclass
 class Stages:
-    """Asks the models one by one.
+    """Asks the models one by one; learns from the servers what they take.
 
     Attributes:
-        models: Asks for predictions.
+        caller: Sends single messages.
         retrieval_model: "retrieval" or "retrieval_exact".
         label: Of the versions to ask for; "" for the latest.
+        known: Signatures by model and version asked for, with the version
+            that they were read from.
     """
 
-    models: Models
+    caller: calls.Caller
     retrieval_model: str = signatures.RETRIEVAL
     label: str = ""
+    known: dict[fleet.Wanted, tuple[messages.Signatures, int]] = field(
+        default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         ids.one(self.label, "version_label")
@@ -77,7 +87,7 @@ class Stages:
     ) -> list[Items]:
         began = time.monotonic()
         spec = self._spec(self.retrieval_model, signature)
-        response = await self.models.predict(spec, fill, trace)
+        response = await self._predict(spec, fill, trace)
         took = _since(began)
         return messages.items(response, "candidate_ids", num_rows, took, k)
 
@@ -96,7 +106,7 @@ class Stages:
         began = time.monotonic()
         queries, candidates = zip(*rows, strict=True)
         signature = signatures.SCORE if in_order else signatures.SERVING_DEFAULT
-        response = await self.models.predict(
+        response = await self._predict(
             self._spec(signatures.RANKING, signature, version),
             partial(
                 messages.predict_request, queries=queries, candidates=candidates
@@ -117,7 +127,7 @@ class Stages:
         signature = signatures.SERVING_DEFAULT
         if any(query.diversity for query in queries):
             signature = signatures.WITH_DIVERSITY
-        response = await self.models.predict(
+        response = await self._predict(
             self._spec(signatures.RECOMMENDER, signature),
             partial(messages.predict_request, queries=queries),
             trace,
@@ -136,10 +146,10 @@ class Stages:
                 model_spec=messages.spec(model)
             )
             try:
-                response = await self.models.caller.ask(
+                response = await self.caller.ask(
                     channel.STATUS,
                     request,
-                    calls.Trace(trace.deadline, trace.metadata),
+                    trace.beside(),
                 )
             except ServingError as error:
                 if error.code != "NOT_FOUND":
@@ -155,6 +165,76 @@ class Stages:
                 for row in response.model_version_status
             ]
         return result
+
+    async def _predict(
+        self,
+        spec: serving_pb2.ModelSpec,
+        fill: Fill,
+        trace: calls.Trace,
+        swap_wait: bool = False,
+    ) -> serving_pb2.PredictResponse:
+        """Asks a signature; learns its inputs anew when they have changed.
+
+        Raises:
+            ServingError: FAILED_PRECONDITION if the model lacks the signature,
+                else as `Caller.ask`.
+        """
+
+        async def ask() -> serving_pb2.PredictResponse:
+            inputs = await self._inputs(spec, trace, swap_wait)
+            return await self.caller.ask(
+                channel.PREDICT, fill(spec, inputs), trace, swap_wait
+            )
+
+        key = calls.wanted(spec)
+        is_fresh = key not in self.known
+        try:
+            response = await ask()
+        except ServingError as error:
+            # A new version may take other features than the one remembered.
+            changed = error.code in ("INVALID_ARGUMENT", "FAILED_PRECONDITION")
+            if changed or error.code == "NOT_FOUND":
+                self._forget(spec.name)
+            if is_fresh or not changed:
+                raise
+            trace.retries += 1
+            response = await ask()
+        _, read_from = self.known.get(key, ({}, -1))
+        if response.model_spec.version.value != read_from:
+            self._forget(spec.name)
+        return response
+
+    async def _inputs(
+        self, spec: serving_pb2.ModelSpec, trace: calls.Trace, swap_wait: bool
+    ) -> messages.Inputs:
+        """Returns what a signature takes, asking the server the first time."""
+        key = calls.wanted(spec)
+        if key not in self.known:
+            response = await self.caller.ask(
+                channel.METADATA,
+                messages.metadata_request(spec),
+                trace,
+                swap_wait,
+            )
+            # A pinned version's signatures never change; a few are enough.
+            if len(self.known) >= _MOST_KNOWN:
+                self.known.clear()
+            self.known[key] = messages.signatures(response)
+        found, read_from = self.known[key]
+        if spec.signature_name not in found:
+            raise ServingError(
+                f"Model {spec.name!r} must have signature "
+                f"{spec.signature_name!r}. Received: "
+                f"{', '.join(sorted(found))} (from version {read_from}). "
+                "Publish a version exported by this pipeline.",
+                "FAILED_PRECONDITION",
+            )
+        return found[spec.signature_name]
+
+    def _forget(self, model: str) -> None:
+        """Drops a model's signatures, so that the next call asks for them."""
+        for key in [key for key in list(self.known) if key[0] == model]:
+            self.known.pop(key, None)
 
 
 def _since(began: float) -> float:

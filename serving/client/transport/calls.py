@@ -6,6 +6,7 @@ client block, so both go by the same lines.
 """
 
 import contextlib
+import copy
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from serving.client.transport import channel, failures, fleet, headers, retry
 from serving.client.transport.channel import Answer, Call, Method, Request
 from serving.client.transport.connections import Connections
+from serving.errors import InvalidRequest
 from serving.wire import serving_pb2
 
 
@@ -22,28 +24,55 @@ class Trace:
     """What one request of the caller may take, and has cost so far.
 
     Attributes:
-        deadline: For all its calls together.
+        timeout_seconds: From now on, for all its calls together. Whoever waits
+            for ever for a server that hangs is never answered.
         metadata: Headers of its calls.
         retries: Calls made beyond the necessary ones.
         replica: That answered last; it is asked again where it can be.
         avoid: Replica that answered with a version nobody else has.
+
+    Raises:
+        ServingError: If the timeout is not a positive and finite number.
     """
 
-    deadline: retry.Deadline
+    timeout_seconds: float
     metadata: headers.Pairs = ()
     retries: int = 0
     replica: str = ""
     avoid: str = ""
 
+    def __post_init__(self) -> None:
+        seconds = self.timeout_seconds
+        if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+            raise InvalidRequest(
+                f"`timeout_seconds` must be positive. Received: {seconds!r}. "
+                "Give the seconds a caller can wait; there is no waiting for "
+                "ever."
+            )
+        self._end = time.monotonic() + seconds
+
+    def remaining(self) -> float:
+        """Returns the seconds left, negative when there are none."""
+        return self._end - time.monotonic()
+
     @contextlib.contextmanager
     def part(self, share: float) -> Iterator[None]:
-        """Leaves what is asked inside a share of the time left."""
-        whole = self.deadline
-        self.deadline = whole.part(share)
+        """Leaves what is asked inside a share of the time left.
+
+        It is still the caller's `timeout_seconds` that messages name.
+        """
+        whole = self._end
+        self._end = time.monotonic() + max(self.remaining(), 0.0) * share
         try:
             yield
         finally:
-            self.deadline = whole
+            self._end = whole
+
+    def beside(self) -> "Trace":
+        """Returns a trace of other calls in the same time."""
+        other = copy.copy(self)
+        other.retries, other.replica, other.avoid = 0, "", ""
+        return other
 
 
 # After these another replica may answer at once what one did not.
@@ -103,16 +132,16 @@ class Caller:
             if channel.is_several(target):
                 has_spare |= not failed and self.health.tokens >= 1.0
             tried.append(target)
-            left = trace.deadline.remaining()
+            left = trace.remaining()
             call = Call(target, request, left, trace.metadata)
             try:
                 response = await self._once(method, call, kind, has_spare)
             except failures.CallFailed as failure:
                 failed.append(failure)
                 pause = self._pause(replicas, key, tried, failed, swap_ends)
-                if pause >= trace.deadline.remaining():
+                if pause >= trace.remaining():
                     raise failures.translate(
-                        failed, model, trace.deadline.timeout_seconds
+                        failed, model, trace.timeout_seconds
                     ) from failure
             else:
                 trace.replica = target

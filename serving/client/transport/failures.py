@@ -1,11 +1,13 @@
 """Turns a failed call into a ServingError a person can act on."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from serving.client.transport.retry import SILENT
 from serving.errors import ServingError
 
 
+@dataclass(eq=False)
 class CallFailed(Exception):
     """One call came back with a gRPC status other than OK.
 
@@ -16,14 +18,10 @@ class CallFailed(Exception):
         proxy: On the way there, "" for none.
     """
 
-    def __init__(
-        self, code: str, details: str, target: str, proxy: str = ""
-    ) -> None:
-        super().__init__(f"{code}: {details}")
-        self.code = code
-        self.details = details
-        self.target = target
-        self.proxy = proxy
+    code: str
+    details: str
+    target: str
+    proxy: str = ""
 
 
 class Closed(Exception):

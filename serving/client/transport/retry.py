@@ -1,9 +1,7 @@
-"""When to try again, how long to wait and what is left of the deadline."""
+"""When to try again, and how long to wait before."""
 
-import copy
 import math
 import random
-import time
 from dataclasses import dataclass, fields
 from numbers import Real
 
@@ -72,42 +70,3 @@ class Retry:
             self.max_backoff_seconds,
         )
         return mean * random.uniform(0.5, 1.5)
-
-
-class Deadline:
-    """A moment by which an answer is wanted.
-
-    Args:
-        timeout_seconds: From now on; whoever waits for ever for a server that
-            hangs is never answered, so this has an end.
-
-    Raises:
-        ServingError: If it is not a positive and finite number.
-    """
-
-    def __init__(self, timeout_seconds: float) -> None:
-        if not (
-            isinstance(timeout_seconds, int | float)
-            and math.isfinite(timeout_seconds)
-            and timeout_seconds > 0
-        ):
-            raise InvalidRequest(
-                "`timeout_seconds` must be positive. Received: "
-                f"{timeout_seconds!r}. Give the seconds a caller can wait; "
-                "there is no waiting for ever."
-            )
-        self.timeout_seconds = timeout_seconds
-        self._end = time.monotonic() + timeout_seconds
-
-    def remaining(self) -> float:
-        """Returns the seconds left, negative when it has passed."""
-        return self._end - time.monotonic()
-
-    def part(self, share: float) -> "Deadline":
-        """Returns a nearer deadline after `share` of the time left.
-
-        It is still the caller's `timeout_seconds` that messages name.
-        """
-        nearer = copy.copy(self)
-        nearer._end = time.monotonic() + max(self.remaining(), 0.0) * share
-        return nearer
