@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from models.config import FIRST_ITEM, FeatureSpec
+from models.config import FIRST_ITEM
 from pipeline.measure import search
 from pipeline.measure.requests import Requests
 from pipeline.measure.search import Answer
@@ -148,25 +148,13 @@ class Artefacts:
             ),
             "history": tf.constant(self._names(asked.histories.last(width))),
         }
-        for spec in users.specs:
-            values = users.features[spec.name][asked.rows + FIRST_ITEM]
-            inputs[f"user_{spec.name}"] = self._raw(spec, values, "users")
-        for spec in self._prepared.context_specs:
-            values = asked.context[spec.name]
-            inputs[f"context_{spec.name}"] = self._raw(spec, values, "context")
+        for name, column in self._prepared.columns("users").items():
+            encoded = users.features[name][asked.rows + FIRST_ITEM]
+            inputs[f"user_{name}"] = tf.constant(column.decode(encoded))
+        for name, column in self._prepared.columns("context").items():
+            encoded = asked.context[name]
+            inputs[f"context_{name}"] = tf.constant(column.decode(encoded))
         return {name: value for name, value in inputs.items() if name in specs}
-
-    def _raw(
-        self, spec: FeatureSpec, values: np.ndarray, table: str
-    ) -> tf.Tensor:
-        """Encoded values back to what a caller would send."""
-        if spec.kind == "numeric":
-            return tf.constant(values * spec.std + spec.mean, dtype=tf.float32)
-        words = self._prepared.vocabularies[f"{table}.{spec.name}"]
-        names = np.array(["", _OTHER, *words], object)[values]
-        if spec.kind == "text":
-            names = np.array([" ".join(row).strip() for row in names], object)
-        return tf.constant(names)
 
     def _names(self, items: np.ndarray) -> np.ndarray:
         """Ids of indices; what is unknown here is unknown to the model."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from models.config import FeatureSpec
+from pipeline.tables.columns import FeatureColumn
 
 # What separates words; the same expression prepares the training data.
 WORD_SEPARATORS = r"[^\p{L}\p{N}]+"
@@ -40,62 +40,49 @@ class IdLookup(tf.Module):
 
 
 class FeatureLookup(tf.Module):
-    """One raw feature column to what a tower takes.
+    """One raw feature column to what a tower takes, as `column` encodes it.
 
     Args:
-        spec: The encoded column.
-        vocabulary: Its values from index 2; empty for numeric features.
+        column: As prepared.
     """
 
-    def __init__(self, spec: FeatureSpec, vocabulary: Sequence[str]) -> None:
-        super().__init__(name=f"feature_{spec.name}")
-        self.spec = spec
-        self._lookup = None if spec.kind == "numeric" else IdLookup(vocabulary)
+    def __init__(self, column: FeatureColumn) -> None:
+        super().__init__(name=f"feature_{column.spec.name}")
+        self.spec = column.spec
+        if column.spec.kind != "numeric":
+            self._lookup = IdLookup(column.vocabulary)
 
     def signature(self, name: str) -> tf.TensorSpec:
         """The raw input: one value a row, a list for multi_categorical."""
-        if self.spec.kind == "numeric":
-            return tf.TensorSpec([None], tf.float32, name)
-        if self.spec.kind == "multi_categorical":
-            return tf.TensorSpec([None, None], tf.string, name)
-        return tf.TensorSpec([None], tf.string, name)
+        is_number = self.spec.kind == "numeric"
+        is_list = self.spec.kind == "multi_categorical"
+        return tf.TensorSpec(
+            [None, None] if is_list else [None],
+            tf.float32 if is_number else tf.string,
+            name,
+        )
 
     def __call__(self, raw: tf.Tensor) -> tf.Tensor:
         """Returns float32 `[batch_size]` or int32 `[batch_size(, width)]`."""
-        if self._lookup is None:
-            normal = (raw - self.spec.mean) / self.spec.std
+        if self.spec.kind == "numeric":
+            centred = tf.cast(raw, tf.float64) - self.spec.mean
+            normal = tf.cast(centred / self.spec.std, tf.float32)
             # A missing number is the mean, as in the prepared tables.
             return tf.where(tf.math.is_finite(normal), normal, 0.0)
         if self.spec.kind == "categorical":
             return self._lookup(raw)
-        if self.spec.kind == "text":
+        if self.spec.kind == "multi_categorical":
+            values = tf.ragged.boolean_mask(raw, raw != "")
+        else:
             text = tf.strings.lower(raw, encoding="utf-8")
             spaced = tf.strings.regex_replace(text, WORD_SEPARATORS, " ")
-            raw = tf.strings.split(spaced).to_tensor(default_value="")
-        indices = self._lookup(raw)[:, : self.spec.width]
-        missing = self.spec.width - tf.shape(indices)[1]
-        indices = tf.pad(indices, [[0, 0], [0, missing]])
-        return tf.ensure_shape(indices, [None, self.spec.width])
+            values = tf.strings.split(spaced)
+        return self._lookup(values.to_tensor("", shape=[None, self.spec.width]))
 
 
-def make(
-    specs: Sequence[FeatureSpec],
-    vocabularies: Mapping[str, Sequence[str]],
-    table: str,
-) -> dict[str, FeatureLookup]:
-    """Lookups of one table's features, by feature name.
-
-    Args:
-        specs: The encoded columns.
-        vocabularies: By "table.feature".
-        table: "items", "users" or "context".
-    """
-    return {
-        spec.name: FeatureLookup(
-            spec, vocabularies.get(f"{table}.{spec.name}", ())
-        )
-        for spec in specs
-    }
+def make(columns: Mapping[str, FeatureColumn]) -> dict[str, FeatureLookup]:
+    """Lookups by the name of their columns."""
+    return {name: FeatureLookup(column) for name, column in columns.items()}
 
 
 def keep_last(indices: tf.Tensor, length: int) -> tf.Tensor:

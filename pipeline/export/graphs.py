@@ -67,18 +67,13 @@ class QueryInputs(tf.Module):
         self, prepared: Prepared, history_length: int, knows_users: bool
     ) -> None:
         super().__init__(name="query_inputs")
-        vocabularies = prepared.vocabularies
         self.history_length = history_length
         self.item_ids = tf.constant(_bytes(prepared.items.ids))
         self.items = lookups.IdLookup(list(prepared.items.ids[2:]))
         known = prepared.users.ids[2 : prepared.users.num_known]
         self.users = lookups.IdLookup(list(known) if knows_users else [])
-        self.user_features = lookups.make(
-            prepared.users.specs, vocabularies, "users"
-        )
-        self.context = lookups.make(
-            prepared.context_specs, vocabularies, "context"
-        )
+        self.user_features = lookups.make(prepared.columns("users"))
+        self.context = lookups.make(prepared.columns("context"))
 
     def signature(self) -> dict[str, tf.TensorSpec]:
         """The query inputs by name, features prefixed with their table."""
@@ -141,9 +136,7 @@ class Retrieval(tf.Module):
         self._repeats = prepared.repeat_consumption
         self.inputs = inputs
         self.index = index
-        self.item_features = lookups.make(
-            prepared.items.specs, prepared.vocabularies, "items"
-        )
+        self.item_features = lookups.make(prepared.columns("items"))
         exact = index if index.is_exact else index.exact
         self.embeddings = exact.embeddings
         # What follows in a vector are popularities, not what an item is like.

@@ -10,7 +10,7 @@ import duckdb
 
 from pipeline.onboard import trial
 from pipeline.prepare import summary
-from pipeline.prepare.step import Config
+from pipeline.run.config import Config
 
 
 def check(config: Config) -> list[str]:

@@ -16,6 +16,7 @@ import numpy as np
 from pipeline import sources
 from pipeline.prepare import engine as engines
 from pipeline.prepare import step
+from pipeline.run.config import Config
 from pipeline.sources.canonical.tables import Tables
 from pipeline.tables import sequences
 from pipeline.tables.prepared import load, require_questions
@@ -36,16 +37,12 @@ class Trial:
         seed: Of every random choice.
         tables: Of the source.
         directory: To prepare in.
-        prepare: Filters and split.
-        name: Of the run.
     """
 
     source: SourceConfig
     seed: int
     tables: Tables
     directory: Path
-    prepare: PrepareConfig = PrepareConfig()
-    name: str = "check"
 
     def figures(self, options: PrepareConfig) -> dict[str, Any]:
         """Prepares and forgets the tables.
@@ -61,7 +58,7 @@ class Trial:
         Raises:
             DataError: If the data cannot be used, or leave nobody to test.
         """
-        config = dataclasses.replace(self, prepare=options)
+        config = Config("check", self.seed, source=self.source, prepare=options)
         with tempfile.TemporaryDirectory(dir=self.directory) as place:
             directory = Path(place)
             (directory / ".scratch").mkdir()

@@ -29,6 +29,7 @@ from tensorflow.lite.tools import flatbuffer_utils
 from models import student as students
 from models.config import FIRST_ITEM, UNKNOWN, check
 from models.student import Student
+from pipeline.ondevice import export
 from pipeline.run import manifest
 from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import DataError
@@ -272,29 +273,18 @@ def genres_of(
     Raises:
         DataError: If `wanted` is no column of words.
     """
-    items = prepared.items
-    columns = [
-        spec.name
-        for spec in items.specs
-        if spec.kind in ("categorical", "multi_categorical")
-    ]
+    columns = export.words(prepared)
     column = "genres" if wanted is None else wanted
     if column not in columns:
         if wanted is None:
-            return "", [], [[] for _ in items.ids]
+            return "", [], [[] for _ in prepared.items.ids]
         raise DataError(
             "`--genres` must be a categorical item column. Received: "
             f"{wanted!r}; there {'is' if len(columns) == 1 else 'are'} "
             f"{', '.join(columns) or 'none'} (from {prepared.directory}). "
             "Name one of the source's item_features."
         )
-    known = [str(word) for word in prepared.vocabularies[f"items.{column}"]]
-    indices = items.features[column].reshape(len(items.ids), -1)
-    words = [
-        [known[index - FIRST_ITEM] for index in row if index >= FIRST_ITEM]
-        for row in indices
-    ]
-    return column, known, words
+    return column, prepared.vocabularies[f"items.{column}"], columns[column]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,12 +5,8 @@ On disk: `float32/`, `float16/`, `int8/`, each a whole bundle, and
 The evaluation says which precision is published.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from models.config import FIRST_ITEM
 from pipeline.export import bundle
 from pipeline.ondevice import bundle as ondevice_bundle
 from pipeline.ondevice import distill
@@ -53,7 +49,7 @@ def run(
             directory / name,
             precision,
             items.counts[TRAIN].tolist(),
-            _words(prepared),
+            words(prepared),
             facts,
         )
 
@@ -63,19 +59,10 @@ def run(
         write(distill.UNDISTILLED, "float32", distill.UNDISTILLED)
 
 
-def _words(prepared: Prepared) -> dict[str, list[list[str]]]:
+def words(prepared: Prepared) -> dict[str, list[list[str]]]:
     """Each item's words of its categorical columns."""
-    found = {}
-    for spec in prepared.items.specs:
-        if spec.kind not in ("categorical", "multi_categorical"):
-            continue
-        known = prepared.vocabularies[f"items.{spec.name}"]
-        columns = prepared.items.features[spec.name]
-        found[spec.name] = [
-            _named(row, known) for row in columns.reshape(len(columns), -1)
-        ]
-    return found
-
-
-def _named(row: np.ndarray, known: Sequence[str]) -> list[str]:
-    return [str(known[index - FIRST_ITEM]) for index in row if index > 1]
+    return {
+        name: column.words(prepared.items.features[name])
+        for name, column in prepared.columns("items").items()
+        if column.spec.kind in ("categorical", "multi_categorical")
+    }

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import duckdb
 import ibis
 import pyarrow as pa
+from ibis import _
 
 from pipeline.tables.schema import DataError, PrepareConfig
 
@@ -31,6 +32,11 @@ class Engine(Protocol):
 
     def collect(self, table: ibis.Table) -> pa.Table:
         """Brings a result that fits in memory."""
+
+
+def count(engine: Engine, table: ibis.Table) -> int:
+    """Rows of a table."""
+    return int(engine.collect(table.aggregate(n=_.count()))["n"][0].as_py())
 
 
 class DuckDBEngine:

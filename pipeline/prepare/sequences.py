@@ -20,9 +20,7 @@ class Writer:
     Args:
         path: File to write.
         user_ids: Text of every user by its row, `[num_users]`.
-        context: Type of each context column.
-        has_rating: Whether there is a column `rating`.
-        has_weight: Whether there is a column `weight`.
+        types: Of the columns beside item, time and part.
         ordered: Whether parts must follow each other in every sequence.
         row_group_size: Interactions a row group holds at most.
     """
@@ -31,9 +29,7 @@ class Writer:
         self,
         path: Path,
         user_ids: pa.Array,
-        context: Mapping[str, pa.DataType],
-        has_rating: bool,
-        has_weight: bool,
+        types: Mapping[str, pa.DataType],
         ordered: bool,
         row_group_size: int,
     ) -> None:
@@ -41,12 +37,8 @@ class Writer:
             "item_index": pa.int32(),
             "timestamp": pa.int64(),
             "part": pa.int8(),
+            **types,
         }
-        if has_rating:
-            self.types["rating"] = pa.float32()
-        if has_weight:
-            self.types["weight"] = pa.float32()
-        self.types |= {f"context_{n}": t for n, t in context.items()}
         schema = pa.schema(
             [("user_id", pa.string())]
             + [(name, pa.list_(kind)) for name, kind in self.types.items()]
@@ -55,7 +47,6 @@ class Writer:
         self.ordered = ordered
         self.row_group_size = row_group_size
         self.num_users = 0
-        self.num_events = 0
         self._writer = pq.ParquetWriter(path, schema, compression="zstd")
         self._kept: list[dict[str, np.ndarray]] = []
         self._num_kept = 0
@@ -111,20 +102,19 @@ class Writer:
         starts = np.flatnonzero(np.r_[True, users[1:] != users[:-1]])
         self._check(columns, users, starts, end)
         # Split at users, so that a group holds at most `row_group_size`.
-        for first, past in _groups(np.r_[starts, end], self.row_group_size):
-            rows = slice(int(starts[first]), int(np.r_[starts, end][past]))
-            offsets = np.r_[starts, end][first : past + 1] - rows.start
+        bounds = np.append(starts, end)
+        for first, past in _groups(bounds, self.row_group_size):
+            group = bounds[first : past + 1]
             lists = {
                 name: pa.ListArray.from_arrays(
-                    pa.array(offsets, pa.int32()),
-                    pa.array(columns[name][rows], kind),
+                    pa.array(group - group[0], pa.int32()),
+                    pa.array(columns[name][group[0] : group[-1]], kind),
                 )
                 for name, kind in self.types.items()
             }
             ids = self.user_ids.slice(self.num_users, past - first)
             self._writer.write_table(pa.table({"user_id": ids, **lists}))
             self.num_users += past - first
-        self.num_events += end
 
     def _check(
         self,

@@ -13,6 +13,7 @@ from typing import Any
 import ibis
 from ibis import _
 
+from pipeline.prepare import engine as engines
 from pipeline.prepare.engine import Engine
 from pipeline.tables.schema import (
     TEST,
@@ -105,7 +106,7 @@ def _core(
     rows, turn = -1, 0
     while True:
         table = engine.save(table, f"core_{turn}")
-        left = int(engine.collect(table.aggregate(n=_.count()))["n"][0].as_py())
+        left = engines.count(engine, table)
         if left == rows:
             return table
         rows, turn = left, 1 - turn

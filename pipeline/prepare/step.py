@@ -8,9 +8,8 @@ as a stream of Arrow batches; items and users are held in memory.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import ibis
 import numpy as np
@@ -18,38 +17,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis import _
 
-from models.config import FeatureSpec
 from pipeline import sources
 from pipeline.prepare import contexts, splits, summary, vocabulary
 from pipeline.prepare import engine as engines
 from pipeline.prepare.sequences import Writer
+from pipeline.run.config import Config
 from pipeline.sources.canonical import quarantine
 from pipeline.sources.canonical.tables import Tables
 from pipeline.tables import prepared, sequences
-from pipeline.tables.prepared import Table
-from pipeline.tables.schema import TEST, DataError, PrepareConfig, SourceConfig
+from pipeline.tables.columns import FeatureColumn
+from pipeline.tables.prepared import Counted, Table
+from pipeline.tables.schema import TEST, DataError
 
 BATCH_ROWS = 262_144
-
-
-class Config(Protocol):
-    """The part of `pipeline.run.config.Config` this step reads."""
-
-    @property
-    def name(self) -> str:
-        """Of the run."""
-
-    @property
-    def seed(self) -> int:
-        """Of every random choice."""
-
-    @property
-    def source(self) -> SourceConfig:
-        """What to read."""
-
-    @property
-    def prepare(self) -> PrepareConfig:
-        """Filters, split and engine."""
 
 
 def run(config: Config, directory: Path) -> None:
@@ -92,153 +72,137 @@ def write(
         DataError: If the input is unusable or a leak is found.
     """
     options = config.prepare
-    log = engine.read(tables.interactions)
-    num_read = _count(engine, log)
-    if num_read == 0:
-        raise DataError(
-            "The interaction log must have rows. Received: 0 (from "
-            f"source.path = {config.source.path!r}). Check the file."
-        )
-    kept = splits.select(engine, log, options, config.seed)
-    num_kept = num_read
-    if kept is not log:
-        kept = engine.save(kept, "kept")
-        num_kept = _count(engine, kept)
-    if num_kept == 0:
-        raise DataError(
-            "The filters must leave interactions. Received: 0 of "
-            f"{num_read:,} (from [prepare]). Loosen min_rating, the minimum "
-            "counts or the dates."
-        )
+    kept, num_read, num_kept = _select(config, tables, engine)
     parted, cuts = splits.assign(engine, kept, options, config.seed)
     parted = engine.save(parted, "parted")
     encoded: dict[str, Table] = {}
-    values: dict[str, list[tuple[str, int]]] = {}
-    indices: dict[str, ibis.Table] = {}
+    values: dict[str, Counted] = {}
+    rows: dict[str, ibis.Table] = {}
     active: dict[str, int] = {}
     for name, id_name, path, kinds in (
         ("items", "item_id", tables.items, tables.item_features),
         ("users", "user_id", tables.users, tables.user_features),
     ):
         counted = vocabulary.count(parted, id_name)
-        active[f"active_{name}"] = _count(engine, counted)
-        rows = vocabulary.rows(
-            counted,
-            engine.read(path) if path else None,
-            id_name,
-        )
-        table = engine.collect(rows)
+        active[f"active_{name}"] = engines.count(engine, counted)
+        listed = engine.read(path) if path else None
+        table = engine.collect(vocabulary.rows(counted, listed, id_name))
         encoded[name], found = vocabulary.encode(table, kinds, id_name, options)
-        vocabulary.check_known(
-            encoded[name], {n: [v for v, _c in f] for n, f in found.items()}
-        )
         values |= {f"{name}.{feature}": v for feature, v in found.items()}
         index = directory / ".scratch" / f"{name}_index.parquet"
+        places = np.arange(2, len(table) + 2, dtype=np.int32)
         pq.write_table(
-            pa.table(
-                {
-                    id_name: table[id_name],
-                    "row": pa.array(
-                        np.arange(2, len(table) + 2, dtype=np.int32)
-                    ),
-                }
-            ),
-            index,
+            pa.table({id_name: table[id_name], "row": places}), index
         )
-        indices[name] = engine.read(index)
-    specs = _write_sequences(
-        engine, parted, tables, indices, encoded, values, options, directory
+        rows[name] = engine.read(index)
+    context, found = contexts.fit(
+        engine, parted, tables.context_features, options
     )
-    figures = summary.compute(
-        directory, encoded["items"], encoded["users"], cuts, options, config
+    values |= {f"context.{feature}": v for feature, v in found.items()}
+    types = {n: pa.float32() for n in ("rating", "weight") if n in kept.columns}
+    for name, column in context.items():
+        is_number = column.spec.kind == "numeric"
+        types[f"context_{name}"] = pa.float32() if is_number else pa.int32()
+    log = _in_order(parted, rows["items"], rows["users"], list(context))
+    writer = Writer(
+        directory / sequences.FILE,
+        pa.array(encoded["users"].ids[2:], pa.string()),
+        types,
+        ordered=options.split != "random",
+        row_group_size=options.row_group_size,
     )
-    pairs = active["active_users"] * active["active_items"]
-    figures |= active | {"density": figures["interactions"] / pairs}
+    for batch in engine.batches(log, BATCH_ROWS):
+        writer.add(_columns(batch, context))
+    writer.close()
+    figures = summary.compute(directory, encoded, cuts, config)
     if figures["interactions"] != num_kept:
         raise DataError(
             "Every interaction must be in exactly one sequence. Received: "
             f"{figures['interactions']} of {num_kept} (an error of the "
             "prepare step). Please report it with the config."
         )
-    figures |= {
+    pairs = active["active_users"] * active["active_items"]
+    figures |= active | {
+        "density": num_kept / pairs,
         "interactions_read": num_read,
         "notes": list(tables.notes),
         "source": dict(tables.facts),
     }
     if tables.oracle:
-        figures["oracle"] = summary.oracle(
-            engine.collect(
-                parted.inner_join(
-                    engine.read(tables.oracle), ["user_id", "item_id"]
-                )
-                .filter(_.part == TEST)
-                .select("best_rank")
-            )["best_rank"].to_numpy()
+        known = engine.read(tables.oracle)
+        tested = parted.inner_join(known, ["user_id", "item_id"]).filter(
+            _.part == TEST
         )
+        ranks = engine.collect(tested.select("best_rank"))["best_rank"]
+        figures["oracle"] = summary.oracle(ranks.to_numpy())
+    specs = [column.spec for column in context.values()]
     prepared.write(directory, encoded, specs, values, figures, options)
 
 
-def _write_sequences(
-    engine: engines.Engine,
+def _select(
+    config: Config, tables: Tables, engine: engines.Engine
+) -> tuple[ibis.Table, int, int]:
+    """The interactions that pass the filters, how many were read and passed."""
+    log = engine.read(tables.interactions)
+    num_read = engines.count(engine, log)
+    if num_read == 0:
+        raise DataError(
+            "The interaction log must have rows. Received: 0 (from "
+            f"source.path = {config.source.path!r}). Check the file."
+        )
+    kept = splits.select(engine, log, config.prepare, config.seed)
+    if kept is log:
+        return log, num_read, num_read
+    kept = engine.save(kept, "kept")
+    num_kept = engines.count(engine, kept)
+    if num_kept == 0:
+        raise DataError(
+            "The filters must leave interactions. Received: 0 of "
+            f"{num_read:,} (from [prepare]). Loosen min_rating, the minimum "
+            "counts or the dates."
+        )
+    return kept, num_read, num_kept
+
+
+def _in_order(
     parted: ibis.Table,
-    tables: Tables,
-    indices: Mapping[str, ibis.Table],
-    encoded: Mapping[str, Table],
-    values: dict[str, list[tuple[str, int]]],
-    options: PrepareConfig,
-    directory: Path,
-) -> tuple[FeatureSpec, ...]:
-    specs = contexts.fit(
-        engine, parted, tables.context_features, options, values
-    )
-    items = indices["items"].rename(item_index="row")
-    users = indices["users"].rename(user_row="row")
+    items: ibis.Table,
+    users: ibis.Table,
+    context: Sequence[str],
+) -> ibis.Table:
+    """The interactions by user and time, with rows instead of ids."""
     rows = parted.mutate(tie=splits.tie_break(parted))
-    rows = rows.left_join(items, "item_id")
+    rows = rows.left_join(items.rename(item_index="row"), "item_id")
     rows = rows.drop(*[c for c in rows.columns if c.endswith("_right")])
-    rows = rows.inner_join(users, "user_id")
-    rated = ["rating"] if tables.has_rating else []
+    rows = rows.inner_join(users.rename(user_row="row"), "user_id")
+    rated = [name for name in ("rating",) if name in parted.columns]
+    weighted = [name for name in ("weight",) if name in parted.columns]
     rows = rows.select(
         "user_row",
         "timestamp",
         "part",
         "tie",
         *rated,
-        *(["weight"] if tables.has_weight else []),
-        *tables.context_features,
+        *weighted,
+        *context,
         item_index=rows.item_index.fill_null(1).cast("int32"),
     )
-    rows = rows.order_by(
+    return rows.order_by(
         "user_row", "timestamp", "tie", *rated, *splits.rest(rows), "part"
-    )
-    writer = Writer(
-        directory / sequences.FILE,
-        pa.array(encoded["users"].ids[2:], pa.string()),
-        {
-            s.name: pa.float32() if s.kind == "numeric" else pa.int32()
-            for s in specs
-        },
-        tables.has_rating,
-        tables.has_weight,
-        options.split != "random",
-        options.row_group_size,
-    )
-    for batch in engine.batches(rows.drop("tie"), BATCH_ROWS):
-        columns = {
-            name: batch[name].to_numpy(zero_copy_only=False)
-            for name in ("item_index", "timestamp", "part", *rated)
-        }
-        columns["user_row"] = batch["user_row"].to_numpy() - 2
-        if tables.has_weight:
-            columns["weight"] = batch["weight"].to_numpy(zero_copy_only=False)
-        for spec in specs:
-            columns[f"context_{spec.name}"] = contexts.encode(
-                batch[spec.name], spec, values
-            )
-        writer.add(columns)
-    writer.close()
-    return specs
+    ).drop("tie")
 
 
-def _count(engine: engines.Engine, table: ibis.Table) -> int:
-    return int(engine.collect(table.aggregate(n=_.count()))["n"][0].as_py())
+def _columns(
+    batch: pa.RecordBatch, context: Mapping[str, FeatureColumn]
+) -> dict[str, np.ndarray]:
+    """Columns as the writer takes them."""
+    found = {
+        name: batch[name].to_numpy(zero_copy_only=False)
+        for name in batch.schema.names
+        if name not in context
+    }
+    encoded = {
+        f"context_{name}": column.encode(batch[name])
+        for name, column in context.items()
+    }
+    return found | encoded | {"user_row": found["user_row"] - 2}

@@ -6,87 +6,67 @@ expressions that made them, that the parts do not leak into each other.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from pipeline.run.config import Config
 from pipeline.tables import sequences
-from pipeline.tables.prepared import Table
-from pipeline.tables.schema import PARTS, TRAIN, DataError, PrepareConfig, iso
+from pipeline.tables.prepared import Summary, Table
+from pipeline.tables.schema import PARTS, TRAIN, DataError, iso
 
 
 def compute(
     directory: Path,
-    items: Table,
-    users: Table,
+    tables: Mapping[str, Table],
     cuts: Mapping[str, object],
-    options: PrepareConfig,
-    config: Any,
-) -> dict[str, Any]:
+    config: Config,
+) -> Summary:
     """Counts what is in the prepared tables and checks it for leaks.
+
+    Args:
+        directory: Of the sequences.
+        tables: "items" and "users".
+        cuts: Figures of the split.
+        config: Names the run and its split.
 
     Raises:
         DataError: If a part reaches into another, or counts and sequences
             differ.
     """
-    rows = np.zeros(3, np.int64)
+    items, users = tables["items"], tables["users"]
+    split = config.prepare.split
+    item_counts = np.zeros((3, len(items.ids)), np.int64)
     user_counts = np.zeros(3, np.int64)
     cold = np.zeros(3, np.int64)
-    unknown = np.zeros(3, np.int64)
     first = np.full(3, np.iinfo(np.int64).max)
     last = np.full(3, np.iinfo(np.int64).min)
-    item_counts = np.zeros((3, len(items.ids)), np.int64)
     tied = 0
     for block in sequences.iterate(directory):
         lengths = np.diff(block.offsets)
-        owner = np.repeat(np.arange(len(lengths)), lengths)
-        by_part = np.zeros((3, len(lengths)), np.int64)
-        for code in range(3):
-            chosen = block.parts == code
-            by_part[code] = np.bincount(owner[chosen], minlength=len(lengths))
-            item_counts[code] += np.bincount(
-                block.item_indices[chosen], minlength=len(items.ids)
-            )
-            times = block.timestamps[chosen]
-            if times.size:
-                first[code] = min(first[code], times.min())
-                last[code] = max(last[code], times.max())
-            unknown[code] += int(
-                (block.item_indices[chosen] >= items.num_known).sum()
-                + (block.item_indices[chosen] == 1).sum()
-            )
-        rows += by_part.sum(1)
-        user_counts += (by_part > 0).sum(1)
-        cold += ((by_part > 0) & (by_part[TRAIN] == 0)).sum(1)
+        owners = np.repeat(np.arange(len(lengths)), lengths)
+        by_user = _by_part(block.parts, owners, len(lengths)) > 0
+        item_counts += _by_part(block.parts, block.item_indices, len(items.ids))
+        user_counts += by_user.sum(axis=1)
+        cold += (by_user & ~by_user[TRAIN]).sum(axis=1)
+        np.minimum.at(first, block.parts, block.timestamps)
+        np.maximum.at(last, block.parts, block.timestamps)
         ends = block.offsets[1:][lengths >= 2] - 1
         tied += int(
             (block.timestamps[ends] == block.timestamps[ends - 1]).sum()
         )
-    if not np.array_equal(item_counts[:, 2:], items.counts[:, 2:]):
-        raise DataError(
-            "Counts of the items must come from the interactions of their "
-            "part. Received: counts that differ from the sequences (a leak "
-            "in the prepared tables). Please report it with the config."
-        )
-    if rows[TRAIN] == 0:
-        raise DataError(
-            "The train part must have interactions. Received: 0 of "
-            f"{int(rows.sum()):,} (from [prepare]). Choose another split or "
-            "smaller shares."
-        )
-    _check_cuts(options.split, rows, first, last)
-    total = int(rows.sum())
-    num_users, num_items = len(users.ids) - 2, len(items.ids) - 2
+    rows = item_counts.sum(axis=1)
+    unknown = item_counts[:, items.num_known :].sum(axis=1) + item_counts[:, 1]
+    _check(split, items, item_counts, first, last)
     return {
         "dataset": config.name,
-        "split": options.split,
-        "interactions": total,
-        "users": num_users,
-        "items": num_items,
+        "split": split,
+        "interactions": int(rows.sum()),
+        "users": len(users.ids) - 2,
+        "items": len(items.ids) - 2,
         "known_users": users.num_known - 2,
         "known_items": items.num_known - 2,
-        "first": int(first[rows > 0].min()),
-        "last": int(last[rows > 0].max()),
+        "first": int(first.min()),
+        "last": int(last.max()),
         "cuts": dict(cuts),
         "users_last_two_tied": tied,
         "parts": {
@@ -106,13 +86,34 @@ def compute(
     }
 
 
-def _check_cuts(
-    split: str, rows: np.ndarray, first: np.ndarray, last: np.ndarray
+def _by_part(parts: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
+    """How often each value below `size` is in each part, `[3, size]`."""
+    places = parts.astype(np.int64) * size + values
+    return np.bincount(places, minlength=3 * size).reshape(3, size)
+
+
+def _check(
+    split: str,
+    items: Table,
+    item_counts: np.ndarray,
+    first: np.ndarray,
+    last: np.ndarray,
 ) -> None:
-    if split != "temporal":
-        return
-    for code in (1, 2):
-        if rows[code] and last[:code].max() >= first[code]:
+    if not np.array_equal(item_counts[:, 2:], items.counts[:, 2:]):
+        raise DataError(
+            "Counts of the items must come from the interactions of their "
+            "part. Received: counts that differ from the sequences (a leak "
+            "in the prepared tables). Please report it with the config."
+        )
+    if not item_counts[TRAIN].any():
+        raise DataError(
+            "The train part must have interactions. Received: 0 of "
+            f"{int(item_counts.sum()):,} (from [prepare]). Choose another "
+            "split or smaller shares."
+        )
+    for code in (1, 2) if split == "temporal" else ():
+        # Of a part without interactions, the first is later than any.
+        if last[:code].max() >= first[code]:
             raise DataError(
                 f"All of {PARTS[code]} must come after the parts before it. "
                 f"Received: {iso(int(first[code]))} in {PARTS[code]}, not "
@@ -155,16 +156,12 @@ def oracle(ranks: np.ndarray) -> dict[str, float]:
     }
 
 
-def describe(figures: Mapping[str, Any]) -> list[str]:
+def describe(figures: Summary) -> list[str]:
     """Lines to show on a terminal."""
-    # Those with interactions; tables prepared earlier tell only of all.
-    active = {
-        name: figures.get(f"active_{name}", figures[name])
-        for name in ("users", "items")
-    }
     lines = [
-        f"{figures['interactions']:,} interactions of {active['users']:,} "
-        f"users with {active['items']:,} items "
+        f"{figures['interactions']:,} interactions of "
+        f"{figures['active_users']:,} users with {figures['active_items']:,} "
+        "items "
         f"(density {figures['density']:.2%})",
         f"{iso(figures['first'])} to {iso(figures['last'])}; the most "
         f"popular tenth of the items holds "
@@ -180,7 +177,7 @@ def describe(figures: Mapping[str, Any]) -> list[str]:
             f"{row['cold_users_share']:>12.1%}{row['cold_items_share']:>12.1%}"
             f"  {since}"
         )
-    dropped = figures.get("interactions_read", 0) - figures["interactions"]
+    dropped = figures["interactions_read"] - figures["interactions"]
     if dropped > 0:
         lines.append(
             f"{dropped:,} of {figures['interactions_read']:,} interactions "
@@ -190,9 +187,7 @@ def describe(figures: Mapping[str, Any]) -> list[str]:
         best = figures["oracle"]
         lines.append(
             "best achievable next-item score on the test part, which only "
-            "the generator reaches: "
-            + ", ".join(
-                f"{name} {best[name]:.4f}" for name in ("recall@10", "ndcg@10")
-            )
+            f"the generator reaches: recall@10 {best['recall@10']:.4f}, "
+            f"ndcg@10 {best['ndcg@10']:.4f}"
         )
-    return lines + list(figures.get("notes", []))
+    return lines + figures["notes"]

@@ -7,7 +7,6 @@ is 2 + the rows of the train part, the only ones with an embedding of their
 own. Feature values come from those rows alone, the most frequent first.
 """
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from itertools import chain
@@ -18,15 +17,9 @@ import pyarrow as pa
 from ibis import _
 
 from models.config import FeatureSpec
-from pipeline.tables.prepared import Table
+from pipeline.tables import columns
+from pipeline.tables.prepared import Counted, Table
 from pipeline.tables.schema import PARTS, TRAIN, DataError, PrepareConfig
-
-_SPLIT = re.compile(r"[\W_]+")
-
-
-def tokenize(text: str) -> list[str]:
-    """Words of a text: lower-case runs of letters and digits."""
-    return [word for word in _SPLIT.split(text.lower()) if word]
 
 
 def count(table: ibis.Table, id_name: str) -> ibis.Table:
@@ -94,7 +87,7 @@ def encode(
     kinds: Mapping[str, str],
     id_name: str,
     config: PrepareConfig,
-) -> tuple[Table, dict[str, list[tuple[str, int]]]]:
+) -> tuple[Table, dict[str, Counted]]:
     """Turns raw features into integers and normalised numbers.
 
     Args:
@@ -104,47 +97,47 @@ def encode(
         config: Limits of vocabulary and width.
 
     Returns:
-        The encoded table, and each feature's values with their counts.
+        The encoded table, and the values of the features with a vocabulary.
+
+    Raises:
+        DataError: If a row or a value got an index without the train part.
     """
     num_known = int((table["count_train"].to_numpy() > 0).sum())
+    limits = {"multi_categorical": config.max_values, "text": config.max_tokens}
     features: dict[str, np.ndarray] = {}
     specs: list[FeatureSpec] = []
-    vocabularies: dict[str, list[tuple[str, int]]] = {}
+    values: dict[str, Counted] = {}
     for name, kind in kinds.items():
-        column = table[name].combine_chunks()
+        raw = table[name].combine_chunks()
+        known = raw[:num_known]
         if kind == "numeric":
-            numbers = column.to_numpy(zero_copy_only=False)
-            numbers = numbers.astype(np.float64)
-            mean, std = moments(numbers[:num_known])
-            features[name] = normalise(numbers, mean, std)
-            specs.append(FeatureSpec(name, "numeric", 0, 1, mean, std))
-            continue
-        cells = _cells(column, kind)
-        known = Counter(
-            chain.from_iterable(dict.fromkeys(c) for c in cells[:num_known])
-        )
-        ranked = rank(known, config.max_vocabulary)
-        vocabularies[name] = ranked
-        index = {value: 2 + i for i, (value, _n) in enumerate(ranked)}
-        limit = {
-            "categorical": 1,
-            "multi_categorical": config.max_values,
-            "text": config.max_tokens,
-        }[kind]
-        longest = max((len(cell) for cell in cells), default=1)
-        width = max(1, min(limit, longest))
-        indices = np.zeros((len(cells), width), np.int32)
-        for row, cell in enumerate(cells):
-            values = [index.get(value, 1) for value in cell[:width]]
-            indices[row, : len(values)] = values
-        features[name] = indices[:, 0] if kind == "categorical" else indices
-        specs.append(
-            FeatureSpec(name, kind, 2 + len(ranked), width)  # type: ignore[arg-type]
-        )
+            numbers = known.to_numpy(zero_copy_only=False).astype(np.float64)
+            there = numbers[~np.isnan(numbers)]
+            spec = numeric(
+                name, *((there.mean(), there.std()) if there.size else (0, 0))
+            )
+        else:
+            cells = columns.KINDS[kind].cells
+            words = chain.from_iterable(map(dict.fromkeys, cells(known)))
+            values[name] = rank(Counter(words), config.max_vocabulary)
+            longest = max(map(len, cells(raw)), default=1)
+            width = max(1, min(limits.get(kind, 1), longest))
+            size = 2 + len(values[name])
+            spec = FeatureSpec(name, kind, size, width)  # type: ignore[arg-type]
+        column = columns.make(spec, [v for v, _n in values.get(name, ())])
+        features[name] = column.encode(raw)
+        specs.append(spec)
     encoded = Table.of(
         table, features, tuple(specs), id_name, title="title_shown"
     )
-    return encoded, vocabularies
+    _check_known(encoded)
+    return encoded, values
+
+
+def numeric(name: str, mean: float, std: float) -> FeatureSpec:
+    """The spec of a numeric column, whose deviation is never 0."""
+    std = float(std) if std > 1e-9 else 1.0
+    return FeatureSpec(name, "numeric", mean=float(mean), std=std)
 
 
 def rank(counts: Mapping[str, int], limit: int) -> list[tuple[str, int]]:
@@ -152,37 +145,7 @@ def rank(counts: Mapping[str, int], limit: int) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:limit]
 
 
-def moments(numbers: np.ndarray) -> tuple[float, float]:
-    """Mean and deviation of the numbers that are there; never 0."""
-    there = numbers[~np.isnan(numbers)]
-    if not there.size:
-        return 0.0, 1.0
-    std = float(there.std())
-    return float(there.mean()), std if std > 1e-9 else 1.0
-
-
-def normalise(numbers: np.ndarray, mean: float, std: float) -> np.ndarray:
-    """Normalised float32, 0 where missing."""
-    return np.nan_to_num((numbers - mean) / std, nan=0.0).astype(np.float32)
-
-
-def _cells(column: pa.Array, kind: str) -> list[list[str]]:
-    values = column.to_pylist()
-    if kind == "categorical":
-        return [[] if value is None else [value] for value in values]
-    if kind == "text":
-        return [tokenize(value or "") for value in values]
-    return [
-        [v.strip() for v in value or () if v and v.strip()] for value in values
-    ]
-
-
-def check_known(table: Table, vocabularies: Mapping[str, list[str]]) -> None:
-    """Checks that nothing but the train part made indices and vocabularies.
-
-    Raises:
-        DataError: If a row or a value got an index without the train part.
-    """
+def _check_known(table: Table) -> None:
     known = table.counts[TRAIN] > 0
     if not known[2 : table.num_known].all() or known[table.num_known :].any():
         raise DataError(
@@ -192,15 +155,13 @@ def check_known(table: Table, vocabularies: Mapping[str, list[str]]) -> None:
             "Please report it with the config."
         )
     for spec in table.specs:
-        if spec.name not in vocabularies:
-            continue
-        used = np.unique(table.features[spec.name][: table.num_known])
-        indices = set(range(2, 2 + len(vocabularies[spec.name])))
         # Values beyond `width` are cut off, so only whole cells can tell.
-        if spec.kind == "categorical" and not indices <= set(used.tolist()):
-            raise DataError(
-                f"Every value of `{spec.name}` must occur in the train part. "
-                f"Received: {len(indices - set(used.tolist()))} that do not "
-                "(a leak in the prepared tables). Please report it with the "
-                "config."
-            )
+        if spec.kind == "categorical":
+            used = np.unique(table.features[spec.name][: table.num_known])
+            missing = spec.size - 2 - np.count_nonzero(used >= 2)
+            if missing:
+                raise DataError(
+                    f"Every value of `{spec.name}` must occur in the train "
+                    f"part. Received: {missing} that do not (a leak in the "
+                    "prepared tables). Please report it with the config."
+                )

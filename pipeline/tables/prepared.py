@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -20,12 +20,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from models.config import FeatureSpec
-from pipeline.tables import sequences
+from pipeline.tables import columns, sequences
+from pipeline.tables.columns import FeatureColumn
 from pipeline.tables.schema import PARTS, TRAIN, DataError, PrepareConfig
 from pipeline.tables.sequences import Sequences
 
 # A feature's values with their counts in the train part, by index from 2.
 Counted = Sequence[tuple[str, int]]
+# The figures of summary.json by name, some of them nested.
+Summary = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -105,21 +108,21 @@ class Table:
 
     def write(self, path: Path) -> None:
         """Writes rows 2 and up."""
-        columns = {
+        stored = {
             "id": pa.array(self.ids[2:], pa.string()),
             "title": pa.array(self.titles[2:], pa.string()),
             "first_seen": pa.array(self.first_seen[2:]),
         }
         for code, part in enumerate(PARTS):
-            columns[f"count_{part}"] = pa.array(self.counts[code, 2:])
+            stored[f"count_{part}"] = pa.array(self.counts[code, 2:])
         for name, values in self.features.items():
             column = pa.array(values[2:].reshape(-1))
             if values.ndim > 1:
                 column = pa.FixedSizeListArray.from_arrays(
                     column, values.shape[1]
                 )
-            columns[f"feature_{name}"] = column
-        pq.write_table(pa.table(columns), path, compression="zstd")
+            stored[f"feature_{name}"] = column
+        pq.write_table(pa.table(stored), path, compression="zstd")
 
 
 def _padded(values: np.ndarray) -> np.ndarray:
@@ -156,7 +159,7 @@ class Prepared:
     users: Table
     context_specs: tuple[FeatureSpec, ...]
     vocabularies: dict[str, list[str]]
-    summary: dict[str, Any]
+    summary: Summary
     split: str
     repeat_consumption: bool = False
 
@@ -168,13 +171,25 @@ class Prepared:
     def _sequences(self) -> Sequences:
         return sequences.read(self.directory)
 
+    def columns(
+        self, table: Literal["items", "users", "context"]
+    ) -> dict[str, FeatureColumn]:
+        """The feature columns of a table, or of the sequences, by name."""
+        specs = {"items": self.items.specs, "users": self.users.specs}
+        return {
+            spec.name: columns.make(
+                spec, self.vocabularies.get(f"{table}.{spec.name}", ())
+            )
+            for spec in specs.get(table, self.context_specs)
+        }
+
 
 def write(
     directory: Path,
     tables: Mapping[str, Table],
     context: Sequence[FeatureSpec],
     values: Mapping[str, Counted],
-    summary: Mapping[str, Any],
+    summary: Summary,
     options: PrepareConfig,
 ) -> None:
     """Writes all but the sequences.
@@ -191,13 +206,13 @@ def write(
         table.write(directory / f"{name}.parquet")
     (directory / "vocabulary").mkdir(exist_ok=True)
     for name, counted in values.items():
-        columns = {
-            "value": pa.array([value for value, _n in counted], pa.string()),
-            "count": pa.array([n for _value, n in counted], pa.int64()),
-        }
-        pq.write_table(
-            pa.table(columns), directory / "vocabulary" / f"{name}.parquet"
+        vocabulary = pa.table(
+            {
+                "value": pa.array([v for v, _n in counted], pa.string()),
+                "count": pa.array([n for _v, n in counted], pa.int64()),
+            }
         )
+        pq.write_table(vocabulary, directory / "vocabulary" / f"{name}.parquet")
     specs = {name: table.specs for name, table in tables.items()}
     meaning = {
         "split": options.split,

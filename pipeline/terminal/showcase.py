@@ -237,19 +237,11 @@ def _features(prepared: Prepared, user_id: str) -> dict[str, object]:
     (rows,) = np.nonzero(prepared.users.ids == user_id)
     if not user_id or len(rows) == 0:
         return {}
-    features: dict[str, object] = {}
-    for spec in prepared.users.specs:
-        value = prepared.users.features[spec.name][rows[0]]
-        if spec.kind == "numeric":
-            features[f"user_{spec.name}"] = float(value * spec.std + spec.mean)
-            continue
-        words = prepared.vocabularies[f"users.{spec.name}"]
-        raw = [words[i - 2] for i in np.atleast_1d(value) if i >= 2]
-        if spec.kind == "multi_categorical":
-            features[f"user_{spec.name}"] = raw or [""]
-        else:
-            features[f"user_{spec.name}"] = " ".join(raw)
-    return features
+    encoded = prepared.users.features
+    return {
+        f"user_{name}": column.decode(encoded[name][rows]).tolist()[0]
+        for name, column in prepared.columns("users").items()
+    }
 
 
 def _table(

@@ -5,21 +5,19 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from pipeline.prepare import step as prepare
+from pipeline.run.config import Config
 from pipeline.tables.prepared import Prepared, load
 from pipeline.tables.schema import PrepareConfig, SourceConfig
 
 
 def make_config(
     source: SourceConfig, name: str = "case", seed: int = 7, **options: Any
-) -> Any:
+) -> Config:
     options.setdefault("split", "leave_last_out")
-    return SimpleNamespace(
-        name=name, seed=seed, source=source, prepare=PrepareConfig(**options)
-    )
+    return Config(name, seed, source=source, prepare=PrepareConfig(**options))
 
 
 def prepared(

@@ -115,16 +115,21 @@ def _number(value: str | None) -> float | None:
 
 
 def as_values(array: pa.Array, separator: str) -> pa.Array:
-    """Lists of texts: split cells, or lists as they are; empty as null."""
+    """Lists of texts without surrounding blanks; empty ones are left out."""
     if not is_list(array):
-        return pc.split_pattern(as_text(array), separator)
-    if pa.types.is_nested(array.type.value_type):
-        values = [
-            None if cell is None else [json.dumps(v) for v in cell]
-            for cell in array.to_pylist()
+        array = pc.split_pattern(as_text(array), separator)
+    elif not pa.types.is_nested(array.type.value_type):
+        array = pc.cast(array, pa.list_(pa.string()))
+    lists = [
+        [
+            word if isinstance(word, str) else json.dumps(word)
+            for word in cell or ()
+            if word is not None
         ]
-        return pa.array(values, pa.list_(pa.string()))
-    return pc.cast(array, pa.list_(pa.string()))
+        for cell in array.to_pylist()
+    ]
+    lists = [[word.strip() for word in cell if word.strip()] for cell in lists]
+    return pa.array(lists, pa.list_(pa.string()))
 
 
 def is_list(array: pa.Array) -> bool:

@@ -23,9 +23,7 @@ def stored(prepared, directory, row_group_size=50):
     writer = Writer(
         directory / sequences.FILE,
         pa.array(held.user_ids.tolist(), pa.string()),
-        {},
-        held.ratings is not None,
-        held.weights is not None,
+        {} if held.weights is None else {"weight": pa.float32()},
         prepared.split != "random",
         row_group_size,
     )
