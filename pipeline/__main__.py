@@ -232,9 +232,10 @@ def _bench_scale(options: argparse.Namespace) -> None:
     report = bench_scale.run(
         options.directory, sizes, options.price, console.progress
     )
-    print(console.text(bench_scale.table(report)), end="")
-    print("\n".join(f"~ {line}" for line in report["assumptions"]))
-    print(bench_scale.plot(options.directory / "bench-scale.json"))
+    title = f"a whole run by size, {options.price:g} a core hour; ~ is on paper"
+    table = console.table(title, bench_scale.table(report))
+    print(console.text(table, *(f"~ {line}" for line in report.assumptions)))
+    print(bench_scale.plot(options.directory / bench_scale.FILE))
 
 
 _WITHOUT_CONFIG = {
@@ -272,8 +273,15 @@ def _check(config: Config, options: argparse.Namespace) -> None:
 def _ablation(config: Config, options: argparse.Namespace) -> None:
     from pipeline.bench import ablation
 
-    rows = ablation.run(config, options.seeds, options.only, console.progress)
-    print(console.text(ablation.table(rows)))
+    rows = ablation.run(
+        config,
+        Run(config, progress=console.progress).prepared(),
+        options.seeds,
+        options.only,
+        console.progress,
+    )
+    title = f"validation {ablation.METRIC}"
+    print(console.text(console.table(title, rows)))
 
 
 def _bench_ondevice(config: Config, options: argparse.Namespace) -> None:

@@ -8,17 +8,19 @@ date, after those before it, and returns its directory.
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from pipeline.run import config as configuration
 from pipeline.run import manifest
 from pipeline.run.config import Config
 from pipeline.run.workers import Workers
 from pipeline.tables.schema import DataError
 from serving import signatures
 from serving.releases import files
+
+if TYPE_CHECKING:
+    from pipeline.tables.prepared import Prepared
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +49,8 @@ class Run:
         self._workers = workers or Workers()
         self._force = force
         self._progress = progress
-        self._current: dict[str, Path] = {}
-        self._prepared: Any = None
+        self._current: set[str] = set()
+        self._prepared: Prepared | None = None
 
     @property
     def evaluation(self) -> Path:
@@ -65,22 +67,28 @@ class Run:
             DataError: If they are one.
         """
         from pipeline import sources
-        from pipeline.prepare import step as prepare
         from pipeline.sources.reading import files
 
-        inputs = self._sections("source", "prepare") | {
-            "files": {
-                path: files.content(path)
-                for path in sources.paths(self.config.source)
-            }
-        }
-        return self._step(
-            "prepare",
+        source = self.config.source
+        inputs = self._inputs(
             "pipeline.prepare.step",
-            inputs,
-            lambda directory: prepare.run(self.config, directory),
-            only_current=only_current,
+            ("source", "prepare"),
+            files={path: files.content(path) for path in sources.paths(source)},
         )
+
+        def work(directory: Path) -> None:
+            from pipeline.prepare import step as prepare
+
+            prepare.run(self.config, directory)
+
+        if only_current and not self._is_current("prepare", inputs):
+            raise DataError(
+                "The step prepare must be up to date before several workers "
+                "start. Received: nothing current in "
+                f"{self._directory('prepare')}. Run `python -m pipeline "
+                "prepare` once, with the same config."
+            )
+        return self._step("prepare", inputs, work, not only_current)
 
     def train_retrieval(self) -> Path:
         """Trains the two-tower model, on all workers where there are several.
@@ -89,11 +97,12 @@ class Run:
             DataError: If several workers find nothing prepared.
         """
         prepared = self.prepare(only_current=self._workers.count > 1)
-        inputs = self._sections("retrieval") | _after(prepared)
-        # Outside the step's directory, which a killed run leaves to nobody.
+        inputs = self._inputs(
+            "pipeline.retrieval.train", ["retrieval"], prepared
+        )
+        # Outside the step's directory, which a killed run leaves to nobody;
+        # of the same code too: weights of other layers are no start.
         checkpoints = self.config.run_directory / ".checkpoints"
-        # Of the same code too: weights of other layers are no start.
-        made_from = self._inputs("pipeline.retrieval.train", inputs)
 
         def work(directory: Path) -> None:
             from pipeline.retrieval import train as train_retrieval
@@ -103,17 +112,11 @@ class Run:
                 self._load(),
                 directory,
                 self._workers,
-                checkpoints / manifest.digest(made_from)[:16],
+                checkpoints / manifest.digest(inputs)[:16],
                 self._progress,
             )
 
-        directory = self._step(
-            "train-retrieval",
-            "pipeline.retrieval.train",
-            inputs,
-            work,
-            is_written=self._workers.is_chief,
-        )
+        directory = self._step("train-retrieval", inputs, work)
         if self._workers.is_chief:
             shutil.rmtree(checkpoints, ignore_errors=True)
         return directory
@@ -137,14 +140,10 @@ class Run:
                 f"{report['latency_ms']:.2f} ms a query"
             )
 
-        return self._step(
-            "index",
-            "pipeline.retrieval.index",
-            self._sections("index")
-            | _after(retrieval)
-            | ({"shards": len(shards)} if shards else {}),
-            work,
-        )
+        inputs = self._index_inputs(retrieval)
+        if shards:
+            inputs["shards"] = len(shards)
+        return self._step("index", inputs, work)
 
     def index_shard(self, shard: int, num_shards: int) -> Path:
         """Embeds and indexes one slice of the catalogue.
@@ -167,21 +166,15 @@ class Run:
             )
             self._progress(f"  {size} items")
 
-        return self._step(
-            _shard_name(shard, num_shards),
-            "pipeline.retrieval.index",
-            self._shard_inputs(retrieval),
-            work,
-        )
+        name = _shard_name(shard, num_shards)
+        return self._step(name, self._index_inputs(retrieval), work)
 
-    def _shard_inputs(self, retrieval: Path) -> dict[str, Any]:
-        return self._sections("index") | _after(retrieval)
+    def _index_inputs(self, retrieval: Path) -> dict[str, object]:
+        return self._inputs("pipeline.retrieval.index", ["index"], retrieval)
 
     def _shards(self, retrieval: Path) -> list[Path]:
         """A complete set of shards that are up to date, or none."""
-        inputs = self._inputs(
-            "pipeline.retrieval.index", self._shard_inputs(retrieval)
-        )
+        inputs = self._index_inputs(retrieval)
         for first in sorted(self.config.run_directory.glob("index-shard-0-*")):
             count = int(first.name.rpartition("-")[2])
             found = [
@@ -205,12 +198,10 @@ class Run:
             for table, reason in report["left_out"].items():
                 self._progress(f"  without the {table} item table: {reason}")
 
-        return self._step(
-            "train-ranking",
-            "pipeline.ranking.train",
-            self._sections("ranking") | _after(retrieval, index),
-            work,
+        inputs = self._inputs(
+            "pipeline.ranking.train", ["ranking"], retrieval, index
         )
+        return self._step("train-ranking", inputs, work)
 
     def distill(self) -> Path:
         """Trains the on-device student on what both stages answer."""
@@ -223,12 +214,8 @@ class Run:
                 self.config, self._load(), ranking, directory, self._progress
             )
 
-        return self._step(
-            "distill",
-            "pipeline.ondevice.distill",
-            self._sections("student") | _after(ranking),
-            work,
-        )
+        inputs = self._inputs("pipeline.ondevice.distill", ["student"], ranking)
+        return self._step("distill", inputs, work)
 
     def export(self) -> Path:
         """Writes the SavedModels that ship."""
@@ -246,9 +233,8 @@ class Run:
                 f"  bundle {bundle_id}: {', '.join(signatures.BUNDLE)}"
             )
 
-        return self._step(
-            "export", "pipeline.export.step", _after(*before.values()), work
-        )
+        inputs = self._inputs("pipeline.export.step", [], *before.values())
+        return self._step("export", inputs, work)
 
     def ondevice_export(self) -> Path:
         """Writes the student as .tflite bundles."""
@@ -261,8 +247,10 @@ class Run:
                 self.config, self._load(), distilled, exports, directory
             )
 
-        inputs, module = _after(distilled, exports), "pipeline.ondevice.export"
-        return self._step("ondevice-export", module, inputs, work)
+        inputs = self._inputs(
+            "pipeline.ondevice.export", [], distilled, exports
+        )
+        return self._step("ondevice-export", inputs, work)
 
     def evaluate(self) -> Path:
         """Measures the exported models; writes evaluation.json."""
@@ -270,11 +258,10 @@ class Run:
 
         exports, index = self.export(), self.index()
         ondevice = self.ondevice_export()
-        directory = self.config.run_directory / "evaluate"
         live: object = bundle.live_bundle(self.config.serving_directory)
         if live == bundle.read_bundle_id(exports / signatures.BUNDLE[0]):
             # Published since: the comparison with the version before stands.
-            made = manifest.Record.read(directory)
+            made = manifest.Record.read(self._directory("evaluate"))
             live = made.inputs.get("live", live) if made else live
 
         def work(directory: Path) -> None:
@@ -284,16 +271,17 @@ class Run:
                 self.config, self._load(), exports, index, directory, ondevice
             )
 
-        directory = self._step(
-            "evaluate",
+        inputs = self._inputs(
             "pipeline.evaluate.step",
-            self._sections("evaluate")
-            | {"live": live}
-            | _after(exports, ondevice),
-            work,
+            ["evaluate"],
+            exports,
+            ondevice,
+            live=live,
         )
+        directory = self._step("evaluate", inputs, work)
         # The one file people and scripts read stands at a short path.
-        _copy(directory / EVALUATION, self.evaluation)
+        with files.staged(self.evaluation) as staged:
+            shutil.copyfile(directory / EVALUATION, staged)
         return directory
 
     def publish(self) -> int:
@@ -316,41 +304,39 @@ class Run:
         )
         return version
 
-    def prepared(self) -> Any:
+    def prepared(self) -> "Prepared":
         """The prepared tables, brought up to date."""
         self.prepare()
         return self._load()
 
-    def _load(self) -> Any:
-        from pipeline.tables.prepared import load
+    def _load(self) -> "Prepared":
+        from pipeline.tables import prepared
 
         if self._prepared is None:
-            self._prepared = load(self._current["prepare"])
+            self._prepared = prepared.load(self._directory("prepare"))
         return self._prepared
+
+    def _directory(self, name: str) -> Path:
+        return self.config.run_directory / name
+
+    def _is_current(self, name: str, inputs: manifest.Inputs) -> bool:
+        return manifest.is_current(self._directory(name), inputs)
 
     def _step(
         self,
         name: str,
-        module: str,
-        inputs: dict[str, Any],
-        work: Callable[[Path], None],
-        only_current: bool = False,
-        is_written: bool = True,
+        inputs: manifest.Inputs,
+        work: Callable[[Path], object],
+        may_force: bool = True,
     ) -> Path:
+        """Does `work` where no step made from `inputs` stands yet."""
+        directory = self._directory(name)
         if name in self._current:
-            return self._current[name]
-        directory = self.config.run_directory / name
-        inputs = self._inputs(module, inputs)
-        is_current = manifest.is_current(directory, inputs)
-        if is_current and (only_current or not self._force):
+            return directory
+        is_forced = self._force and may_force
+        if not is_forced and self._is_current(name, inputs):
             self._progress(f"{name}: up to date, skipped (FORCE=1 reruns it)")
-        elif only_current:
-            raise DataError(
-                f"The step {name} must be up to date before several workers "
-                f"start. Received: nothing current in {directory}. Run "
-                f"`python -m pipeline {name}` once, with the same config."
-            )
-        elif not is_written:
+        elif not self._workers.is_chief:
             self._progress(f"{name}: running for the chief")
             with tempfile.TemporaryDirectory() as scratch:
                 work(Path(scratch))
@@ -360,36 +346,25 @@ class Run:
                 work(staging)
             if made := manifest.Record.read(directory):
                 self._progress(f"{name}: done in {made.seconds:.1f} s")
-        self._current[name] = directory
+        self._current.add(name)
         return directory
 
-    def _inputs(self, module: str, inputs: dict[str, Any]) -> dict[str, Any]:
-        return inputs | {
-            "seed": self.config.seed,
-            "code": manifest.code_digest(module),
-            "libraries": manifest.library_versions(module),
-        }
-
-    def _sections(self, *names: str) -> dict[str, Any]:
-        return {
-            name: configuration.section_values(getattr(self.config, name))
-            for name in names
-        }
+    def _inputs(
+        self,
+        module: str,
+        sections: Sequence[str],
+        *after: Path,
+        **others: object,
+    ) -> dict[str, object]:
+        """What a step depends on: options, the steps before it, its code."""
+        found = manifest.inputs_of(self.config, module, *sections) | others
+        if after:
+            found["after"] = {
+                step.name: manifest.file_digest(step / manifest.MANIFEST)
+                for step in after
+            }
+        return found
 
 
 def _shard_name(shard: int, num_shards: int) -> str:
     return f"index-shard-{shard}-of-{num_shards}"
-
-
-def _after(*steps: Path) -> dict[str, Any]:
-    return {
-        "after": {
-            step.name: manifest.file_digest(step / manifest.MANIFEST)
-            for step in steps
-        }
-    }
-
-
-def _copy(source: Path, target: Path) -> None:
-    with files.staged(target) as staged:
-        shutil.copyfile(source, staged)

@@ -17,63 +17,38 @@ SHARD_ROWS = 5_000_000
 BLOCK_ROWS = 1_000_000
 START = 1_546_300_800  # 2019-01-01
 SPAN_SECONDS = 3 * 365 * 86_400
+_SCHEMA = pa.schema(
+    {
+        "user_id": pa.int64(),
+        "item_id": pa.int64(),
+        "timestamp": pa.int64(),
+        "rating": pa.float32(),
+    }
+)
 
 
-def write(
-    directory: Path,
-    interactions: int,
-    seed: int,
-    num_users: int = 0,
-    num_items: int = 0,
-) -> Path:
-    """Writes a generated log.
+def write(directory: Path, interactions: int, seed: int) -> Path:
+    """Writes a generated log into `directory`, which it returns.
 
-    Args:
-        directory: Made if needed; receives `part-*.parquet`.
-        interactions: Rows in all.
-        seed: The same seed gives the same rows.
-        num_users: 0 for one to 150 interactions.
-        num_items: 0 for 20,000 at a million interactions, growing with the
-            square root.
-
-    Returns:
-        The directory.
+    There is a user to 150 interactions, and 20,000 items to a million of them,
+    growing with the square root. The same seed gives the same rows.
     """
-    num_users = num_users or max(100, interactions // 150)
-    num_items = num_items or max(100, int(20 * interactions**0.5))
+    num_users = max(100, interactions // 150)
+    num_items = max(100, int(20 * interactions**0.5))
     directory.mkdir(parents=True, exist_ok=True)
-    schema = pa.schema(
-        [
-            ("user_id", pa.int64()),
-            ("item_id", pa.int64()),
-            ("timestamp", pa.int64()),
-            ("rating", pa.float32()),
-        ]
-    )
     for shard, first in enumerate(range(0, interactions, SHARD_ROWS)):
-        rows = min(SHARD_ROWS, interactions - first)
+        left = min(SHARD_ROWS, interactions - first)
         path = directory / f"part-{shard:05d}.parquet"
-        with pq.ParquetWriter(path, schema) as writer:
-            for block in range(0, rows, BLOCK_ROWS):
+        with pq.ParquetWriter(path, _SCHEMA) as writer:
+            for block in range(0, left, BLOCK_ROWS):
                 rng = np.random.default_rng([seed, shard, block])
-                writer.write_table(
-                    _block(
-                        min(BLOCK_ROWS, rows - block),
-                        num_users,
-                        num_items,
-                        rng,
-                        schema,
-                    )
-                )
+                rows = min(BLOCK_ROWS, left - block)
+                writer.write_table(_block(rows, num_users, num_items, rng))
     return directory
 
 
 def _block(
-    rows: int,
-    num_users: int,
-    num_items: int,
-    rng: np.random.Generator,
-    schema: pa.Schema,
+    rows: int, num_users: int, num_items: int, rng: np.random.Generator
 ) -> pa.Table:
     # A power of a uniform draw has a long tail and costs one pass.
     users = (num_users * rng.random(rows) ** 1.6).astype(np.int64)
@@ -84,4 +59,4 @@ def _block(
     items = np.where(rng.random(rows) < 0.4, near, popular)
     times = START + (SPAN_SECONDS * rng.random(rows)).astype(np.int64)
     ratings = rng.integers(1, 6, rows).astype(np.float32)
-    return pa.table([users, items, times, ratings], schema=schema)
+    return pa.table([users, items, times, ratings], schema=_SCHEMA)

@@ -14,18 +14,20 @@ The student with its teacher is measured by the evaluate step.
 """
 
 import dataclasses
-import time
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from models.config import FIRST_ITEM
 from models.student import Student
 from models.student_config import StudentConfig
 from pipeline.bench.toolkit import Toolkit
+from pipeline.measure import metrics, search, timing
 from pipeline.measure.requests import Requests
 from pipeline.ondevice import distill, teacher
 from pipeline.ondevice.convert import PRECISIONS, convert
@@ -40,16 +42,18 @@ RESULT = "bench-ondevice.json"
 _SIZES = (3_953, 100_000)
 _LENGTH, _K = 10, 10
 _MIN_RATING, _MIN_HISTORY, _TEST_SHARE = 2.0, 2, 0.1
-Row = dict[str, Any]
+Row: TypeAlias = dict[str, float | str]
+# Histories int32 `[B, L]` to scores `[B, V]`.
+Scorer: TypeAlias = Callable[[tf.Tensor], tf.Tensor]
 
 
 def run(
     config: Config,
     prepared: Prepared,
     path: Path,
-    rounds: int = 2_000,
-    progress: Callable[[str], None] = lambda line: None,
-) -> dict[str, list[Row]]:
+    rounds: int,
+    progress: Callable[[str], None],
+) -> None:
     """Measures and writes both tables.
 
     Args:
@@ -59,19 +63,20 @@ def run(
         rounds: Timed calls of each file.
         progress: Receives one line a figure.
     """
-    found = {
-        "latency": latency(config.student, rounds, progress),
-        "quality": quality(config, prepared, progress),
-    }
+    found: dict[str, list[Row]] = {}
+    for name, rows in (
+        ("latency", latency(config.student, rounds)),
+        ("quality", quality(config, prepared)),
+    ):
+        found[name] = []
+        for row in rows:
+            found[name].append(row)
+            progress(_line(row))
     manifest.write_json(path, found)
-    return found
 
 
-def latency(
-    options: StudentConfig, rounds: int, progress: Callable[[str], None]
-) -> list[Row]:
+def latency(options: StudentConfig, rounds: int) -> Iterator[Row]:
     """Bytes and median microseconds of a call, by file and setting."""
-    rows = []
     for size in _SIZES:
         files = {f"toolkit D{d}": Toolkit(size, d).convert() for d in (16, 32)}
         for name, length in (("", options.history_length), (" L10", _LENGTH)):
@@ -82,73 +87,53 @@ def latency(
                 files[f"student {precision}{name}"] = convert(
                     student, precision
                 )
-        for threads in (1, 2):
-            for delegate in (True, False):
-                medians = interleaved(files, threads, delegate, rounds)
-                base = medians["toolkit D16"]
-                for name, value in medians.items():
-                    rows.append(
-                        {
-                            "items": size,
-                            "file": name,
-                            "bytes": len(files[name]),
-                            "threads": threads,
-                            "xnnpack": delegate,
-                            "microseconds": round(value, 1),
-                            "of_toolkit_d16": round(value / base, 2),
-                            "of_toolkit_d32": round(
-                                value / medians["toolkit D32"], 2
-                            ),
-                        }
-                    )
-                    progress(_line(rows[-1]))
-    return rows
+        for threads, delegate in itertools.product((1, 2), (True, False)):
+            medians = timing.medians(
+                {
+                    name: _interpreter(content, threads, delegate).invoke
+                    for name, content in files.items()
+                },
+                rounds,
+            )
+            for name, value in medians.items():
+                yield {
+                    "items": size,
+                    "file": name,
+                    "bytes": len(files[name]),
+                    "threads": threads,
+                    "xnnpack": delegate,
+                    "microseconds": round(value, 1),
+                    **{
+                        f"of_toolkit_d{width}": round(
+                            value / medians[f"toolkit D{width}"], 2
+                        )
+                        for width in (16, 32)
+                    },
+                }
 
 
-def interleaved(
-    files: Mapping[str, bytes], threads: int, delegate: bool, rounds: int
-) -> dict[str, float]:
-    """Median microseconds of an invocation, one file after another in turn."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    resolver = (
-        OpResolverType.AUTO
-        if delegate
-        else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+def _interpreter(content: bytes, threads: int, delegate: bool) -> Interpreter:
+    """A file that has been asked once, and holds its question."""
+    made = Interpreter(
+        model_content=content,
+        num_threads=threads,
+        experimental_op_resolver_type=(
+            OpResolverType.AUTO
+            if delegate
+            else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        ),
     )
-    made = []
-    for content in files.values():
-        interpreter = Interpreter(
-            model_content=content,
-            num_threads=threads,
-            experimental_op_resolver_type=resolver,
-        )
-        interpreter.allocate_tensors()
-        entry = interpreter.get_input_details()[0]
-        history = np.arange(2, 2 + entry["shape"][0], dtype=np.int32)
-        interpreter.set_tensor(entry["index"], history)
-        interpreter.invoke()
-        made.append(interpreter)
-    taken = np.zeros((rounds, len(made)))
-    for row in range(rounds):
-        for place, interpreter in enumerate(made):
-            started = time.perf_counter()
-            interpreter.invoke()
-            taken[row, place] = time.perf_counter() - started
-    return dict(zip(files, np.median(taken, axis=0) * 1e6, strict=True))
+    made.allocate_tensors()
+    entry = made.get_input_details()[0]
+    history = np.arange(2, 2 + entry["shape"][0], dtype=np.int32)
+    made.set_tensor(entry["index"], history)
+    made.invoke()
+    return made
 
 
-def quality(
-    config: Config, prepared: Prepared, progress: Callable[[str], None]
-) -> list[Row]:
+def quality(config: Config, prepared: Prepared) -> Iterator[Row]:
     """Both models by both protocols."""
     seed = seeds.of(config, "bench-ondevice")
-    rows: list[Row] = []
-
-    def add(model: str, protocol: str, figures: Mapping[str, float]) -> None:
-        rows.append({"model": model, "protocol": protocol, **figures})
-        progress(_line(rows[-1]))
-
     # Trained on the train part alone: validation asks.
     refit = dataclasses.replace(config.retrieval, refit=False)
     ours = teacher.moments(
@@ -157,32 +142,27 @@ def quality(
         np.random.default_rng(seed),
     )
     train, test = windows(prepared, np.random.default_rng(seed))
-    short = dataclasses.replace(config.student, history_length=_LENGTH, mix=0.0)
+    full = dataclasses.replace(config.student, mix=0.0)
+    short = dataclasses.replace(full, history_length=_LENGTH)
+
+    def fitted(name: str, options: StudentConfig, asked: Requests) -> Student:
+        tf.keras.utils.set_random_seed(1)
+        if name == "student":
+            model = distill.make(options, prepared)
+        else:
+            width, options = int(name.rpartition("D")[2]), short
+            model = Toolkit(len(prepared.items.ids), width)
+        distill.fit(model, options, asked, Opinions.none(len(asked)), seed)
+        return model
+
     for name in ("toolkit D16", "toolkit D32", "student"):
-        model, options = _make(name, config.student, short, prepared, False)
-        distill.fit(model, options, ours, Opinions.none(len(ours)), seed)
-        add(name, "ours", distill.validate(model, prepared, seed))
-        model, options = _make(name, config.student, short, prepared, True)
-        distill.fit(model, options, train, Opinions.none(len(train)), seed)
+        model = fitted(name, full, ours)
+        found = distill.validate(model, prepared, seed)
+        yield {"model": name, "protocol": "ours", **found}
+        model = fitted(name, short, train)
         hides = name == "student" and not prepared.repeat_consumption
         recall = windows_recall(model, test, hides)
-        add(name, "theirs", {"recall@10": recall})
-    return rows
-
-
-def _make(
-    name: str,
-    full: StudentConfig,
-    short: StudentConfig,
-    prepared: Prepared,
-    is_theirs: bool,
-) -> tuple[Any, StudentConfig]:
-    tf.keras.utils.set_random_seed(1)
-    if name == "student":
-        options = short if is_theirs else dataclasses.replace(full, mix=0.0)
-        return distill.make(options, prepared), options
-    width = int(name.rpartition("D")[2])
-    return Toolkit(len(prepared.items.ids), width), short
+        yield {"model": name, "protocol": "theirs", "recall@10": recall}
 
 
 def windows(
@@ -197,8 +177,7 @@ def windows(
     items = sequences.item_indices[kept]
     starts = np.searchsorted(users, users)
     place = np.arange(len(users)) - starts
-    targets = np.flatnonzero(place >= _MIN_HISTORY)
-    targets = rng.permutation(targets)
+    targets = rng.permutation(np.flatnonzero(place >= _MIN_HISTORY))
     count = int(len(targets) * _TEST_SHARE)
 
     def of(chosen: np.ndarray) -> Requests:
@@ -215,7 +194,7 @@ def windows(
     return of(targets[count:]), of(targets[:count])
 
 
-def windows_recall(model: Any, test: Requests, excludes: bool) -> float:
+def windows_recall(model: Scorer, test: Requests, excludes: bool) -> float:
     """Share of windows whose target is among the best 10.
 
     Args:
@@ -225,20 +204,13 @@ def windows_recall(model: Any, test: Requests, excludes: bool) -> float:
             student's file does and the toolkit's does not.
     """
     histories = test.histories.last(_LENGTH)
-    hits = 0
-    for start in range(0, len(test), 1024):
-        rows = slice(start, start + 1024)
-        scores = model(tf.constant(histories[rows])).numpy()
-        scores[:, :FIRST_ITEM] = -np.inf
-        if excludes:
-            np.put_along_axis(scores, histories[rows], -np.inf, axis=1)
-        wanted = np.take_along_axis(
-            scores, test.relevant.items[rows, None], axis=1
-        )
-        # What scores the same counts as better: a tie is no hit.
-        better = (scores >= wanted).sum(axis=1) - 1
-        hits += int(((better < _K) & np.isfinite(wanted[:, 0])).sum())
-    return round(hits / max(len(test), 1), 5)
+    scores, items = search.find(
+        lambda rows: model(tf.constant(histories[rows])).numpy(),
+        _K,
+        test.histories if excludes else Ragged.empty(len(test)),
+    )
+    hits = metrics.find_hits(items, test.relevant, scores)
+    return round(float(hits.sum()) / max(len(test), 1), 5)
 
 
 def _line(row: Row) -> str:

@@ -11,8 +11,9 @@ import os
 import re
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from models.config import RetrievalConfig
 from pipeline.bench import generate
@@ -20,7 +21,10 @@ from pipeline.prepare import step as prepare
 from pipeline.run import auto
 from pipeline.run.config import Config
 from pipeline.tables.prepared import load
-from pipeline.tables.schema import DataError, PrepareConfig, SourceConfig
+from pipeline.tables.schema import DataError, SourceConfig
+
+if TYPE_CHECKING:
+    from pipeline.retrieval.task import Task
 
 # Steps before training is timed: tracing and warming up.
 _WARM_UP = 5
@@ -29,7 +33,13 @@ _TRAIN_STEPS = 300
 # Batches whose examples are counted.
 _SAMPLED = 50
 
-Figures = dict[str, float]
+Figures: TypeAlias = dict[str, float]
+Phase: TypeAlias = Callable[[Path, int], Figures]
+
+
+def log_path(directory: Path, interactions: int) -> Path:
+    """Where the log of one size is."""
+    return directory / f"log-{interactions}"
 
 
 def config(directory: Path, interactions: int) -> Config:
@@ -40,17 +50,14 @@ def config(directory: Path, interactions: int) -> Config:
         artifacts=str(directory),
         source=SourceConfig(
             kind="tabular",
-            path=str(directory / f"log-{interactions}"),
+            path=str(log_path(directory, interactions)),
             rating="rating",
         ),
-        prepare=PrepareConfig(),
         retrieval=RetrievalConfig(history_length=50),
     )
 
 
-def measure(
-    phase: Callable[[Path, int], Figures], directory: Path, interactions: int
-) -> Figures:
+def measure(phase: Phase, directory: Path, interactions: int) -> Figures:
     """Runs a phase in a new process.
 
     Returns:
@@ -82,10 +89,7 @@ def measure(
 
 
 def _work(
-    sender: Any,
-    phase: Callable[[Path, int], Figures],
-    directory: Path,
-    interactions: int,
+    sender: Connection, phase: Phase, directory: Path, interactions: int
 ) -> None:
     # The GPU that TensorFlow does not find is no news.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -95,15 +99,15 @@ def _work(
         r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()
     )
     peak = int(found[1]) / 2**20 if found else 0.0
-    figures |= {"cpu_seconds": time.process_time(), "peak_gib": peak}
-    sender.send(figures)
+    sender.send(
+        figures | {"cpu_seconds": time.process_time(), "peak_gib": peak}
+    )
 
 
 def generated(directory: Path, interactions: int) -> Figures:
     """Writes the log."""
     start = time.monotonic()
-    log = Path(config(directory, interactions).source.path)
-    generate.write(log, interactions, 1)
+    generate.write(log_path(directory, interactions), interactions, 1)
     return {"seconds": time.monotonic() - start}
 
 
@@ -162,7 +166,7 @@ def trained(directory: Path, interactions: int) -> Figures:
 
 def _task(
     directory: Path, interactions: int, streaming: str
-) -> tuple[Any, int]:
+) -> "tuple[Task, int]":
     """The base model of the run with its data, and the items there are."""
     from pipeline.retrieval import feed, task
     from pipeline.retrieval.team import Team
@@ -185,3 +189,11 @@ def _task(
         lambda line: None,
     )
     return made, len(tables.items.ids)
+
+
+PHASES: dict[str, Phase] = {
+    "generate": generated,
+    "prepare": prepared,
+    "feed": fed,
+    "train": trained,
+}

@@ -8,18 +8,20 @@ Leaves `bench-scale.json` and, where matplotlib is installed (it is one of
 requirements-dev.txt), `bench-scale.svg`.
 """
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from rich.table import Table
+from typing import TypeAlias
 
 from pipeline.bench import phases
+from pipeline.bench.phases import Figures
 from pipeline.run import manifest
 from pipeline.tables.schema import DataError
 
+FILE = "bench-scale.json"
 SIZES = (100_000, 1_000_000, 10_000_000, 25_000_000)
 _PAPER = (100_000_000, 1_000_000_000)
 _EPOCHS = 8
@@ -32,6 +34,45 @@ ASSUMPTIONS = (
     "items grow with the square root of the interactions, as generated ones do",
     "cost is processor time at the price given, storage and transfer left out",
 )
+# Heads of the table, the figure under each and its form.
+_COLUMNS = (
+    ("interactions", "interactions", ",.0f"),
+    ("prepared\nrows/s", "prepare_rows_per_second", ",.0f"),
+    ("\nGiB", "prepare_peak_gib", ".2f"),
+    ("fed\nexamples/s", "feed_examples_per_second", ",.0f"),
+    ("trained\nexamples/s", "train_examples_per_second", ",.0f"),
+    ("\nGiB", "train_peak_gib", ".2f"),
+    ("training\nhours", "train_hours", ",.2f"),
+    ("core\nhours", "core_hours", ",.2f"),
+    ("\ncost", "cost", ",.2f"),
+)
+# Panels of the drawing, and the figure behind each line in them.
+_PANELS = {
+    "rows or examples a second": {
+        "prepared": "prepare_rows_per_second",
+        "fed": "feed_examples_per_second",
+        "trained": "train_examples_per_second",
+    },
+    "peak memory, GiB": {
+        "prepare": "prepare_peak_gib",
+        "feed": "feed_peak_gib",
+        "train": "train_peak_gib",
+    },
+    "core hours": {"a whole run": "core_hours"},
+    "cost": {"a whole run": "cost"},
+}
+Row: TypeAlias = dict[str, float]
+
+
+@dataclass
+class Report:
+    """What bench-scale.json holds: a row a size, measured or on paper."""
+
+    price_per_core_hour: float
+    epochs: int = 2 * _EPOCHS
+    measured: list[Row] = dataclasses.field(default_factory=list)
+    estimated: list[Row] = dataclasses.field(default_factory=list)
+    assumptions: tuple[str, ...] = ASSUMPTIONS
 
 
 def run(
@@ -39,7 +80,7 @@ def run(
     sizes: Sequence[int],
     price: float,
     progress: Callable[[str], None],
-) -> dict[str, Any]:
+) -> Report:
     """Measures every size and writes the report.
 
     Args:
@@ -48,49 +89,36 @@ def run(
         sizes: Interactions.
         price: Of an hour of one core, in any currency.
         progress: Receives a line a phase.
-
-    Returns:
-        The report, as written.
     """
-    rows: list[dict[str, float]] = []
-    report: dict[str, Any] = {}
+    report = Report(price)
     directory.mkdir(parents=True, exist_ok=True)
     for size in sorted(sizes):
-        figures: dict[str, Any] = {"interactions": size}
-        for name, phase in (
-            ("generate", phases.generated),
-            ("prepare", phases.prepared),
-            ("feed", phases.fed),
-            ("train", phases.trained),
-        ):
-            found = phases.measure(phase, directory, size)
-            figures[name] = found
+        figures = {}
+        for name, phase in phases.PHASES.items():
+            found = figures[name] = phases.measure(phase, directory, size)
             progress(
                 f"{size:,}: {name} {found['seconds']:.1f} s "
                 f"({found['cpu_seconds']:.1f} s of processor time), peak "
                 f"{found['peak_gib']:.2f} GiB"
             )
-        options = phases.config(directory, size)
-        shutil.rmtree(options.source.path)
-        shutil.rmtree(options.run_directory)
-        rows.append(_row(figures, price))
+        shutil.rmtree(phases.log_path(directory, size))
+        shutil.rmtree(phases.config(directory, size).run_directory)
         # After each size: the next one takes longer than all before it.
-        report = {
-            "price_per_core_hour": price,
-            "epochs": 2 * _EPOCHS,
-            "measured": rows,
-            "estimated": [
-                _estimate(rows[-1], paper) for paper in _PAPER if paper > size
-            ],
-            "assumptions": list(ASSUMPTIONS),
-        }
-        manifest.write_json(directory / "bench-scale.json", report)
+        report.measured.append(row(size, figures, price))
+        report.estimated = [
+            estimate(report.measured[-1], paper)
+            for paper in _PAPER
+            if paper > size
+        ]
+        manifest.write_json(directory / FILE, dataclasses.asdict(report))
     return report
 
 
-def _row(figures: dict[str, Any], price: float) -> dict[str, float]:
-    size = figures["interactions"]
-    prepare, feed, train = figures["prepare"], figures["feed"], figures["train"]
+def row(size: int, figures: dict[str, Figures], price: float) -> Row:
+    """What the phases of one size say of a whole run."""
+    prepare, feed, train = (
+        figures[name] for name in ("prepare", "feed", "train")
+    )
     speed = train["examples"] / train["seconds"]
     seconds = 2 * _EPOCHS * train["epoch_examples"] / speed
     core_hours = (prepare["cpu_seconds"] + seconds * train["cores"]) / 3600
@@ -110,64 +138,30 @@ def _row(figures: dict[str, Any], price: float) -> dict[str, float]:
     }
 
 
-def _estimate(last: dict[str, float], size: int) -> dict[str, float]:
+def estimate(last: Row, size: int) -> Row:
     """The largest size measured, scaled; see ASSUMPTIONS."""
     factor = size / last["interactions"]
-    grown = {
-        name: last[name] * factor
-        for name in (
-            "prepare_cpu_seconds",
-            "train_hours",
-            "core_hours",
-            "cost",
-        )
-    }
+    grown = ("prepare_cpu_seconds", "train_hours", "core_hours", "cost")
+    kept = ("prepare_rows_per_second", "train_examples_per_second")
     return {
         "interactions": size,
         "items": round(last["items"] * factor**0.5),
-        "prepare_rows_per_second": last["prepare_rows_per_second"],
-        "train_examples_per_second": last["train_examples_per_second"],
-        **grown,
+        **{name: last[name] for name in kept},
+        **{name: last[name] * factor for name in grown},
     }
 
 
-def table(report: dict[str, Any]) -> Table:
-    """The report as people read it."""
-    price = report["price_per_core_hour"]
-    shown = Table(
-        title=f"a whole run by size, {price:g} a core hour; ~ is on paper"
-    )
-    for name in (
-        "interactions",
-        "prepared\nrows/s",
-        "\nGiB",
-        "fed\nexamples/s",
-        "trained\nexamples/s",
-        "\nGiB",
-        "training\nhours",
-        "core\nhours",
-        "\ncost",
-    ):
-        shown.add_column(name, justify="right", no_wrap=True)
-    rows = [("", row) for row in report["measured"]]
-    rows += [("~", row) for row in report["estimated"]]
-    for mark, row in rows:
-        shown.add_row(
-            f"{mark}{row['interactions']:,}",
-            f"{row['prepare_rows_per_second']:,.0f}",
-            _number(row.get("prepare_peak_gib")),
-            _number(row.get("feed_examples_per_second"), ",.0f"),
-            f"{row['train_examples_per_second']:,.0f}",
-            _number(row.get("train_peak_gib")),
-            f"{row['train_hours']:,.2f}",
-            f"{row['core_hours']:,.2f}",
-            f"{row['cost']:,.2f}",
-        )
+def table(report: Report) -> list[list[str]]:
+    """The report as people read it, heads first; ~ marks what is on paper."""
+    shown = [[head for head, _key, _form in _COLUMNS]]
+    for mark, rows in (("", report.measured), ("~", report.estimated)):
+        for found in rows:
+            first, *others = (
+                format(found[key], form) if key in found else ""
+                for _head, key, form in _COLUMNS
+            )
+            shown.append([mark + first, *others])
     return shown
-
-
-def _number(value: float | None, form: str = ".2f") -> str:
-    return "" if value is None else format(value, form)
 
 
 def plot(path: Path) -> Path:
@@ -181,35 +175,15 @@ def plot(path: Path) -> Path:
     except ImportError as error:
         raise DataError(
             "Plots need matplotlib. Received: an environment without it. "
-            "Install requirements-dev.txt; the figures are in "
-            f"{path}."
+            f"Install requirements-dev.txt; the figures are in {path}."
         ) from error
     rows = json.loads(path.read_text(encoding="utf-8"))["measured"]
     sizes = [row["interactions"] for row in rows]
     figure = Figure(figsize=(9, 6), layout="constrained")
     panels = figure.subplots(2, 2).ravel()
-    for axes, title, lines in zip(
-        panels,
-        ("rows or examples a second", "peak memory, GiB", "core hours", "cost"),
-        (
-            {
-                "prepared": "prepare_rows_per_second",
-                "fed": "feed_examples_per_second",
-                "trained": "train_examples_per_second",
-            },
-            {
-                "prepare": "prepare_peak_gib",
-                "feed": "feed_peak_gib",
-                "train": "train_peak_gib",
-            },
-            {"a whole run": "core_hours"},
-            {"a whole run": "cost"},
-        ),
-        strict=True,
-    ):
+    for axes, (title, lines) in zip(panels, _PANELS.items(), strict=True):
         for label, name in lines.items():
-            values = [row[name] for row in rows]
-            axes.plot(sizes, values, marker="o", label=label)
+            axes.plot(sizes, [row[name] for row in rows], "o-", label=label)
         axes.set_title(title)
         axes.set_xscale("log")
         axes.set_yscale("linear" if "memory" in title else "log")

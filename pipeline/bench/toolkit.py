@@ -12,28 +12,22 @@ from models.student_config import StudentConfig
 
 
 class Toolkit(tf.keras.Model):
-    """History to scores, with two item tables.
+    """Histories of 10 to scores, with two item tables.
 
     Args:
         num_rows: V, padding and unknown included.
         embedding_dim: D.
-        history_length: L.
-        num_recommendations: K.
     """
 
-    def __init__(
-        self,
-        num_rows: int,
-        embedding_dim: int = 16,
-        history_length: int = 10,
-        num_recommendations: int = 10,
-    ) -> None:
+    def __init__(self, num_rows: int, embedding_dim: int = 16) -> None:
         super().__init__()
         self.num_rows = num_rows
+        # Its file does not hide the history.
+        self.repeats = True
         self.config = StudentConfig(
             embedding_dim=embedding_dim,
-            history_length=history_length,
-            num_recommendations=num_recommendations,
+            history_length=10,
+            num_recommendations=10,
         )
         shape = [num_rows, embedding_dim]
         self._input = self.add_weight(
@@ -46,7 +40,7 @@ class Toolkit(tf.keras.Model):
             tf.keras.layers.Dense(units, "relu")
             for units in (32, 32, embedding_dim)
         ]
-        self(np.zeros([1, history_length], np.int32))
+        self(np.zeros([1, self.config.history_length], np.int32))
 
     def call(self, history: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Scores `[B, V]` of int32 `[B, L]` histories."""

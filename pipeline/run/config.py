@@ -246,11 +246,6 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     return config
 
 
-def section_values(section: Any) -> dict[str, Any]:
-    """A config section as plain data, for manifests and digests."""
-    return dataclasses.asdict(section)
-
-
 def _override(values: dict[str, Any], override: str) -> str | None:
     key, separator, text = override.partition("=")
     parts = key.strip().split(".")

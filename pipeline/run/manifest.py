@@ -27,6 +27,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TypeAlias
 
+from pipeline.run.config import Config
 from serving.releases import files
 
 MANIFEST = "manifest.json"
@@ -76,6 +77,17 @@ class Record:
     def write(self, directory: Path) -> None:
         """Marks the step in `directory` as complete."""
         write_json(directory / MANIFEST, dataclasses.asdict(self))
+
+
+def inputs_of(config: Config, module: str, *sections: str) -> dict[str, object]:
+    """What a step of `module` depends on besides the steps before it."""
+    return {
+        name: dataclasses.asdict(getattr(config, name)) for name in sections
+    } | {
+        "seed": config.seed,
+        "code": code_digest(module),
+        "libraries": library_versions(module),
+    }
 
 
 def is_current(directory: Path, inputs: Inputs) -> bool:

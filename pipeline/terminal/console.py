@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -49,13 +50,25 @@ def quiet_native_logs(path: Path) -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
-def text(*tables: Table) -> str:
-    """Tables as plain text, coloured only where the terminal is one."""
+def text(*parts: Table | str) -> str:
+    """Tables and lines as plain text."""
     console = Console(width=100, color_system=None)
     with console.capture() as capture:
-        for table in tables:
-            console.print(table)
+        for part in parts:
+            console.print(part, markup=False, highlight=False)
     return capture.get()
+
+
+def table(title: str, rows: Sequence[Sequence[str]]) -> Table:
+    """A table with its heads in the first row, and figures to the right."""
+    made = Table(title=title)
+    for number, head in enumerate(rows[0]):
+        made.add_column(
+            head, justify="right" if number else "left", no_wrap="\n" in head
+        )
+    for row in rows[1:]:
+        made.add_row(*row)
+    return made
 
 
 def summary(prepared: Prepared) -> str:

@@ -2,9 +2,6 @@
 
 from collections.abc import Sequence
 
-from rich.console import Console
-from rich.table import Table
-
 from pipeline.evaluate.evaluation import (
     ALL,
     HEADLINE,
@@ -12,21 +9,24 @@ from pipeline.evaluate.evaluation import (
     Evaluation,
     Row,
 )
+from pipeline.terminal import console
 
 _COLUMNS = ("ndcg@10", "recall@10", "recall@100", "mrr")
-_WIDTH = 100
 _DECILES = "popularity_"
 
 
 def table(evaluation: Evaluation) -> str:
     """Models, slices of two_stage, differences and warnings, as text."""
-    console = Console(width=_WIDTH, color_system=None)
-    with console.capture() as capture:
-        console.print(_models(evaluation))
-        console.print(_slices(evaluation))
-        for line in lines(evaluation):
-            console.print(line, markup=False, highlight=False)
-    return capture.get()
+    title = (
+        f"{evaluation.dataset}: {evaluation.split} split, "
+        f"{evaluation.part} part, {evaluation.protocol} protocol, "
+        f"{evaluation.queries:,} queries"
+    )
+    return console.text(
+        console.table(title, _models(evaluation)),
+        console.table("two_stage by slice", _slices(evaluation)),
+        *lines(evaluation),
+    )
 
 
 def lines(evaluation: Evaluation) -> list[str]:
@@ -126,55 +126,43 @@ def _diversity(rows: Sequence[Diversity]) -> list[str]:
     ]
 
 
-def _models(evaluation: Evaluation) -> Table:
-    made = _empty(
-        f"{evaluation.dataset}: {evaluation.split} split, "
-        f"{evaluation.part} part, {evaluation.protocol} protocol, "
-        f"{evaluation.queries:,} queries",
-        "model",
-        (*_COLUMNS, "coverage@10", "95 % of ndcg@10"),
-    )
-    for name, row in evaluation.models.items():
-        low, high = row.ndcg_at_10_interval
-        made.add_row(
-            name,
-            *_figures(row),
-            f"{row.coverage_at_10:.3f}",
-            f"{low:.4f} - {high:.4f}",
-        )
-    for name in evaluation.left_out:
-        made.add_row(name, *("-" for _ in made.columns[1:]))
-    return made
+def _models(evaluation: Evaluation) -> list[list[str]]:
+    heads = ["model", *_COLUMNS, "coverage@10", "95 % of ndcg@10"]
+    return [
+        heads,
+        *(
+            [
+                name,
+                *_figures(row),
+                f"{row.coverage_at_10:.3f}",
+                "{:.4f} - {:.4f}".format(*row.ndcg_at_10_interval),
+            ]
+            for name, row in evaluation.models.items()
+        ),
+        *([name, *["-"] * len(heads[1:])] for name in evaluation.left_out),
+    ]
 
 
-def _slices(evaluation: Evaluation) -> Table:
+def _slices(evaluation: Evaluation) -> list[list[str]]:
     """Slices of two_stage next to retrieval."""
-    made = _empty(
-        "two_stage by slice",
-        "slice",
-        ("queries", *_COLUMNS, "retrieval ndcg@10"),
-    )
     found = {(row.model, row.slice): row for row in evaluation.rows}
-    for (model, name), row in found.items():
-        # The tenths by popularity are in evaluation.json; here they would
-        # push the models out of sight.
-        is_shown = name != ALL and not name.startswith(_DECILES)
-        if model == "two_stage" and is_shown:
-            made.add_row(
+    return [
+        ["slice", "queries", *_COLUMNS, "retrieval ndcg@10"],
+        *(
+            [
                 name,
                 f"{row.users:,}",
                 *_figures(row),
                 f"{found['retrieval', name].ndcg_at_10:.4f}",
-            )
-    return made
-
-
-def _empty(title: str, first: str, others: Sequence[str]) -> Table:
-    made = Table(title=title)
-    made.add_column(first)
-    for name in others:
-        made.add_column(name, justify="right")
-    return made
+            ]
+            for (model, name), row in found.items()
+            # The tenths by popularity are in evaluation.json; here they would
+            # push the models out of sight.
+            if model == "two_stage"
+            and name != ALL
+            and not name.startswith(_DECILES)
+        ),
+    ]
 
 
 def _figures(row: Row) -> list[str]:

@@ -29,22 +29,34 @@ def test_variants_share_models_and_a_second_run_trains_nothing(
     config = replace(tiny_run.config, artifacts=str(tmp_path))
     shutil.copytree(tiny_run.config.run_directory, config.run_directory)
     lines: list[str] = []
-    rows = ablation.run(config, 1, "ranking without p", lines.append)
     directory = config.run_directory / "ablation"
-    assert [row["variant"] for row in rows] == [
+
+    def measure(pattern: str) -> list[tuple[str, list[float], list[float]]]:
+        prepared = Run(config).prepared()
+        table = ablation.run(config, prepared, 1, pattern, lines.append)
+        rows = [
+            (row["variant"], row["retrieval"], row["two_stage"])
+            for row in json.loads((directory / "ablation.json").read_text())
+        ]
+        assert table == [
+            ["variant", "retrieval", "two_stage"],
+            *([name, f"{a[0]:.4f}", f"{b[0]:.4f}"] for name, a, b in rows),
+        ]
+        return rows
+
+    rows = measure("ranking without p")
+    assert [row[0] for row in rows] == [
         "as configured",
         "ranking without popularity",
     ]
-    assert json.loads((directory / "ablation.json").read_text()) == rows
-    ((retrieval,), (two_stage,)) = rows[1]["retrieval"], rows[1]["two_stage"]
+    _, (retrieval,), (two_stage,) = rows[1]
     # Training keeps the order of retrieval where it finds nothing better.
     assert 0 <= retrieval <= two_stage <= 1
     made = {path: path.stat().st_mtime_ns for path in directory.glob("r*-*")}
     assert len(made) == 3
 
-    rows = ablation.run(config, 1, "ranking without q", lines.append)
-    assert [row["retrieval"] for row in rows] == [[retrieval], [retrieval]]
+    rows = measure("ranking without q")
+    assert [row[1] for row in rows] == [[retrieval], [retrieval]]
     assert len(list(directory.glob("retrieval-*"))) == 1
-    again = ablation.run(config, 1, "ranking without p", lines.append)
-    assert again[1]["two_stage"] == [two_stage]
+    assert measure("ranking without p")[1][2] == [two_stage]
     assert made == {path: path.stat().st_mtime_ns for path in made}

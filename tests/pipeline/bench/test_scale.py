@@ -24,7 +24,6 @@ def test_a_phase_that_dies_is_named(tmp_path: Path) -> None:
 
 def test_costs_and_estimates_follow_from_what_was_measured() -> None:
     figures = {
-        "interactions": 1_000,
         "prepare": {"seconds": 2.0, "cpu_seconds": 3.0, "peak_gib": 0.5},
         "feed": {"seconds": 1.0, "examples": 800, "peak_gib": 1.0},
         "train": {
@@ -36,33 +35,32 @@ def test_costs_and_estimates_follow_from_what_was_measured() -> None:
             "peak_gib": 1.5,
         },
     }
-    row = scale._row(figures, price=2.0)
+    row = scale.row(1_000, figures, price=2.0)
     assert row["prepare_rows_per_second"] == 500
     assert row["train_examples_per_second"] == 40
     # 16 epochs of 800 examples at 40 a second, on one and a half cores.
     assert row["train_hours"] == pytest.approx(320 / 3600)
     assert row["core_hours"] == pytest.approx((320 * 1.5 + 3) / 3600)
     assert row["cost"] == pytest.approx(2 * row["core_hours"])
-    grown = scale._estimate(row, 100_000)
+    grown = scale.estimate(row, 100_000)
     assert grown["cost"] == pytest.approx(100 * row["cost"])
     assert grown["items"] == 500
-    report = {
-        "price_per_core_hour": 2.0,
-        "measured": [row],
-        "estimated": [grown],
-    }
-    shown = scale.table(report)
-    assert shown.row_count == 2
-    assert list(shown.columns[0].cells) == ["1,000", "~100,000"]
+    shown = scale.table(scale.Report(2.0, measured=[row], estimated=[grown]))
+    assert [cells[0] for cells in shown] == [
+        "interactions",
+        "1,000",
+        "~100,000",
+    ]
+    assert shown[1][2] == "0.50" and shown[2][2] == ""
 
 
 @pytest.mark.slow
 def test_the_benchmark_measures_every_phase(tmp_path: Path) -> None:
     said: list[str] = []
     report = scale.run(tmp_path, [20_000], 1.0, said.append)
-    (row,) = report["measured"]
+    (row,) = report.measured
     assert len(said) == 4
     assert all(value > 0 for value in row.values())
     pytest.importorskip("matplotlib")
-    target = scale.plot(tmp_path / "bench-scale.json")
+    target = scale.plot(tmp_path / scale.FILE)
     assert "interactions" in target.read_text() or target.stat().st_size > 1e4
