@@ -100,7 +100,7 @@ def manager(loads: "Loads") -> Iterator["Manager"]:
 def make(request: pytest.FixtureRequest) -> Any:
     """Makes a client: the one for threads, then the one for asyncio."""
     from serving.client import RecommenderClient
-    from tests.support.awaited import Awaited
+    from tests.support.waiting import Awaited
 
     return RecommenderClient if request.param == "sync" else Awaited
 

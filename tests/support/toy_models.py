@@ -14,25 +14,29 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf
 
-from tests.support.fake_server import CATALOGUE, WIDTH
+from tests.support.fake_server import (
+    CANDIDATES,
+    CATALOGUE,
+    EXCLUDED,
+    FLOAT,
+    INT64,
+    ITEM,
+    QUERY,
+    STRING,
+    WIDTH,
+)
 
 MODELS = ("retrieval", "ranking", "recommender")
 
 
-def _spec(name, dtype, rank):
-    return tf.TensorSpec([None] * rank, dtype, name=name)
+DTYPES = {STRING: tf.string, FLOAT: tf.float32, INT64: tf.int64}
 
 
-QUERY = [
-    _spec("user_id", tf.string, 1),
-    _spec("history", tf.string, 2),
-    _spec("age", tf.float32, 1),
-    _spec("hour", tf.int64, 1),
-    _spec("tags", tf.string, 2),
-    _spec("country", tf.string, 1),
-]
-EXCLUDED = _spec("excluded_ids", tf.string, 2)
-CANDIDATES = _spec("candidate_ids", tf.string, 2)
+def specs(inputs):
+    return [
+        tf.TensorSpec([None] * rank, DTYPES[dtype], name=name)
+        for name, (dtype, rank) in inputs.items()
+    ]
 
 
 def _numbers(ids):
@@ -52,23 +56,23 @@ def _best(hidden, name):
 
 
 class Retrieval(tf.Module):
-    @tf.function(input_signature=QUERY)
+    @tf.function(input_signature=specs(QUERY))
     def serving_default(self, user_id, history, age, hour, tags, country):
         return _best(history, "candidate_ids")
 
-    @tf.function(input_signature=[*QUERY, EXCLUDED])
+    @tf.function(input_signature=specs(QUERY | EXCLUDED))
     def with_exclusions(
         self, user_id, history, age, hour, tags, country, excluded_ids
     ):
         return _best(tf.concat([history, excluded_ids], 1), "candidate_ids")
 
-    @tf.function(input_signature=[_spec("item_id", tf.string, 1)])
+    @tf.function(input_signature=specs(ITEM))
     def similar_items(self, item_id):
         return _best(item_id[:, None], "candidate_ids")
 
 
 class Ranking(tf.Module):
-    @tf.function(input_signature=[*QUERY, CANDIDATES])
+    @tf.function(input_signature=specs(QUERY | CANDIDATES))
     def serving_default(
         self, user_id, history, age, hour, tags, country, candidate_ids
     ):
@@ -81,14 +85,14 @@ class Ranking(tf.Module):
             "scores": tf.gather(scores, order, batch_dims=1),
         }
 
-    @tf.function(input_signature=[*QUERY, CANDIDATES])
+    @tf.function(input_signature=specs(QUERY | CANDIDATES))
     def score(self, user_id, history, age, hour, tags, country, candidate_ids):
         scores = -_numbers(candidate_ids)
         return {"scores": scores, "predicted_rating": scores / 4}
 
 
 class Recommender(tf.Module):
-    @tf.function(input_signature=[*QUERY, EXCLUDED])
+    @tf.function(input_signature=specs(QUERY | EXCLUDED))
     def serving_default(
         self, user_id, history, age, hour, tags, country, excluded_ids
     ):

@@ -7,11 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from serving.client import (
-    Query,
-    RecommenderClient,
-    ServingError,
-)
+from serving.client import InvalidRequest, Query, ServingError
 from tests.support.fake_server import FakeServer
 
 
@@ -222,12 +218,6 @@ def test_diversity_is_the_fused_models_to_give(make):
     ]
 
 
-@pytest.mark.parametrize("wrong", [-0.1, 1.5, float("nan")])
-def test_a_diversity_outside_its_range_is_refused(client, wrong):
-    with pytest.raises(ServingError, match="between 0 and 1"):
-        client.recommend(Query(diversity=wrong))
-
-
 def test_a_missing_fused_model_is_not_asked_for_every_time(client, server):
     for _ in range(3):
         client.recommend(Query())
@@ -257,65 +247,35 @@ def test_replicas_take_turns(make):
 
 
 @pytest.mark.parametrize(
-    ("ask", "code", "message"),
+    ("ask", "message"),
     [
         (
             lambda client: client.retrieve(Query(features={"aeg": 3})),
-            "INVALID_ARGUMENT",
             "Received: 'aeg' .from Query.features.. Did you mean 'age'",
         ),
         (
             lambda client: client.retrieve(Query(features={"age": "old"})),
-            "INVALID_ARGUMENT",
             "Feature 'age' must be float. Received: .'old'.",
         ),
         (
-            lambda client: client.retrieve(Query(features={"hour": 1.5})),
-            "INVALID_ARGUMENT",
-            "Feature 'hour' must be int64. Received: .1.5.",
-        ),
-        (
-            lambda client: client.retrieve(Query(features={"country": 46})),
-            "INVALID_ARGUMENT",
-            "`country` must be a string. Received: 46 of type int",
-        ),
-        (
-            lambda client: client.retrieve(Query(history=[50])),
-            "INVALID_ARGUMENT",
-            "`history.0.` must be a string. Received: 50 of type int",
-        ),
-        (
-            lambda client: client.retrieve(Query(history="50")),
-            "INVALID_ARGUMENT",
-            "`history` must be a list of ids. Received: '50'",
-        ),
-        (
             lambda client: client.retrieve("u1"),
-            "INVALID_ARGUMENT",
             "must be a serving.client.Query. Received: 'u1'",
         ),
         (
             lambda client: client.rank([Query(), Query()], [["i1"]]),
-            "INVALID_ARGUMENT",
             "2 queries and 1 lists",
         ),
         (
-            lambda client: client.recommend(Query(), k=0),
-            "INVALID_ARGUMENT",
-            "`k` must be a whole number of at least 1. Received: 0",
-        ),
-        (
             lambda client: client.retrieve(Query(), timeout_seconds=0),
-            "INVALID_ARGUMENT",
             "`timeout_seconds` must be positive. Received: 0",
         ),
     ],
 )
-def test_mistakes_are_named(client, ask, code, message):
-    with pytest.raises(ServingError, match=message) as caught:
+def test_mistakes_are_named(client, ask, message):
+    with pytest.raises(InvalidRequest, match=message) as caught:
         ask(client)
 
-    assert caught.value.code == code
+    assert caught.value.code == "INVALID_ARGUMENT"
 
 
 def test_an_unknown_model_is_named(make):
@@ -334,21 +294,6 @@ def test_a_missing_server_is_named(make):
 
     assert caught.value.code == "UNAVAILABLE"
     assert "from 127.0.0.1:1" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"targets": []}, "A target must be a gRPC address"),
-        ({"targets": {"ranking": ""}}, "for models 'ranking'"),
-        ({"targets": "x:1", "fused": "yes"}, '"auto" or "off"'),
-        ({"targets": "x:1", "timeout_seconds": -1}, "Received: -1"),
-        ({"targets": "x:1", "popular": "/none"}, "Received: '/none'"),
-    ],
-)
-def test_options_are_checked_at_once(options, message):
-    with pytest.raises(ServingError, match=message):
-        RecommenderClient(**options)
 
 
 def test_the_command_and_so_the_import_is_light():

@@ -4,6 +4,7 @@ One rule for both clients and for both ways to an answer: one call to the
 fused model, or two stages.
 """
 
+import math
 import pickle
 
 import numpy as np
@@ -163,7 +164,11 @@ def test_similar_items_takes_ids(client, wrong):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"diversity": "0.5"}, {"diversity": True}, {"features": None}]
+    "wrong",
+    [
+        *({"diversity": value} for value in (-0.1, 1.5, math.nan, "0.5", True)),
+        {"features": None},
+    ],
 )
 def test_other_parts_of_a_query_are_checked_too(wrong):
     with pytest.raises(InvalidRequest, match=f"`{next(iter(wrong))}` must"):
@@ -174,6 +179,7 @@ def test_other_parts_of_a_query_are_checked_too(wrong):
     ("features", "message"),
     [
         ({"hour": 2**63}, "'hour' must be int64"),
+        ({"hour": 1.5}, "'hour' must be int64. Received: .1.5."),
         ({"age": 1e300}, "1e.300 does not fit"),
         ({"tags": [1]}, "`tags` must be a string"),
         ({"country": b"se"}, "`country` must be a string"),
@@ -198,6 +204,9 @@ def test_features_may_be_numpys(client):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"fused": "yes"}, '"auto" or "off"'),
+        ({"timeout_seconds": -1}, "Received: -1"),
+        ({"popular": "/none"}, "Received: '/none'"),
         ({"popular": None}, "`popular` must be a list of ids"),
         ({"popular": [1]}, "`popular.0.` must be a string"),
         ({"retrieval_model": "retreival"}, "must be retrieval or retrieval_e"),
@@ -226,6 +235,7 @@ def test_options_are_checked_at_once(make, options, message):
     "wrong",
     [
         *(None, 5, b"x:1", "", {}, [], [5], {"ranking": 5}, "x:1,y:2"),
+        {"ranking": ""},
         *(" x:1", "http://x:1", "https://x:1"),
     ],
     ids=repr,

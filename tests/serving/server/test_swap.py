@@ -184,7 +184,9 @@ def stages(tmp_path, monkeypatch):
                 b"" if spec.dtype is tf.string else 0,
                 spec.dtype.as_numpy_dtype,
             )
-            for spec in [*toy_models.QUERY, toy_models.CANDIDATES]
+            for spec in toy_models.specs(
+                toy_models.QUERY | toy_models.CANDIDATES
+            )
         }
         if name == "retrieval":
             inputs.pop("candidate_ids")
