@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "serving" / "deploy"
 OURS = ("models", "pipeline", "serving")
 # Commands of the project's developers, which no image offers.
+TYPES_ONLY = {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
 DEVELOPERS = {"matplotlib"}
 IMAGES = {
     "recommender-serving": (
@@ -138,7 +139,12 @@ def reached(entries):
 
 
 def imported(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    for node in list(ast.walk(tree)):
+        # What only type checkers read is never imported.
+        if isinstance(node, ast.If) and ast.unparse(node.test) in TYPES_ONLY:
+            node.body = []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
