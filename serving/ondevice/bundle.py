@@ -46,12 +46,13 @@ class OnDevice:
         for name, digest in self.config["files"].items():
             found = hashlib.sha256(_read(directory / name)).hexdigest()
             if found != digest:
-                raise ServingError(
+                raise _damaged(
                     f"`{name}` must be of bundle {self.config['bundle_id']}: "
-                    f"its digest starts with {digest[:12]}. Received: "
-                    f"{found[:12]} (from {directory}). The file is damaged "
-                    "or of another version; copy the whole bundle again.",
-                    "DATA_LOSS",
+                    f"its digest starts with {digest[:12]}",
+                    found[:12],
+                    directory,
+                    "The file is damaged or of another version; copy the "
+                    "whole bundle again.",
                 )
         self._directory = directory
         # Bundles older than the choice never answer with the history.
@@ -60,11 +61,10 @@ class OnDevice:
         self._ids: list[str] = vocabulary["ids"]
         rows = self.config["num_items"] + 2
         if not len(self._ids) == len(vocabulary["titles"]) == rows:
-            raise ServingError(
-                f"`{VOCABULARY}` must have {rows} rows. Received: "
-                f"{len(self._ids)} ids and {len(vocabulary['titles'])} titles "
-                f"(from {directory}). {_AGAIN}",
-                "DATA_LOSS",
+            raise _damaged(
+                f"`{VOCABULARY}` must have {rows} rows",
+                f"{len(self._ids)} ids and {len(vocabulary['titles'])} titles",
+                directory,
             )
         self._titles = dict(zip(self._ids, vocabulary["titles"], strict=True))
         self._indices = {
@@ -80,21 +80,18 @@ class OnDevice:
             # The interpreter keeps a request's tensors in itself.
             self._lock = threading.Lock()
         except (ValueError, RuntimeError) as error:
-            raise ServingError(
-                f"`{MODEL}` must be a TFLite model. Received: {error} (from "
-                f"{directory}). {_AGAIN}",
-                "DATA_LOSS",
-            ) from error
+            rule = f"`{MODEL}` must be a TFLite model"
+            raise _damaged(rule, error, directory) from error
         shapes = {
             name: entry["shape"].tolist()
             for name, entry in self._runner.get_input_details().items()
         }
         if shapes != {"history": [self.config["history_length"]]}:
-            raise ServingError(
+            raise _damaged(
                 f"`{MODEL}` must read `history` of "
-                f"{self.config['history_length']} items. Received: a model of "
-                f"{shapes} (from {directory}). {_AGAIN}",
-                "DATA_LOSS",
+                f"{self.config['history_length']} items",
+                f"a model of {shapes}",
+                directory,
             )
 
     def run(
@@ -165,23 +162,22 @@ class OnDevice:
         golden = _json(self._directory, GOLDEN)
         # The cases are in rows: another vocabulary would not change them.
         if golden["vocabulary"] != self.config["files"][VOCABULARY]:
-            raise ServingError(
+            raise _damaged(
                 f"`{VOCABULARY}` must be the one that `{GOLDEN}` was made "
-                f"with, whose digest starts with {golden['vocabulary'][:12]}. "
-                f"Received: {self.config['files'][VOCABULARY][:12]} (from "
-                f"{self._directory}). {_AGAIN}",
-                "DATA_LOSS",
+                f"with, whose digest starts with {golden['vocabulary'][:12]}",
+                self.config["files"][VOCABULARY][:12],
+                self._directory,
             )
         cases, tolerance = golden["cases"], golden["tolerance"]
         for number, case in enumerate(cases):
             rows, scores = self.run(case["history"])
             if not _agree(rows.tolist(), scores.tolist(), case, tolerance):
-                raise ServingError(
-                    f"Golden case {number} must give {case['ids']}. "
-                    f"Received: {rows.tolist()} (from {self._directory}). "
+                raise _damaged(
+                    f"Golden case {number} must give {case['ids']}",
+                    rows.tolist(),
+                    self._directory,
                     "The bundle's files do not belong together, or this "
                     "runtime computes otherwise.",
-                    "DATA_LOSS",
                 )
         return len(cases)
 
@@ -226,6 +222,15 @@ def live(serving: Path) -> Path:
     )
 
 
+def _damaged(
+    rule: str, received: object, directory: Path, advice: str = _AGAIN
+) -> ServingError:
+    return ServingError(
+        f"{rule}. Received: {received} (from {directory}). {advice}",
+        "DATA_LOSS",
+    )
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -240,17 +245,10 @@ def _json(directory: Path, name: str) -> Json:
     try:
         value = json.loads(_read(directory / name))
     except ValueError as error:
-        raise ServingError(
-            f"`{name}` must be whole. Received: {error} (from {directory}). "
-            f"{_AGAIN}",
-            "DATA_LOSS",
-        ) from error
+        raise _damaged(f"`{name}` must be whole", error, directory) from error
     if not isinstance(value, dict):
-        raise ServingError(
-            f"`{name}` must be a JSON object. Received: a "
-            f"{type(value).__name__} (from {directory}). {_AGAIN}",
-            "DATA_LOSS",
-        )
+        kind = f"a {type(value).__name__}"
+        raise _damaged(f"`{name}` must be a JSON object", kind, directory)
     return value
 
 
@@ -265,9 +263,6 @@ def _config(directory: Path) -> Json:
         if name not in listed
     ]
     if missing:
-        raise ServingError(
-            f"`{CONFIG}` must describe a bundle. Received: one without "
-            f"{', '.join(missing)} (from {directory}). {_AGAIN}",
-            "DATA_LOSS",
-        )
+        lacks = f"one without {', '.join(missing)}"
+        raise _damaged(f"`{CONFIG}` must describe a bundle", lacks, directory)
     return config

@@ -11,7 +11,7 @@ it only knows that there may be another one.
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import methodcaller
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Generic, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import grpc
+from google.protobuf.message import Message
 
 from serving import ids
 from serving.client.transport import headers
@@ -32,38 +33,35 @@ Request: TypeAlias = (
     | serving_pb2.GetModelMetadataRequest
     | serving_pb2.GetModelStatusRequest
 )
-Answer = TypeVar("Answer")
+Answer = TypeVar("Answer", bound=Message)
 
 
 @dataclass(frozen=True)
 class Method(Generic[Answer]):
-    """A method of a model server: its path, and what reads its answer.
+    """A method of a model server: its path, and the message it answers with.
 
     Paths carry TensorFlow Serving's package, messages carry ours.
     """
 
     path: str
-    parse: Callable[[bytes], Answer]
+    answer: type[Answer]
 
     def on(self, opened: grpc.Channel) -> grpc.UnaryUnaryMultiCallable:
         """Returns the method of an open channel."""
         return opened.unary_unary(
             f"/tensorflow.serving.{self.path}",
             methodcaller("SerializeToString"),
-            self.parse,
+            self.answer.FromString,
         )
 
 
-PREDICT = Method[serving_pb2.PredictResponse](
-    "PredictionService/Predict", serving_pb2.PredictResponse.FromString
+_PREDICTION = "PredictionService"
+PREDICT = Method(f"{_PREDICTION}/Predict", serving_pb2.PredictResponse)
+METADATA = Method(
+    f"{_PREDICTION}/GetModelMetadata", serving_pb2.GetModelMetadataResponse
 )
-METADATA = Method[serving_pb2.GetModelMetadataResponse](
-    "PredictionService/GetModelMetadata",
-    serving_pb2.GetModelMetadataResponse.FromString,
-)
-STATUS = Method[serving_pb2.GetModelStatusResponse](
-    "ModelService/GetModelStatus",
-    serving_pb2.GetModelStatusResponse.FromString,
+STATUS = Method(
+    "ModelService/GetModelStatus", serving_pb2.GetModelStatusResponse
 )
 
 

@@ -128,7 +128,7 @@ class InProcess(Threads):
                 answer = ask(theirs.FromString(request.SerializeToString()))
             except ServingError as error:
                 raise LocalError(error) from error
-            return method.parse(answer.SerializeToString())
+            return method.answer.FromString(answer.SerializeToString())
 
         return send
 
