@@ -1,8 +1,8 @@
 """Measures the exported models against baselines on the same queries.
 
 Enters: the exported bundle, the index step, the prepared tables. Leaves, in
-the step's directory, `evaluation.json`; the module `evaluation` says what
-stands in it.
+the step's directory, `evaluation.json` and `examples.json`; the modules
+`evaluation` and `examples` say what stands in them.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.evaluate import baselines, diversity
+from pipeline.evaluate import baselines, diversity, examples
 from pipeline.evaluate import ondevice as ondevice_evaluate
 from pipeline.evaluate.artefacts import Artefacts
 from pipeline.evaluate.evaluation import (
@@ -138,6 +138,7 @@ def run(
         seconds=round(time.monotonic() - started, 1),
     )
     found.write(directory / FILE)
+    examples.write(directory, prepared, asked, answers)
     return found
 
 
