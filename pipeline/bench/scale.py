@@ -4,8 +4,7 @@ Every size is generated, prepared, fed and trained on for a minute; what a
 whole training would take follows from that. Past the largest size measured the
 table goes on on paper, and says with which assumptions.
 
-Leaves `bench-scale.json` and, where matplotlib is installed (it is one of
-requirements-dev.txt), `bench-scale.svg`.
+Leaves `bench-scale.json` and `bench-scale.svg`.
 """
 
 import dataclasses
@@ -19,7 +18,6 @@ from typing import TypeAlias
 from pipeline.bench import phases
 from pipeline.bench.phases import Figures
 from pipeline.run import manifest
-from pipeline.tables.schema import DataError
 
 FILE = "bench-scale.json"
 SIZES = (100_000, 1_000_000, 10_000_000, 25_000_000)
@@ -165,18 +163,9 @@ def table(report: Report) -> list[list[str]]:
 
 
 def plot(path: Path) -> Path:
-    """Draws the report of a file beside it.
+    """Draws the report of a file beside it."""
+    from matplotlib.figure import Figure
 
-    Raises:
-        DataError: If matplotlib is missing.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise DataError(
-            "Plots need matplotlib. Received: an environment without it. "
-            f"Install requirements-dev.txt; the figures are in {path}."
-        ) from error
     rows = json.loads(path.read_text(encoding="utf-8"))["measured"]
     sizes = [row["interactions"] for row in rows]
     figure = Figure(figsize=(9, 6), layout="constrained")

@@ -61,6 +61,5 @@ def test_the_benchmark_measures_every_phase(tmp_path: Path) -> None:
     (row,) = report.measured
     assert len(said) == 4
     assert all(value > 0 for value in row.values())
-    pytest.importorskip("matplotlib")
     target = scale.plot(tmp_path / scale.FILE)
     assert "interactions" in target.read_text() or target.stat().st_size > 1e4

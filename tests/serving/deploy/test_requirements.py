@@ -22,9 +22,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "serving" / "deploy"
 OURS = ("models", "pipeline", "serving")
-# Commands of the project's developers, which no image offers.
 TYPES_ONLY = {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
-DEVELOPERS = {"matplotlib"}
 IMAGES = {
     "recommender-serving": (
         DEPLOY / "Dockerfile",
@@ -159,8 +157,7 @@ def missing(entries, listed):
     return {
         name: sorted(importers)
         for name, importers in reached(entries).items()
-        if name.split(".")[0] not in DEVELOPERS
-        and not any(
+        if not any(
             canonicalize_name(distribution) in listed
             # One that is not installed here is called as its module is.
             for distribution in brings.get(
