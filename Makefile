@@ -20,7 +20,7 @@ WEB_PORT ?= 8080
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo prepare train-retrieval index train-ranking \
 	distill export ondevice-export ondevice-demo ondevice-android evaluate \
-	publish rollback retrain serve recommend smoke bench-serving bench-fleet \
+	publish report rollback retrain serve recommend smoke bench-serving bench-fleet \
 	bench-ondevice ablation init-config check staging-up staging-down \
 	k8s-render lock protos client-wheel client-check lint typecheck test \
 	test-scale test-images test-environments spark-up bench-scale clean
@@ -71,6 +71,8 @@ evaluate: setup ## measure the exported models against baselines
 	$(STEP) $@ $(FORCED)
 publish: setup ## release the bundle if the gate accepts it
 	$(STEP) $@ $(FORCED)
+report: setup ## write a run's report again: report.html and report.md
+	$(STEP) $@
 retrain: setup ## all steps in order; unchanged ones are skipped
 	$(STEP) $@ $(FORCED)
 rollback: setup ## return to the release before the live one, or TO=<version>

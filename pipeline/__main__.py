@@ -128,6 +128,8 @@ def _parser() -> argparse.ArgumentParser:
     scale.add_argument("--interactions", type=_count, nargs="*", default=None)
     scale.add_argument("--directory", type=Path, default="artifacts/bench")
     scale.add_argument("--price", type=float, default=0.05, metavar="PER_HOUR")
+    page = commands.add_parser("report", help="write a run's report again")
+    page.set_defaults(handler=_report)
     look = commands.add_parser("check", help="report on a config's data")
     look.add_argument(
         "config", nargs="?", default=argparse.SUPPRESS, metavar="CONFIG"
@@ -165,7 +167,7 @@ def _step(config: Config, options: argparse.Namespace) -> None:
         return
     name = "publish" if options.command == "retrain" else options.command
     if name == "publish":
-        with _figures(run):
+        with _figures(run, options):
             run.publish()
         return
     getattr(run, name.replace("-", "_"))()
@@ -176,14 +178,23 @@ def _step(config: Config, options: argparse.Namespace) -> None:
 
 
 @contextlib.contextmanager
-def _figures(run: Run) -> Iterator[None]:
+def _figures(run: Run, options: argparse.Namespace) -> Iterator[None]:
     """Shows the evaluation behind a release, and behind a refused one."""
     try:
         yield
     except GateRejected:
         print(console.evaluation(run.evaluation))
+        _report(run.config, options)
         raise
     print(console.evaluation(run.evaluation))
+    _report(run.config, options)
+
+
+def _report(config: Config, options: argparse.Namespace) -> None:
+    from pipeline.report import step as report
+
+    page = report.run(config, Path(options.config), tuple(options.set))
+    print(f"report: {page}")
 
 
 def _rollback(config: Config, options: argparse.Namespace) -> None:
@@ -312,7 +323,7 @@ def _demo(config: Config, options: argparse.Namespace) -> None:
     from pipeline.terminal import showcase
 
     run = Run(config, options.force, console.progress)
-    with _figures(run):
+    with _figures(run, options):
         run.publish()
         print(showcase.demo(run, console.progress))
     print(console.next_commands(run.prepared()))

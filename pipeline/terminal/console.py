@@ -46,8 +46,10 @@ def quiet_native_logs(path: Path) -> None:
     os.dup2(descriptor, 2)
     os.close(descriptor)
     _Terminal.stream = sys.stderr = os.fdopen(terminal, "w", buffering=1)
-    # Its Python half warns of retracing, which exporting does on purpose.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    # Its Python half warns of retracing, which exporting does on purpose;
+    # matplotlib of the fonts it looks for in a new environment.
+    for library in ("tensorflow", "matplotlib"):
+        logging.getLogger(library).setLevel(logging.ERROR)
 
 
 def text(*parts: Table | str) -> str:

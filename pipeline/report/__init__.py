@@ -1,0 +1,5 @@
+"""One page a run: what came out, what it was made from, what it looks like.
+
+Enters: what the steps of a run wrote. Leaves: report.html and report.md in the
+run's directory. May import all but `bench`.
+"""

@@ -1,0 +1,111 @@
+"""What the steps of a run left behind, as far as each of them has run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from pipeline.evaluate import evaluation, examples
+from pipeline.evaluate.evaluation import Evaluation
+from pipeline.evaluate.examples import Example
+from pipeline.release import gate
+from pipeline.retrieval import index
+from pipeline.run import manifest
+from pipeline.run.config import Config
+from pipeline.tables import prepared
+from pipeline.tables.prepared import Prepared
+from pipeline.tables.schema import DataError
+
+Json: TypeAlias = Mapping[str, Any]
+_STEPS = (
+    "prepare",
+    "train-retrieval",
+    "index",
+    "train-ranking",
+    "distill",
+    "export",
+    "ondevice-export",
+    "evaluate",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything a report reads; None or empty for what is not there.
+
+    Attributes:
+        config: The options as they are now.
+        origin: The config file.
+        overrides: `section.key=value`, after the file.
+        records: Of the complete steps, in order.
+        prepared: The prepared tables.
+        evaluation: What was measured.
+        gate: What the gate said of exactly that evaluation.
+        index: The report of the index step.
+        retrieval: Curves of the retrieval models, by name.
+        ranking: Curves of the second stage.
+        student: Curves of the on-device models, by name.
+        examples: A few queries with every model's list.
+    """
+
+    config: Config
+    origin: Path
+    overrides: tuple[str, ...]
+    records: Mapping[str, manifest.Record]
+    prepared: Prepared | None
+    evaluation: Evaluation | None
+    gate: Json
+    index: Json
+    retrieval: Json
+    ranking: Json
+    student: Json
+    examples: list[Example]
+
+    @classmethod
+    def read(
+        cls, config: Config, origin: Path, overrides: tuple[str, ...] = ()
+    ) -> Run:
+        """Reads a run's directory.
+
+        Raises:
+            DataError: If no step of the run is complete.
+        """
+        directory = config.run_directory
+        records = {
+            step: record
+            for step in _STEPS
+            if (record := manifest.Record.read(directory / step))
+        }
+        if not records:
+            raise DataError(
+                "A report needs a run. Received: no complete step in "
+                f"{directory}. Run `make retrain` with the same config first."
+            )
+        measured = directory / evaluation.FILE
+        found = Evaluation.read(measured) if measured.exists() else None
+        verdict = _json(directory / gate.RESULT)
+        # The gate's words on an earlier bundle say nothing about this one.
+        if not found or verdict.get("bundle_id") != found.bundle_id:
+            verdict = {}
+        tables = directory / "prepare"
+        return cls(
+            config,
+            origin,
+            overrides,
+            records,
+            prepared.load(tables) if "prepare" in records else None,
+            found,
+            verdict,
+            _json(directory / "index" / index.REPORT),
+            _json(directory / "train-retrieval" / "metrics.json"),
+            _json(directory / "train-ranking" / "metrics.json"),
+            _json(directory / "distill" / "metrics.json"),
+            examples.read(directory / "evaluate") if found else [],
+        )
+
+
+def _json(path: Path) -> Json:
+    return json.loads(path.read_text("utf-8")) if path.exists() else {}

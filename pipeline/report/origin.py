@@ -1,0 +1,86 @@
+"""What the run was made from: options, choices, steps, versions, command."""
+
+from __future__ import annotations
+
+import datetime
+import shlex
+from collections.abc import Iterator
+
+from pipeline.report.document import Code, Section, Table
+from pipeline.report.found import Run
+
+
+def origin(run: Run) -> Section:
+    """How to make this run again."""
+    steps = Table(
+        "Steps",
+        ("step", "finished (UTC)", "seconds"),
+        [
+            (step, finished(record.made_at), f"{record.seconds:,.1f}")
+            for step, record in run.records.items()
+        ],
+        num_texts=2,
+    )
+    libraries: dict[str, object] = {}
+    for record in run.records.values():
+        found = record.inputs.get("libraries")
+        libraries |= found if isinstance(found, dict) else {}
+    versions = Table(
+        "Libraries behind the figures",
+        ("library", "version"),
+        [(name, str(found)) for name, found in sorted(libraries.items())],
+        num_texts=2,
+    )
+    chosen = Table(
+        'Choices that "auto" left to the data',
+        ("option", "chosen"),
+        list(_choices(run)),
+        num_texts=2,
+    )
+    settings = Table(
+        "Baselines, set on the validation part",
+        ("baseline", "settings"),
+        [
+            (name, ", ".join(f"{key} {value}" for key, value in found.items()))
+            for name, found in (
+                run.evaluation.baselines if run.evaluation else {}
+            ).items()
+            if found
+        ],
+        num_texts=2,
+    )
+    command = f"make retrain CONFIG={shlex.quote(str(run.origin))}"
+    if run.overrides:
+        command += f" SET={shlex.quote(' '.join(run.overrides))}"
+    written = run.origin.read_text("utf-8") if run.origin.exists() else ""
+    return Section(
+        "Origin",
+        "The command repeats the run; the same seed, data and versions give "
+        "the same figures.",
+        [
+            Code(command, "sh"),
+            Code(written.strip(), "toml"),
+            chosen,
+            settings,
+            steps,
+            versions,
+        ],
+    )
+
+
+def _choices(run: Run) -> Iterator[tuple[str, str]]:
+    """Options that said "auto", with what the steps made of them."""
+    config, final = run.config, run.retrieval.get("final") or {}
+    if config.retrieval.encoder == "auto" and final:
+        yield "retrieval.encoder", final["encoder"]
+    if config.index.kind == "auto" and run.index:
+        yield "index.kind", run.index["kind"]
+    student = run.evaluation.ondevice if run.evaluation else None
+    if config.student.precision == "auto" and student:
+        yield "student.precision", student.precision
+
+
+def finished(made_at: int) -> str:
+    """A time of nanoseconds as people read it."""
+    moment = datetime.datetime.fromtimestamp(made_at // 10**9, datetime.UTC)
+    return moment.strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,140 @@
+"""How the models learnt, and what the index loses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
+
+from pipeline.report import plots
+from pipeline.report.document import Block, Facts, Figure, Section, Table
+from pipeline.report.found import Json, Run
+
+# What decides which epoch is kept.
+_RETRIEVAL, _RANKING = "ndcg@100", "ndcg@10"
+_Curve: TypeAlias = tuple[Sequence[float], Sequence[float]]
+
+
+def training(run: Run) -> Section:
+    """A curve an epoch of everything that was trained."""
+    return Section(
+        "Training",
+        "A dot marks the epoch that was kept. Epoch 0 of ranking is the order "
+        "of retrieval, from which it starts.",
+        [
+            *_retrieval_figures(run.retrieval),
+            *_ranking_figures(run.ranking),
+            *_figure(
+                "On device: distillation loss",
+                {
+                    name: _numbered(found["loss"])
+                    for name, found in run.student.items()
+                    if isinstance(found, Mapping)
+                },
+                "loss",
+                {},
+            ),
+        ],
+    )
+
+
+def _retrieval_figures(metrics: Json) -> Iterator[Figure]:
+    tried = any(name.startswith("base-") for name in metrics)
+    # The base is one of those that were tried.
+    trained = {
+        name: found
+        for name, found in metrics.items()
+        if not (tried and name == "base")
+    }
+    best = {name: found["best_epoch"] for name, found in trained.items()}
+    for title, key in (
+        ("Retrieval: on validation", _RETRIEVAL),
+        ("Retrieval: training loss", "loss"),
+    ):
+        curves = {
+            name: _points(found["curve"], key)
+            for name, found in trained.items()
+        }
+        yield from _figure(title, curves, key, best)
+
+
+def _ranking_figures(metrics: Json) -> Iterator[Figure]:
+    if not metrics:
+        return
+    curve = _points(metrics["curve"], _RANKING, first=0)
+    best = {"ranking": metrics["best_epoch"]}
+    yield from _figure(
+        "Ranking: on validation", {"ranking": curve}, _RANKING, best
+    )
+    ratings = metrics.get("rating")
+    if ratings:
+        yield from _figure(
+            "Ranking: error of predicted ratings",
+            {"ratings": _numbered(ratings["validation_rmse"])},
+            "RMSE",
+            {"ratings": ratings["epochs"]},
+        )
+
+
+def _points(curve: Sequence[Json], key: str, first: int = 1) -> _Curve:
+    there = [
+        (epoch, point[key])
+        for epoch, point in enumerate(curve, first)
+        if key in point
+    ]
+    return [x for x, _ in there], [y for _, y in there]
+
+
+def _numbered(values: Sequence[float]) -> _Curve:
+    return list(range(1, len(values) + 1)), values
+
+
+def _figure(
+    title: str,
+    series: Mapping[str, _Curve],
+    label: str,
+    best: Mapping[str, int],
+) -> Iterator[Figure]:
+    """A figure of the curves that have points, if any has."""
+    series = {name: curve for name, curve in series.items() if curve[0]}
+    if series:
+        words = "; ".join(
+            f"{name} from {y[0]:.3f} to {y[-1]:.3f}"
+            for name, (_, y) in series.items()
+        )
+        picture = plots.lines(series, ("epoch", label), best)
+        yield Figure(title, f"{words}.", picture)
+
+
+def index(run: Run) -> Section:
+    """The nearest-neighbour index: what it finds, how fast."""
+    found = run.index
+    if not found:
+        return Section("Index")
+    k = found["num_candidates"]
+    facts = [
+        ("kind", found["kind"], f"{found['num_items']:,} items"),
+        (f"recall@{k}", f"{found[f'recall@{k}']:.3f}", "of exact search"),
+        ("latency", f"{found['latency_ms']:.2f} ms", "a query"),
+    ]
+    if "exact_latency_ms" in found:
+        exact = f"{found['exact_latency_ms']:.2f} ms"
+        facts.append(("exact search", exact, "a query"))
+    blocks: list[Block] = [Facts(facts)]
+    frontier = found["frontier"]
+    if frontier:
+        names = tuple(frontier[0])
+        blocks.append(
+            Table(
+                "Settings that were tried, fastest first",
+                [name.replace("_", " ") for name in names],
+                [[f"{point[name]:,}" for name in names] for point in frontier],
+            )
+        )
+        curve = (
+            [point["latency_ms"] for point in frontier],
+            [point[f"recall@{k}"] for point in frontier],
+        )
+        picture = plots.lines({"": curve}, ("ms a query", f"recall@{k}"))
+        words = "What more time finds of exact search."
+        blocks.append(Figure("Recall against time", words, picture))
+    return Section("Index", "", blocks)

@@ -1,0 +1,329 @@
+"""The report of a made-up run whose catalogue is hostile."""
+
+import json
+import re
+import shutil
+from collections import Counter
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import __main__ as command
+from pipeline.evaluate import examples
+from pipeline.evaluate.evaluation import (
+    Difference,
+    Diversity,
+    Evaluation,
+    Live,
+    Precision,
+    Ratings,
+    Row,
+    Student,
+)
+from pipeline.measure import requests
+from pipeline.prepare import step as prepare
+from pipeline.report import step
+from pipeline.run import config as configuration
+from pipeline.run import manifest
+from pipeline.run.config import Config
+from pipeline.tables import prepared as tables
+from pipeline.tables.schema import DataError
+from pipeline.terminal import console
+from tests.support import evaluations
+
+TITLES = (
+    "<script>alert(1)</script>",
+    '"><img src=http://evil.example/x onerror=alert(1)>',
+    "a|b *c* [d](http://evil.example) `e`",
+    "</title></style></svg>",
+    "&amp; ${NAME} $x^2$",
+    "Ünïcödé – 映画",
+)
+SECTIONS = (
+    "Summary",
+    "Models",
+    "Live against new",
+    "Slices",
+    "Accuracy and variety",
+    "Ten users",
+    "On device",
+    "Training",
+    "Index",
+    "Data",
+    "Origin",
+)
+OPTIONS = """# ratings of <b>nobody</b>
+name = "stub"
+seed = 3
+artifacts = "{folder}/artifacts"
+[source]
+kind = "tabular"
+path = "{folder}/log.csv"
+items_path = "{folder}/items.csv"
+title = "name"
+[prepare]
+split = "leave_last_out"
+"""
+
+
+class Page(HTMLParser):
+    """What a browser would see of the page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: Counter[str] = Counter()
+        self.attributes: list[tuple[str, str, str]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(
+        self, tag: str, attrs: list[tuple[str, str | None]]
+    ) -> None:
+        self.tags[tag] += 1
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    def all(self, name: str) -> list[str]:
+        return [value for _, key, value in self.attributes if key == name]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A config file whose run has every step."""
+    folder = tmp_path_factory.mktemp("report")
+    path = folder / "stub.toml"
+    path.write_text(OPTIONS.format(folder=folder), "utf-8")
+    (folder / "log.csv").write_text(
+        "user_id,item_id,timestamp\n"
+        + "".join(
+            f"u{user},i{(user + step) % len(TITLES)},{10**9 + 86_400 * step}\n"
+            for user in range(12)
+            for step in range(4)
+        )
+    )
+    quoted = (title.replace('"', '""') for title in TITLES)
+    (folder / "items.csv").write_text(
+        "item_id,name\n"
+        + "".join(f'i{n},"{title}"\n' for n, title in enumerate(quoted)),
+        "utf-8",
+    )
+    config = configuration.load(path)
+    run = config.run_directory
+    with manifest.stage(run / "prepare", {"libraries": {"numpy": "2"}}) as here:
+        prepare.run(config, here)
+    curve = [{"loss": 3.0, "ndcg@10": 0.1, "ndcg@100": 0.2}] * 3
+    trained = {"encoder": "bow", "best_epoch": 2, "curve": curve}
+    written = {
+        "train-retrieval/metrics": {"base": trained, "final": trained},
+        "train-ranking/metrics": {
+            "best_epoch": 1,
+            "curve": [{"ndcg@10": 0.1}, *curve],
+            "rating": {"epochs": 1, "validation_rmse": [1.0, 1.1]},
+        },
+        "distill/metrics": {"histories": 9, "student": {"loss": [2.0, 1.0]}},
+        "index/index": {
+            "kind": "scann",
+            "num_items": 6,
+            "num_candidates": 5,
+            "recall@5": 0.9,
+            "latency_ms": 0.4,
+            "frontier": [
+                {"leaves": 1, "recall@5": 0.5, "latency_ms": 0.1},
+                {"leaves": 2, "recall@5": 0.9, "latency_ms": 0.4},
+            ],
+        },
+        "gate": {"bundle_id": "b1", "accepted": True, "reasons": []},
+    }
+    for name, values in written.items():
+        target = run / f"{name}.json"
+        target.parent.mkdir(exist_ok=True)
+        target.write_text(json.dumps(values))
+    for name in ("train-retrieval", "index", "train-ranking", "distill"):
+        manifest.Record({}, 10**18, 1.0).write(run / name)
+    (run / "evaluate").mkdir()
+    manifest.Record({}, 10**18, 1.0).write(run / "evaluate")
+    evaluation().write(run / "evaluation.json")
+    prepared = tables.load(run / "prepare")
+    asked = requests.make(prepared, "test")
+    lists = np.tile(np.arange(2, 2 + len(TITLES), dtype=np.int32), (12, 1))
+    answers = {
+        name: (np.zeros(lists.shape), lists)
+        for name in ("two_stage", "retrieval", "random")
+    }
+    examples.write(run / "evaluate", prepared, asked, answers)
+    return path
+
+
+def evaluation() -> Evaluation:
+    found = evaluations.made(window_markov=0.15, retrieval=0.18)
+    tenths = tuple(
+        Row(model, f"popularity_{place}", 9, *[place / 20] * 5)
+        for model in ("two_stage", "retrieval")
+        for place in (1, 5, 10)
+    )
+    pairs = (("window_markov", 0.01), ("live", -0.01))
+    return replace(
+        found,
+        rows=found.rows + tenths,
+        baselines={"popularity": {}, "window_markov": {"window": 5}},
+        differences=tuple(
+            Difference("two_stage", name, "ndcg@10", 0.05, low, 0.09, 0.01, 1.3)
+            for name, low in pairs
+        ),
+        live=Live(4),
+        left_out={"ease": "it has <too> many items"},
+        ratings=Ratings(0.9, 20),
+        diversity=(Diversity(0.0, 0.2, 0.5, 0.9),),
+        ondevice=Student(
+            "int8", "a", "b1", {"int8": Precision(900, *[0.1] * 4)}
+        ),
+        sanity=replace(found.sanity, list_overlap={"two_stage": 0.1}),
+    )
+
+
+@pytest.fixture
+def run(made: Path, tmp_path: Path) -> Config:
+    """A copy of that run, to take things from."""
+    config = configuration.load(made, [f"artifacts={tmp_path}"])
+    shutil.copytree(
+        configuration.load(made).run_directory, config.run_directory
+    )
+    return config
+
+
+@pytest.fixture(scope="module")
+def text(made: Path) -> str:
+    return step.run(configuration.load(made), made).read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def markdown(made: Path, text: str) -> str:
+    directory = configuration.load(made).run_directory
+    return (directory / "report.md").read_text("utf-8")
+
+
+def headings(markdown: str) -> list[str]:
+    return re.findall(r"^## (.*)$", markdown, re.M)
+
+
+def test_every_section_is_there_in_both(text: str, markdown: str) -> None:
+    assert tuple(headings(markdown)) == SECTIONS
+    assert tuple(re.findall(r"<h2 [^>]*>([^<]*)</h2>", text)) == SECTIONS
+    assert "The gate accepted this run" in text
+    assert "1.30 times that of window_markov" in text
+
+
+def test_hostile_titles_are_only_text(text: str, markdown: str) -> None:
+    page = Page(text)
+    assert not {"script", "img", "link", "b", "object"} & set(page.tags)
+    assert page.tags["title"] == page.tags["style"] == 1
+    assert not [name for name in page.all("onerror")]
+    shown = "".join(page.texts)
+    for title in TITLES:
+        assert title in shown
+    assert "ratings of <b>nobody</b>" in shown
+    plain = re.sub(r"```.*?```", "", markdown, flags=re.S)
+    assert not re.search(r"(?<!\\)<", plain)
+    assert not re.search(r"(?<!\\)\]\(", plain)
+    (line,) = re.findall(r"^\| 3 \|.*$", plain, re.M)[:1]
+    assert len(re.findall(r"(?<!\\)\|", line)) == 5
+
+
+def test_nothing_is_asked_of_a_network(text: str) -> None:
+    page = Page(text)
+    links = page.all("href") + page.all("src") + page.all("xlink:href")
+    links += re.findall(r"url\(([^)]*)\)", text)
+    anchors = page.all("id")
+    assert links and all(link.startswith("#") for link in links)
+    assert {link[1:] for link in links} <= set(anchors)
+    assert max(Counter(anchors).values()) == 1
+    assert "@import" not in text
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', text)
+    assert policy.startswith("default-src 'none';") and "http" not in policy
+    assert len(text.encode()) < 3e6
+
+
+def test_tables_and_pictures_can_be_heard(text: str) -> None:
+    page = Page(text)
+    assert page.tags["table"] == page.tags["caption"] > 8
+    cells = [
+        tag
+        for tag, name, _ in page.attributes
+        if (tag, name) == ("th", "scope")
+    ]
+    assert len(cells) == page.tags["th"]
+    pictures = [value for value in page.all("role") if value == "img"]
+    assert len(pictures) == page.tags["svg"] > 8
+    assert all(page.all("aria-label"))
+
+
+def test_every_colour_is_given_for_light_and_dark(text: str) -> None:
+    light, dark = re.findall(r":root \{(.*?)\}", text, re.S)[:2]
+    used = set(re.findall(r"var\((--[\w-]+)\)", text)) - {"--state"}
+    for scheme in (light, dark):
+        assert used <= set(re.findall(r"(--[\w-]+):", scheme))
+    # Inks that were to be replaced.
+    assert "#0102" not in text and "#0103" not in text
+
+
+@pytest.mark.parametrize(
+    ("absent", "gone"),
+    [
+        (["distill", "train-ranking", "train-retrieval"], {"Training"}),
+        (["index"], {"Index"}),
+        (["prepare"], {"Data"}),
+        (["evaluate/examples.json"], {"Ten users"}),
+        (["evaluation.json"], {*SECTIONS[:7]}),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else None,
+)
+def test_what_is_absent_is_left_out(
+    run: Config, made: Path, absent: list[str], gone: set[str]
+) -> None:
+    for name in absent:
+        path = run.run_directory / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    page = step.run(run, made)
+    found = headings(page.with_suffix(".md").read_text("utf-8"))
+    assert found == [name for name in SECTIONS if name not in gone]
+
+
+def test_a_rejection_gives_its_reasons(run: Config, made: Path) -> None:
+    gate = run.run_directory / "gate.json"
+    reason = "two_stage must exceed <popularity>."
+    said = {"bundle_id": "b1", "accepted": False, "reasons": [reason]}
+    gate.write_text(json.dumps(said))
+    page = step.run(run, made).read_text("utf-8")
+    assert "The gate rejected this run" in page and "Rejected" in page
+    assert "two_stage must exceed &lt;popularity&gt;." in page
+    # What was said of another bundle says nothing.
+    gate.write_text(json.dumps(said | {"bundle_id": "b0"}))
+    page = step.run(run, made).read_text("utf-8")
+    assert "Not judged" in page and "must exceed" not in page
+
+
+def test_a_run_without_any_step_is_refused(made: Path, tmp_path: Path) -> None:
+    config = configuration.load(made, [f"artifacts={tmp_path}"])
+    with pytest.raises(DataError, match="no complete step"):
+        step.run(config, made)
+
+
+def test_the_command_says_where_and_how_to_repeat(
+    run: Config,
+    made: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(console, "quiet_native_logs", lambda path: None)
+    change = f"artifacts={run.artifacts}"
+    options = ["--config", str(made), "--set", change]
+    assert command.main([*options, "report"]) == 0
+    page = run.run_directory / "report.html"
+    assert capsys.readouterr().out == f"report: {page}\n"
+    again = f"make retrain CONFIG={made} SET={change}"
+    assert again in page.read_text("utf-8")
