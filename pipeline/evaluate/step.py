@@ -7,7 +7,7 @@ the step's directory, `evaluation.json` and `examples.json`; the modules
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from pipeline.evaluate.evaluation import (
     Index,
     Live,
     Ratings,
+    Student,
 )
 from pipeline.evaluate.scoreboard import CUTOFFS, Board, figure
 from pipeline.export import bundle as bundles
@@ -43,12 +44,17 @@ AS_SHIPPED = "retrieval_as_shipped"
 
 @dataclass(frozen=True)
 class _Trial:
-    """Who is asked what, and by which rules."""
+    """Who is asked what, by which rules, and the lists that came back.
+
+    Attributes:
+        answers: By row name, in the order of asking.
+    """
 
     config: Config
     prepared: Prepared
     exports: Path
     asked: Requests
+    answers: dict[str, Answer] = field(default_factory=dict)
 
     @property
     def seen(self) -> str:
@@ -60,10 +66,6 @@ class _Trial:
     def is_shipped(self) -> bool:
         """Whether the exported models return all that lists may hold."""
         return self.prepared.repeat_consumption or self.seen == "excluded"
-
-    def open(self, models: dict[str, Path]) -> Artefacts:
-        """Exported or published models."""
-        return Artefacts(models, self.prepared)
 
 
 def run(
@@ -89,30 +91,15 @@ def run(
         DataError: If no query has a target that can be found.
     """
     started = time.monotonic()
-    options, seed = config.evaluate, config.seed
-    asked = requests.make(
-        prepared, options.part, options.protocol, options.num_users, seed
-    )
-    trial = _Trial(config, prepared, exports, asked)
-    again = _again(trial)
+    trial = _trial(config, prepared, exports)
+    asked, answers, options = trial.asked, trial.answers, config.evaluate
     embeddings = np.load(index_directory / index.EMBEDDINGS)
-    bundle = trial.open({name: exports / name for name in signatures.BUNDLE})
-    answers = _ask(trial, bundle, embeddings)
-    live = _live(trial, answers)
-    chosen = _baselines(trial, answers)
-    board = Board(asked, prepared, options.bootstrap_samples, seed)
-    left_out, student = baselines.left_out(prepared, options.part), None
-    if not trial.is_shipped:
-        left_out["student"] = "it never recommends items of the history"
-    elif ondevice is not None:
-        student, rows = ondevice_evaluate.run(
-            ondevice,
-            config.student.precision,
-            asked.histories,
-            board,
-            answers["two_stage"],
-        )
-        answers |= rows
+    models = {name: exports / name for name in signatures.BUNDLE}
+    bundle = Artefacts(models, prepared)
+    _ask(trial, bundle, embeddings)
+    live, chosen = _live(trial), _baselines(trial)
+    board = Board(asked, prepared, options.bootstrap_samples, config.seed)
+    student = _student(trial, ondevice, board)
     found = Evaluation(
         dataset=config.name,
         split=prepared.split,
@@ -121,7 +108,7 @@ def run(
         seen=trial.seen,
         label=label(prepared.split, trial.seen, prepared.repeat_consumption),
         queries=len(asked),
-        again=again,
+        again=_again(trial),
         live=live,
         bundle_id=bundles.read_bundle_id(exports / signatures.BUNDLE[0]),
         rows=tuple(
@@ -129,7 +116,7 @@ def run(
         ),
         differences=board.differences(answers, tuple(chosen)),
         baselines=chosen,
-        left_out=left_out,
+        left_out=_left_out(trial),
         index=_index_loss(answers, index_directory),
         ratings=_ratings(trial, bundle),
         ondevice=student,
@@ -149,74 +136,76 @@ def label(split: str, seen: str, repeats: bool = False) -> str:
     return "honest: every history ends before its targets"
 
 
-def _again(trial: _Trial) -> Again:
-    """How many targets users had before, and what becomes of them.
+def _trial(config: Config, prepared: Prepared, exports: Path) -> _Trial:
+    """Draws the queries.
 
     Raises:
-        DataError: If nothing is left that can be found.
+        DataError: If none of their targets can be found.
     """
-    asked, is_found = trial.asked, trial.seen == "included"
-    found = requests.again(asked)
-    if len(asked.relevant.items) == (0 if is_found else found.sum()):
+    options = config.evaluate
+    asked = requests.make(
+        prepared, options.part, options.protocol, options.num_users, config.seed
+    )
+    trial = _Trial(config, prepared, exports, asked)
+    again = _again(trial)
+    hidden = again.targets if again.count_as == "misses" else 0
+    if len(asked.relevant.items) == hidden:
         raise DataError(
-            f"The {trial.config.evaluate.part} part must have targets that can "
-            f"be found. Received: {len(asked):,} queries without any (from "
-            "[evaluate]): all targets are unknown items or in their user's "
-            "history already. Choose another prepare.split, list the items in "
+            f"The {options.part} part must have targets that can be found. "
+            f"Received: {len(asked):,} queries without any (from [evaluate]): "
+            "all targets are unknown items or in their user's history already. "
+            "Choose another prepare.split, list the items in "
             "source.items_path, or set prepare.repeat_consumption to true."
         )
+    return trial
+
+
+def _again(trial: _Trial) -> Again:
+    """How many targets users had before, and what becomes of them."""
+    found = requests.again(trial.asked)
     return Again(
         int((found > 0).sum()),
         int(found.sum()),
-        "targets" if is_found else "misses",
+        "targets" if trial.seen == "included" else "misses",
     )
 
 
-def _ask(
-    trial: _Trial, bundle: Artefacts, embeddings: np.ndarray
-) -> dict[str, Answer]:
-    """Lists of the exported models by row name."""
-    asked = trial.asked
-    retrieved = bundle.retrieve(asked)
+def _ask(trial: _Trial, bundle: Artefacts, embeddings: np.ndarray) -> None:
+    """Asks the exported models."""
+    asked, answers = trial.asked, trial.answers
+    retrieved = found = exact = bundle.retrieve(asked)
     if trial.is_shipped:
-        return {
-            "two_stage": bundle.rank(asked, retrieved[1]),
-            signatures.RETRIEVAL: retrieved,
-            signatures.RETRIEVAL_EXACT: bundle.retrieve(
-                asked, signatures.RETRIEVAL_EXACT
-            ),
-        }
-    # The exported models never return what is in the history, so lists that
-    # may hold it are made from the exported embeddings; what the models
-    # themselves answer stands beside them.
-    vectors = bundle.embed(asked)
-    found = search.find(
-        lambda rows: vectors[rows] @ embeddings.T,
-        trial.config.index.num_candidates,
-        Ragged.empty(len(asked)),
-    )
-    return {
-        "two_stage": bundle.rank(asked, found[1]),
-        signatures.RETRIEVAL: found,
-        signatures.RETRIEVAL_EXACT: found,
-        AS_SHIPPED: retrieved,
-    }
+        exact = bundle.retrieve(asked, signatures.RETRIEVAL_EXACT)
+    else:
+        # The exported models never return what is in the history, so lists
+        # that may hold it are made from the exported embeddings; what the
+        # models themselves answer stands beside them.
+        vectors = bundle.embed(asked)
+        found = exact = search.find(
+            lambda rows: vectors[rows] @ embeddings.T,
+            trial.config.index.num_candidates,
+            Ragged.empty(len(asked)),
+        )
+    answers["two_stage"] = bundle.rank(asked, found[1])
+    answers[signatures.RETRIEVAL] = found
+    answers[signatures.RETRIEVAL_EXACT] = exact
+    if not trial.is_shipped:
+        answers[AS_SHIPPED] = retrieved
 
 
-def _live(trial: _Trial, answers: dict[str, Answer]) -> Live:
+def _live(trial: _Trial) -> Live:
     """Asks the live version too, where it can answer these queries."""
     serving = trial.config.serving_directory
     for version in history.read(serving)[:1]:
         obstacle = _obstacle(trial, serving, version)
         if not obstacle:
-            published = trial.open(
-                {
-                    name: serving / name / str(version)
-                    for name in (signatures.RETRIEVAL, signatures.RANKING)
-                }
-            )
+            models = {
+                name: serving / name / str(version)
+                for name in (signatures.RETRIEVAL, signatures.RANKING)
+            }
+            published = Artefacts(models, trial.prepared)
             retrieved = published.retrieve(trial.asked)
-            answers["live"] = published.rank(trial.asked, retrieved[1])
+            trial.answers["live"] = published.rank(trial.asked, retrieved[1])
         return Live(version, obstacle)
     return Live()
 
@@ -238,18 +227,40 @@ def _obstacle(trial: _Trial, serving: Path, version: int) -> str:
     return ""
 
 
-def _baselines(
-    trial: _Trial, answers: dict[str, Answer]
-) -> dict[str, dict[str, float]]:
+def _baselines(trial: _Trial) -> dict[str, dict[str, float]]:
     """Asks every baseline; the settings that validation chose, by name."""
     part, seed = trial.config.evaluate.part, trial.config.seed
     chosen = {}
     for made in baselines.fit_all(trial.prepared, part, seed, trial.seen):
         chosen[made.name] = made.settings
-        answers[made.name] = baselines.recommend(
+        trial.answers[made.name] = baselines.recommend(
             made, trial.asked.histories, max(CUTOFFS), seed, trial.seen
         )
     return chosen
+
+
+def _student(
+    trial: _Trial, directory: Path | None, board: Board
+) -> Student | None:
+    """Asks the student, where there is one that could answer."""
+    if directory is None or not trial.is_shipped:
+        return None
+    student, rows = ondevice_evaluate.run(
+        directory,
+        trial.config.student.precision,
+        trial.asked.histories,
+        board,
+        trial.answers["two_stage"],
+    )
+    trial.answers.update(rows)
+    return student
+
+
+def _left_out(trial: _Trial) -> dict[str, str]:
+    found = baselines.left_out(trial.prepared, trial.config.evaluate.part)
+    if not trial.is_shipped:
+        found["student"] = "it never recommends items of the history"
+    return found
 
 
 def _index_loss(answers: dict[str, Answer], directory: Path) -> Index:
