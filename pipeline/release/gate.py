@@ -17,7 +17,7 @@ class GateRejected(Exception):
         reasons: One sentence each.
     """
 
-    def __init__(self, reasons: list[str]) -> None:
+    def __init__(self, *reasons: str) -> None:
         self.reasons = reasons
         super().__init__("\n".join(reasons))
 

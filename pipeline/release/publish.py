@@ -74,7 +74,7 @@ def run(
         },
     )
     if reasons:
-        raise GateRejected(reasons)
+        raise GateRejected(*reasons)
     serving = config.serving_directory
     with _releasing(serving):
         history = release_history.read(serving)
@@ -134,20 +134,16 @@ def rollback(config: Config, to: int | None = None) -> tuple[int, int]:
         if not earlier:
             live = f"version {history[0]} is live" if history else "none"
             raise GateRejected(
-                [
-                    "A rollback needs an earlier release. Received: "
-                    f"{live} (from {serving / POINTER}). Publish a version "
-                    "first: make retrain."
-                ]
+                "A rollback needs an earlier release. Received: "
+                f"{live} (from {serving / POINTER}). Publish a version "
+                "first: make retrain."
             )
         target = earlier[0] if to is None else to
         if target not in earlier:
             raise GateRejected(
-                [
-                    "A rollback must name an earlier release. Received: "
-                    f"{target} (from the command line). Released before "
-                    f"version {history[0]}: {', '.join(map(str, earlier))}."
-                ]
+                "A rollback must name an earlier release. Received: "
+                f"{target} (from the command line). Released before "
+                f"version {history[0]}: {', '.join(map(str, earlier))}."
             )
         _require_whole(serving, target, earlier)
         _point(
@@ -173,10 +169,8 @@ def _require_whole(serving: Path, version: int, earlier: list[int]) -> None:
         else "No earlier release is whole: make retrain."
     )
     raise GateRejected(
-        [
-            f"A rollback needs every model of version {version}. Received: "
-            f"no, or no whole, {', '.join(map(str, missing))}. {advice}"
-        ]
+        f"A rollback needs every model of version {version}. Received: "
+        f"no, or no whole, {', '.join(map(str, missing))}. {advice}"
     )
 
 
