@@ -4,10 +4,13 @@ from dataclasses import replace
 
 from pipeline.evaluate.evaluation import (
     ALL,
+    Again,
     Difference,
+    Diversity,
     Evaluation,
     Index,
     Norm,
+    Ratings,
     Row,
     Sanity,
     Whole,
@@ -33,6 +36,7 @@ def made(bundle_id: str = "b1", **rows: float) -> Evaluation:
         rows=(
             *(whole(model, value) for model, value in rows.items()),
             Row("two_stage", "cold", 9, *[0.0] * 5),
+            Row("retrieval", "cold", 9, *[0.0] * 5),
         ),
         differences=(),
         baselines={},
@@ -42,10 +46,29 @@ def made(bundle_id: str = "b1", **rows: float) -> Evaluation:
     )
 
 
+def full() -> Evaluation:
+    """Everything that there may be beside the rows, but a student."""
+    return replace(
+        made(two_stage=1.0),
+        again=Again(3, 4, "misses"),
+        differences=(
+            Difference(
+                "two_stage", "retrieval", "ndcg@10", 0.5693, 0.5, 0.6, 0.01, 2.3
+            ),
+        ),
+        ratings=Ratings(0.91, 20_000),
+        diversity=(
+            Diversity(0.0, 0.20, 0.5, 0.4),
+            Diversity(0.3, 0.18, 0.3, 0.4),
+        ),
+    )
+
+
 def whole(model: str, value: float) -> Whole:
     """A row of all queries in which every figure is the same."""
     shown = (0.1, 0.2)
-    return Whole(model, ALL, 150, *[value] * 5, shown, shown, shown, value)
+    figures = [value] * 5
+    return Whole(model, ALL, 150, *figures, shown, shown, shown, value, value)
 
 
 def compared(highs: dict[str, float]) -> Evaluation:

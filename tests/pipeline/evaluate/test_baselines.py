@@ -216,3 +216,12 @@ def test_settings_come_from_validation_alone(chain):
     destroyed = make_prepared([[*row[:-1], 2] for row in rows], num_items=30)
     after = {b.name: b.settings for b in baselines.fit_all(destroyed)}
     assert before == after
+
+
+def test_a_baseline_that_cannot_be_fitted_is_left_out(monkeypatch):
+    monkeypatch.setattr(baselines, "EASE_MAX_ITEMS", 4)
+    prepared = make_prepared([[2, 3, 4, 5, 6]] * 9, 60)
+    fitted = [baseline.name for baseline in baselines.fit_all(prepared)]
+    left_out = baselines.left_out(prepared)
+    assert {*fitted, *left_out} == set(baselines.NAMES)
+    assert list(left_out) == ["ease"] and "ease" not in fitted

@@ -1,5 +1,7 @@
 """The rules a staged bundle must meet, and the words of a refusal."""
 
+from dataclasses import replace
+
 import pytest
 
 from pipeline.release import gate
@@ -40,7 +42,13 @@ def test_the_gate_refuses_a_metric_or_row_that_was_not_measured() -> None:
     (reason,) = gate.gate(
         evaluations.made(), PublishConfig(must_beat=("ease",))
     )
-    assert "'ease', which was not evaluated" in reason
+    assert "'ease', which was not evaluated. Evaluated: two_stage" in reason
+    left_out = {"ease": "it inverts a matrix"}
+    (reason,) = gate.gate(
+        replace(evaluations.made(), left_out=left_out),
+        PublishConfig(must_beat=("ease",)),
+    )
+    assert "was not evaluated, since it inverts a matrix." in reason
 
 
 @pytest.mark.parametrize("metric", ["recall@10", "mrr"])
