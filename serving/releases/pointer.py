@@ -26,7 +26,7 @@ from pathlib import Path
 from serving.client import Tls
 from serving.errors import ModelNotFound, ServingError
 from serving.releases import graph_ops, versions
-from serving.releases.phases import Phases
+from serving.releases.phases import Listed, Phases
 from serving.releases.replicas import Replicas
 from serving.stop_signals import StopSignals
 
@@ -122,7 +122,7 @@ class Follower:
                 phases.listed[model] = numbers
         return phases
 
-    def _allowed(self, released: Mapping[str, list[int]]) -> dict:
+    def _allowed(self, released: Listed) -> Listed:
         """The released versions, but for those a server could not load."""
         guarded = {
             model for group in self.stock for model in self.groups[group]
