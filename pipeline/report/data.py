@@ -113,7 +113,9 @@ def _activity(prepared: Prepared) -> list[Figure]:
     for block in sequences.iterate(prepared.directory):
         for code in range(len(PARTS)):
             times = block.timestamps[block.parts == code]
-            heights[code] += np.histogram(times, edges)[0]
+            # Ends alone are much faster than edges on a long log.
+            found, _ = np.histogram(times, _NUM_BINS, (first, last + 1))
+            heights[code] += found
     busiest = int(heights.sum(axis=0).argmax())
     when = (_day(edges[0]), _day(edges[-1]), _day(edges[busiest]))
     return [

@@ -119,10 +119,12 @@ def forest(
         axes.plot(row.value, place, "o", color=color, markersize=5)
     if is_difference:
         axes.axvline(0, color=_MUTED, linewidth=1)
+    else:
+        axes.set_xlim(left=0)
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
     axes.tick_params("y", labelcolor=_INK)
     axes.grid(visible=False, axis="y")
-    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlabel(label)
     axes.spines["left"].set_visible(False)

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from pipeline.evaluate.evaluation import HEADLINE, Difference, Evaluation
+from collections.abc import Sequence
+
+from pipeline.evaluate import evaluation
+from pipeline.evaluate.evaluation import (
+    HEADLINE,
+    Difference,
+    Evaluation,
+    Whole,
+)
 from pipeline.report import plots
 from pipeline.report.document import Facts, Figure, Notes, Section, Table
 from pipeline.report.found import Run
@@ -94,41 +102,47 @@ def models(run: Run) -> Section:
         ],
         ours=OURS,
     )
-    figures = [
-        Figure(
-            "NDCG@10 with its 95 % interval",
-            f"From {rows[0].model} at {rows[0].ndcg_at_10:.3f} down to "
-            f"{rows[-1].model} at {rows[-1].ndcg_at_10:.3f}.",
-            plots.forest(
-                [
-                    Estimate(
-                        row.model, row.ndcg_at_10, *row.ndcg_at_10_interval
-                    )
-                    for row in rows
-                ],
-                "NDCG@10",
-                False,
-            ),
-        )
-    ]
-    if pairs:
-        figures.append(_differences(pairs))
+    first, *others = (_ranked(rows, name) for name in METRICS[:3])
     return Section(
         "Models",
         "Differences are paired: both models answered the same queries. An "
         "interval that holds zero is a tie.",
         [
-            *figures,
+            first,
+            *([_differences(pairs)] if pairs else []),
+            *others,
             table,
-            _paired("Paired differences in NDCG@10", pairs),
+            _paired("Paired differences in ndcg@10", pairs),
         ],
+    )
+
+
+def _ranked(rows: Sequence[Whole], metric: str) -> Figure:
+    """Every model's figure with its interval, best first."""
+    shown = sorted(
+        (
+            Estimate(
+                row.model,
+                row.figures[metric],
+                *evaluation.plain(row)[f"{metric}_interval"],
+            )
+            for row in rows
+        ),
+        key=lambda item: -item.value,
+    )
+    best, last = shown[0], shown[-1]
+    return Figure(
+        f"{metric} with its 95 % interval",
+        f"From {best.name} at {best.value:.3f} down to {last.name} at "
+        f"{last.value:.3f}.",
+        plots.forest(shown, metric, False),
     )
 
 
 def _differences(pairs: list[Difference]) -> Figure:
     clear = sum(item.low > 0 or item.high < 0 for item in pairs)
     return Figure(
-        "Paired differences in NDCG@10",
+        "Paired differences in ndcg@10",
         f"{clear} of {len(pairs)} intervals do not hold zero.",
         plots.forest(
             [
@@ -140,7 +154,7 @@ def _differences(pairs: list[Difference]) -> Figure:
                 )
                 for item in pairs
             ],
-            "difference in NDCG@10",
+            "difference in ndcg@10",
             True,
         ),
     )

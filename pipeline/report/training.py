@@ -125,7 +125,7 @@ def index(run: Run) -> Section:
         names = tuple(frontier[0])
         blocks.append(
             Table(
-                "Settings that were tried, fastest first",
+                "Settings that were tried",
                 [name.replace("_", " ") for name in names],
                 [[f"{point[name]:,}" for name in names] for point in frontier],
             )
