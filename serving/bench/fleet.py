@@ -9,12 +9,11 @@ artifacts/bench/fleet.json.
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import signal
-import time
 from pathlib import Path
-from typing import Any
 
 from serving import signatures
 from serving.bench import server as bench_server
@@ -24,7 +23,6 @@ from serving.client.query import Query
 from serving.errors import ServingError
 
 OUTPUT = Path("artifacts/bench/fleet.json")
-_PATIENCE_SECONDS = 120.0
 # What happens to the first of the two, in this order.
 _PHASES: dict[str, int] = {
     "healthy": 0,
@@ -59,17 +57,20 @@ def run(models_config: Path, load: bench.Load) -> FleetReport:
     Raises:
         ServingError: If the servers do not come to answer.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[bench.Summary] = []
     with contextlib.ExitStack() as stack:
         servers = [
             stack.enter_context(bench_server.running(models_config))
             for _ in range(2)
         ]
         for server in servers:
-            _wait(server)
+            server.wait(
+                functools.partial(_recommends, server),
+                f"{signatures.RETRIEVAL} and {signatures.RANKING}",
+            )
         process = servers[0].process
         # A stopped process does not hear that it should end.
-        stack.callback(lambda: process.poll() or process.kill())
+        stack.callback(process.kill)
         client = stack.enter_context(
             RecommenderClient([server.target for server in servers])
         )
@@ -94,23 +95,8 @@ def run(models_config: Path, load: bench.Load) -> FleetReport:
     return FleetReport(rows)
 
 
-def _wait(server: bench_server.Server) -> None:
-    """Returns when a server recommends."""
-    end = time.monotonic() + _PATIENCE_SECONDS
+def _recommends(server: bench_server.Server) -> bool:
     with RecommenderClient(server.target, timeout_seconds=10.0) as client:
-        while True:
-            try:
-                if not client.recommend(Query()).degraded:
-                    return
-            except ServingError:
-                if server.process.poll() is not None:
-                    raise
-            if time.monotonic() > end:
-                raise ServingError(
-                    f"The server must come to serve {signatures.RETRIEVAL} and "
-                    f"{signatures.RANKING}. It did not in "
-                    f"{_PATIENCE_SECONDS:.0f} s. Look at what python -m "
-                    "serving.server says of the models config.",
-                    "UNAVAILABLE",
-                )
-            time.sleep(0.1)
+        with contextlib.suppress(ServingError):
+            return not client.recommend(Query()).degraded
+    return False

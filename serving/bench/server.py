@@ -4,10 +4,14 @@ import contextlib
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from serving.errors import ServingError
+
+_PATIENCE_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -16,11 +20,28 @@ class Server:
 
     Attributes:
         target: Its gRPC address.
-        process: `subprocess.Popen`, to be signalled.
+        process: To be signalled.
     """
 
     target: str
-    process: Any
+    process: subprocess.Popen[bytes]
+
+    def wait(self, is_served: Callable[[], bool], what: str) -> None:
+        """Returns when it serves what it should.
+
+        Raises:
+            ServingError: If that does not happen.
+        """
+        end = time.monotonic() + _PATIENCE_SECONDS
+        while not is_served():
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise ServingError(
+                    f"The server must come to serve {what}. It did not in "
+                    f"{_PATIENCE_SECONDS:.0f} s. Look at what python -m "
+                    "serving.server says of the models config.",
+                    "UNAVAILABLE",
+                )
+            time.sleep(0.05)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from serving import signatures
 from serving.bench import server as bench_server
@@ -26,7 +25,6 @@ from serving.errors import ServingError
 from serving.releases import versions
 
 STAGES = (signatures.RETRIEVAL, signatures.RANKING)
-_PATIENCE_SECONDS = 120.0
 
 
 class SwapReport(bench.Report):
@@ -74,31 +72,20 @@ class Deployment:
                 server.target, timeout_seconds=10.0, fused="off"
             ) as client,
         ):
-            self.wait(client, 1, server.process)
+            self._server = server
+            self.wait(client, 1)
             yield client
 
-    def wait(
-        self,
-        client: RecommenderClient,
-        number: int,
-        process: Any = None,
-    ) -> None:
+    def wait(self, client: RecommenderClient, number: int) -> None:
         """Returns when a version of both stages answers, and no other.
 
         Raises:
             ServingError: If that does not happen.
         """
-        end = time.monotonic() + _PATIENCE_SECONDS
-        while not self._is_served(client, number):
-            has_ended = process is not None and process.poll() is not None
-            if has_ended or time.monotonic() > end:
-                raise ServingError(
-                    f"The server must come to serve version {number} of "
-                    f"{' and '.join(STAGES)}. It did not. Look at what "
-                    f"python -m serving.server says of {self._pointer}.",
-                    "UNAVAILABLE",
-                )
-            time.sleep(0.05)
+        self._server.wait(
+            lambda: self._is_served(client, number),
+            f"version {number} of {' and '.join(STAGES)}",
+        )
 
     def _is_served(self, client: RecommenderClient, number: int) -> bool:
         with contextlib.suppress(ServingError):

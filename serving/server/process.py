@@ -137,7 +137,7 @@ class Server:
             self.core, self._stopping.is_set, self._ended_loops
         )
         try:
-            self._rest = rest.start(self.servicer, options, probed)
+            self._rest = rest.RestServer(self.servicer, options, probed)
         except OSError as error:
             raise rpc.taken(f"port {options.rest_api_port}") from error
 

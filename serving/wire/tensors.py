@@ -1,7 +1,7 @@
 """Tensors between NumPy and the wire, without TensorFlow.
 
-Works on any message with TensorProto's fields: TensorFlow's own and the light
-one of `serving.wire`. Strings are object arrays of bytes, never decoded.
+Works on TensorFlow's own message as on the light one of `serving.wire`, which
+has its fields. Strings are object arrays of bytes, never decoded.
 Reading follows TensorFlow: `tensor_content` or typed fields; fewer values
 than the shape holds repeat the last one, none at all are zeros or b"", more
 are ignored. Writing uses typed fields, as TensorFlow Serving answers, or
@@ -10,14 +10,15 @@ are ignored. Writing uses typed fields, as TensorFlow Serving answers, or
 
 import itertools
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from serving.wire import tensor_pb2
+from serving.wire.tensor_pb2 import TensorProto
 
 # Number of a DataType -> NumPy dtype and the typed field of its values.
-_NUMBERS: dict[int, tuple[np.dtype, str]] = {
+_NUMBERS: dict[tensor_pb2.DataType, tuple[np.dtype, str]] = {
     tensor_pb2.DT_FLOAT: (np.dtype(np.float32), "float_val"),
     tensor_pb2.DT_DOUBLE: (np.dtype(np.float64), "double_val"),
     tensor_pb2.DT_INT32: (np.dtype(np.int32), "int_val"),
@@ -55,7 +56,7 @@ class TooLarge(ValueError):
     """A tensor that would take more memory than is permitted."""
 
 
-def shape_of(tensor: Any) -> tuple[int, ...]:
+def shape_of(tensor: TensorProto) -> tuple[int, ...]:
     """The shape that a message asks for.
 
     Raises:
@@ -105,7 +106,7 @@ def _rows(shape: tuple[int, ...]) -> int:
 
 
 def decode(
-    tensor: Any,
+    tensor: TensorProto,
     budget: Budget | None = None,
     shape: tuple[int, ...] | None = None,
 ) -> np.ndarray:
@@ -146,7 +147,7 @@ def decode(
 
 
 def _decode_strings(
-    tensor: Any, budget: Budget, shape: tuple[int, ...]
+    tensor: TensorProto, budget: Budget, shape: tuple[int, ...]
 ) -> np.ndarray:
     count = math.prod(shape)
     paid = count or _rows(shape)
@@ -170,7 +171,7 @@ def _decode_strings(
     return _strings(values, count).reshape(shape)
 
 
-def _read(field: Any, dtype: np.dtype) -> np.ndarray:
+def _read(field: Sequence[float], dtype: np.dtype) -> np.ndarray:
     if dtype == np.float16:
         return np.array(field, np.int32).astype(np.uint16).view(np.float16)
     if dtype.kind == "c":
@@ -239,8 +240,8 @@ def _join(values: list[bytes]) -> bytes:
 
 
 def encode(
-    array: np.ndarray, tensor: Any, as_tensor_content: bool = False
-) -> Any:
+    array: np.ndarray, tensor: TensorProto, as_tensor_content: bool = False
+) -> TensorProto:
     """Writes an array into an empty tensor message.
 
     Args:

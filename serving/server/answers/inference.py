@@ -49,6 +49,7 @@ class Method:
 
     Attributes:
         api: What metrics call it.
+        name: The signature's `method_name`.
         kind: What messages call it.
         response: Of the RPC.
         find_outputs: The outputs to fetch, or an error.
@@ -56,6 +57,7 @@ class Method:
     """
 
     api: str
+    name: str
     kind: str
     response: type[message.Message]
     find_outputs: Callable[[Signature], list[str]]
@@ -68,11 +70,10 @@ class Method:
             ServingError: If the signature is not one of this method.
         """
         found = signature.definition.method_name
-        name = f"tensorflow/serving/{self.api.lower()}"
-        if limits.check_method_name and found != name:
+        if limits.check_method_name and found != self.name:
             raise invalid(
-                f"Expected {self.kind} signature method_name to be {name}. "
-                f"Was: {found}"
+                f"Expected {self.kind} signature method_name to be "
+                f"{self.name}. Was: {found}"
             )
         if len(signature.feeds) != 1:
             raise invalid("Expected one input Tensor.")
@@ -283,7 +284,8 @@ def _check_classes(
             "Expected Tensor shape: [batch_size num_classes] but got "
             f"{_shape(array)}"
         )
-    if _dtype(array) != dtype:
+    is_right = array.dtype == (np.float32 if dtype == "DT_FLOAT" else object)
+    if not is_right:
         raise invalid(
             f"Expected {name} Tensor of {dtype}. Got: {_dtype(array)}"
         )
@@ -299,17 +301,17 @@ def _write_classes(
     for name, dtype in (("classes", "DT_STRING"), ("scores", "DT_FLOAT")):
         if name in arrays:
             _check_classes(name, arrays[name], dtype, count)
-    widths = {name: array.shape[1] for name, array in arrays.items()}
-    if len(set(widths.values())) > 1:
+    widths = [array.shape[1] for array in arrays.values()]
+    if widths[0] != widths[-1]:
         raise invalid(
             "Tensors class and score should match in dim_size(1). Got "
-            f"{widths['classes']} vs. {widths['scores']}"
+            f"{widths[0]} vs. {widths[-1]}"
         )
     lists = {name: array.tolist() for name, array in arrays.items()}
     labels, values = lists.get("classes"), lists.get("scores")
     for row in range(count):
         entry = result.classifications.add()
-        for column in range(min(widths.values())):
+        for column in range(widths[0]):
             item = entry.classes.add()
             if labels is not None:
                 # The field is a string: what is not UTF-8 cannot be sent.
@@ -342,6 +344,7 @@ def _write_values(
 
 CLASSIFY = Method(
     "Classify",
+    "tensorflow/serving/classify",
     "classification",
     classification_pb2.ClassificationResponse,
     _class_outputs,
@@ -349,12 +352,10 @@ CLASSIFY = Method(
 )
 REGRESS = Method(
     "Regress",
+    "tensorflow/serving/regress",
     "regression",
     regression_pb2.RegressionResponse,
     _value_outputs,
     _write_values,
 )
-_METHODS = {
-    f"tensorflow/serving/{method.api.lower()}": method
-    for method in (CLASSIFY, REGRESS)
-}
+_METHODS = {method.name: method for method in (CLASSIFY, REGRESS)}

@@ -11,7 +11,7 @@ it for models whose cost grows slower than their rows, not for tiny ones.
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -47,83 +47,25 @@ class _Batch:
     """Requests that will run together.
 
     Attributes:
+        key: Inputs and outputs that all of them have.
         form: Dtypes and shapes that all of them have, None for any.
-        tasks: The requests or their parts.
         is_closed: Whether later ones wait in a batch behind it.
     """
 
+    batcher: "Batcher"
+    signature: Signature
+    fetches: list[Endpoint]
+    key: tuple[object, ...]
     form: tensors.Form | None
     tasks: list[_Task]
     is_closed: bool
 
-
-class _Queue:
-    """Batches of one set of inputs and outputs; guarded by the scheduler."""
-
-    def __init__(
-        self,
-        batcher: "Batcher",
-        signature: Signature,
-        fetches: list[Endpoint],
-    ) -> None:
-        self.batcher = batcher
-        self.signature = signature
-        self.fetches = fetches
-        self._batches: list[_Batch] = []
-
-    def add(self, tasks: Sequence[_Task]) -> None:
-        """Adds the parts of one request to batches of their form."""
+    def ready_at(self) -> float:
+        """When it may run."""
         rules = self.batcher.rules
-        last = self._open(tasks[0].feeds)
-        batches = [list(last.tasks)] if last else [[]]
-        for task in tasks:
-            if _rows(batches[-1]) + task.rows > rules.max_run_rows:
-                batches.append([])
-            batches[-1].append(task)
-        if len(self._batches) + len(batches) - bool(last) > rules.max_batches:
-            raise ServingError(
-                "The batch scheduling queue to which this task was submitted "
-                "is full",
-                "UNAVAILABLE",
-            )
-        if last:
-            last.tasks = batches.pop(0)
-            last.is_closed = bool(batches)
-        form = self._form(tasks[0].feeds)
-        for batch in batches:
-            self._batches.append(_Batch(form, batch, batch is not batches[-1]))
-
-    def room(self, feeds: Feeds) -> int:
-        """Rows that the open batch of a request's form still takes."""
-        last = self._open(feeds)
-        used = _rows(last.tasks) if last else 0
-        return self.batcher.rules.max_run_rows - used
-
-    def _form(self, feeds: Feeds) -> tensors.Form | None:
-        return None if self.batcher.rules.pad else tensors.form_of(feeds)
-
-    def _open(self, feeds: Feeds) -> _Batch | None:
-        form = self._form(feeds)
-        for batch in self._batches:
-            if not batch.is_closed and batch.form == form:
-                return batch
-        return None
-
-    def ready_at(self) -> float | None:
-        """When a batch may run, None when there is none."""
-        return min(map(self._batch_ready_at, self._batches), default=None)
-
-    def _batch_ready_at(self, batch: _Batch) -> float:
-        rules = self.batcher.rules
-        if batch.is_closed or _rows(batch.tasks) >= rules.max_run_rows:
+        if self.is_closed or _rows(self.tasks) >= rules.max_run_rows:
             return 0.0
-        return batch.tasks[0].entered + rules.wait_seconds
-
-    def take(self) -> list[_Task]:
-        """Removes the batch that is ready first."""
-        batch = min(self._batches, key=self._batch_ready_at)
-        self._batches.remove(batch)
-        return batch.tasks
+        return self.tasks[0].entered + rules.wait_seconds
 
 
 def _rows(tasks: Sequence[_Task]) -> int:
@@ -135,70 +77,43 @@ class Scheduler:
 
     Args:
         threads: How many.
+
+    Attributes:
+        batches: That wait, in the order in which they were begun.
+        changed: Guards them.
     """
 
     def __init__(self, threads: int) -> None:
-        self._changed = threading.Condition()
-        self._queues: list[_Queue] = []
+        self.changed = threading.Condition()
+        self.batches: list[_Batch] = []
         for number in range(threads):
             threading.Thread(
                 target=self._work, name=f"batch-{number}", daemon=True
             ).start()
 
-    def register(self, queue: _Queue) -> None:
-        """Makes a queue known."""
-        with self._changed:
-            self._queues.append(queue)
-
-    def forget(self, batcher: "Batcher") -> None:
-        """Drops the queues of a model that is being unloaded."""
-        with self._changed:
-            self._queues = [q for q in self._queues if q.batcher is not batcher]
-
-    def submit(
-        self, queue: _Queue, feeds: Feeds, make: Callable[[int], list[_Task]]
-    ) -> list[_Task]:
-        """Adds a request.
-
-        Args:
-            queue: Where.
-            feeds: Of the request.
-            make: From the room in the open batch to the parts.
-
-        Raises:
-            ServingError: UNAVAILABLE if the queue is full.
-        """
-        with self._changed:
-            tasks = make(queue.room(feeds))
-            queue.add(tasks)
-            self._changed.notify(len(tasks))
-        return tasks
-
     def _work(self) -> None:
         while True:
-            with self._changed:
-                while True:
-                    found = self._next()
-                    if isinstance(found, tuple):
-                        break
-                    self._changed.wait(found)
-                queue, tasks = found
-            queue.batcher.process(queue.signature, queue.fetches, tasks)
+            with self.changed:
+                batch = self._next()
+            batch.batcher.process(batch)
 
-    def _next(self) -> tuple[_Queue, list[_Task]] | float | None:
-        """A batch to run, or how long to wait for one."""
-        now = time.monotonic()
-        best: float | None = None
-        for place, queue in enumerate(self._queues):
-            ready = queue.ready_at()
-            if ready is None:
-                continue
-            if ready <= now:
-                # The others come first the next time.
-                self._queues.append(self._queues.pop(place))
-                return queue, queue.take()
-            best = ready if best is None else min(best, ready)
-        return None if best is None else best - now
+    def _next(self) -> _Batch:
+        """Waits for a batch that may run, and takes it."""
+        while True:
+            now = time.monotonic()
+            times = [batch.ready_at() for batch in self.batches]
+            ready = [
+                batch
+                for batch, ready_at in zip(self.batches, times, strict=True)
+                if ready_at <= now
+            ]
+            if ready:
+                # The other models come first the next time.
+                batch = min(ready, key=lambda batch: batch.batcher.served)
+                batch.batcher.served = now
+                self.batches.remove(batch)
+                return batch
+            self.changed.wait(min(times) - now if times else None)
 
 
 class Batcher:
@@ -210,6 +125,9 @@ class Batcher:
         rules: How batches are formed.
         scheduler: Runs them.
         metrics: Gets the time spent waiting and the number of runs.
+
+    Attributes:
+        served: When a batch of it was last taken, of the monotonic clock.
     """
 
     def __init__(
@@ -221,12 +139,11 @@ class Batcher:
         metrics: Metrics,
     ) -> None:
         self.rules = rules
+        self.served = 0.0
         self._run = run
         self._name = name
         self._scheduler = scheduler
         self._metrics = metrics
-        self._queues: dict[object, _Queue] = {}
-        self._lock = threading.Lock()
 
     def run_tensors(
         self,
@@ -249,13 +166,12 @@ class Batcher:
         deadline = None
         if timeout_seconds is not None:
             deadline = time.monotonic() + timeout_seconds
-
-        def make(room: int) -> list[_Task]:
-            parts = tensors.split(feeds, rows, room, self.rules.max_run_rows)
-            return [_Task(part, count, deadline) for part, count in parts]
-
-        queue = self._queue(signature, feeds, fetches)
-        tasks = self._scheduler.submit(queue, feeds, make)
+        form = None if self.rules.pad else tensors.form_of(feeds)
+        key = (frozenset(feeds), *fetches)
+        begun = _Batch(self, signature, fetches, key, form, [], False)
+        with self._scheduler.changed:
+            tasks = self._enqueue(begun, feeds, rows, deadline)
+            self._scheduler.changed.notify(len(tasks))
         # All of them, also after one has failed: who asked keeps the model
         # loaded, and the others may still be running in it.
         for task in tasks:
@@ -265,29 +181,53 @@ class Batcher:
                 raise task.error
         return tensors.join([task.outputs for task in tasks])
 
-    def _queue(
-        self, signature: Signature, feeds: Feeds, fetches: list[Endpoint]
-    ) -> _Queue:
-        key = (frozenset(feeds), tuple(fetches))
-        with self._lock:
-            queue = self._queues.get(key)
-            if queue is None:
-                queue = _Queue(self, signature, list(fetches))
-                self._queues[key] = queue
-                self._scheduler.register(queue)
-        return queue
+    def _enqueue(
+        self, begun: _Batch, feeds: Feeds, rows: int, deadline: float | None
+    ) -> list[_Task]:
+        """Adds the parts of one request to batches of its form."""
+        queue = [
+            batch
+            for batch in self._scheduler.batches
+            if batch.batcher is self and batch.key == begun.key
+        ]
+        limit = self.rules.max_run_rows
+        last = begun
+        for batch in queue:
+            if not batch.is_closed and batch.form == begun.form:
+                last = batch
+        room = limit - _rows(last.tasks)
+        tasks = [
+            _Task(part, count, deadline)
+            for part, count in tensors.split(feeds, rows, room, limit)
+        ]
+        filled = [list(last.tasks)]
+        for task in tasks:
+            if _rows(filled[-1]) + task.rows > limit:
+                filled.append([])
+            filled[-1].append(task)
+        is_new = last is begun
+        if len(queue) + len(filled) - (not is_new) > self.rules.max_batches:
+            raise ServingError(
+                "The batch scheduling queue to which this task was submitted "
+                "is full",
+                "UNAVAILABLE",
+            )
+        batches = [last, *(replace(begun) for _ in filled[1:])]
+        for batch, held in zip(batches, filled, strict=True):
+            batch.tasks, batch.is_closed = held, batch is not batches[-1]
+        self._scheduler.batches += batches[not is_new :]
+        return tasks
 
-    def process(
-        self, signature: Signature, fetches: list[Endpoint], tasks: list[_Task]
-    ) -> None:
+    def process(self, batch: _Batch) -> None:
         """Runs a batch and gives every task its rows or the error."""
+        tasks = batch.tasks
         try:
             now = time.monotonic()
             for task in tasks:
                 self._metrics.queuing_latency.add(
                     (self._name,), now - task.entered
                 )
-            outputs = self._answer(signature, fetches, tasks, now)
+            outputs = self._answer(batch, now)
             for task, part in zip(tasks, outputs, strict=True):
                 task.outputs = part
         except BaseException as error:
@@ -297,13 +237,8 @@ class Batcher:
             for task in tasks:
                 task.done.set()
 
-    def _answer(
-        self,
-        signature: Signature,
-        fetches: list[Endpoint],
-        tasks: list[_Task],
-        now: float,
-    ) -> list[list[np.ndarray]]:
+    def _answer(self, batch: _Batch, now: float) -> list[list[np.ndarray]]:
+        tasks, signature = batch.tasks, batch.signature
         deadlines = [task.deadline for task in tasks]
         timeout = None
         if None not in deadlines:
@@ -331,12 +266,8 @@ class Batcher:
             names,
         )
         self._metrics.batch_run_count.add(())
-        outputs = self._run(signature, merged, fetches, timeout)
+        outputs = self._run(signature, merged, batch.fetches, timeout)
         return tensors.share(outputs, counts, filled)
-
-    def stop(self) -> None:
-        """Frees what belongs to the version; nobody uses it any more."""
-        self._scheduler.forget(self)
 
 
 def _copy(error: BaseException) -> BaseException:
@@ -391,6 +322,6 @@ def joiner(
             )
         rules = rules_of(parameters)
         made = Batcher(bundle.run_alone, pool, rules, scheduler, metrics)
-        bundle.run, bundle.stop = made.run_tensors, made.stop
+        bundle.run = made.run_tensors
 
     return join

@@ -92,7 +92,11 @@ class Core:
             self._config.CopyFrom(config)
             self._labels = self._checked_labels(models)
             for model in models:
-                _check_platform(model)
+                if _platform(model) != versions.PLATFORM:
+                    raise invalid(
+                        f"Model {model.name} requests unsupported platform "
+                        f"{_platform(model)}"
+                    )
             new = {model.name for model in models} - self.names
             self.names = frozenset(model.name for model in models)
             # Of our own: the caller may go on with its config.
@@ -238,14 +242,6 @@ def _check_platforms_stay(old_models: _Models, new_models: _Models) -> None:
                 f"{model.name} platform was {old[model.name]} and new "
                 f"platform requested is {_platform(model)}"
             )
-
-
-def _check_platform(model: ModelConfig) -> None:
-    platform = _platform(model)
-    if platform != versions.PLATFORM:
-        raise invalid(
-            f"Model {model.name} requests unsupported platform {platform}"
-        )
 
 
 def _describe(failed: dict[tuple[str, int], Status], noun: str) -> str:

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from types import TracebackType
-from typing import cast
 
 from serving.server.runtime.bundle import Bundle
 
@@ -62,7 +60,7 @@ class Version:
     @property
     def bundle(self) -> Bundle:
         """What answers, while the version is acquired."""
-        return cast(Bundle, self.servable)
+        return self.servable  # type: ignore[return-value]
 
     def was_tried(self) -> bool:
         """Whether its first attempt failed."""
@@ -86,12 +84,7 @@ class Version:
     def __enter__(self) -> "Version":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
     def free(self, timeout_seconds: float | None = None) -> None:

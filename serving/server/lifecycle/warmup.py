@@ -32,12 +32,6 @@ def replay(
 ) -> None:
     """Replays the bundle's warm-up file, if it has one.
 
-    Args:
-        bundle: Loaded, answering nobody yet.
-        limits: As for requests.
-        metrics: Gets the latency.
-        iterations: How often each record is replayed.
-
     Raises:
         ServingError: If a record fails or the file is wrong.
     """

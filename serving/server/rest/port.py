@@ -11,7 +11,6 @@ import threading
 import time
 
 import waitress
-from waitress.server import BaseWSGIServer
 
 from serving.releases import config_text
 from serving.server.health import Health
@@ -33,14 +32,50 @@ _NEVER = 2**40
 class RestServer:
     """An open HTTP port.
 
+    Args:
+        servicer: Answers requests.
+        options: The command line.
+        health: Answers probes.
+
     Attributes:
         port: Its number.
+
+    Raises:
+        OSError: If the port is taken.
+        ServingError: If the monitoring config cannot be read.
     """
 
-    def __init__(self, server: BaseWSGIServer, dispatcher: Dispatcher) -> None:
-        self._server = server
-        self._dispatcher = dispatcher
-        self.port = int(server.effective_port)
+    def __init__(
+        self, servicer: Servicer, options: argparse.Namespace, health: Health
+    ) -> None:
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+        max_body_bytes = min(options.max_request_bytes, _MAX_BODY_BYTES)
+        application = Rest(
+            servicer,
+            options.rest_api_timeout_in_ms / 1000,
+            _metrics_path(options.monitoring_config_file),
+            options.rest_api_enable_cors_support,
+            max_body_bytes,
+            health,
+        )
+        self._dispatcher = Dispatcher(max(1, options.rest_api_num_threads))
+        self._server = waitress.create_server(
+            application,
+            _dispatcher=self._dispatcher,
+            host="0.0.0.0",
+            port=options.rest_api_port,
+            max_request_body_size=max_body_bytes,
+            max_request_header_size=_MAX_HEADER_BYTES,
+            inbuf_overflow=_NEVER,
+            outbuf_overflow=_NEVER,
+            # Our channel keeps below it; beyond it the port would close.
+            connection_limit=channel.MAX_CONNECTIONS + 100,
+            asyncore_use_poll=True,
+            clear_untrusted_proxy_headers=True,
+            ident=None,
+        )
+        self._server.channel_class = channel.Channel
+        self.port = int(self._server.effective_port)
         self._thread = threading.Thread(
             target=self._run, name="rest", daemon=True
         )
@@ -82,50 +117,6 @@ class RestServer:
         self._server.close()
         for opened in list(channels.values()):
             opened.handle_close()
-
-
-def start(
-    servicer: Servicer, options: argparse.Namespace, health: Health
-) -> RestServer:
-    """Opens `--rest_api_port`.
-
-    Args:
-        servicer: Answers requests.
-        options: The command line.
-        health: Answers probes.
-
-    Raises:
-        OSError: If the port is taken.
-        ServingError: If the monitoring config cannot be read.
-    """
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-    max_body_bytes = min(options.max_request_bytes, _MAX_BODY_BYTES)
-    application = Rest(
-        servicer,
-        options.rest_api_timeout_in_ms / 1000,
-        _metrics_path(options.monitoring_config_file),
-        options.rest_api_enable_cors_support,
-        max_body_bytes,
-        health,
-    )
-    dispatcher = Dispatcher(max(1, options.rest_api_num_threads))
-    server = waitress.create_server(
-        application,
-        _dispatcher=dispatcher,
-        host="0.0.0.0",
-        port=options.rest_api_port,
-        max_request_body_size=max_body_bytes,
-        max_request_header_size=_MAX_HEADER_BYTES,
-        inbuf_overflow=_NEVER,
-        outbuf_overflow=_NEVER,
-        # Our channel keeps below it; beyond it the port would close.
-        connection_limit=channel.MAX_CONNECTIONS + 100,
-        asyncore_use_poll=True,
-        clear_untrusted_proxy_headers=True,
-        ident=None,
-    )
-    server.channel_class = channel.Channel
-    return RestServer(server, dispatcher)
 
 
 def _metrics_path(path: str) -> str:

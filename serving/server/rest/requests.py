@@ -313,7 +313,9 @@ def leaf(value: Json, dtype: str) -> "Json | bytes":
         if isinstance(value, dict):
             return from_base64(value)
     elif field in ("float_val", "double_val"):
-        if isinstance(value, float | int) and not isinstance(value, bool):
+        if type(value) is float and math.isfinite(value):
+            return value
+        if type(value) is float or type(value) is int:
             return _float(value)
     elif field in _RANGES:
         if type(value) is int and value in _RANGES[field]:

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent import futures
-from typing import NoReturn
 
 import grpc
 from google.protobuf.message import Message
@@ -40,6 +39,9 @@ _MAX_CONNECTIONS = 10_000
 _SHARE_OF_FILES = 4
 # An idle caller is told to connect anew, which it does with its next call.
 _MAX_IDLE_MS = 300_000
+
+# What TensorFlow Serving counts and times.
+_COUNTED = ("Predict", "Classify", "Regress")
 
 _Behaviour = Callable[[Message, grpc.ServicerContext], Message]
 
@@ -83,7 +85,7 @@ class Transport:
             "tensorflow.serving.PredictionService": _prediction(servicer),
             "tensorflow.serving.ModelService": {
                 "GetModelStatus": _handler(
-                    _plain(servicer.get_model_status),
+                    _timed(servicer.get_model_status),
                     get_model_status_pb2.GetModelStatusRequest,
                     status_pool,
                 ),
@@ -161,15 +163,13 @@ def check_port(port: int) -> None:
 
 
 def _prediction(servicer: Servicer) -> dict[str, grpc.RpcMethodHandler]:
-    counted = {
+    methods: dict[str, tuple[Callable[..., Message], type[Message]]] = {
         "Predict": (servicer.predict, predict_pb2.PredictRequest),
         "Classify": (
             servicer.classify,
             classification_pb2.ClassificationRequest,
         ),
         "Regress": (servicer.regress, regression_pb2.RegressionRequest),
-    }
-    plain = {
         "MultiInference": (
             servicer.multi_inference,
             inference_pb2.MultiInferenceRequest,
@@ -180,18 +180,19 @@ def _prediction(servicer: Servicer) -> dict[str, grpc.RpcMethodHandler]:
         ),
     }
     return {
-        api: _handler(_counted(servicer, method, api), request)
-        for api, (method, request) in counted.items()
-    } | {
-        api: _handler(_plain(method), request)
-        for api, (method, request) in plain.items()
+        api: _handler(
+            _counted(servicer, method, api)
+            if api in _COUNTED
+            else _timed(method),
+            request,
+        )
+        for api, (method, request) in methods.items()
     }
 
 
-_Method = Callable[[Message, float | None], Message]
-
-
-def _counted(servicer: Servicer, method: _Method, api: str) -> _Behaviour:
+def _counted(
+    servicer: Servicer, method: Callable[..., Message], api: str
+) -> _Behaviour:
     """A method that TensorFlow Serving counts and times."""
     count = servicer.count
     latency = servicer.metrics.request_latency
@@ -204,9 +205,9 @@ def _counted(servicer: Servicer, method: _Method, api: str) -> _Behaviour:
         try:
             response = method(request, _timeout(context))
         except Exception as error:
-            found = as_serving_error(error, api)
-            count(name, found.code)
-            _abort(context, found)
+            told = as_serving_error(error, api)
+            count(name, told.code)
+            raise told from error
         count(name, "OK")
         latency.add((name, api, "GRPC"), time.perf_counter() - start)
         return response
@@ -214,14 +215,8 @@ def _counted(servicer: Servicer, method: _Method, api: str) -> _Behaviour:
     return answer
 
 
-def _plain(method: _Method) -> _Behaviour:
-    def answer(request: Message, context: grpc.ServicerContext) -> Message:
-        try:
-            return method(request, _timeout(context))
-        except Exception as error:
-            _abort(context, as_serving_error(error, method.__name__))
-
-    return answer
+def _timed(method: Callable[..., Message]) -> _Behaviour:
+    return lambda request, context: method(request, _timeout(context))
 
 
 def _reload(servicer: Servicer, is_permitted: bool) -> _Behaviour:
@@ -229,19 +224,14 @@ def _reload(servicer: Servicer, is_permitted: bool) -> _Behaviour:
         request: model_management_pb2.ReloadConfigRequest,
         context: grpc.ServicerContext,
     ) -> model_management_pb2.ReloadConfigResponse:
-        try:
-            if not is_permitted:
-                raise ServingError(
-                    "This server takes its config from its file alone. Start "
-                    "it with --enable_reload_rpc=true to change that.",
-                    "PERMISSION_DENIED",
-                )
-            # Deadline passed or caller gone: nobody waits for the answer.
-            return servicer.reload_config(
-                request, lambda: not context.is_active()
+        if not is_permitted:
+            raise ServingError(
+                "This server takes its config from its file alone. Start it "
+                "with --enable_reload_rpc=true to change that.",
+                "PERMISSION_DENIED",
             )
-        except Exception as error:
-            _abort(context, as_serving_error(error, "reload"))
+        # Deadline passed or caller gone: nobody waits for the answer.
+        return servicer.reload_config(request, lambda: not context.is_active())
 
     return answer
 
@@ -255,20 +245,23 @@ def _timeout(context: grpc.ServicerContext) -> float | None:
     return remaining
 
 
-def _abort(context: grpc.ServicerContext, error: ServingError) -> NoReturn:
-    context.abort(_STATUSES[error.code], codes.truncate(str(error)))
-    raise error
-
-
 def _handler(
     behaviour: _Behaviour,
     request: type[Message],
     pool: futures.ThreadPoolExecutor | None = None,
 ) -> grpc.RpcMethodHandler:
+    def answer(message: Message, context: grpc.ServicerContext) -> Message:
+        try:
+            return behaviour(message, context)
+        except Exception as error:
+            told = as_serving_error(error, request.__name__)
+        context.abort(_STATUSES[told.code], codes.truncate(str(told)))
+        raise told
+
     if pool is not None:
-        behaviour.experimental_thread_pool = pool  # type: ignore[attr-defined]
+        answer.experimental_thread_pool = pool  # type: ignore[attr-defined]
     return grpc.unary_unary_rpc_method_handler(
-        behaviour, request.FromString, _serialize
+        answer, request.FromString, _serialize
     )
 
 
@@ -284,14 +277,9 @@ def _health(
     for name in ("", "ModelService", "PredictionService"):
         service.set(name, health_pb2.HealthCheckResponse.SERVING)
 
-    def check(
-        request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext
-    ) -> health_pb2.HealthCheckResponse:
-        return service.Check(request, context)
-
     return {
         # Beside requests, or a busy server would look dead.
-        "Check": _handler(check, health_pb2.HealthCheckRequest, pool),
+        "Check": _handler(service.Check, health_pb2.HealthCheckRequest, pool),
         "Watch": grpc.unary_stream_rpc_method_handler(
             service.Watch, health_pb2.HealthCheckRequest.FromString, _serialize
         ),

@@ -52,10 +52,6 @@ Run = Callable[
 ]
 
 
-def _nothing() -> None:
-    """Without batching nothing ends before the graph does."""
-
-
 class Bundle:
     """A loaded SavedModel.
 
@@ -66,7 +62,6 @@ class Bundle:
 
     Attributes:
         run: What requests call: `run_alone`, or what joins them in batches.
-        stop: Called before the graph is freed.
 
     Raises:
         ServingError: If it cannot be loaded, with TensorFlow's code.
@@ -80,7 +75,6 @@ class Bundle:
     ) -> None:
         self.directory = directory
         self.run: Run = self.run_alone
-        self.stop: Callable[[], None] = _nothing
         if directory.exists() and not directory.is_dir():
             # The loader's own words depend on the file system's order.
             raise ServingError(
@@ -172,7 +166,6 @@ class Bundle:
 
     def close(self) -> None:
         """Frees the model; nothing may run it any more."""
-        self.stop()
         self._session.close()
         if self._inline:
             c_api.locked.TF_DeleteBuffer(self._inline)

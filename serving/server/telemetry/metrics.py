@@ -7,6 +7,7 @@ the client library adds the process's own metrics below.
 """
 
 import bisect
+import itertools
 import re
 import threading
 
@@ -25,13 +26,28 @@ _OTHERS = "other"
 Labels = tuple[str, ...]
 
 
-class Counter:
+class _Metric:
+    """Numbers by label values, under one name."""
+
+    def __init__(self, name: str, labels: Labels) -> None:
+        self.name = name
+        self._shown = re.sub(r"[^A-Za-z0-9_]", ":", name)
+        self._labels = labels
+        self._lock = threading.Lock()
+
+    def _row(self, labels: Labels, suffix: str = "", **more: str) -> str:
+        named = dict(zip(self._labels, labels, strict=True)) | more
+        text = ",".join(
+            f'{name}="{_escape(value)}"' for name, value in named.items()
+        )
+        return f"{self._shown}{suffix}{{{text}}}"
+
+
+class Counter(_Metric):
     """A number by label values that only grows."""
 
     def __init__(self, name: str, *labels: str) -> None:
-        self.name = name
-        self.labels = labels
-        self._lock = threading.Lock()
+        super().__init__(name, labels)
         self._values: dict[Labels, int] = {}
 
     def add(self, labels: Labels, amount: int = 1) -> None:
@@ -49,23 +65,19 @@ class Counter:
         """Rows of the page."""
         with self._lock:
             rows = sorted(self._values.items())
-        name = _prometheus_name(self.name)
-        return [f"# TYPE {name} counter"] + [
-            f"{name}{{{_render(self.labels, labels)}}} {value}"
-            for labels, value in rows
+        return [f"# TYPE {self._shown} counter"] + [
+            f"{self._row(labels)} {value}" for labels, value in rows
         ]
 
 
-class Histogram:
+class Histogram(_Metric):
     """Counts of observations by label values and upper bound."""
 
     def __init__(
         self, name: str, buckets: tuple[float, ...], *labels: str
     ) -> None:
-        self.name = name
-        self.labels = labels
+        super().__init__(name, labels)
         self._buckets = buckets
-        self._lock = threading.Lock()
         self._rows: dict[Labels, list[int]] = {}
         self._sums: dict[Labels, float] = {}
 
@@ -75,9 +87,8 @@ class Histogram:
         with self._lock:
             row = self._rows.get(labels)
             if row is None:
-                empty = [0] * (len(self._buckets) + 1)
-                row = self._rows.setdefault(labels, empty)
-                self._sums.setdefault(labels, 0.0)
+                row = self._rows[labels] = [0] * (len(self._buckets) + 1)
+                self._sums[labels] = 0.0
             row[place] += 1
             self._sums[labels] += value
 
@@ -85,29 +96,21 @@ class Histogram:
         """Adds a duration, kept in microseconds."""
         self.observe(labels, seconds * 1e6)
 
-    def first(self) -> int:
-        """Histograms have no single number."""
-        return 0
-
     def lines(self) -> list[str]:
         """Rows of the page."""
         with self._lock:
             rows = sorted((key, list(row)) for key, row in self._rows.items())
             sums = dict(self._sums)
-        name = _prometheus_name(self.name)
-        lines = [f"# TYPE {name} histogram"]
+        lines = [f"# TYPE {self._shown} histogram"]
         bounds = [f"{bound:.6g}" for bound in self._buckets] + ["+Inf"]
         for labels, row in rows:
-            text = _render(self.labels, labels)
-            total = 0
-            for bound, count in zip(bounds, row, strict=True):
-                total += count
-                comma = "," if text else ""
+            totals = itertools.accumulate(row)
+            for bound, total in zip(bounds, totals, strict=True):
                 lines.append(
-                    f'{name}_bucket{{{text}{comma}le="{bound}"}} {total}'
+                    f"{self._row(labels, '_bucket', le=bound)} {total}"
                 )
-            lines.append(f"{name}_sum{{{text}}} {sums[labels]:.6g}")
-            lines.append(f"{name}_count{{{text}}} {total}")
+            lines.append(f"{self._row(labels, '_sum')} {sums[labels]:.6g}")
+            lines.append(f"{self._row(labels, '_count')} {sum(row)}")
         return lines
 
 
@@ -119,60 +122,45 @@ class Metrics:
         self._unknown: set[str] = set()
         prefix = "/tensorflow/serving/"
         self.request_count = Counter(
-            prefix + "request_count", "model_name", "status"
+            f"{prefix}request_count", "model_name", "status"
         )
         self.request_latency = Histogram(
-            prefix + "request_latency",
+            f"{prefix}request_latency",
             LATENCY_BUCKETS,
-            "model_name",
-            "API",
-            "entrypoint",
+            *("model_name", "API", "entrypoint"),
         )
         self.runtime_latency = Histogram(
-            prefix + "runtime_latency",
+            f"{prefix}runtime_latency",
             LATENCY_BUCKETS,
-            "model_name",
-            "API",
-            "runtime",
+            *("model_name", "API", "runtime"),
         )
         self.example_counts = Histogram(
-            prefix + "request_example_counts", _COUNT_BUCKETS, "model"
+            f"{prefix}request_example_counts", _COUNT_BUCKETS, "model"
         )
         self.example_count_total = Counter(
-            prefix + "request_example_count_total", "model"
+            f"{prefix}request_example_count_total", "model"
         )
         self.load_attempts = Counter(
             "/tensorflow/cc/saved_model/load_attempt_count",
-            "model_path",
-            "status",
+            *("model_path", "status"),
         )
         self.warmup_latency = Histogram(
-            prefix + "model_warmup_latency",
+            f"{prefix}model_warmup_latency",
             LATENCY_BUCKETS,
-            "model_path",
-            "status",
+            *("model_path", "status"),
         )
         self.queuing_latency = Histogram(
-            prefix + "batching_session/queuing_latency",
+            f"{prefix}batching_session/queuing_latency",
             _QUEUE_BUCKETS,
             "thread_pool_name",
         )
         self.batch_run_count = Counter(
-            prefix + "batching_session/wrapped_run_count"
+            f"{prefix}batching_session/wrapped_run_count"
         )
         self._all: dict[str, Counter | Histogram] = {
             metric.name: metric
-            for metric in (
-                self.request_count,
-                self.request_latency,
-                self.runtime_latency,
-                self.example_counts,
-                self.example_count_total,
-                self.load_attempts,
-                self.warmup_latency,
-                self.queuing_latency,
-                self.batch_run_count,
-            )
+            for metric in vars(self).values()
+            if isinstance(metric, Counter | Histogram)
         }
 
     def unknown_name(self, name: str) -> str:
@@ -192,7 +180,7 @@ class Metrics:
     def value(self, name: str) -> int:
         """A counter's first number by TensorFlow's name, 0 if unknown."""
         metric = self._all.get(name)
-        return metric.first() if metric else 0
+        return metric.first() if isinstance(metric, Counter) else 0
 
     def page(self) -> str:
         """The text that Prometheus reads."""
@@ -201,17 +189,6 @@ class Metrics:
             lines += self._all[name].lines()
         process = prometheus_client.generate_latest().decode()
         return "\n".join(lines) + "\n" + process
-
-
-def _prometheus_name(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_]", ":", name)
-
-
-def _render(names: Labels, values: Labels) -> str:
-    return ",".join(
-        f'{name}="{_escape(value)}"'
-        for name, value in zip(names, values, strict=True)
-    )
 
 
 def _escape(value: str) -> str:

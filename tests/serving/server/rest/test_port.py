@@ -259,7 +259,7 @@ def test_names_that_nobody_has_leave_room_for_models(server):
 def test_a_closed_port_takes_nobody():
     health = Health(None, lambda: False, lambda: [])
     for _ in range(20):
-        opened = port.start(None, flags.parse([]), health)
+        opened = port.RestServer(None, flags.parse([]), health)
         time.sleep(0.02)  # The loop waits for callers.
         opened.close(time.monotonic())
         with pytest.raises(ConnectionRefusedError):
