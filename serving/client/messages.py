@@ -117,10 +117,10 @@ def _check_names(model: str, query: Query, features: set[str]) -> None:
 
 def items(
     response: serving_pb2.PredictResponse,
-    name: str,
     num_rows: int,
     latency_ms: float,
     k: int | None = None,
+    name: str = "candidate_ids",
 ) -> list[Items]:
     """Splits output `name` into the best `k` a query, with scores; no "".
 

@@ -66,30 +66,23 @@ class Stages:
         signature = signatures.SERVING_DEFAULT
         if any(query.excluded_ids for query in queries):
             signature = signatures.WITH_EXCLUSIONS
-        fill = partial(messages.predict_request, queries=queries)
-        return await self._nearest(signature, fill, len(queries), k, trace)
+        response, took = await self._predict(
+            self._spec(self.retrieval_model, signature),
+            partial(messages.predict_request, queries=queries),
+            trace,
+        )
+        return messages.items(response, len(queries), took, k)
 
     async def similar_items(
         self, item_ids: Sequence[str], k: int | None, trace: calls.Trace
     ) -> list[Items]:
         """Asks for the nearest items of items; `Items` an id."""
-        signature, num_rows = signatures.SIMILAR_ITEMS, len(item_ids)
-        fill = partial(messages.item_request, ids=item_ids)
-        return await self._nearest(signature, fill, num_rows, k, trace)
-
-    async def _nearest(
-        self,
-        signature: str,
-        fill: Fill,
-        num_rows: int,
-        k: int | None,
-        trace: calls.Trace,
-    ) -> list[Items]:
-        began = time.monotonic()
-        spec = self._spec(self.retrieval_model, signature)
-        response = await self._predict(spec, fill, trace)
-        took = _since(began)
-        return messages.items(response, "candidate_ids", num_rows, took, k)
+        response, took = await self._predict(
+            self._spec(self.retrieval_model, signatures.SIMILAR_ITEMS),
+            partial(messages.item_request, ids=item_ids),
+            trace,
+        )
+        return messages.items(response, len(item_ids), took, k)
 
     async def rank(
         self,
@@ -101,40 +94,38 @@ class Stages:
     ) -> list[Items]:
         """Asks the second stage, queries with candidates; `Items` a query.
 
-        With `in_order`, items keep the order of the candidates.
+        With `in_order`, items keep the order of the candidates; with
+        `swap_wait`, a version that is not there yet is waited for.
         """
-        began = time.monotonic()
+        trace.swap_wait = swap_wait
         queries, candidates = zip(*rows, strict=True)
         signature = signatures.SCORE if in_order else signatures.SERVING_DEFAULT
-        response = await self._predict(
+        response, took = await self._predict(
             self._spec(signatures.RANKING, signature, version),
             partial(
                 messages.predict_request, queries=queries, candidates=candidates
             ),
             trace,
-            swap_wait,
         )
-        took = _since(began)
         if in_order:
             return messages.scored(response, candidates, took)
-        return messages.items(response, "candidate_ids", len(rows), took)
+        return messages.items(response, len(rows), took)
 
     async def recommend(
         self, queries: Sequence[Query], trace: calls.Trace
     ) -> tuple[list[Items], int]:
         """Asks the fused model; `Items` a query, and the most it can give."""
-        began = time.monotonic()
         signature = signatures.SERVING_DEFAULT
         if any(query.diversity for query in queries):
             signature = signatures.WITH_DIVERSITY
-        response = await self._predict(
+        response, took = await self._predict(
             self._spec(signatures.RECOMMENDER, signature),
             partial(messages.predict_request, queries=queries),
             trace,
         )
-        took, name = _since(began), "item_ids"
-        width = messages.array(response, name).shape[1]
-        return messages.items(response, name, len(queries), took), width
+        width = messages.array(response, "item_ids").shape[1]
+        found = messages.items(response, len(queries), took, name="item_ids")
+        return found, width
 
     async def status(
         self, models: Sequence[str], trace: calls.Trace
@@ -167,13 +158,12 @@ class Stages:
         return result
 
     async def _predict(
-        self,
-        spec: serving_pb2.ModelSpec,
-        fill: Fill,
-        trace: calls.Trace,
-        swap_wait: bool = False,
-    ) -> serving_pb2.PredictResponse:
+        self, spec: serving_pb2.ModelSpec, fill: Fill, trace: calls.Trace
+    ) -> tuple[serving_pb2.PredictResponse, float]:
         """Asks a signature; learns its inputs anew when they have changed.
+
+        Returns:
+            The answer, and the milliseconds until it came.
 
         Raises:
             ServingError: FAILED_PRECONDITION if the model lacks the signature,
@@ -181,11 +171,12 @@ class Stages:
         """
 
         async def ask() -> serving_pb2.PredictResponse:
-            inputs = await self._inputs(spec, trace, swap_wait)
+            inputs = await self._inputs(spec, trace)
             return await self.caller.ask(
-                channel.PREDICT, fill(spec, inputs), trace, swap_wait
+                channel.PREDICT, fill(spec, inputs), trace
             )
 
+        began = time.monotonic()
         key = calls.wanted(spec)
         is_fresh = key not in self.known
         try:
@@ -202,25 +193,23 @@ class Stages:
         _, read_from = self.known.get(key, ({}, -1))
         if response.model_spec.version.value != read_from:
             self._forget(spec.name)
-        return response
+        return response, (time.monotonic() - began) * 1e3
 
     async def _inputs(
-        self, spec: serving_pb2.ModelSpec, trace: calls.Trace, swap_wait: bool
+        self, spec: serving_pb2.ModelSpec, trace: calls.Trace
     ) -> messages.Inputs:
         """Returns what a signature takes, asking the server the first time."""
         key = calls.wanted(spec)
-        if key not in self.known:
+        learned = self.known.get(key)
+        if learned is None:
             response = await self.caller.ask(
-                channel.METADATA,
-                messages.metadata_request(spec),
-                trace,
-                swap_wait,
+                channel.METADATA, messages.metadata_request(spec), trace
             )
             # A pinned version's signatures never change; a few are enough.
             if len(self.known) >= _MOST_KNOWN:
                 self.known.clear()
-            self.known[key] = messages.signatures(response)
-        found, read_from = self.known[key]
+            learned = self.known[key] = messages.signatures(response)
+        found, read_from = learned
         if spec.signature_name not in found:
             raise ServingError(
                 f"Model {spec.name!r} must have signature "
@@ -235,8 +224,3 @@ class Stages:
         """Drops a model's signatures, so that the next call asks for them."""
         for key in [key for key in list(self.known) if key[0] == model]:
             self.known.pop(key, None)
-
-
-def _since(began: float) -> float:
-    """Milliseconds since a moment of the monotonic clock."""
-    return (time.monotonic() - began) * 1e3

@@ -30,6 +30,7 @@ class Trace:
         retries: Calls made beyond the necessary ones.
         replica: That answered last; it is asked again where it can be.
         avoid: Replica that answered with a version nobody else has.
+        swap_wait: Whether to wait for a version that is NOT_FOUND yet.
 
     Raises:
         ServingError: If the timeout is not a positive and finite number.
@@ -40,6 +41,7 @@ class Trace:
     retries: int = 0
     replica: str = ""
     avoid: str = ""
+    swap_wait: bool = False
 
     def __post_init__(self) -> None:
         seconds = self.timeout_seconds
@@ -102,15 +104,9 @@ class Caller:
     health: fleet.Health = field(default_factory=fleet.Health)
 
     async def ask(
-        self,
-        method: Method[Answer],
-        request: Request,
-        trace: Trace,
-        swap_wait: bool = False,
+        self, method: Method[Answer], request: Request, trace: Trace
     ) -> Answer:
         """Sends one message, again where `transport.fleet` says so.
-
-        With `swap_wait`, a version that is NOT_FOUND yet is waited for.
 
         Raises:
             ServingError: With the code of the last attempt.
@@ -119,8 +115,9 @@ class Caller:
         replicas = channel.replicas(self.targets, model)
         key = wanted(request.model_spec)
         kind = (method.path, model, request.ByteSize().bit_length())
-        swap_ends = time.monotonic()
-        swap_ends += self.policy.swap_wait_seconds if swap_wait else -math.inf
+        swap_ends = -math.inf
+        if trace.swap_wait:
+            swap_ends = time.monotonic() + self.policy.swap_wait_seconds
         tried = [trace.avoid] if trace.avoid else []
         failed: list[failures.CallFailed] = []
         while True:
