@@ -142,9 +142,10 @@ class Server:
             raise rpc.taken(f"port {options.rest_api_port}") from error
 
     def _ended_loops(self) -> list[str]:
-        thread = self._config_thread
-        is_ended = thread is not None and not thread.is_alive()
-        return self.core.ended_loops() + ["poll-config"] * is_ended
+        threads = self.core.threads()
+        if self._config_thread:
+            threads.append(self._config_thread)
+        return [thread.name for thread in threads if not thread.is_alive()]
 
     def _read_config(self) -> ModelServerConfig:
         options = self._options

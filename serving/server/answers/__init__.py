@@ -1,1 +1,5 @@
-"""One request to one model, by TensorFlow Serving's rules."""
+"""One request to one loaded model, by TensorFlow Serving's rules.
+
+Enters: a request message. Leaves: the response message, or an error with its
+code. May import `runtime` and `wire`.
+"""

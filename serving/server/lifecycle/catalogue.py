@@ -180,9 +180,9 @@ class Core:
         """Whether some version of a model answers; takes no lock."""
         return self._manager.is_available(name)
 
-    def ended_loops(self) -> list[str]:
-        """Threads that should run until `stop` and do not."""
-        return [*self._source.ended_loops(), *self._manager.ended_loops()]
+    def threads(self) -> list[threading.Thread]:
+        """Those that should run until `stop`."""
+        return [*self._source.threads(), *self._manager.threads()]
 
     def stop(self, grace_seconds: float = 20.0) -> None:
         """Stops watching and unloads everything."""

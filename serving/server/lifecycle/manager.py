@@ -133,10 +133,9 @@ class Manager:
         model = self._models.get(name)
         return model is not None and model.latest is not None
 
-    def ended_loops(self) -> list[str]:
-        """Workers that have ended; before `stop` none should."""
-        workers = [model.worker for model in tuple(self._models.values())]
-        return [worker.name for worker in workers if not worker.is_alive()]
+    def threads(self) -> list[threading.Thread]:
+        """Those that should run until `stop`."""
+        return [model.worker for model in tuple(self._models.values())]
 
     def statuses(self, name: str) -> dict[int, Status]:
         """Every version ever seen, highest first."""

@@ -150,10 +150,9 @@ class Source:
         with self._lock:
             return [stamp(_base(model)) for model in self._models.values()]
 
-    def ended_loops(self) -> list[str]:
-        """The polling's name if it should run and does not."""
-        thread = self._thread
-        return [] if thread is None or thread.is_alive() else [thread.name]
+    def threads(self) -> list[threading.Thread]:
+        """Those that should run until `stop`."""
+        return [self._thread] if self._thread else []
 
     def stop(self) -> None:
         """Ends the polling."""

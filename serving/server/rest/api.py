@@ -26,6 +26,7 @@ from tensorflow_serving.apis import (
 )
 
 from serving.errors import ServingError, invalid
+from serving.releases import versions
 from serving.server.health import PATHS, Health
 from serving.server.rest import examples, requests
 from serving.server.rest import text as answers
@@ -267,9 +268,8 @@ def _decode(tensor: tensor_pb2.TensorProto) -> np.ndarray:
 
 
 def _version(text: str) -> int:
-    # Python refuses to read thousands of digits.
-    number = int(text) if len(text.lstrip("0")) < 20 else 2**63
-    if number >= 2**63:
+    number = versions.parse_version(text)
+    if number is None:
         raise invalid(f"Failed to convert version: {text} to numeric.")
     return number
 

@@ -23,8 +23,8 @@ MAX_HELD_BYTES = 2**28
 _SMALL_BYTES = 2**17
 
 
-class Busy(utilities.Error):
-    """Answers a request for whose body there is no room."""
+class Unavailable(utilities.Error):
+    """Answers a request for whose body there is no room, or no time."""
 
     code = 503
     reason = "Service Unavailable"
@@ -85,7 +85,9 @@ class Channel(channel.HTTPChannel):
             request: parser.HTTPRequestParser = (
                 self.request or self.parser_class(self.adj)
             )
-            request.error = Busy("other requests take the room for bodies")
+            request.error = Unavailable(
+                "other requests take the room for bodies"
+            )
             request.completed = True
             self.request: parser.HTTPRequestParser | None = None
             self.requests.append(request)

@@ -5,9 +5,9 @@ or strings and `{"b64": ...}`. A context is shared by all examples.
 """
 
 from tensorflow.core.example import example_pb2, feature_pb2
+from tensorflow_serving.apis import classification_pb2, regression_pb2
 
 from serving.errors import invalid
-from serving.server.answers.inference import Request
 from serving.server.rest.requests import (
     INT64,
     fill_signature,
@@ -21,7 +21,11 @@ from serving.server.rest.requests import (
 from serving.server.rest.text import Json, debug
 
 
-def fill(document: dict[str, Json], request: Request) -> None:
+def fill(
+    document: dict[str, Json],
+    request: classification_pb2.ClassificationRequest
+    | regression_pb2.RegressionRequest,
+) -> None:
     """Fills a request.
 
     Raises:

@@ -32,11 +32,6 @@ _NEVER = 2**40
 class RestServer:
     """An open HTTP port.
 
-    Args:
-        servicer: Answers requests.
-        options: The command line.
-        health: Answers probes.
-
     Attributes:
         port: Its number.
 

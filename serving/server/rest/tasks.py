@@ -8,16 +8,10 @@ also refuses what comes late, and the pool ends what it has.
 import threading
 import time
 
-from waitress import channel, task, utilities
+from waitress import task
 
 from serving.server import health
-
-
-class Stopping(utilities.Error):
-    """Answers requests that come while the server stops."""
-
-    code = 503
-    reason = "Service Unavailable"
+from serving.server.rest.channel import Channel, Unavailable
 
 
 class Dispatcher(task.ThreadedTaskDispatcher):
@@ -36,7 +30,7 @@ class Dispatcher(task.ThreadedTaskDispatcher):
         self._gate = threading.Lock()
         self._is_draining = False
 
-    def add_task(self, task: channel.HTTPChannel) -> None:
+    def add_task(self, task: Channel) -> None:
         """Queues a connection whose first request is to be answered."""
         request = task.requests[0]
         # What is no request at all has an error instead of a path.
@@ -46,7 +40,8 @@ class Dispatcher(task.ThreadedTaskDispatcher):
                 super().add_task(task)
                 return
         if not is_probe:
-            request.error = request.error or Stopping("The server is stopping")
+            late = Unavailable("The server is stopping")
+            request.error = request.error or late
         self._probes.add_task(task)
 
     def drain(self, deadline: float) -> None:

@@ -1,1 +1,5 @@
-"""Runs SavedModels through TensorFlow's C API."""
+"""Runs a SavedModel in TensorFlow's runtime, through its C API.
+
+Enters: a version directory, NumPy arrays. Leaves: NumPy arrays. May import
+`serving` itself and `wire`.
+"""

@@ -43,7 +43,7 @@ def make(array: np.ndarray) -> int:
             )
         except IndexError:
             # There is no such head: one of them is long.
-            return _make_long(values, array.shape)
+            return _make_long(array)
     else:
         code = tensors.NUMBER_CODES.get(array.dtype, 0)
         if not code:
@@ -64,14 +64,9 @@ def _allocate(code: int, shape: tuple[int, ...], size: int) -> int:
     return c_api.locked.TF_AllocateTensor(code, dims, len(shape), size)
 
 
-def _make_long(values: list[bytes], shape: tuple[int, ...]) -> int:
+def _make_long(array: np.ndarray) -> int:
     # Only the runtime itself makes strings that free what they point to.
-    message = tensor_pb2.TensorProto(
-        dtype=tensor_pb2.DT_STRING, string_val=values
-    )
-    dims = message.tensor_shape.dim
-    for size in shape:
-        dims.add(size=size)
+    message = tensors.encode(array, tensor_pb2.TensorProto())
     data = c_api.buffer_of(message.SerializeToString())
     tensor = _allocate(tensor_pb2.DT_FLOAT, (0,), 0)
     try:

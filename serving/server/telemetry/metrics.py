@@ -121,18 +121,21 @@ class Metrics:
         self._lock = threading.Lock()
         self._unknown: set[str] = set()
         prefix = "/tensorflow/serving/"
+
+        def latency(name: str, *labels: str) -> Histogram:
+            return Histogram(prefix + name, LATENCY_BUCKETS, *labels)
+
         self.request_count = Counter(
             f"{prefix}request_count", "model_name", "status"
         )
-        self.request_latency = Histogram(
-            f"{prefix}request_latency",
-            LATENCY_BUCKETS,
-            *("model_name", "API", "entrypoint"),
+        self.request_latency = latency(
+            "request_latency", "model_name", "API", "entrypoint"
         )
-        self.runtime_latency = Histogram(
-            f"{prefix}runtime_latency",
-            LATENCY_BUCKETS,
-            *("model_name", "API", "runtime"),
+        self.runtime_latency = latency(
+            "runtime_latency", "model_name", "API", "runtime"
+        )
+        self.warmup_latency = latency(
+            "model_warmup_latency", "model_path", "status"
         )
         self.example_counts = Histogram(
             f"{prefix}request_example_counts", _COUNT_BUCKETS, "model"
@@ -142,11 +145,6 @@ class Metrics:
         )
         self.load_attempts = Counter(
             "/tensorflow/cc/saved_model/load_attempt_count",
-            *("model_path", "status"),
-        )
-        self.warmup_latency = Histogram(
-            f"{prefix}model_warmup_latency",
-            LATENCY_BUCKETS,
             *("model_path", "status"),
         )
         self.queuing_latency = Histogram(
