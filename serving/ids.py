@@ -24,10 +24,6 @@ _ITEM = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^,]*?))\s*(?:,|\Z)')
 def one(value: object, name: str) -> str:
     """Returns an id as a plain str.
 
-    Args:
-        value: What the caller gave.
-        name: Of the argument, for the message.
-
     Raises:
         ServingError: INVALID_ARGUMENT if it is not an id.
     """
@@ -52,12 +48,7 @@ def one(value: object, name: str) -> str:
 
 
 def several(value: object, name: str, ordered: bool = True) -> tuple[str, ...]:
-    """Returns a list of ids as a tuple.
-
-    Args:
-        value: What the caller gave.
-        name: Of the argument, for the message.
-        ordered: Whether the order counts, so that a set is refused.
+    """Returns a list of ids as a tuple; a set only where no order counts.
 
     Raises:
         ServingError: INVALID_ARGUMENT if it is not a list of ids.

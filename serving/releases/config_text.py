@@ -14,13 +14,7 @@ Read = TypeVar("Read", bound=Message)
 def read(
     path: str | Path, message: Read, flag: str, advice: str = "Correct the flag"
 ) -> Read:
-    """Fills a message, as `parse` does, from a file that must exist.
-
-    Args:
-        path: The file.
-        message: Empty, of the kind that is expected.
-        flag: Who named the file, for the error.
-        advice: What to do when it is not there.
+    """Fills a message, as `parse` does, from the file of a flag.
 
     Raises:
         ServingError: NOT_FOUND without the file, INVALID_ARGUMENT if it
@@ -42,12 +36,9 @@ def parse(
 
     Args:
         path: The file.
-        message: Empty, of the kind that is expected.
+        message: Empty, of the kind that is expected; returned filled.
         named_by: Who named the file, for the error.
         lenient: Whether fields that we do not know are passed over.
-
-    Returns:
-        `message`.
 
     Raises:
         OSError: If the file cannot be read.

@@ -33,8 +33,7 @@ def deliver(source: Path, target: Path, keep_versions: int = 0) -> list[Path]:
     Args:
         source: Directory of the published models.config and its models.
         target: The directory that servers read.
-        keep_versions: Versions of a model that stay, besides those listed;
-            0 keeps all.
+        keep_versions: That stay besides those listed; 0 keeps all.
 
     Returns:
         What was placed: version directories, files, the pointer last.

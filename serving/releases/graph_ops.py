@@ -25,9 +25,6 @@ def foreign(directory: Path) -> list[str]:
     Packages register theirs as `Namespace>Operation`, as ScaNN does; one
     that was registered without a namespace is not recognized.
 
-    Args:
-        directory: Of one version.
-
     Raises:
         ServingError: If there is no SavedModel.
     """

@@ -1,5 +1,7 @@
 """Which versions were released, and whether a release still stands whole.
 
+`serving` is the directory of the pointer, beside the models.
+
 The order of releases is a comment line of the pointer, so that it is part of
 the one file that a release replaces atomically; servers skip the line.
 
@@ -30,9 +32,6 @@ def comment(history: Sequence[int]) -> str:
 def read(serving: Path) -> list[int]:
     """Live version first, then those a rollback would return to.
 
-    Args:
-        serving: The directory of the pointer.
-
     Raises:
         ServingError: If the line holds anything but versions, or the pointer
             is no models configuration.
@@ -61,20 +60,9 @@ def read(serving: Path) -> list[int]:
 
 
 def missing(serving: Path, version: int) -> list[Path]:
-    """What a release needs to be served and is not there whole.
-
-    Args:
-        serving: The directory of the pointer.
-        version: The release.
-
-    Returns:
-        The first such file of each model.
-    """
-    found = [
-        _first_missing(serving / name / str(version))
-        for name in signatures.BUNDLE
-    ]
-    return [path for path in found if path is not None]
+    """What a release needs and is not there whole, one file a model."""
+    models = [serving / name / str(version) for name in signatures.BUNDLE]
+    return [path for path in map(_first_missing, models) if path is not None]
 
 
 def sizes(model: Path) -> dict[str, int]:

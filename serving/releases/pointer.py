@@ -64,9 +64,6 @@ class Follower:
     def step(self, now: float | None = None) -> list[str]:
         """Reads the source once and writes the pointers that changed.
 
-        Args:
-            now: Seconds of a monotonic clock; None reads one.
-
         Returns:
             The groups written.
 
