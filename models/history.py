@@ -18,6 +18,8 @@ from models.config import ConfigError, RetrievalConfig
 
 _MASKED = -1e9
 _KERNEL = 3
+# Depth of all encoders but "bow".
+_NUM_LAYERS = 2
 
 
 def make(config: RetrievalConfig) -> tf.keras.layers.Layer:
@@ -108,7 +110,7 @@ class ConvolutionEncoder(tf.keras.layers.Layer):
 
     def __init__(self, config: RetrievalConfig, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        width, count = config.embedding_dim, config.num_layers
+        width, count = config.embedding_dim, _NUM_LAYERS
         self.norms = [
             tf.keras.layers.LayerNormalization(epsilon=1e-6)
             for _ in range(count)
@@ -154,7 +156,7 @@ class RecurrentEncoder(tf.keras.layers.Layer):
 
     def __init__(self, config: RetrievalConfig, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        width, count = config.embedding_dim, config.num_layers
+        width, count = config.embedding_dim, _NUM_LAYERS
         self.norms = [
             tf.keras.layers.LayerNormalization(epsilon=1e-6)
             for _ in range(count)
@@ -182,7 +184,7 @@ class AttentionEncoder(tf.keras.layers.Layer):
         super().__init__(**kwargs)
         self.attentions = [
             _Attention(config, name=f"attention_{layer}")
-            for layer in range(config.num_layers)
+            for layer in range(_NUM_LAYERS)
         ]
         self.feed_forwards = [
             FeedForward(
@@ -190,7 +192,7 @@ class AttentionEncoder(tf.keras.layers.Layer):
                 config.dropout,
                 name=f"feed_forward_{layer}",
             )
-            for layer in range(config.num_layers)
+            for layer in range(_NUM_LAYERS)
         ]
 
     def call(

@@ -11,22 +11,19 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from models.config import RetrievalConfig
+from models.config import RetrievalConfig, at_most
 
 # Linear congruences modulo a prime; fixed, since trained rows depend on them.
 _PRIME = 2**31 - 1
 _HASHES = (
     (1_103_515_245, 12_345),
     (1_597_334_677, 1_013_904_223),
-    (747_796_405, 192_837_465),
-    (2_147_001_325, 715_136_305),
 )
 
 
 def num_rows(count: int, config: RetrievalConfig) -> int:
     """Rows of the table of `count` ids."""
-    limit = config.max_id_rows
-    return count if not limit else min(count, limit)
+    return min(count, at_most(config.max_id_rows))
 
 
 def embed(
@@ -38,7 +35,7 @@ def embed(
         table: `[num_rows, W]`.
         indices: int `[...]`, below `count`.
         count: Ids in all.
-        config: How many hashes an id has.
+        config: Says how many rows there are.
 
     Returns:
         `[..., W]`.
@@ -53,7 +50,7 @@ def embed(
             indices,
             own + _hashed(indices, hash_, rows - own),
         )
-        for hash_ in _HASHES[: config.num_id_hashes]
+        for hash_ in _HASHES
     ]
     total = tf.add_n([tf.gather(table, place) for place in places])
     # As long as a row of its own, whichever way a vector is made.

@@ -9,30 +9,22 @@ Shape letters: P queries, K candidates, N catalogue rows, C list length.
 """
 
 import tensorflow as tf
-from tensorflow_recommenders.layers import loss as tfrs_loss
 
 # Far below any logit, yet sums of several stay finite in float32.
 MASKED_LOGIT = -1e30
 
 
-def full_softmax(
-    logits: tf.Tensor, targets: tf.Tensor, label_smoothing: float = 0.0
-) -> tf.Tensor:
+def full_softmax(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     """Cross-entropy over the whole catalogue.
 
     Args:
         logits: `[P, N]`.
         targets: int `[P]` columns.
-        label_smoothing: Share of the probability spread over all columns.
 
     Returns:
         `[P]`.
     """
-    loss = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-    if label_smoothing == 0.0:
-        return loss
-    uniform = tf.reduce_logsumexp(logits, axis=1) - tf.reduce_mean(logits, 1)
-    return (1 - label_smoothing) * loss + label_smoothing * uniform
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
 
 
 def sampled_softmax(
@@ -40,10 +32,8 @@ def sampled_softmax(
     negative_logits: tf.Tensor,
     targets: tf.Tensor,
     negatives: tf.Tensor,
-    target_probabilities: tf.Tensor | None = None,
-    negative_probabilities: tf.Tensor | None = None,
-    remove_accidental_hits: bool = True,
-    num_hard_negatives: int = 0,
+    target_probabilities: tf.Tensor,
+    negative_probabilities: tf.Tensor,
 ) -> tf.Tensor:
     """Cross-entropy of each target against negatives shared by all queries.
 
@@ -57,32 +47,20 @@ def sampled_softmax(
             times slower.
         negatives: int `[K]` item indices, repeats allowed.
         target_probabilities: `[P]` chance of each target to be drawn as a
-            negative, a probability and not a count; None skips logQ.
+            negative, a probability and not a count.
         negative_probabilities: `[K]`, the same of the negatives.
-        remove_accidental_hits: Whether negatives equal to the row's target
-            are masked.
-        num_hard_negatives: Keeps the negatives with the highest logits; 0
-            keeps all.
 
     Returns:
         `[P]`.
     """
-    if target_probabilities is not None and negative_probabilities is not None:
-        positive_logits -= _log(target_probabilities)
-        negative_logits -= _log(negative_probabilities)
-    if remove_accidental_hits:
-        hits = targets[:, tf.newaxis] == negatives[tf.newaxis, :]
-        negative_logits = tf.where(hits, MASKED_LOGIT, negative_logits)
+    positive_logits -= _log(target_probabilities)
+    negative_logits -= _log(negative_probabilities)
+    hits = targets[:, tf.newaxis] == negatives[tf.newaxis, :]
+    negative_logits = tf.where(hits, MASKED_LOGIT, negative_logits)
     logits = tf.concat([positive_logits[:, tf.newaxis], negative_logits], 1)
-    if num_hard_negatives == 0:
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(
-            tf.zeros_like(targets), logits
-        )
-    labels = tf.one_hot(tf.zeros_like(targets), tf.shape(logits)[1])
-    logits, labels = tfrs_loss.HardNegativeMining(num_hard_negatives)(
-        logits, labels
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(
+        tf.zeros_like(targets), logits
     )
-    return tf.nn.softmax_cross_entropy_with_logits(labels, logits)
 
 
 def mixture_probabilities(

@@ -23,13 +23,18 @@ from models.rating import RatingHead
 from models.signals import Signals
 
 _FEATURE_WIDTH = 8
+# Depth of the feature cross (DCN-v2), widths of the dense layers beside it and
+# share of activations dropped in training.
+_NUM_CROSSES = 2
+_HIDDEN_UNITS = (64, 32)
+_DROPOUT = 0.1
 
 
 class Scorer(tf.keras.Model):
     """The part of ranking that is trained: signals and features to scores.
 
     Args:
-        config: Sizes and regularisation.
+        config: Which groups of inputs are on.
         num_signals: S.
         items: Encoded item columns `[N, ...]` by name.
         item_specs: Their kinds.
@@ -92,13 +97,13 @@ class Scorer(tf.keras.Model):
         self.scale = self.add_weight(name="scale", shape=[], initializer="ones")
         self.crosses = [
             tfrs.layers.dcn.Cross(name=f"cross_{depth}")
-            for depth in range(config.num_cross_layers)
+            for depth in range(_NUM_CROSSES)
         ]
         self.hidden = [
             tf.keras.layers.Dense(width, "gelu", name=f"hidden_{depth}")
-            for depth, width in enumerate(config.hidden_units)
+            for depth, width in enumerate(_HIDDEN_UNITS)
         ]
-        self.dropout = tf.keras.layers.Dropout(config.dropout)
+        self.dropout = tf.keras.layers.Dropout(_DROPOUT)
         # Zero at the start: training begins with the order of retrieval.
         self.last = tf.keras.layers.Dense(
             1, kernel_initializer="zeros", use_bias=False, name="last"

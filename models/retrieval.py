@@ -20,9 +20,9 @@ from models.config import FIRST_ITEM, FeatureSpec, RetrievalConfig
 from models.mining import Mined
 from models.towers import CandidateInputs, CandidateTower, QueryTower
 
-# Logits of an epoch up to which "auto" computes all of them, about two minutes
-# on two cores. ML-1M has a third of it.
-_FULL_WORK = 1e10
+# Items drawn uniformly from the catalogue and added to the in-batch negatives
+# (mixed negative sampling).
+NUM_UNIFORM = 512
 
 
 class Batch(TypedDict):
@@ -79,11 +79,7 @@ class RetrievalModel(tfrs.Model):
         self.candidate_tower = candidate_tower
         self.query_tower = query_tower
         self.num_items = len(counts) - FIRST_ITEM
-        self.is_full = config.loss == "full" or (
-            config.loss == "auto"
-            and self.num_items <= config.full_softmax_below
-            and self.num_items * counts.sum() <= _FULL_WORK
-        )
+        self.is_full = config.loss == "full"
         # Called at the end of a training step, inside its graph.
         self.after_step: Callable[[], None] | None = None
         self.loss_mean = tf.keras.metrics.Mean(name="loss")
@@ -144,12 +140,12 @@ class RetrievalModel(tfrs.Model):
             places, slots = history, targets
         else:
             uniform = tf.random.uniform(
-                [self.config.num_uniform_negatives],
+                [NUM_UNIFORM],
                 FIRST_ITEM,
                 self.num_items + FIRST_ITEM,
                 tf.int32,
             )
-            drawn = self._drawn(replicas.gathered(targets))
+            drawn = replicas.gathered(targets)
             others = uniform
             if self._mined is not None:
                 mined = self._mined.draw(
@@ -170,9 +166,7 @@ class RetrievalModel(tfrs.Model):
             logits = self._logits(
                 queries, vectors[FIRST_ITEM:], items[FIRST_ITEM:], inputs
             )
-            loss = losses.full_softmax(
-                logits, targets - FIRST_ITEM, self.config.label_smoothing
-            )
+            loss = losses.full_softmax(logits, targets - FIRST_ITEM)
         else:
             negatives = tf.concat([drawn, others], axis=0)
             loss = self._sampled(
@@ -260,13 +254,6 @@ class RetrievalModel(tfrs.Model):
             logits += queries[:, place : place + 1] * then
         return logits
 
-    def _drawn(self, targets: tf.Tensor) -> tf.Tensor:
-        """The batch's targets that serve as negatives."""
-        count = self.config.num_in_batch_negatives
-        if not count:
-            return targets
-        return tf.random.shuffle(targets)[:count]
-
     def _sampled(
         self,
         queries: tf.Tensor,
@@ -278,18 +265,16 @@ class RetrievalModel(tfrs.Model):
         num_in_batch: tf.Tensor,
     ) -> tf.Tensor:
         """Sampled softmax `[P]` over places in `vectors`."""
-        chance = None
-        if self.config.logq:
-            chance = losses.mixture_probabilities(
-                tf.gather(self._probabilities, items),
-                num_in_batch,
-                self.config.num_uniform_negatives,
-                self.num_items,
-                self.config.num_mined_negatives,
-                0.0
-                if self._mined is None
-                else tf.gather(self._mined.chance, items),
-            )
+        chance = losses.mixture_probabilities(
+            tf.gather(self._probabilities, items),
+            num_in_batch,
+            NUM_UNIFORM,
+            self.num_items,
+            self.config.num_mined_negatives,
+            0.0
+            if self._mined is None
+            else tf.gather(self._mined.chance, items),
+        )
         chosen = tf.gather(vectors, slots)
         if self._trends is not None:
             places = tf.stack([inputs["moment"], inputs["target"]], axis=1)
@@ -308,10 +293,8 @@ class RetrievalModel(tfrs.Model):
             negative,
             slots,
             negatives,
-            None if chance is None else tf.gather(chance, slots),
-            None if chance is None else tf.gather(chance, negatives),
-            self.config.remove_accidental_hits,
-            self.config.num_hard_negatives,
+            tf.gather(chance, slots),
+            tf.gather(chance, negatives),
         )
 
 

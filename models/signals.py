@@ -28,6 +28,8 @@ from models.retrieval import RetrievalModel
 DECAYS = (0.0, 0.7, 0.9)
 # Of a candidate's own places in the history: the rhythm of taking it again is
 # longer than that of what goes together.
+# Most recent items that co-occurrence looks at.
+_LENGTH = 30
 _TAKEN_DECAYS = (1.0, 0.98, 0.9)
 _RECENT = 5.0
 _FAR = -1e4
@@ -52,7 +54,7 @@ class Signals(tf.keras.layers.Layer):
     """Computes the signals of candidates.
 
     Args:
-        config: Which groups are on and how much history they read.
+        config: Which groups are on.
         towers: A trained retrieval model.
         tables: Item statistics.
         repeats: Whether candidates may stand in the history, so that how
@@ -73,7 +75,6 @@ class Signals(tf.keras.layers.Layer):
         super().__init__(trainable=False, **kwargs)
         self.num_taken = len(_TAKEN_DECAYS) + 1 if repeats else 0
         self._groups = config.features
-        self._length = config.history_length
         # What follows in a vector is bias and popularity.
         self._width = towers.candidate_tower.width
         self.query_tower = towers.query_tower
@@ -105,7 +106,7 @@ class Signals(tf.keras.layers.Layer):
         )
         vectors = tf.gather(self.vectors, candidates)
         scores = tf.einsum("bd,bcd->bc", query, vectors)
-        recent = history[:, -self._length :]
+        recent = history[:, -_LENGTH:]
         parts = []
         if "retrieval" in self._groups:
             parts += [scores[..., tf.newaxis], _rank(scores, candidates)]

@@ -23,6 +23,12 @@ from models.features import Rows
 from models.student_config import StudentConfig
 
 _EXCLUDED = -1e9
+# Means of a history, each with weights of its own ("rnn" has one state
+# instead), the width of the layer between history and query, and the share of
+# activations dropped in training.
+_NUM_HEADS = 3
+_HIDDEN_UNITS = 32
+DROPOUT = 0.1
 
 
 class Student(tf.keras.Model):
@@ -86,7 +92,7 @@ class Student(tf.keras.Model):
                     ),
                 )
             )
-        heads = 1 if config.encoder == "rnn" else config.num_heads
+        heads = 1 if config.encoder == "rnn" else _NUM_HEADS
         self._start = self.add_weight(
             name="start", shape=[heads, width], initializer="zeros"
         )
@@ -111,9 +117,9 @@ class Student(tf.keras.Model):
                 np.tile(np.eye(width), [heads, 1]) / heads
             ),
         )
-        self._hidden = dense(config.hidden_units, "relu", name="hidden")
+        self._hidden = dense(_HIDDEN_UNITS, "relu", name="hidden")
         self._out = dense(width, kernel_initializer="zeros", name="out")
-        self._dropout = tf.keras.layers.Dropout(config.dropout)
+        self._dropout = tf.keras.layers.Dropout(DROPOUT)
         self._layers_of_encoder: dict[str, Any] = {}
         if config.encoder == "cnn":
             self._layers_of_encoder["kernel"] = dense(width, "relu")

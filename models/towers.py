@@ -2,7 +2,7 @@
 
 `CandidateTower` turns an item index (or explicit features) into a vector,
 `QueryTower` a history with user and request features. The score is their dot
-product and nothing else: item bias and temperature are folded into the
+product and nothing else: the item bias is folded into the
 vectors, so any nearest-neighbour index can serve them. Towers take integers
 and numbers; strings are looked up before them.
 
@@ -171,7 +171,6 @@ class QueryTower(tf.keras.Model):
         super().__init__(**kwargs)
         self.config = config
         self.width = config.embedding_dim
-        self.temperature = config.temperature
         self.user_id = config.user_id
         self.id_dropout = config.id_dropout
         self.num_known_users = num_known_users
@@ -179,14 +178,8 @@ class QueryTower(tf.keras.Model):
         self.dropout = tf.keras.layers.Dropout(config.dropout)
         self.encoder = encoders.make(config)
         self.norm = tf.keras.layers.LayerNormalization(epsilon=1e-6)
-        self.users = FeatureEncoder(
-            select(user_specs, config.user_features), self.width, name="users"
-        )
-        self.context = FeatureEncoder(
-            select(context_specs, config.context_features),
-            self.width,
-            name="context",
-        )
+        self.users = FeatureEncoder(user_specs, self.width, name="users")
+        self.context = FeatureEncoder(context_specs, self.width, name="context")
         count = candidate_tower.num_trends
         if count:
             # How much each popularity counts for this query.
@@ -309,7 +302,7 @@ class QueryTower(tf.keras.Model):
         parts = [query, tf.ones_like(query[:, :1])]
         if self.candidate_tower.num_trends:
             parts.append(self.trends(query))
-        query = tf.concat(parts, axis=-1) / self.temperature
+        query = tf.concat(parts, axis=-1)
         shape = tf.concat([tf.shape(total)[:-1], tf.shape(query)[1:]], axis=0)
         query = tf.reshape(query, shape)
         return tf.ensure_shape(query, total.shape[:-1] + [query.shape[-1]])

@@ -1,4 +1,4 @@
-"""The command line of the offline side: `python -m pipeline STEP`."""
+"""The command line of the offline side: `python -m pipeline COMMAND`."""
 
 import argparse
 import contextlib
@@ -7,9 +7,9 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from models.config import ConfigError
-from pipeline.release import publish
 from pipeline.release.gate import GateRejected
 from pipeline.run import config as configuration
 from pipeline.run import workers
@@ -20,18 +20,6 @@ from pipeline.terminal import console
 from serving import ids
 from serving.errors import ServingError
 
-_STEPS = {
-    "prepare": "read the source, split it by time, encode it",
-    "train-retrieval": "train the two-tower model",
-    "index": "embed the catalogue and build its index",
-    "train-ranking": "train the model that rescores what was retrieved",
-    "distill": "train the on-device student on what both stages answer",
-    "export": "write the SavedModels",
-    "ondevice-export": "write the student as .tflite bundles",
-    "evaluate": "measure the exported models against baselines",
-    "publish": "release the bundle if the gate accepts it",
-    "retrain": "all of the above, in order",
-}
 _DEFAULT_CONFIG = "pipeline/configs/sample.toml"
 
 
@@ -39,12 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the exit status is 0, or 1 with a clear message."""
     options = _parser().parse_args(arguments)
     try:
-        if options.command in _WITHOUT_CONFIG:
-            _WITHOUT_CONFIG[options.command](options)
+        if options.run in _WITHOUT_CONFIG:
+            options.run(options)
             return 0
         config = configuration.load(options.config, options.set)
         console.quiet_native_logs(config.run_directory / "native.log")
-        options.handler(config, options)
+        options.run(config, options)
     except ConfigError as error:
         for problem in error.problems:
             _complain("config", problem)
@@ -76,84 +64,15 @@ def _parser() -> argparse.ArgumentParser:
         help="override one option; repeat for more",
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in _STEPS.items():
+    for name, (run, text) in _COMMANDS.items():
         command = commands.add_parser(name, help=text)
-        command.add_argument("--force", action="store_true")
-        command.set_defaults(handler=_step, workers="", worker=None)
-        if name == "index":
-            command.add_argument(
-                "--shard",
-                type=_shard,
-                metavar="I/N",
-                help="only slice I of N, counted from 0; `index` merges them",
-            )
-        if name == "train-retrieval":
-            command.add_argument(
-                "--workers",
-                default="",
-                metavar="HOST:PORT,...",
-                help="processes that train together; TF_CONFIG says the same",
-            )
-            command.add_argument(
-                "--worker",
-                type=int,
-                metavar="I",
-                help="which of them this one is, from 0, the chief",
-            )
-    back = commands.add_parser("rollback", help="return to the last release")
-    back.add_argument(
-        "--to",
-        type=_count,
-        metavar="VERSION",
-        help="which release; the one before the live version if not given",
-    )
-    back.set_defaults(handler=_rollback)
-    start = commands.add_parser(
-        "init-config", help="write a config from the files of a log"
-    )
-    for name in ("interactions", "items", "users"):
-        required = name == "interactions"
-        start.add_argument(f"--{name}", required=required, default="")
-    made = commands.add_parser("generate", help="write a log of any size")
-    made.add_argument("--interactions", type=_count, required=True)
-    made.add_argument("--directory", type=Path, required=True)
-    made.add_argument("--seed", type=int, default=0)
-    cluster = commands.add_parser(
-        "spark-up", help="run a Spark master and two workers until interrupted"
-    )
-    cluster.add_argument("--port", type=int, default=7077)
-    scale = commands.add_parser(
-        "bench-scale", help="measure speed, memory and cost by size"
-    )
-    scale.add_argument("--interactions", type=_count, nargs="*", default=None)
-    scale.add_argument("--directory", type=Path, default="artifacts/bench")
-    scale.add_argument("--price", type=float, default=0.05, metavar="PER_HOUR")
-    page = commands.add_parser("report", help="write a run's report again")
-    page.set_defaults(handler=_report)
-    look = commands.add_parser("check", help="report on a config's data")
-    look.add_argument(
-        "config", nargs="?", default=argparse.SUPPRESS, metavar="CONFIG"
-    )
-    look.set_defaults(handler=_check)
-    device = commands.add_parser(
-        "bench-ondevice", help="measure the student against the toolkit's"
-    )
-    device.add_argument("--rounds", type=int, default=2_000)
-    device.set_defaults(handler=_bench_ondevice)
-    worth = commands.add_parser(
-        "ablation", help="measure what each choice is worth"
-    )
-    worth.add_argument("--seeds", type=int, default=1, choices=(1, 2, 3))
-    worth.add_argument("--only", default="", help="part of a variant's name")
-    worth.set_defaults(handler=_ablation)
-    show = commands.add_parser("recommend", help="ask a running server")
-    show.add_argument("--user", default="")
-    ids.add_option(show, "--history", "latest last")
-    show.add_argument("--target", default="127.0.0.1:8500")
-    show.set_defaults(handler=_recommend)
-    demo = commands.add_parser("demo", help="everything, end to end")
-    demo.add_argument("--force", action="store_true")
-    demo.set_defaults(handler=_demo)
+        command.set_defaults(run=run)
+        if run in (_step, _demo):
+            command.add_argument("--force", action="store_true")
+        for flag, settings in _ARGUMENTS.get(name, {}).items():
+            command.add_argument(flag, **settings)
+        if name == "recommend":
+            ids.add_option(command, "--history", "latest last")
     return parser
 
 
@@ -197,7 +116,15 @@ def _report(config: Config, options: argparse.Namespace) -> None:
     print(f"report: {page}")
 
 
+def _options(options: argparse.Namespace) -> None:
+    from pipeline.run import options as described
+
+    print("\n".join(described.describe(options.section)).strip())
+
+
 def _rollback(config: Config, options: argparse.Namespace) -> None:
+    from pipeline.release import publish
+
     before, after = publish.rollback(config, options.to)
     print(f"rollback: version {after} is live again, {before} is not")
 
@@ -247,14 +174,6 @@ def _bench_scale(options: argparse.Namespace) -> None:
     table = console.table(title, bench_scale.table(report))
     print(console.text(table, *(f"~ {line}" for line in report.assumptions)))
     print(bench_scale.plot(options.directory / bench_scale.FILE))
-
-
-_WITHOUT_CONFIG = {
-    "bench-scale": _bench_scale,
-    "init-config": _draft,
-    "generate": _generate,
-    "spark-up": _spark_up,
-}
 
 
 def _count(text: str) -> int:
@@ -331,6 +250,107 @@ def _demo(config: Config, options: argparse.Namespace) -> None:
 
 def _complain(kind: str, message: str) -> None:
     print(f"{kind}: {message}", file=sys.stderr)
+
+
+_WITHOUT_CONFIG = (_options, _draft, _generate, _spark_up, _bench_scale)
+_COMMANDS = {
+    "prepare": (_step, "read the source, split it by time, encode it"),
+    "train-retrieval": (_step, "train the two-tower model"),
+    "index": (_step, "embed the catalogue and build its index"),
+    "train-ranking": (
+        _step,
+        "train the model that rescores what was retrieved",
+    ),
+    "distill": (
+        _step,
+        "train the on-device student on what both stages answer",
+    ),
+    "export": (_step, "write the SavedModels"),
+    "ondevice-export": (_step, "write the student as .tflite bundles"),
+    "evaluate": (_step, "measure the exported models against baselines"),
+    "publish": (_step, "release the bundle if the gate accepts it"),
+    "retrain": (_step, "all of the above, in order"),
+    "rollback": (_rollback, "return to the last release"),
+    "report": (_report, "write a run's report again"),
+    "options": (_options, "show all options, their defaults and meanings"),
+    "init-config": (_draft, "write a config from the files of a log"),
+    "check": (_check, "report on a config's data"),
+    "generate": (_generate, "write a log of any size"),
+    "spark-up": (
+        _spark_up,
+        "run a Spark master and two workers until interrupted",
+    ),
+    "bench-scale": (_bench_scale, "measure speed, memory and cost by size"),
+    "bench-ondevice": (
+        _bench_ondevice,
+        "measure the student against the toolkit's",
+    ),
+    "ablation": (_ablation, "measure what each choice is worth"),
+    "recommend": (_recommend, "ask a running server"),
+    "demo": (_demo, "everything, end to end"),
+}
+_ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
+    "index": {
+        "--shard": {
+            "type": _shard,
+            "metavar": "I/N",
+            "help": "only slice I of N, counted from 0; `index` merges them",
+        }
+    },
+    "train-retrieval": {
+        "--workers": {
+            "default": "",
+            "metavar": "HOST:PORT,...",
+            "help": "processes that train together; TF_CONFIG says the same",
+        },
+        "--worker": {
+            "type": int,
+            "metavar": "I",
+            "help": "which of them this one is, from 0, the chief",
+        },
+    },
+    "rollback": {
+        "--to": {
+            "type": _count,
+            "metavar": "VERSION",
+            "help": "which release; the one before the live version if not "
+            "given",
+        }
+    },
+    "options": {"section": {"nargs": "?", "default": ""}},
+    "init-config": {
+        "--interactions": {"required": True},
+        "--items": {"default": ""},
+        "--users": {"default": ""},
+    },
+    "check": {
+        "config": {
+            "nargs": "?",
+            "default": argparse.SUPPRESS,
+            "metavar": "CONFIG",
+        }
+    },
+    "generate": {
+        "--interactions": {"type": _count, "required": True},
+        "--directory": {"type": Path, "required": True},
+        "--seed": {"type": int, "default": 0},
+    },
+    "spark-up": {"--port": {"type": int, "default": 7077}},
+    "bench-scale": {
+        "--interactions": {"type": _count, "nargs": "*"},
+        "--directory": {"type": Path, "default": "artifacts/bench"},
+        "--price": {"type": float, "default": 0.05, "metavar": "PER_HOUR"},
+    },
+    "bench-ondevice": {"--rounds": {"type": int, "default": 2_000}},
+    "ablation": {
+        "--seeds": {"type": int, "default": 1, "choices": (1, 2, 3)},
+        "--only": {"default": "", "help": "part of a variant's name"},
+    },
+    "recommend": {
+        "--user": {"default": ""},
+        "--target": {"default": "127.0.0.1:8500"},
+    },
+}
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.run import manifest
+from pipeline.run import auto, manifest
+from pipeline.run.auto import Choice
 from pipeline.run.config import Config
 from pipeline.run.workers import Workers
 from pipeline.tables.schema import DataError
@@ -104,10 +105,10 @@ class Run:
         # of the same code too: weights of other layers are no start.
         checkpoints = self.config.run_directory / ".checkpoints"
 
-        def work(directory: Path) -> None:
+        def work(directory: Path) -> list[Choice]:
             from pipeline.retrieval import train as train_retrieval
 
-            train_retrieval.run(
+            return train_retrieval.run(
                 self.config,
                 self._load(),
                 directory,
@@ -126,7 +127,7 @@ class Run:
         retrieval = self.train_retrieval()
         shards = self._shards(retrieval)
 
-        def work(directory: Path) -> None:
+        def work(directory: Path) -> list[Choice]:
             from pipeline.retrieval import index
 
             report = index.run(
@@ -139,6 +140,7 @@ class Run:
                 f"{merged}: recall@{k} {report[f'recall@{k}']:.3f}, "
                 f"{report['latency_ms']:.2f} ms a query"
             )
+            return [auto.index_kind(self.config.index, report["num_items"])]
 
         inputs = self._index_inputs(retrieval)
         if shards:
@@ -207,10 +209,10 @@ class Run:
         """Trains the on-device student on what both stages answer."""
         ranking = self.train_ranking()
 
-        def work(directory: Path) -> None:
+        def work(directory: Path) -> list[Choice]:
             from pipeline.ondevice import distill
 
-            distill.run(
+            return distill.run(
                 self.config, self._load(), ranking, directory, self._progress
             )
 
@@ -264,12 +266,15 @@ class Run:
             made = manifest.Record.read(self._directory("evaluate"))
             live = made.inputs.get("live", live) if made else live
 
-        def work(directory: Path) -> None:
+        def work(directory: Path) -> list[Choice]:
             from pipeline.evaluate import step as evaluate
 
-            evaluate.run(
+            student = evaluate.run(
                 self.config, self._load(), exports, index, directory, ondevice
-            )
+            ).ondevice
+            wanted = self.config.student.precision
+            found = student.precisions if student else {}
+            return [auto.precision(wanted, found)] if found else []
 
         inputs = self._inputs(
             "pipeline.evaluate.step",
@@ -326,7 +331,7 @@ class Run:
         self,
         name: str,
         inputs: manifest.Inputs,
-        work: Callable[[Path], object],
+        work: Callable[[Path], Sequence[Choice] | None],
         may_force: bool = True,
     ) -> Path:
         """Does `work` where no step made from `inputs` stands yet."""
@@ -342,8 +347,11 @@ class Run:
                 work(Path(scratch))
         else:
             self._progress(f"{name}: running")
-            with manifest.stage(directory, inputs) as staging:
-                work(staging)
+            choices: list[Choice] = []
+            with manifest.stage(directory, inputs, choices) as staging:
+                choices += [c for c in work(staging) or () if c.why]
+            for choice in choices:
+                self._progress(f"  {choice}")
             if made := manifest.Record.read(directory):
                 self._progress(f"{name}: done in {made.seconds:.1f} s")
         self._current.add(name)

@@ -42,9 +42,10 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> "Run":
     the first makes them, the others find every step up to date.
     """
     from models.student_config import StudentConfig
-    from pipeline.run.config import Config, IndexConfig
+    from pipeline.run.config import Config
+    from pipeline.run.data import PrepareConfig, SyntheticSource
+    from pipeline.run.release import IndexConfig
     from pipeline.steps import Run
-    from pipeline.tables.schema import PrepareConfig, SourceConfig
 
     shared = tmp_path_factory.getbasetemp()
     if worker_id != "master":
@@ -53,7 +54,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> "Run":
         name="tiny",
         seed=3,
         artifacts=str(shared / "artifacts"),
-        source=SourceConfig(
+        source=SyntheticSource(
             num_users=300, num_items=120, interactions_per_user=14
         ),
         prepare=PrepareConfig(split="leave_last_out"),
@@ -61,7 +62,6 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> "Run":
             encoder="attention",
             embedding_dim=16,
             history_length=20,
-            num_layers=1,
             batch_positions=256,
             epochs=2,
         ),

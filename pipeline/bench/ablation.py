@@ -60,22 +60,13 @@ def variants(config: Config) -> list[Variant]:
         },
         "loss full softmax": {"loss": "full"},
         "loss in-batch, logQ, uniform negatives": {**sampled},
-        "loss in-batch, logQ": sampled | {"num_uniform_negatives": 0},
-        "loss in-batch, no logQ": sampled
-        | {"num_uniform_negatives": 0, "logq": False},
-        "loss in-batch, accidental hits kept": sampled
-        | {"remove_accidental_hits": False},
-        "loss in-batch, 64 hard negatives": sampled
-        | {"num_hard_negatives": 64},
         "loss in-batch, logQ, 512 mined negatives": sampled
         | {"num_mined_negatives": 512},
         "no item features": {"item_features": ()},
-        "no user features": {"user_features": ()},
         "no item ids": {"item_id": False},
         "user ids": {"user_id": True},
         "history ids": {"history_id": not config.retrieval.history_id},
         "no id dropout": {"id_dropout": 0.0},
-        "no averaged weights": {"averaging": 0.0},
     }
     features = config.ranking.features
     ranking: dict[str, Changes] = {
@@ -85,7 +76,6 @@ def variants(config: Config) -> list[Variant]:
         for group in RANKING_FEATURES
         if group in features
     }
-    ranking["ranking without feature cross"] = {"num_cross_layers": 0}
     return [
         Variant(name, section, changes)
         for section, found in (("retrieval", retrieval), ("ranking", ranking))

@@ -142,8 +142,7 @@ def quality(config: Config, prepared: Prepared) -> Iterator[Row]:
         np.random.default_rng(seed),
     )
     train, test = windows(prepared, np.random.default_rng(seed))
-    full = dataclasses.replace(config.student, mix=0.0)
-    short = dataclasses.replace(full, history_length=_LENGTH)
+    short = dataclasses.replace(config.student, history_length=_LENGTH)
 
     def fitted(name: str, options: StudentConfig, asked: Requests) -> Student:
         tf.keras.utils.set_random_seed(1)
@@ -152,11 +151,12 @@ def quality(config: Config, prepared: Prepared) -> Iterator[Row]:
         else:
             width, options = int(name.rpartition("D")[2]), short
             model = Toolkit(len(prepared.items.ids), width)
-        distill.fit(model, options, asked, Opinions.none(len(asked)), seed)
+        none = Opinions.none(len(asked))
+        distill.fit(model, options, asked, none, seed, 0.0)
         return model
 
     for name in ("toolkit D16", "toolkit D32", "student"):
-        model = fitted(name, full, ours)
+        model = fitted(name, config.student, ours)
         found = distill.validate(model, prepared, seed)
         yield {"model": name, "protocol": "ours", **found}
         model = fitted(name, short, train)

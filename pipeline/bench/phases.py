@@ -20,8 +20,9 @@ from pipeline.bench import generate
 from pipeline.prepare import step as prepare
 from pipeline.run import auto
 from pipeline.run.config import Config
+from pipeline.run.data import TabularSource
 from pipeline.tables.prepared import load
-from pipeline.tables.schema import DataError, SourceConfig
+from pipeline.tables.schema import DataError
 
 if TYPE_CHECKING:
     from pipeline.retrieval.task import Task
@@ -48,8 +49,7 @@ def config(directory: Path, interactions: int) -> Config:
         name=f"scale-{interactions}",
         seed=1,
         artifacts=str(directory),
-        source=SourceConfig(
-            kind="tabular",
+        source=TabularSource(
             path=str(log_path(directory, interactions)),
             rating="rating",
         ),
@@ -123,7 +123,7 @@ def prepared(directory: Path, interactions: int) -> Figures:
 
 def fed(directory: Path, interactions: int) -> Figures:
     """Streams one epoch of batches, trained by nobody."""
-    made, _total = _task(directory, interactions, "always")
+    made, _total = _task(directory, interactions, True)
     batches = made.dataset.take(made.steps + 1).as_numpy_iterator()
     # The first one waits for the first buffer and for TensorFlow's threads.
     next(batches)
@@ -136,7 +136,7 @@ def trained(directory: Path, interactions: int) -> Figures:
     """Trains for a minute at most."""
     from pipeline.retrieval import fit
 
-    made, total = _task(directory, interactions, "auto")
+    made, total = _task(directory, interactions, False)
     options = config(directory, interactions).retrieval
     made.model.compile(
         optimizer=fit.optimizer(options, made.steps * options.epochs)
@@ -165,7 +165,7 @@ def trained(directory: Path, interactions: int) -> Figures:
 
 
 def _task(
-    directory: Path, interactions: int, streaming: str
+    directory: Path, interactions: int, is_streamed: bool
 ) -> "tuple[Task, int]":
     """The base model of the run with its data, and the items there are."""
     from pipeline.retrieval import feed, task
@@ -176,14 +176,17 @@ def _task(
     tables = load(options.run_directory / "prepare")
     retrieval = dataclasses.replace(
         options.retrieval,
-        streaming=streaming,  # type: ignore[arg-type]
-        batch_positions=auto.batch_positions(options.retrieval, interactions),
+        batch_positions=auto.batch_positions(
+            options.retrieval, interactions
+        ).value,
     )
     options = dataclasses.replace(options, retrieval=retrieval)
     made = task.make(
         options,
         tables,
-        feed.open_feed(tables, retrieval),
+        feed.Stream(tables.directory, feed.BUFFER)
+        if is_streamed
+        else feed.open_feed(tables),
         "base",
         Team(Workers()),
         lambda line: None,

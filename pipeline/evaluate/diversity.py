@@ -11,12 +11,13 @@ from pipeline.evaluate.scoreboard import LISTED, coverage, figure
 from pipeline.measure import metrics
 from pipeline.measure.requests import Requests
 
+_SETTINGS = (0.0, 0.3)
+
 
 def measure(
     bundle: Artefacts,
     asked: Requests,
     embeddings: np.ndarray,
-    settings: tuple[float, ...],
 ) -> tuple[Diversity, ...]:
     """One row a setting, that without diversity first.
 
@@ -24,12 +25,11 @@ def measure(
         bundle: With the fused model.
         asked: The evaluation's queries.
         embeddings: `[N, D]` vectors of the items, for their likeness.
-        settings: Diversities to ask for, each above 0 and at most 1.
     """
     norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
     units = embeddings / np.maximum(norms, 1e-12)
     rows = []
-    for diversity in (0.0, *settings):
+    for diversity in _SETTINGS:
         items = bundle.recommend(asked, diversity)[1][:, :LISTED]
         hits = metrics.find_hits(items, asked.relevant)
         relevance = metrics.ndcg_at_k(hits, asked.num_relevant, LISTED)

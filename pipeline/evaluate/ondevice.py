@@ -8,7 +8,6 @@ Shape letters: Q queries, K places.
 """
 
 import functools
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +18,12 @@ from pipeline.measure import metrics, timing
 from pipeline.measure.search import Answer
 from pipeline.ondevice import distill
 from pipeline.ondevice.convert import PRECISIONS
+from pipeline.run import auto
 from pipeline.tables.ragged import Ragged
 from serving.ondevice.bundle import OnDevice
 
 ROW, UNDISTILLED_ROW = "student", "student_undistilled"
 _TIMED = 300
-# Share of float32's NDCG@10 that a smaller file may lose.
-_LOSS = 0.01
 
 
 def run(
@@ -67,7 +65,7 @@ def run(
         )
         for name in bundles
     }
-    precision = choose(found, wanted)
+    precision = auto.precision(wanted, found).value
     rows = {ROW: answers[precision]}
     plain = directory / distill.UNDISTILLED
     if plain.exists():
@@ -79,15 +77,6 @@ def run(
         ),
         rows,
     )
-
-
-def choose(found: Mapping[str, Precision], wanted: str) -> str:
-    """The smallest precision within 1 % of float32's NDCG@10."""
-    if wanted != "auto":
-        return wanted
-    least = found["float32"].ndcg_at_10 * (1 - _LOSS)
-    good = [name for name in found if found[name].ndcg_at_10 >= least]
-    return min(good, key=lambda name: found[name].bytes)
 
 
 def answer(bundle: OnDevice, histories: Ragged) -> Answer:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from models.config import at_most
 from pipeline.evaluate import baselines, diversity, examples
 from pipeline.evaluate import ondevice as ondevice_evaluate
 from pipeline.evaluate.artefacts import Artefacts
@@ -38,6 +39,8 @@ from pipeline.tables.schema import DataError
 from serving import signatures
 from serving.releases import history
 
+# Resamples behind each confidence interval.
+_BOOTSTRAP_SAMPLES = 1000
 # The row of what callers get, where the protocol lets the history come back.
 AS_SHIPPED = "retrieval_as_shipped"
 
@@ -98,7 +101,7 @@ def run(
     bundle = Artefacts(models, prepared)
     _ask(trial, bundle, embeddings)
     live, chosen = _live(trial), _baselines(trial)
-    board = Board(asked, prepared, options.bootstrap_samples, config.seed)
+    board = Board(asked, prepared, _BOOTSTRAP_SAMPLES, config.seed)
     student = _student(trial, ondevice, board)
     found = Evaluation(
         dataset=config.name,
@@ -144,7 +147,11 @@ def _trial(config: Config, prepared: Prepared, exports: Path) -> _Trial:
     """
     options = config.evaluate
     asked = requests.make(
-        prepared, options.part, options.protocol, options.num_users, config.seed
+        prepared,
+        options.part,
+        options.protocol,
+        at_most(options.num_users),
+        config.seed,
     )
     trial = _Trial(config, prepared, exports, asked)
     again = _again(trial)
@@ -281,7 +288,10 @@ def _ratings(trial: _Trial, bundle: Artefacts) -> Ratings | None:
     if sequences.ratings is None or not bundle.has_ratings:
         return None
     asked, candidates, truth = requests.ratings(
-        trial.prepared, options.part, options.num_users, trial.config.seed
+        trial.prepared,
+        options.part,
+        at_most(options.num_users),
+        trial.config.seed,
     )
     there = candidates > 0
     if not there.any():
@@ -293,11 +303,8 @@ def _ratings(trial: _Trial, bundle: Artefacts) -> Ratings | None:
 def _diversity(
     trial: _Trial, bundle: Artefacts, embeddings: np.ndarray
 ) -> tuple[Diversity, ...] | None:
-    """What diversity costs; None where it is not asked or not answered."""
-    settings = trial.config.evaluate.diversity
-    if not settings or not trial.is_shipped:
+    """What diversity costs; None where it is not answered."""
+    if not trial.is_shipped:
         return None
     width = trial.config.retrieval.embedding_dim
-    return diversity.measure(
-        bundle, trial.asked, embeddings[:, :width], settings
-    )
+    return diversity.measure(bundle, trial.asked, embeddings[:, :width])

@@ -11,6 +11,7 @@ import duckdb
 from pipeline.onboard import trial
 from pipeline.prepare import summary
 from pipeline.run.config import Config
+from pipeline.run.data import is_timed
 
 
 def check(config: Config) -> list[str]:
@@ -105,7 +106,7 @@ def _of_log(
 ) -> list[str]:
     """Warnings of what is in the log."""
     options = config.prepare
-    timed = bool(config.source.timestamp)
+    timed = is_timed(config.source)
     returns = found["repeated"] - found["duplicates"]
     exact = found["duplicates"] / found["rows"]
     tied = 1.0 - found["moments"] / found["rows"]
@@ -129,7 +130,7 @@ def _of_log(
         ),
         (doubt, str(doubt)),
         (
-            found["negative"] and options.min_rating <= 0,
+            found["negative"] and options.min_rating == "none",
             f"{found['negative']:,} ratings are below 0 and count as "
             "interactions: where -1 means not rated, or below 0 disliked, "
             "prepare.min_rating leaves them out",
@@ -171,7 +172,7 @@ def _of_parts(
             "prepare.split = 'leave_last_out'",
         ),
         (
-            split == "random" and config.source.timestamp,
+            split == "random" and is_timed(config.source),
             "a random split lets the future into histories: only use it "
             "to reproduce tutorials",
         ),

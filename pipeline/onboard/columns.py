@@ -14,7 +14,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.onboard import evidence, guess, kinds, names, peek, shapes, toml
+from pipeline.onboard import evidence, guess, kinds, names, peek, shapes
+from pipeline.run import toml
+from pipeline.run.data import TabularSource
 from pipeline.sources.canonical import cells
 from pipeline.sources.canonical.quarantine import FILE as QUARANTINE
 from pipeline.sources.canonical.quarantine import Quarantine
@@ -22,7 +24,7 @@ from pipeline.sources.canonical.tables import Batch
 from pipeline.sources.reading import files, formats, nested, text
 from pipeline.sources.tabular import reader as tabular
 from pipeline.sources.tabular.cleaning import Cleaner
-from pipeline.tables.schema import DataError, SourceConfig
+from pipeline.tables.schema import DataError
 
 SAMPLE_ROWS = 200_000
 _MEANT = ("user_id", "item_id", *tabular.OPTIONAL)
@@ -34,7 +36,7 @@ class Columns:
     """Options of a source, as guessed, and what is to be said about them.
 
     Attributes:
-        options: Of `SourceConfig`.
+        options: Of a `Source`.
         beside: Comment behind an option.
         above: Comment lines before an option.
         below: Comment lines at the end of the section.
@@ -56,8 +58,9 @@ class Columns:
     def lines(self) -> list[str]:
         """The section as TOML; what is as by default goes without saying."""
         lines = []
+        usual = TabularSource(path=self.options["path"])
         for key, value in self.options.items():
-            if value == getattr(SourceConfig(), key) and key not in _ALWAYS:
+            if value == getattr(usual, key) and key not in _ALWAYS:
                 continue
             lines += [f"# {line}" for line in self.above.get(key, [])]
             note = self.beside.get(key, "")
@@ -75,8 +78,7 @@ def guessed(interactions: str, items: str, users: str) -> Columns:
         items: Path of the items table; empty for none.
         users: Path of the users table; empty for none.
     """
-    rough = SourceConfig(
-        kind="tabular",
+    rough = TabularSource(
         path=interactions,
         encoding=peek.encoding(interactions, items, users),
     )
@@ -121,7 +123,7 @@ def guessed(interactions: str, items: str, users: str) -> Columns:
     return found
 
 
-def _sample(source: SourceConfig, path: str, table: str) -> Batch:
+def _sample(source: TabularSource, path: str, table: str) -> Batch:
     """The first rows of a table, all columns."""
     option = f"--{table}"
     with tempfile.TemporaryDirectory() as directory:
@@ -149,7 +151,7 @@ def _sample(source: SourceConfig, path: str, table: str) -> Batch:
 
 
 def _named(
-    source: SourceConfig, path: str, table: str, lines: list[list[str]]
+    source: TabularSource, path: str, table: str, lines: list[list[str]]
 ) -> tuple[Batch, tuple[str, ...]]:
     """A sample of a table, and names for columns that have none."""
     if lines:
@@ -178,8 +180,8 @@ def _turned(found: Columns, turned: shapes.Turned) -> Columns:
 
 
 def _log(
-    rough: SourceConfig, lines: list[list[str]]
-) -> tuple[SourceConfig, dict[str, pa.Array], bool]:
+    rough: TabularSource, lines: list[list[str]]
+) -> tuple[TabularSource, dict[str, pa.Array], bool]:
     """How to read the interactions, a sample, and whether it has names."""
     if lines and peek.are_sequences(lines):
         columns = ("user_id", "item_id" + text.REST)
@@ -206,7 +208,7 @@ def _log(
 def _of_log(
     found: Columns,
     log: guess.Log,
-    rough: SourceConfig,
+    rough: TabularSource,
     table: dict[str, pa.Array],
 ) -> None:
     """What the columns of the interactions mean, into the options."""
@@ -237,15 +239,13 @@ def _of_log(
         log.left_out
     )
     found.options |= {
-        "time_format": log.form.format,
-        "time_unit": log.form.unit or "auto",
+        "time_format": log.form.format or log.form.unit or "auto",
         "event_weights": dict.fromkeys(log.event_types, 1.0),
         "max_bad_share": 0.01,
     }
     found.beside |= {
         "columns": "the first line has no names: by content and order",
         "time_format": log.form.doubt,
-        "time_unit": log.form.doubt,
         "max_bad_share": "share of unusable rows to set aside before stopping",
         "event_weights": "raise the types that matter more; 0 is a weight too"
         + left_out * bool(log.left_out),
@@ -303,7 +303,7 @@ def _entity(
     table: str,
     path: str,
     log: Mapping[str, pa.Array],
-    rough: SourceConfig,
+    rough: TabularSource,
 ) -> None:
     """Guesses the columns of the items or users into the options.
 

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.onboard import columns, toml, trial
+from pipeline.onboard import columns, trial
+from pipeline.run import toml
+from pipeline.run.data import MovielensSource, PrepareConfig, TabularSource
 from pipeline.sources.reading import files
-from pipeline.tables.schema import DataError, PrepareConfig, SourceConfig
+from pipeline.tables.schema import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -113,11 +115,13 @@ def _tried(found: columns.Columns) -> list[str]:
     Raises:
         DataError: If the data cannot be used, or leave nobody to test.
     """
-    source = SourceConfig(**found.options)
+    is_tabular = found.options["kind"] == "tabular"
+    kind = TabularSource if is_tabular else MovielensSource
+    source: TabularSource | MovielensSource = kind(**found.options)
     permitted = source.max_bad_share
-    if source.kind == "tabular":
+    if is_tabular:
         source = dataclasses.replace(source, max_bad_share=MOST_UNUSABLE)
-    options = PrepareConfig(min_rating=found.min_rating)
+    options = PrepareConfig(min_rating=found.min_rating or "none")
     with trial.read(source) as tried:
         options, reasons, figures = trial.split(tried, options)
         told, more = _repeats(figures)

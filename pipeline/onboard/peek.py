@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.onboard import names
+from pipeline.run.data import TabularSource
 from pipeline.sources.canonical import cells
 from pipeline.sources.reading import files, formats, text
-from pipeline.tables.schema import DataError, SourceConfig, epoch_seconds
+from pipeline.tables.schema import DataError, epoch_seconds
 
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d*)?([eE][+-]?\d+)?")
 # Lines above the names, as reports have.
@@ -45,7 +46,7 @@ def encoding(*paths: str) -> str:
 
 
 def first_lines(
-    source: SourceConfig, path: str = "", table: str = "interactions"
+    source: TabularSource, path: str = "", table: str = "interactions"
 ) -> list[list[str]]:
     """Cells of the first lines of a table; [] where it is not text.
 
@@ -66,7 +67,7 @@ def first_lines(
         )
 
 
-def refuse_preamble(source: SourceConfig, path: str, table: str) -> None:
+def refuse_preamble(source: TabularSource, path: str, table: str) -> None:
     """Says where lines stand above those of the table.
 
     Args:

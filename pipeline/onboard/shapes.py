@@ -213,7 +213,7 @@ def _impressions(path: str, lines: list[list[str]]) -> Turned | None:
         f"read_csv({_text(path)}, delim = chr(9), header = False, "
         "all_varchar = true, quote = $$$$))",
         timestamp="time",
-        time_format=known.format if known else "",
+        time_format=(known and known.format) or "auto",
         event="click",
         event_weights={"1": 1.0},
     )

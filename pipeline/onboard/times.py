@@ -159,6 +159,6 @@ def are_moments(array: pa.Array, known: Form | None) -> bool:
 
 def are_days(array: pa.Array, known: Form) -> bool:
     """Whether all moments of a column are at midnight."""
-    clock = Clock(known.unit or "auto", known.format)
+    clock = Clock(known.unit or known.format)
     seconds, bad = clock.seconds(array.slice(0, 1000))
     return bool((seconds[~bad] % 86_400 == 0).all())

@@ -17,15 +17,11 @@ from pipeline import sources
 from pipeline.prepare import engine as engines
 from pipeline.prepare import step
 from pipeline.run.config import Config
+from pipeline.run.data import PrepareConfig, Source, is_timed
 from pipeline.sources.canonical.tables import Tables
 from pipeline.tables import sequences
 from pipeline.tables.prepared import load, require_questions
-from pipeline.tables.schema import (
-    FIRST_MOMENT,
-    DataError,
-    PrepareConfig,
-    SourceConfig,
-)
+from pipeline.tables.schema import FIRST_MOMENT, DataError
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,7 @@ class Trial:
         directory: To prepare in.
     """
 
-    source: SourceConfig
+    source: Source
     seed: int
     tables: Tables
     directory: Path
@@ -76,7 +72,7 @@ class Trial:
 
 
 @contextmanager
-def read(source: SourceConfig, seed: int = 42) -> Iterator[Trial]:
+def read(source: Source, seed: int = 42) -> Iterator[Trial]:
     """Reads a source into a directory that is deleted after the block.
 
     Raises:
@@ -106,7 +102,7 @@ def split(
     Raises:
         DataError: If the data cannot be used, or leave nobody to test.
     """
-    timed = tried.source.kind == "movielens" or bool(tried.source.timestamp)
+    timed = is_timed(tried.source)
     reason = "There are no timestamps to cut at."
     if timed:
         options = dataclasses.replace(options, split="temporal")
@@ -120,7 +116,7 @@ def split(
             return options, reasons, figures
     options = dataclasses.replace(options, split="leave_last_out")
     figures = tried.figures(options)
-    if not tried.source.timestamp and figures["sorted_by_item"]:
+    if not timed and figures["sorted_by_item"]:
         reasons = [
             "There are no timestamps, and each user's rows are sorted by the "
             "item: the last",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.config import FIRST_ITEM
+from models.config import FIRST_ITEM, at_most
 from pipeline.measure import requests, search
 from pipeline.measure.requests import Requests
 from pipeline.ranking import lists
@@ -62,8 +62,8 @@ def moments(
     events = np.flatnonzero(
         (sequences.parts <= last) & (sequences.item_indices >= FIRST_ITEM)
     )
-    limit = config.student.max_histories
-    if limit and len(events) > limit:
+    limit = at_most(config.student.max_histories)
+    if len(events) > limit:
         events = np.sort(rng.choice(events, limit, replace=False))
     rows = past.users_of(sequences)[events]
     stops = past.stops(sequences, prepared.split)[events]

@@ -15,14 +15,13 @@ from pipeline.prepare.engine import Engine
 from pipeline.tables import columns
 from pipeline.tables.columns import FeatureColumn
 from pipeline.tables.prepared import Counted
-from pipeline.tables.schema import TRAIN, PrepareConfig
+from pipeline.tables.schema import TRAIN
 
 
 def fit(
     engine: Engine,
     parted: ibis.Table,
     kinds: Mapping[str, str],
-    options: PrepareConfig,
 ) -> tuple[dict[str, FeatureColumn], dict[str, Counted]]:
     """Finds vocabularies and statistics of the context columns.
 
@@ -30,7 +29,6 @@ def fit(
         engine: Computes them.
         parted: Interactions with `part`.
         kinds: Kind of each context column.
-        options: Limit of the vocabularies.
 
     Returns:
         The columns, and the values of those with a vocabulary.
@@ -55,8 +53,7 @@ def fit(
             .aggregate(n=_.count())
         )
         values[name] = vocabulary.rank(
-            {row["value"]: row["n"] for row in counted.to_pylist()},
-            options.max_vocabulary,
+            {row["value"]: row["n"] for row in counted.to_pylist()}
         )
         found[name] = columns.make(
             FeatureSpec(name, "categorical", 2 + len(values[name])),

@@ -15,7 +15,8 @@ import ibis
 import pyarrow as pa
 from ibis import _
 
-from pipeline.tables.schema import DataError, PrepareConfig
+from pipeline.run.data import PrepareConfig
+from pipeline.tables.schema import DataError
 
 
 class Engine(Protocol):
@@ -45,24 +46,17 @@ class DuckDBEngine:
     Args:
         directory: Scratch directory, existing.
         memory_limit: Beyond which DuckDB spills, such as "2GB".
-        num_threads: 0 takes all cores.
     """
 
-    def __init__(
-        self, directory: Path, memory_limit: str, num_threads: int
-    ) -> None:
+    def __init__(self, directory: Path, memory_limit: str) -> None:
         self.memory_limit = memory_limit
-        settings: dict[str, object] = {
-            "memory_limit": memory_limit,
-            "temp_directory": str(directory / "spill"),
-            # Every result that needs an order states it.
-            "preserve_insertion_order": False,
-        }
-        if num_threads:
-            settings["threads"] = num_threads
         try:
             self.connection = ibis.duckdb.connect(
-                directory / "work.duckdb", **settings
+                directory / "work.duckdb",
+                memory_limit=memory_limit,
+                temp_directory=str(directory / "spill"),
+                # Every result that needs an order states it.
+                preserve_insertion_order=False,
             )
             # A bar in a log file is no progress.
             self.connection.raw_sql("SET enable_progress_bar = false")
@@ -113,8 +107,8 @@ def _explained(memory_limit: str) -> Iterator[None]:
         raise DataError(
             "DuckDB needs memory, and disk to spill to. Received: "
             f"{str(error).splitlines()[0]} Raise prepare.memory_limit (now "
-            f"{memory_limit!r}), lower prepare.num_threads, or free disk "
-            "space under the artifacts directory."
+            f"{memory_limit!r}), or free disk space under the artifacts "
+            "directory."
         ) from error
 
 
@@ -131,9 +125,7 @@ def open_engine(config: PrepareConfig, directory: Path) -> Iterator[Engine]:
     """
     engine: Any
     if config.engine == "duckdb":
-        engine = DuckDBEngine(
-            directory, config.memory_limit, config.num_threads
-        )
+        engine = DuckDBEngine(directory, config.memory_limit)
     else:
         from pipeline.prepare import spark
 

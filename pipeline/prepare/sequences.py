@@ -13,6 +13,9 @@ import pyarrow.parquet as pq
 
 from pipeline.tables.schema import DataError
 
+# Interactions a row group holds at most, except where one user alone has more.
+ROW_GROUP_SIZE = 131_072
+
 
 class Writer:
     """Writes rows ordered by user as sequences, checking for leaks.
@@ -22,7 +25,6 @@ class Writer:
         user_ids: Text of every user by its row, `[num_users]`.
         types: Of the columns beside item, time and part.
         ordered: Whether parts must follow each other in every sequence.
-        row_group_size: Interactions a row group holds at most.
     """
 
     def __init__(
@@ -31,7 +33,6 @@ class Writer:
         user_ids: pa.Array,
         types: Mapping[str, pa.DataType],
         ordered: bool,
-        row_group_size: int,
     ) -> None:
         self.types: dict[str, pa.DataType] = {
             "item_index": pa.int32(),
@@ -45,7 +46,7 @@ class Writer:
         )
         self.user_ids = user_ids
         self.ordered = ordered
-        self.row_group_size = row_group_size
+        self.row_group_size = ROW_GROUP_SIZE
         self.num_users = 0
         self._writer = pq.ParquetWriter(path, schema, compression="zstd")
         self._kept: list[dict[str, np.ndarray]] = []

@@ -15,12 +15,12 @@ from ibis import _
 
 from pipeline.prepare import engine as engines
 from pipeline.prepare.engine import Engine
+from pipeline.run.data import PrepareConfig
 from pipeline.tables.schema import (
     TEST,
     TRAIN,
     VALIDATION,
     DataError,
-    PrepareConfig,
     epoch_seconds,
     iso,
 )
@@ -64,27 +64,21 @@ def rest(table: ibis.Table) -> list[Any]:
 
 
 def select(
-    engine: Engine, table: ibis.Table, config: PrepareConfig, seed: int
+    engine: Engine, table: ibis.Table, config: PrepareConfig
 ) -> ibis.Table:
     """Applies the configured filters.
 
     Args:
         engine: Runs intermediate results.
         table: Canonical interactions.
-        config: Ratings, dates, sampling, repetitions and minimum counts.
-        seed: Of the sample of users.
+        config: Ratings, dates, repetitions and minimum counts.
     """
-    if config.min_rating > 0 and "rating" in table.columns:
+    if config.min_rating != "none" and "rating" in table.columns:
         table = table.filter(_.rating >= config.min_rating)
-    if config.min_weight > 0 and "weight" in table.columns:
-        table = table.filter(_.weight >= config.min_weight)
     if config.start_date:
         table = table.filter(_.timestamp >= epoch_seconds(config.start_date))
     if config.end_date:
         table = table.filter(_.timestamp < epoch_seconds(config.end_date))
-    if config.user_share < 1.0:
-        digest = (ibis.literal(f"{seed}|") + table.user_id).hexdigest("md5")
-        table = table.filter(digest < _threshold(config.user_share))
     if config.repeated != "keep" or config.repeat_consumption:
         keys = order(table)
         if config.repeated != "first":

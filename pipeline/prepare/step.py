@@ -87,7 +87,7 @@ def write(
         active[f"active_{name}"] = engines.count(engine, counted)
         listed = engine.read(path) if path else None
         table = engine.collect(vocabulary.rows(counted, listed, id_name))
-        encoded[name], found = vocabulary.encode(table, kinds, id_name, options)
+        encoded[name], found = vocabulary.encode(table, kinds, id_name)
         values |= {f"{name}.{feature}": v for feature, v in found.items()}
         index = directory / ".scratch" / f"{name}_index.parquet"
         places = np.arange(2, len(table) + 2, dtype=np.int32)
@@ -95,9 +95,7 @@ def write(
             pa.table({id_name: table[id_name], "row": places}), index
         )
         rows[name] = engine.read(index)
-    context, found = contexts.fit(
-        engine, parted, tables.context_features, options
-    )
+    context, found = contexts.fit(engine, parted, tables.context_features)
     values |= {f"context.{feature}": v for feature, v in found.items()}
     types = {n: pa.float32() for n in ("rating", "weight") if n in kept.columns}
     for name, column in context.items():
@@ -109,7 +107,6 @@ def write(
         pa.array(encoded["users"].ids[2:], pa.string()),
         types,
         ordered=options.split != "random",
-        row_group_size=options.row_group_size,
     )
     for batch in engine.batches(log, BATCH_ROWS):
         writer.add(_columns(batch, context))
@@ -148,9 +145,9 @@ def _select(
     if num_read == 0:
         raise DataError(
             "The interaction log must have rows. Received: 0 (from "
-            f"source.path = {config.source.path!r}). Check the file."
+            f"source.path = {sources.paths(config.source)}). Check the file."
         )
-    kept = splits.select(engine, log, config.prepare, config.seed)
+    kept = splits.select(engine, log, config.prepare)
     if kept is log:
         return log, num_read, num_read
     kept = engine.save(kept, "kept")

@@ -19,7 +19,11 @@ from ibis import _
 from models.config import FeatureSpec
 from pipeline.tables import columns
 from pipeline.tables.prepared import Counted, Table
-from pipeline.tables.schema import PARTS, TRAIN, DataError, PrepareConfig
+from pipeline.tables.schema import PARTS, TRAIN, DataError
+
+# Values a feature keeps, the most frequent ones, and those that a cell keeps.
+MAX_VOCABULARY = 50_000
+MAX_WIDTHS = {"categorical": 1, "multi_categorical": 10, "text": 12}
 
 
 def count(table: ibis.Table, id_name: str) -> ibis.Table:
@@ -86,7 +90,6 @@ def encode(
     table: pa.Table,
     kinds: Mapping[str, str],
     id_name: str,
-    config: PrepareConfig,
 ) -> tuple[Table, dict[str, Counted]]:
     """Turns raw features into integers and normalised numbers.
 
@@ -94,7 +97,6 @@ def encode(
         table: Rows in the order of their index, from `rows`.
         kinds: Kind of each feature column.
         id_name: "item_id" or "user_id".
-        config: Limits of vocabulary and width.
 
     Returns:
         The encoded table, and the values of the features with a vocabulary.
@@ -103,7 +105,6 @@ def encode(
         DataError: If a row or a value got an index without the train part.
     """
     num_known = int((table["count_train"].to_numpy() > 0).sum())
-    limits = {"multi_categorical": config.max_values, "text": config.max_tokens}
     features: dict[str, np.ndarray] = {}
     specs: list[FeatureSpec] = []
     values: dict[str, Counted] = {}
@@ -119,9 +120,9 @@ def encode(
         else:
             cells = columns.KINDS[kind].cells
             words = chain.from_iterable(map(dict.fromkeys, cells(known)))
-            values[name] = rank(Counter(words), config.max_vocabulary)
+            values[name] = rank(Counter(words))
             longest = max(map(len, cells(raw)), default=1)
-            width = max(1, min(limits.get(kind, 1), longest))
+            width = max(1, min(MAX_WIDTHS[kind], longest))
             size = 2 + len(values[name])
             spec = FeatureSpec(name, kind, size, width)  # type: ignore[arg-type]
         column = columns.make(spec, [v for v, _n in values.get(name, ())])
@@ -140,9 +141,10 @@ def numeric(name: str, mean: float, std: float) -> FeatureSpec:
     return FeatureSpec(name, "numeric", mean=float(mean), std=std)
 
 
-def rank(counts: Mapping[str, int], limit: int) -> list[tuple[str, int]]:
+def rank(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     """The most frequent values first, then by value."""
-    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:limit]
+    ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return ranked[:MAX_VOCABULARY]
 
 
 def _check_known(table: Table) -> None:

@@ -12,7 +12,7 @@ last with interactions, M neighbours, T tables, P popularity columns.
 import numpy as np
 import scipy.sparse as sparse
 
-from models.config import FIRST_ITEM, RankingConfig
+from models.config import FIRST_ITEM
 from models.signals import ItemTables
 from pipeline.ranking import cooccurrence
 from pipeline.ranking.cooccurrence import Log
@@ -28,13 +28,14 @@ _HALF_LIVES = (0.01, 0.05, 0.2)
 _WINDOW = 10
 _EASE_REGULARISATION = 500.0
 _KNN_SHRINKAGE = 10.0
+# Kept of each table's row.
+_NUM_NEIGHBOURS = 100
 
 
-def build(config: RankingConfig, log: Log) -> ItemTables:
+def build(log: Log) -> ItemTables:
     """Counts the log.
 
     Args:
-        config: How many neighbours an item keeps.
         log: Interactions that may be counted.
     """
     reverse = _reversed(log)
@@ -51,14 +52,11 @@ def build(config: RankingConfig, log: Log) -> ItemTables:
         dense = cooccurrence.ease(
             log.histories, log.num_known, _EASE_REGULARISATION
         )
-        tables.append(
-            cooccurrence.largest_of_dense(dense, config.num_neighbours)
-        )
+        tables.append(cooccurrence.largest_of_dense(dense, _NUM_NEIGHBOURS))
     else:
         tables.append(sparse.csr_matrix(tables[0].shape, dtype=np.float32))
     tables = [
-        cooccurrence.keep_largest(table, config.num_neighbours)
-        for table in tables
+        cooccurrence.keep_largest(table, _NUM_NEIGHBOURS) for table in tables
     ]
     neighbours, weights = join(tables)
     return ItemTables(neighbours, weights, popularity(log))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from models.config import FIRST_ITEM, RankingConfig
+from models.config import FIRST_ITEM
 from models.retrieval import RetrievalModel
 from models.signals import Signals
 from pipeline.measure import metrics, search
@@ -90,63 +90,45 @@ def compose(
     retrieved: np.ndarray,
     targets: np.ndarray,
     seen: Ragged,
-    options: RankingConfig,
-    num_items: int,
+    size: int,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Training lists: the target, the hardest retrieved, some random items.
+    """Training lists: the target and, of what was retrieved, a part.
 
-    Of what was retrieved the best half of the list is kept and the other half
-    drawn from the rest; some more are drawn from the whole catalogue.
+    The best half of the list is kept and the other half drawn from the rest.
     What is drawn stands for all that it was drawn from, so each candidate has
     an offset, the log of how many it stands for, to be added to its score:
-    then the loss is that of the whole catalogue, and low-ranked targets,
+    then the loss is that of all that was retrieved, and low-ranked targets,
     which always are in their list, do not teach that low ranks are good.
 
     Args:
         retrieved: int32 `[Q, K]`, best first.
-        targets: int32 `[Q]`.
+        targets: int32 `[Q]`, each among those.
         seen: Never candidates.
-        options: C, and how many of it are drawn from the catalogue.
-        num_items: N.
+        size: C.
         rng: Source of the draws.
 
     Returns:
         Candidates int32 `[Q, C]`, the target first, 0 where an item was seen
         or stands in the list already, and offsets float32 `[Q, C]`.
     """
-    num_retrieved, num_random = retrieved.shape[1], options.num_random_negatives
-    num_kept = min(options.list_size - 1 - num_random, num_retrieved)
+    num_retrieved = retrieved.shape[1]
+    num_kept = min(size - 1, num_retrieved)
     num_best = num_kept if num_kept == num_retrieved else num_kept // 2
     chance = rng.random(retrieved.shape)
     # The best keep their places in front, the others are drawn.
     chance[:, :num_best] = -1.0
     order = np.argsort(chance, axis=1, kind="stable")[:, :num_kept]
     kept = np.take_along_axis(retrieved, order, axis=1)
-    drawn = rng.integers(FIRST_ITEM, num_items, (len(targets), num_random))
-    lists = np.concatenate([targets[:, None], kept, drawn], axis=1)
-    stands_for = _log_ratio(num_retrieved - num_best, num_kept - num_best)
-    outside = _log_ratio(num_items - num_retrieved, num_random)
-    offsets = np.full(lists.shape, outside, np.float32)
-    offsets[:, 1 : 1 + num_kept] = np.where(order < num_best, 0.0, stands_for)
-    is_target = retrieved == targets[:, None]
-    place = is_target.argmax(axis=1)
-    offsets[:, 0] = np.where(
-        ~is_target.any(axis=1),
-        outside,
-        np.where(place < num_best, 0.0, stands_for),
-    )
+    lists = np.concatenate([targets[:, None], kept], axis=1)
+    place = (retrieved == targets[:, None]).argmax(axis=1)
+    places = np.concatenate([place[:, None], order], axis=1)
+    drawn = num_kept - num_best
+    stands_for = np.log((num_retrieved - num_best) / drawn) if drawn else 0.0
+    offsets = np.where(places < num_best, 0.0, stands_for).astype(np.float32)
     hidden = metrics.find_hits(lists, seen) | _repeated(lists)
-    # A random item that was retrieved is represented there.
-    hidden[:, 1 + num_kept :] |= metrics.find_hits(
-        drawn.astype(np.int32), Ragged.unpadded(retrieved)
-    )
     hidden[:, 0] = False
     return np.where(hidden, 0, lists).astype(np.int32), offsets
-
-
-def _log_ratio(all_of: int, drawn: int) -> float:
-    return float(np.log(max(all_of, 1) / drawn)) if drawn else 0.0
 
 
 def _repeated(lists: np.ndarray) -> np.ndarray:

@@ -40,6 +40,14 @@ from pipeline.tables.ragged import Ragged
 from pipeline.tables.schema import TRAIN, VALIDATION
 
 _VALIDATION_LISTS = 3_000
+# Candidates in a training list, the target among them; lists at most, drawn at
+# random; lists in a step; validations without a better NDCG@10 to stop after.
+_LIST_SIZE = 200
+MAX_LISTS = 50_000
+_BATCH_SIZE = 128
+_PATIENCE = 3
+_LEARNING_RATE = 0.005
+_WEIGHT_DECAY = 0.05
 _BLOCK = 256
 
 
@@ -71,13 +79,13 @@ def run(
     sequences = prepared.sequences()
     last = VALIDATION if config.retrieval.refit else TRAIN
     log = Log.of(sequences, sequences.parts <= last, len(prepared.items.ids))
-    tables = item_tables.build(config.ranking, log)
+    tables = item_tables.build(log)
     report["left_out"] = item_tables.left_out(log)
     np.savez(directory / "tables.npz", **asdict(tables))
     shutil.copytree(
         Path(retrieval) / "final", directory / "retrieval" / "final"
     )
-    if sequences.ratings is not None and config.ranking.predict_ratings:
+    if sequences.ratings is not None:
         report["rating"] = train_rating.run(config, prepared, directory)
     report["seconds"] = round(time.monotonic() - started, 1)
     (directory / "metrics.json").write_text(json.dumps(report, indent=2))
@@ -160,14 +168,11 @@ def training_lists(
     For a temporal split all requests are made when the held-out time begins,
     as those of an evaluation are when its part does.
     """
-    options = config.ranking
     sequences = prepared.sequences()
     random = np.random.default_rng(seeds.of(config, "lists"))
     events = np.flatnonzero(held & (sequences.item_indices >= FIRST_ITEM))
     stops = past.stops(sequences, prepared.split)[events]
-    reach = targets.reach(
-        config.retrieval, prepared.split, feed.Memory(sequences)
-    )
+    reach = targets.reach(prepared.split, feed.Memory(sequences))
     if reach.seconds and len(events):
         cut = sequences.timestamps[events].min()
         asked_at = np.minimum(sequences.timestamps, cut)
@@ -181,25 +186,19 @@ def training_lists(
             sequences, events, past.histories(sequences, rows, stops, TRAIN)
         ),
     )
-    if options.max_lists and len(asked) > options.max_lists:
-        chosen = random.choice(len(asked), options.max_lists, replace=False)
+    if len(asked) > MAX_LISTS:
+        chosen = random.choice(len(asked), MAX_LISTS, replace=False)
         asked = asked.take(np.sort(chosen))
     inputs, hidden = _told(config, prepared, asked)
     _, found = lists.retrieve(base, inputs, hidden, config.index.num_candidates)
-    if not options.num_random_negatives:
-        # Without items beyond the retrieved ones, lists that lack their
-        # target would teach that what retrieval misses is good.
-        is_there = (found == asked.relevant.items[:, None]).any(axis=1)
-        kept = np.flatnonzero(is_there)
-        asked, found = asked.take(kept), found[kept]
-        inputs, hidden = _told(config, prepared, asked)
+    # Lists that lack their target would teach that what retrieval misses is
+    # good.
+    is_there = (found == asked.relevant.items[:, None]).any(axis=1)
+    kept = np.flatnonzero(is_there)
+    asked, found = asked.take(kept), found[kept]
+    inputs, hidden = _told(config, prepared, asked)
     candidates, offsets = lists.compose(
-        found,
-        asked.relevant.items,
-        hidden,
-        options,
-        len(prepared.items.ids),
-        random,
+        found, asked.relevant.items, hidden, _LIST_SIZE, random
     )
     return lists.describe(signals, inputs, candidates, offsets)
 
@@ -235,12 +234,12 @@ def fit(
         scorer.standardise(training.signals[rows].astype(np.float32))
     curve = [validate(scorer, validation, asked)]
     best, weights = 0, scorer.get_weights()
-    steps = max(1, -(-count // options.batch_size))
+    steps = max(1, -(-count // _BATCH_SIZE))
     optimizer = tf.keras.optimizers.AdamW(
         tf.keras.optimizers.schedules.CosineDecay(
-            options.learning_rate, steps * options.epochs, alpha=0.05
+            _LEARNING_RATE, steps * options.epochs, alpha=0.05
         ),
-        weight_decay=options.weight_decay,
+        weight_decay=_WEIGHT_DECAY,
         global_clipnorm=5.0,
     )
     optimizer.build(scorer.trainable_variables)
@@ -266,7 +265,7 @@ def fit(
         curve.append({"loss": float(np.mean(losses)), **figures})
         if figures["ndcg@10"] > curve[best]["ndcg@10"]:
             best, weights = epoch, scorer.get_weights()
-        if epoch - best >= options.patience:
+        if epoch - best >= _PATIENCE:
             break
     scorer.set_weights(weights)
     return {"best_epoch": best, "curve": curve}
@@ -299,7 +298,7 @@ def signals_of(
 ) -> Signals:
     """Signals of towers, with tables of the events where `used` is true."""
     log = Log.of(prepared.sequences(), used, len(prepared.items.ids))
-    tables = item_tables.build(config.ranking, log)
+    tables = item_tables.build(log)
     return Signals(config.ranking, towers, tables, prepared.repeat_consumption)
 
 

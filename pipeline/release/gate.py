@@ -5,7 +5,7 @@ rule that is broken.
 """
 
 from pipeline.evaluate.evaluation import Evaluation
-from pipeline.run.config import PublishConfig
+from pipeline.run.release import PublishConfig
 
 RESULT = "gate.json"
 

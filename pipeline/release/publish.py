@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from models.config import at_most
 from pipeline.evaluate.evaluation import Evaluation
 from pipeline.export import bundle, catalogue
 from pipeline.release import gate as gates
@@ -100,15 +101,13 @@ def _release(
     serving, options = config.serving_directory, config.publish
     taken = [int(path.name) for path in _versions(serving)]
     version = 1 + max(taken, default=0)
-    history = [version, *history]
-    if options.keep_versions:
-        history = history[: options.keep_versions]
+    history = [version, *history][: at_most(options.keep_versions)]
     with _taken_back(serving, version):
         for name, source in sources.items():
             _place(source, serving / name / str(version), results)
         _point(serving, history, options.keep_previous_loaded)
-    for path in _versions(serving) if options.keep_versions else ():
-        if int(path.name) not in history:
+    for path in _versions(serving):
+        if options.keep_versions != "all" and int(path.name) not in history:
             shutil.rmtree(path)
     return version
 

@@ -2,8 +2,8 @@
 
 Both give the same two things. `chunks` goes through everything in the order
 of the file, for what has to be counted before training. `parts` goes through
-one epoch's share in an order of its own. Streaming holds a few buffers of
-`shuffle_interactions` and otherwise nothing that grows with the log.
+one epoch's share in an order of its own. Streaming holds a few buffers and
+otherwise nothing that grows with the log.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -14,16 +14,20 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from models.config import RetrievalConfig
 from pipeline.retrieval import batches
 from pipeline.retrieval import examples as training_parts
 from pipeline.retrieval.examples import Part
+from pipeline.run import auto
 from pipeline.tables import sequences
 from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import DataError
 from pipeline.tables.sequences import Sequences
 
 T = TypeVar("T")
+
+# Interactions of row groups from all over the log that a stream holds to draw
+# batches from, about.
+BUFFER = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -112,8 +116,7 @@ class Stream:
             raise DataError(
                 "Every worker must have a row group of the sequences to read. "
                 f"Received: {share[1]} workers for {self._file.num_groups} row "
-                "groups (from prepare.row_group_size). Prepare again with "
-                "smaller row groups."
+                "groups. Start fewer workers."
             )
 
         def read(rng: np.random.Generator) -> Iterator[Part]:
@@ -150,18 +153,11 @@ class Stream:
         )
 
 
-def open_feed(prepared: Prepared, options: RetrievalConfig) -> Feed:
-    """Memory or a stream, as the options and the size of the log say."""
-    if is_streamed(prepared, options):
-        return Stream(prepared.directory, options.shuffle_interactions)
+def open_feed(prepared: Prepared) -> Feed:
+    """Memory or a stream, as the size of the log says."""
+    if auto.is_streamed(prepared.summary["interactions"]).value:
+        return Stream(prepared.directory, BUFFER)
     return Memory(prepared.sequences())
-
-
-def is_streamed(prepared: Prepared, options: RetrievalConfig) -> bool:
-    """Whether training reads row groups instead of all interactions."""
-    if options.streaming == "auto":
-        return prepared.summary["interactions"] > options.stream_above
-    return options.streaming == "always"
 
 
 def pick(feed: Feed, rows: np.ndarray) -> Sequences:

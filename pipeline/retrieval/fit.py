@@ -16,6 +16,13 @@ from pipeline.retrieval.team import Team
 from pipeline.retrieval.watch import Averages, Goal, Watch
 from pipeline.tables.schema import DataError
 
+# Momentum of the averaged weights that are kept; validations without a better
+# one before training stops; share of all steps with a rising learning rate.
+AVERAGING = 0.998
+PATIENCE = 3
+_WARMUP = 0.05
+_WEIGHT_DECAY = 0.01
+
 
 def fit(
     task: Task,
@@ -44,8 +51,8 @@ def fit(
     model, dataset, options = task.model, task.dataset, task.model.config
     with team.strategy.scope():
         model.compile(optimizer=optimizer(options, task.steps * options.epochs))
-        averages = Averages(model, options.averaging)
-        watch = Watch(averages, goal, options.patience, team)
+        averages = Averages(model, AVERAGING)
+        watch = Watch(averages, goal, PATIENCE, team)
         callbacks: list[tf.keras.callbacks.Callback] = [
             watch,
             tf.keras.callbacks.LambdaCallback(
@@ -93,7 +100,7 @@ def optimizer(
     options: RetrievalConfig, steps: int
 ) -> tf.keras.optimizers.Optimizer:
     """AdamW with a linear rise and a cosine fall to a tenth."""
-    warmup = max(1, round(steps * options.warmup_share))
+    warmup = max(1, round(steps * _WARMUP))
     rate = tf.keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0,
         decay_steps=max(1, steps - warmup),
@@ -103,9 +110,9 @@ def optimizer(
     )
     optimizer = tf.keras.optimizers.AdamW(
         learning_rate=rate,
-        weight_decay=options.weight_decay,
+        weight_decay=_WEIGHT_DECAY,
         beta_2=0.98,
-        global_clipnorm=options.clip_norm,
+        global_clipnorm=5.0,
     )
     optimizer.exclude_from_weight_decay(
         var_names=["bias", "gamma", "beta", "start", "log_rates"]

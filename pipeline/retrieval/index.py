@@ -23,8 +23,9 @@ from models import index as search
 from models.config import FIRST_ITEM
 from pipeline.measure import requests
 from pipeline.retrieval import train
-from pipeline.run import manifest, seeds
-from pipeline.run.config import Config, IndexConfig
+from pipeline.run import auto, manifest, seeds
+from pipeline.run.config import Config
+from pipeline.run.release import IndexConfig
 from pipeline.tables import past
 from pipeline.tables.prepared import Prepared
 from pipeline.tables.ragged import Ragged
@@ -36,6 +37,8 @@ _SEARCHER = "searcher-{}.npz"
 # Below this ScaNN cannot train its codebooks.
 _SCANN_MINIMUM = 1_000
 _SHOWN = 5
+# Queries the recall is measured on.
+_TUNING_QUERIES = 500
 
 
 def run(
@@ -117,7 +120,8 @@ def run_shard(
     _check(embeddings, prepared.items.ids[first if shard else 0 : stop])
     np.save(directory / EMBEDDINGS, embeddings)
     size = stop - first
-    if _is_scann(config.index, num_items) and size >= _SCANN_MINIMUM:
+    is_scann = auto.index_kind(config.index, num_items).value == "scann"
+    if is_scann and size >= _SCANN_MINIMUM:
         searcher = search.build_searcher(
             embeddings[-size:], config.index.num_candidates, _num_leaves(size)
         )
@@ -145,12 +149,6 @@ def _searchers(shards: Sequence[Path]) -> list[list[np.ndarray]] | None:
     if not all(path.exists() for path in paths):
         return None
     return [_load_searcher(path) for path in paths]
-
-
-def _is_scann(config: IndexConfig, num_items: int) -> bool:
-    if config.kind == "auto":
-        return num_items >= config.exact_below
-    return config.kind == "scann"
 
 
 def _num_leaves(num_items: int) -> int:
@@ -244,7 +242,7 @@ def build(
         f"recall@{k}": 1.0,
         "latency_ms": _latency_ms(exact, queries),
     }
-    if not _is_scann(config, num_items):
+    if auto.index_kind(config, num_items).value == "exact":
         report["frontier"] = []
         return report, None
     if num_items < _SCANN_MINIMUM:
@@ -346,9 +344,7 @@ def _queries(config: Config, prepared: Prepared, model: Any) -> np.ndarray:
     sequences = prepared.sequences()
     generator = np.random.default_rng(seeds.of(config, "index"))
     num_users = len(sequences.user_ids)
-    rows = np.sort(
-        generator.permutation(num_users)[: config.index.num_tuning_queries]
-    )
+    rows = np.sort(generator.permutation(num_users)[:_TUNING_QUERIES])
     stops = past.part_stops(sequences, VALIDATION)[rows]
     history = Ragged.between(
         sequences.item_indices, sequences.offsets[rows], stops

@@ -1,8 +1,8 @@
 """Which events the retrieval models train on, and how much each counts.
 
-A rule is settled by a pass over the whole log (a cut in time, the age of the
-newest event) and then weighs any chunk of it, so that training from memory
-and from a stream of row groups trains on the same events.
+A rule is settled by a pass over the whole log (a cut in time) and then weighs
+any chunk of it, so that training from memory and from a stream of row groups
+trains on the same events.
 
 Shape letters: E events, N + 2 item indices.
 """
@@ -34,8 +34,6 @@ class Rule:
         share: Of the train events, held out from "base".
         seed: Of what a random split holds out.
         cut: Time from which a temporal split's train events are held out.
-        half_life: Seconds after which a target counts half, 0 for never.
-        latest: Time of the newest target, which counts whole.
     """
 
     which: Which
@@ -44,8 +42,6 @@ class Rule:
     share: float
     seed: int
     cut: int = np.iinfo(np.int64).max
-    half_life: float = 0.0
-    latest: int = 0
 
     def held_out(self, chunk: Chunk) -> np.ndarray:
         """Train events that "base" never has as targets, bool `[E]`.
@@ -83,9 +79,6 @@ class Rule:
         weights = used.astype(np.float32)
         if sequences.weights is not None:
             weights *= np.maximum(sequences.weights, 0)
-        if self.half_life:
-            age = (self.latest - sequences.timestamps) / self.half_life
-            weights *= np.exp2(-np.maximum(age, 0)).astype(np.float32)
         return weights
 
 
@@ -107,18 +100,6 @@ def rule(
             ),
         )
         made = replace(made, cut=int(found[0])) if len(found) else made
-    if options.recency_half_life:
-        used = [
-            chunk.sequences.timestamps[made.weights(chunk) > 0]
-            for chunk in feed.chunks()
-        ]
-        ends = [(time.min(), time.max()) for time in used if len(time)]
-        if ends:
-            latest = int(max(high for _low, high in ends))
-            span = max(1, latest - int(min(low for low, _high in ends)))
-            made = replace(
-                made, half_life=options.recency_half_life * span, latest=latest
-            )
     return made
 
 
@@ -169,14 +150,14 @@ class Reach:
     seconds: int = 0
 
 
-def reach(options: RetrievalConfig, split: str, feed: Feed) -> Reach:
-    """Resolves `horizon` 0: what validation asks is what training learns.
+def reach(split: str, feed: Feed) -> Reach:
+    """What validation asks is what training learns.
 
     A temporal split asks once a user, when the part begins, for all that
     follows in it: sessions ago, and for as many as users do.
     """
-    if options.horizon or split != "temporal":
-        return Reach(max(options.horizon, 1))
+    if split != "temporal":
+        return Reach()
     sizes, ends = [], []
     for chunk in feed.chunks():
         events = chunk.sequences

@@ -5,7 +5,7 @@ Shape letters: E events, N + 2 item indices, T moments, H half-lives.
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from pipeline.retrieval import popularity as trends
 from pipeline.retrieval.examples import Part
 from pipeline.retrieval.targets import Which
 from pipeline.retrieval.team import Team
-from pipeline.run import seeds, weights
+from pipeline.run import auto, seeds, weights
+from pipeline.run.auto import Choice
 from pipeline.run.config import Config
 from pipeline.tables import past
 from pipeline.tables.prepared import Prepared
@@ -82,7 +83,7 @@ def make(
     num_rows = len(prepared.items.ids)
     counts, num_targets = targets.count(source, rule, num_rows)
     popular = None
-    if split == "temporal" and options.recent_popularity:
+    if split == "temporal":
         popular = targets.recent(source, rule, num_rows)
     now = np.zeros([num_rows, 0]) if popular is None else popular.now
     for line in ids.describe(
@@ -97,9 +98,10 @@ def make(
             now,
             None if popular is None else popular.tables,
         )
-    reach = targets.reach(options, split, source)
+    reach = targets.reach(split, source)
     # A step has so many targets over all copies of the model.
-    positions = max(1, options.batch_positions // team.num_replicas)
+    positions = auto.batch_positions(options, num_targets).value
+    positions = max(1, positions // team.num_replicas)
     chosen = functools.partial(_part, split, rule, popular, reach)
     cut = batches.Cut(options.history_length, positions, seed)
     read = source.parts(chosen)
@@ -135,7 +137,7 @@ def build(
     """
     items = prepared.items
     return retrieval.build(
-        config.retrieval,
+        replace(config.retrieval, loss=loss(config, counts).value),
         CandidateInputs(
             items.features,
             items.specs,
@@ -148,6 +150,12 @@ def build(
         prepared.users.num_known,
         tables,
     )
+
+
+def loss(config: Config, counts: np.ndarray) -> Choice:
+    """Of a model with these training targets by item index."""
+    num_items = len(counts) - FIRST_ITEM
+    return auto.loss(config.retrieval, num_items, float(counts.sum()))
 
 
 def _num_known(counts: np.ndarray) -> int:

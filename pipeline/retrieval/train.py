@@ -32,6 +32,7 @@ from pipeline.retrieval.targets import Which
 from pipeline.retrieval.team import Team
 from pipeline.retrieval.watch import CHOSEN_BY, Goal, Watch
 from pipeline.run import auto, seeds, weights
+from pipeline.run.auto import Choice
 from pipeline.run.config import Config
 from pipeline.run.workers import Workers
 from pipeline.tables.prepared import Prepared
@@ -39,6 +40,9 @@ from pipeline.tables.schema import TRAIN, DataError
 from pipeline.tables.sequences import Sequences
 
 logger = logging.getLogger(__name__)
+
+# Drawn for the validation after each epoch.
+_VALIDATION_USERS = 5000
 
 
 def run(
@@ -48,7 +52,7 @@ def run(
     workers: Workers | None = None,
     checkpoints: Path | None = None,
     progress: Callable[[str], None] = logger.info,
-) -> None:
+) -> list[Choice]:
     """Trains both models and writes them with their metrics.
 
     Args:
@@ -60,6 +64,9 @@ def run(
             none. Used by several workers and where the log is streamed.
         progress: Receives lines to show.
 
+    Returns:
+        What was chosen where the config leaves it open.
+
     Raises:
         DataError: If there is nothing to learn from, or a worker was lost.
     """
@@ -68,6 +75,7 @@ def run(
     )
     training.base()
     training.final()
+    return training.choices
 
 
 class Training:
@@ -90,16 +98,14 @@ class Training:
         self._targeted = prepared.items.counts[TRAIN].sum() * (
             1 - options.ranking_holdout
         )
-        self._options = replace(
-            options,
-            batch_positions=auto.batch_positions(options, self._targeted),
-        )
+        positions = auto.batch_positions(options, self._targeted)
+        streamed = auto.is_streamed(prepared.summary["interactions"])
+        self.choices: list[Choice] = [positions, streamed]
+        self._options = replace(options, batch_positions=positions.value)
         self._config, self._prepared = config, prepared
         self._directory, self._progress = directory, progress
-        self._source = feed.open_feed(prepared, options)
-        is_kept = self._team.workers.count > 1 or feed.is_streamed(
-            prepared, options
-        )
+        self._source = feed.open_feed(prepared)
+        is_kept = self._team.workers.count > 1 or streamed.value
         self._checkpoints = checkpoints if is_kept else None
         self._metrics: dict[str, dict[str, Any]] = {}
 
@@ -108,7 +114,7 @@ class Training:
         asked = validation.draw(
             self._source,
             self._prepared,
-            self._options.validation_users,
+            _VALIDATION_USERS,
             seeds.of(self._config, "validation"),
         )
         measure = functools.partial(
@@ -118,14 +124,17 @@ class Training:
             self._options.history_length,
         )
         tried = auto.encoders(self._options, self._targeted)
-        best = -1.0
+        figures: dict[Encoder, float] = {}
         for encoder in tried:
             name = "base" if len(tried) == 1 else f"base-{encoder}"
             made, watch = self._train("base", encoder, name, measure)
             self._progress(f"  {name}: validation {CHOSEN_BY} {watch.best:.4f}")
-            if watch.best > best or encoder == tried[0]:
-                best, self._metrics["base"] = watch.best, self._metrics[name]
+            figures[encoder] = watch.best
+            chosen = auto.encoder(self._options, figures)
+            if chosen.value == encoder:
+                self._metrics["base"] = self._metrics[name]
                 self._save(made, "base")
+        self.choices += [chosen, task.loss(self._config, made.facts["counts"])]
         self._write()
 
     def final(self) -> None:

@@ -1,16 +1,125 @@
-"""What a config leaves open and the size of the log decides."""
+"""What a config leaves open and the data decide: the one place for "auto".
 
-import numpy as np
+Every function returns a `Choice`: what was taken, and why in words. Steps
+print theirs and keep them as `choices` in their manifest.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from models.config import Encoder, RetrievalConfig
+from pipeline.run.release import IndexConfig
 
+T = TypeVar("T")
+
+# Interactions beyond which training reads row groups instead of holding all.
+STREAM_ABOVE = 20_000_000
+# Catalogue sizes up to which a search, or a softmax, goes over all items.
+EXACT_BELOW = 20_000
+FULL_SOFTMAX_UP_TO = 20_000
+# Logits of an epoch up to which all are computed, about two minutes on two
+# cores. ML-1M has a third of it.
+FULL_WORK = 1e10
 _STEPS_PER_EPOCH = 200
+_STUDENT_STEPS = 250
 # Targets below which encoders are tried instead of taking attention.
 _TRY_BELOW = 300_000
+# Share of float32's NDCG@10 that a smaller file may lose.
+_LOSS = 0.01
 
 
-def encoders(options: RetrievalConfig, num_targets: float) -> list[Encoder]:
-    """Those that `base` is trained with; resolves "auto".
+@dataclass(frozen=True)
+class Choice(Generic[T]):
+    """What was taken where a config leaves it open.
+
+    Attributes:
+        option: Its section and name.
+        value: What was taken.
+        why: What it was decided from, in words.
+    """
+
+    option: str
+    value: T
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.option} = {self.value}: {self.why}"
+
+
+# Nothing to explain: the config says so.
+_SAID = ""
+
+
+def is_streamed(interactions: int) -> Choice[bool]:
+    """Whether training reads the log row group by row group."""
+    return Choice(
+        "retrieval streams",
+        interactions > STREAM_ABOVE,
+        f"{interactions:,} interactions, above {STREAM_ABOVE:,} it does",
+    )
+
+
+def batch_positions(
+    options: RetrievalConfig, num_targets: float
+) -> Choice[int]:
+    """Targets in a step.
+
+    On ML-100K 512 gave NDCG@10 .126 where 2048 gave .121 in as much time, on a
+    log of 30,000 targets 128 gave .088 where 256 gave .082: on small data the
+    number of steps counts, on large data the time of each.
+    """
+    option = "retrieval.batch_positions"
+    if options.batch_positions != "auto":
+        return Choice(option, options.batch_positions, _SAID)
+    return Choice(
+        option,
+        _power(num_targets, _STEPS_PER_EPOCH, 7, 12),
+        f"{num_targets:,.0f} targets, some {_STEPS_PER_EPOCH} steps an epoch",
+    )
+
+
+def student_batch(num_histories: int) -> Choice[int]:
+    """Histories in a step of the student.
+
+    Where there are few the number of steps counts. Of 36,000 (six a user of
+    ML-1M) 128 gave a validation NDCG@10 of .112 without a teacher, 64 the
+    same, 512 gave .094. ML-100K keeps 512 (.139 without a teacher; 256 gave
+    .143 there in 1.15 times the time).
+    """
+    return Choice(
+        "student's batch",
+        _power(num_histories, _STUDENT_STEPS, 6, 9),
+        f"{num_histories:,} histories, some {_STUDENT_STEPS} steps an epoch",
+    )
+
+
+def _power(count: float, steps: int, least: int, most: int) -> int:
+    """The power of 2 that makes about so many steps of a count."""
+    wanted = round(math.log2(max(count, 1) / steps))
+    return int(2 ** min(max(wanted, least), most))
+
+
+def loss(
+    options: RetrievalConfig, num_items: int, num_targets: float
+) -> Choice[str]:
+    """ "full" where all logits of an epoch are few enough."""
+    if options.loss != "auto":
+        return Choice("retrieval.loss", options.loss, _SAID)
+    is_full = (
+        num_items <= FULL_SOFTMAX_UP_TO and num_items * num_targets <= FULL_WORK
+    )
+    return Choice(
+        "retrieval.loss",
+        "full" if is_full else "in_batch",
+        f"{num_items:,} items and {num_targets:,.0f} targets; full up to "
+        f"{FULL_SOFTMAX_UP_TO:,} and a product of {FULL_WORK:.0e}",
+    )
+
+
+def encoders(options: RetrievalConfig, num_targets: float) -> Sequence[Encoder]:
+    """Those that `base` is trained with, for `encoder` to choose from.
 
     On MovieLens a decayed mean is ahead of attention where a log is small
     (NDCG@10 on validation: 100,000 interactions .141 against .125) and behind
@@ -19,19 +128,55 @@ def encoders(options: RetrievalConfig, num_targets: float) -> list[Encoder]:
     """
     if options.encoder != "auto":
         return [options.encoder]
-    if num_targets < _TRY_BELOW:
-        return ["bow", "attention"]
-    return ["attention"]
+    return ["bow", "attention"] if num_targets < _TRY_BELOW else ["attention"]
 
 
-def batch_positions(options: RetrievalConfig, num_targets: float) -> int:
-    """Targets in a step; resolves 0.
+def encoder(
+    options: RetrievalConfig, figures: Mapping[Encoder, float]
+) -> Choice[Encoder]:
+    """The best of those that were tried, the first of equals."""
+    best = max(figures, key=lambda name: figures[name])
+    if options.encoder != "auto":
+        why = _SAID
+    elif len(figures) == 1:
+        why = f"{_TRY_BELOW:,} targets or more, or none to validate with"
+    else:
+        tried = (f"{name} {value:.4f}" for name, value in figures.items())
+        why = f"validation NDCG@100 of {', '.join(tried)}"
+    return Choice("retrieval.encoder", best, why)
 
-    On ML-100K 512 gave NDCG@10 .126 where 2048 gave .121 in as much time, on a
-    log of 30,000 targets 128 gave .088 where 256 gave .082: on small data the
-    number of steps counts, on large data the time of each.
+
+def index_kind(options: IndexConfig, num_items: int) -> Choice[str]:
+    """Below `EXACT_BELOW` items an exact search is as fast as ScaNN.
+
+    It needs no op library; where ScaNN is built, `index.json` holds the
+    latency of both.
     """
-    if options.batch_positions:
-        return options.batch_positions
-    wanted = np.log2(max(num_targets, 1) / _STEPS_PER_EPOCH)
-    return int(2 ** np.clip(np.round(wanted), 7, 12))
+    if options.kind != "auto":
+        return Choice("index.kind", options.kind, _SAID)
+    kind = "exact" if num_items < EXACT_BELOW else "scann"
+    why = f"{num_items:,} items; exact below {EXACT_BELOW:,}"
+    return Choice("index.kind", kind, why)
+
+
+class Measured(Protocol):
+    """A file of the student, with its size."""
+
+    @property
+    def bytes(self) -> int:
+        """Of the file."""
+
+    @property
+    def ndcg_at_10(self) -> float:
+        """What it is worth."""
+
+
+def precision(wanted: str, found: Mapping[str, Measured]) -> Choice[str]:
+    """The smallest file within 1 % of float32's NDCG@10."""
+    if wanted != "auto":
+        return Choice("student.precision", wanted, _SAID)
+    least = found["float32"].ndcg_at_10 * (1 - _LOSS)
+    good = [name for name in found if found[name].ndcg_at_10 >= least]
+    taken = min(good, key=lambda name: found[name].bytes)
+    why = f"the smallest of {', '.join(good)}, within {_LOSS:.0%} of float32"
+    return Choice("student.precision", taken, why)

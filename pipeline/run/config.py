@@ -18,136 +18,50 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from models.config import (
-    ConfigError,
-    RankingConfig,
-    RetrievalConfig,
-    check,
-)
+from models.config import ConfigError, Options, RankingConfig, RetrievalConfig
 from models.student_config import StudentConfig
-from pipeline.tables.schema import PrepareConfig, SourceConfig
+from pipeline.run.data import PrepareConfig, Source, SyntheticSource
+from pipeline.run.release import EvaluateConfig, IndexConfig, PublishConfig
+
+# What was an option once, with the value it has now.
+_FIXED: Mapping[str, Mapping[str, object]] = {
+    "source": {"order_strength": 0.45},
+    "prepare": {
+        "min_weight": 0, "user_share": 1, "max_vocabulary": 50_000,
+        "max_values": 10, "max_tokens": 12, "row_group_size": 131_072,
+        "num_threads": 0,
+    },
+    "retrieval": {
+        "num_layers": 2, "num_id_hashes": 2, "user_features": ["*"],
+        "context_features": ["*"], "full_softmax_below": 20_000,
+        "num_in_batch_negatives": 0, "num_uniform_negatives": 512,
+        "num_hard_negatives": 0, "remove_accidental_hits": True, "logq": True,
+        "temperature": 1, "label_smoothing": 0, "warmup_share": 0.05,
+        "weight_decay": 0.01, "clip_norm": 5, "averaging": 0.998,
+        "patience": 3, "validation_users": 5000, "recency_half_life": 0,
+        "recent_popularity": True, "horizon": 0, "streaming": "auto",
+        "stream_above": 20_000_000, "shuffle_interactions": 2_000_000,
+    },
+    "index": {"exact_below": 20_000, "num_tuning_queries": 500},
+    "ranking": {
+        "list_size": 200, "num_random_negatives": 0, "num_neighbours": 100,
+        "history_length": 30, "num_cross_layers": 2, "hidden_units": [64, 32],
+        "dropout": 0.1, "learning_rate": 0.005, "weight_decay": 0.05,
+        "batch_size": 128, "patience": 3, "max_lists": 50_000,
+        "predict_ratings": True,
+    },
+    "student": {
+        "num_heads": 3, "hidden_units": 32, "dropout": 0.1, "mix": 0.7,
+        "temperature": 1, "compare": True, "full_softmax_below": 20_000,
+        "num_uniform_negatives": 4096, "batch_size": 0, "learning_rate": 0.005,
+        "weight_decay": 0.01, "averaging": 0.99,
+    },
+    "evaluate": {"bootstrap_samples": 1000, "diversity": [0.3]},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
-class IndexConfig:
-    """The nearest-neighbour index of the exported retrieval model.
-
-    Attributes:
-        kind: "exact" scores the whole catalogue, "scann" builds a ScaNN tree,
-            "auto" takes exact below `exact_below` items.
-        exact_below: Catalogue size under which an exact search is as fast as
-            ScaNN and needs no op library; where ScaNN is built, `index.json`
-            holds the latency of both.
-        num_candidates: Items retrieved a query (K), fixed at export.
-        recall_floor: Share of the exact top `num_candidates` that the tuned
-            ScaNN index must return.
-        num_tuning_queries: Queries the recall is measured on.
-    """
-
-    kind: Literal["auto", "exact", "scann"] = "auto"
-    exact_below: int = 20_000
-    num_candidates: int = 200
-    recall_floor: float = 0.95
-    num_tuning_queries: int = 500
-
-    def __post_init__(self) -> None:
-        check(
-            (
-                self.num_candidates >= 1,
-                "`num_candidates` must be at least 1. Received: "
-                f"{self.num_candidates}.",
-            ),
-            (
-                0.0 < self.recall_floor <= 1.0,
-                "`recall_floor` must be above 0 and at most 1. Received: "
-                f"{self.recall_floor}.",
-            ),
-            (
-                self.num_tuning_queries >= 1,
-                "`num_tuning_queries` must be at least 1. Received: "
-                f"{self.num_tuning_queries}.",
-            ),
-        )
-
-
-@dataclass(frozen=True)
-class EvaluateConfig:
-    """How the exported models are measured.
-
-    Attributes:
-        part: The part whose interactions are the targets. Choose settings on
-            "validation", report "test".
-        protocol: "split" asks once a user at the start of the part, "rolling"
-            before each of the user's interactions in it.
-        seen: Whether items of the history may be recommended; under
-            `prepare.repeat_consumption` they always may. "included"
-            reproduces tutorials only and is labelled so; the row
-            `retrieval_as_shipped` then has the answers without them.
-        bootstrap_samples: Resamples behind each confidence interval.
-        num_users: Users drawn for the evaluation, 0 for all.
-        diversity: Settings of the fused model's diversity whose cost is
-            reported; [] reports none.
-    """
-
-    part: Literal["validation", "test"] = "test"
-    protocol: Literal["split", "rolling"] = "split"
-    seen: Literal["excluded", "included"] = "excluded"
-    bootstrap_samples: int = 1000
-    num_users: int = 0
-    diversity: tuple[float, ...] = (0.3,)
-
-    def __post_init__(self) -> None:
-        check(
-            (
-                self.bootstrap_samples >= 100,
-                "`bootstrap_samples` must be at least 100 for a usable "
-                f"interval. Received: {self.bootstrap_samples}.",
-            ),
-            (
-                self.num_users >= 0,
-                f"`num_users` must not be negative. Received: "
-                f"{self.num_users}.",
-            ),
-            (
-                all(0.0 < value <= 1.0 for value in self.diversity),
-                "`diversity` must be above 0 and at most 1. Received: "
-                f"{list(self.diversity)}.",
-            ),
-        )
-
-
-@dataclass(frozen=True)
-class PublishConfig:
-    """The gate in front of a release.
-
-    Attributes:
-        metric: The figure compared, a column of evaluation.json.
-        must_beat: Rows of evaluation.json that two_stage must exceed.
-        student_must_beat: Rows that the on-device student must exceed.
-        keep_versions: Versions kept by `prune`, the live and the previous one
-            always among them; 0 keeps all.
-        keep_previous_loaded: Whether servers hold the release before the live
-            one in memory as well, so that a rollback need not load it.
-    """
-
-    metric: str = "ndcg@10"
-    must_beat: tuple[str, ...] = ("popularity", "recent_popularity")
-    student_must_beat: tuple[str, ...] = ("popularity",)
-    keep_versions: int = 0
-    keep_previous_loaded: bool = False
-
-    def __post_init__(self) -> None:
-        check(
-            (
-                self.keep_versions == 0 or self.keep_versions >= 2,
-                "`keep_versions` must be 0 or at least 2, so that a rollback "
-                f"has a target. Received: {self.keep_versions}.",
-            )
-        )
-
-
-@dataclass(frozen=True)
-class Config:
+class Config(Options):
     """Everything one run of the pipeline depends on.
 
     Attributes:
@@ -167,7 +81,7 @@ class Config:
     name: str
     seed: int
     artifacts: str = "artifacts"
-    source: SourceConfig = field(default_factory=SourceConfig)
+    source: Source = field(default_factory=SyntheticSource)
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
     index: IndexConfig = field(default_factory=IndexConfig)
@@ -176,13 +90,14 @@ class Config:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     publish: PublishConfig = field(default_factory=PublishConfig)
 
-    def __post_init__(self) -> None:
-        named = bool(self.name) and not set(self.name) - set(
-            string.ascii_letters + string.digits + "-_."
-        )
-        check(
+    def rules(self) -> list[tuple[bool, str]]:
+        """What else must hold, and what to say where it does not."""
+        letters = set(string.ascii_letters + string.digits + "-_.")
+        return [
             (
-                named and not self.name.startswith("."),
+                bool(self.name)
+                and set(self.name) <= letters
+                and not self.name.startswith("."),
                 "`name` must be letters, digits, '-', '_' or '.', because it "
                 f"names a directory. Received: {self.name!r}.",
             ),
@@ -196,7 +111,7 @@ class Config:
                 "true: a model refitted on the validation part has seen its "
                 "answers. Received: 'validation'. Set retrieval.refit=false.",
             ),
-        )
+        ]
 
     @property
     def run_directory(self) -> Path:
@@ -267,9 +182,18 @@ def _override(values: dict[str, Any], override: str) -> str | None:
 
 
 def _build(
-    kind: type, values: Any, section: str, origin: str, problems: list[str]
+    hint: Any, values: Any, section: str, origin: str, problems: list[str]
 ) -> Any:
-    """Makes one dataclass of `values`, appending what is wrong."""
+    """Makes one dataclass of `values`, appending what is wrong.
+
+    Args:
+        hint: A dataclass, or several that their `kind` tells apart: an option
+            of another kind is checked and left.
+        values: As the file has them.
+        section: Dotted; "" at the top.
+        origin: The file.
+        problems: Receives a sentence for everything that is wrong.
+    """
     where = f"(from [{section}] in {origin})" if section else f"(from {origin})"
     if not isinstance(values, Mapping):
         problems.append(
@@ -277,56 +201,90 @@ def _build(
             f"{origin}). Write [{section}]."
         )
         return None
-    hints = typing.get_type_hints(kind)
-    for key in values:
-        if key not in hints:
-            near = difflib.get_close_matches(key, hints, n=1, cutoff=0.0)
-            problems.append(
-                f"`{key}` is not a known key {where}. The nearest is "
-                f"`{near[0]}`; all: {', '.join(hints)}."
-            )
-    found = len(problems)
+    if section == "source":
+        values = _as_now(values)
+    kinds = classes(hint)
+    kind = next((k for k in kinds if _kind(k) == values.get("kind")), kinds[0])
+    hints: dict[str, Any] = {}
+    for each in kinds:
+        hints |= typing.get_type_hints(each)
+    if len(kinds) > 1:
+        hints["kind"] = Literal[tuple(_kind(each) for each in kinds)]
     arguments = {}
-    is_complete = True
-    for item in dataclasses.fields(kind):
-        name = item.name
-        inner = f"{section}.{name}" if section else name
-        if name not in values:
-            if (
-                item.default is dataclasses.MISSING
-                and item.default_factory is dataclasses.MISSING
-            ):
-                problems.append(f"`{name}` is required {where}.")
-                is_complete = False
-        elif dataclasses.is_dataclass(hints[name]):
-            made = _build(
-                typing.cast(type, hints[name]),
-                values[name],
-                inner,
-                origin,
-                problems,
-            )
+    for key, value in values.items():
+        if key not in hints:
+            problems += _unknown(section, key, value, list(hints), where)
+        elif classes(hints[key]):
+            inner = f"{section}.{key}" if section else key
+            made = _build(hints[key], value, inner, origin, problems)
             if made is not None:
-                arguments[name] = made
+                arguments[key] = made
         else:
             try:
-                arguments[name] = _convert(values[name], hints[name])
+                arguments[key] = _convert(value, hints[key])
             except TypeError as error:
                 problems.append(
-                    f"`{name}` must be {error}. Received: "
-                    f"{values[name]!r} {where}."
+                    f"`{key}` must be {error}. Received: {value!r} {where}."
                 )
-                is_complete &= item.default is not dataclasses.MISSING
-    if not is_complete:
+    options = {item.name: item for item in dataclasses.fields(kind)}
+    required = {
+        name
+        for name, item in options.items()
+        if item.default is item.default_factory is dataclasses.MISSING
+    }
+    problems += [
+        f"`{name}` is required {where}."
+        for name in options
+        if name in required - set(values)
+    ]
+    if required - set(arguments):
         return None
     # Where a value was refused its default stands in, so that the rules of
     # the other values are checked in the same pass.
-    made = None
     try:
-        made = kind(**arguments)
+        return kind(**{k: v for k, v in arguments.items() if k in options})
     except ConfigError as error:
         problems.extend(f"{problem} {where}" for problem in error.problems)
-    return made if len(problems) == found else None
+        return None
+
+
+def _as_now(source: Mapping[str, Any]) -> dict[str, Any]:
+    """A source's options under the names that they have now."""
+    values = dict(source)
+    if (unit := values.pop("time_unit", "auto")) != "auto":
+        values.setdefault("time_format", unit)
+    if (release := values.pop("release", "")) and not values.get("path"):
+        values["path"] = f"${{DATA_DIR}}/ml-{release}.zip"
+    return values
+
+
+def classes(hint: Any) -> tuple[Any, ...]:
+    """The dataclasses that a section may be; none for a plain value."""
+    found = typing.get_args(hint) or (hint,)
+    return found if all(map(dataclasses.is_dataclass, found)) else ()
+
+
+def _kind(section: type) -> object:
+    return getattr(section, "kind", None)
+
+
+def _unknown(
+    section: str, key: str, value: object, known: list[str], where: str
+) -> list[str]:
+    """What is wrong with a key that is no option, or is none any more."""
+    fixed = _FIXED.get(section, {})
+    if key in fixed:
+        if value == fixed[key]:
+            return []
+        return [
+            f"`{key}` is no option any more and always {fixed[key]!r}. "
+            f"Received: {value!r} {where}. Remove it."
+        ]
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+    return [
+        f"`{key}` is not a known key {where}. The nearest is `{near[0]}`; "
+        f"all: {', '.join(known)}."
+    ]
 
 
 def _convert(value: Any, hint: Any) -> Any:
@@ -342,14 +300,13 @@ def _convert(value: Any, hint: Any) -> Any:
             raise TypeError(f"one of {names}")
         return value
     if origin in (typing.Union, types.UnionType):
+        permitted = []
         for argument in arguments:
-            if argument is type(None):
-                continue
             try:
                 return _convert(value, argument)
             except TypeError as error:
-                problem = error
-        raise problem
+                permitted.append(str(error))
+        raise TypeError(" or ".join(permitted))
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise TypeError("a list")

@@ -21,12 +21,13 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TypeAlias
 
+from pipeline.run.auto import Choice
 from pipeline.run.config import Config
 from serving.releases import files
 
@@ -58,11 +59,14 @@ class Record:
         made_at: When, in nanoseconds: steps that follow depend on this file,
             and so on this very run.
         seconds: How long it took.
+        choices: What was decided where the config leaves it to the data, with
+            why, see `auto`.
     """
 
     inputs: Inputs
     made_at: int
     seconds: float
+    choices: Sequence[Inputs] = ()
 
     @classmethod
     def read(cls, directory: Path) -> Record | None:
@@ -72,7 +76,12 @@ class Record:
         except FileNotFoundError:
             return None
         values = json.loads(text)
-        return cls(values["inputs"], values["made_at"], values["seconds"])
+        return cls(
+            values["inputs"],
+            values["made_at"],
+            values["seconds"],
+            values.get("choices", ()),
+        )
 
     def write(self, directory: Path) -> None:
         """Marks the step in `directory` as complete."""
@@ -97,12 +106,15 @@ def is_current(directory: Path, inputs: Inputs) -> bool:
 
 
 @contextlib.contextmanager
-def stage(directory: Path, inputs: Inputs) -> Iterator[Path]:
+def stage(
+    directory: Path, inputs: Inputs, choices: Sequence[Choice] = ()
+) -> Iterator[Path]:
     """Yields an empty directory that becomes `directory` on success.
 
     Args:
         directory: Where the step will stand; replaced as a whole.
         inputs: What the step depends on, compared by `is_current`.
+        choices: Kept in the record; read when the step is done.
     """
     start = time.monotonic()
     directory.parent.mkdir(parents=True, exist_ok=True)
@@ -121,7 +133,8 @@ def stage(directory: Path, inputs: Inputs) -> Iterator[Path]:
             raise OSError(errno.ENOSPC, full, str(staging)) from error
         raise
     seconds = round(time.monotonic() - start, 1)
-    Record(_plain(inputs), time.time_ns(), seconds).write(staging)
+    kept = [dataclasses.asdict(choice) for choice in choices]
+    Record(_plain(inputs), time.time_ns(), seconds, kept).write(staging)
     replace(staging, directory)
 
 

@@ -7,22 +7,29 @@ its columns mean. Nothing downstream knows which source it was.
 
 from pathlib import Path
 
+from pipeline.run.data import (
+    MovielensSource,
+    Source,
+    SyntheticSource,
+    TabularSource,
+)
 from pipeline.sources import movielens, synthetic
 from pipeline.sources.canonical.tables import Tables
-from pipeline.sources.tabular import reader as tabular
-from pipeline.tables.schema import SourceConfig
 
 
-def paths(source: SourceConfig) -> list[str]:
+def paths(source: Source) -> list[str]:
     """Where the source's data lie, files that a default names included."""
-    place = source.path
-    if source.kind == "movielens":
-        place = movielens.locate(source)
-    found = (place, source.items_path, source.users_path)
+    if isinstance(source, SyntheticSource):
+        return []
+    if isinstance(source, MovielensSource):
+        from pipeline.sources import movielens
+
+        return [movielens.locate(source)]
+    found = (source.path, source.items_path, source.users_path)
     return [path for path in found if path]
 
 
-def read(source: SourceConfig, seed: int, directory: Path) -> Tables:
+def read(source: Source, seed: int, directory: Path) -> Tables:
     """Writes the canonical tables of the configured source.
 
     Args:
@@ -33,8 +40,10 @@ def read(source: SourceConfig, seed: int, directory: Path) -> Tables:
     Raises:
         DataError: If the source is missing, corrupt or empty.
     """
-    if source.kind == "movielens":
+    from pipeline.sources.tabular import reader as tabular
+
+    if isinstance(source, MovielensSource):
         return movielens.read(source, directory)
-    if source.kind == "tabular":
+    if isinstance(source, TabularSource):
         return tabular.read(source, directory)
     return synthetic.read(source, seed, directory)

@@ -20,13 +20,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from pipeline.run.data import MovielensSource
 from pipeline.sources import download
 from pipeline.sources.canonical import tables as canonical
 from pipeline.sources.canonical.quarantine import FILE as QUARANTINE
 from pipeline.sources.canonical.quarantine import Quarantine
 from pipeline.sources.canonical.tables import Batch, Entities, Tables
 from pipeline.sources.reading import files, text
-from pipeline.tables.schema import DataError, SourceConfig
+from pipeline.tables.schema import DataError
 
 GENRES_100K = (
     "unknown|Action|Adventure|Animation|Children's|Comedy|Crime|Documentary|"
@@ -74,14 +75,14 @@ _LAYOUTS = (
 )  # fmt: skip
 
 
-def locate(source: SourceConfig) -> str:
+def locate(source: MovielensSource) -> str:
     """Where the release is; an official archive that is not there is fetched.
 
     Raises:
         DataError: If it cannot be fetched.
     """
     path = source.path or os.path.join(
-        os.environ.get("DATA_DIR", "data"), f"ml-{source.release}.zip"
+        os.environ.get("DATA_DIR", "data"), "ml-100k.zip"
     )
     is_here = "://" in path or Path(path).expanduser().exists()
     if not is_here and Path(path).name in download.ARCHIVES:
@@ -89,7 +90,7 @@ def locate(source: SourceConfig) -> str:
     return path
 
 
-def read(source: SourceConfig, directory: Path) -> Tables:
+def read(source: MovielensSource, directory: Path) -> Tables:
     """Writes the canonical tables of a MovieLens release.
 
     Args:

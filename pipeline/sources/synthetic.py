@@ -24,16 +24,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.run.data import SyntheticSource
 from pipeline.sources import films
 from pipeline.sources.canonical.tables import Tables
 from pipeline.sources.films import Catalogue
-from pipeline.tables.schema import SourceConfig
 
 DAY = 86_400
 START = 1_577_836_800  # 2020-01-01
 PERIOD_DAYS = 540
 NUM_LAGS = 3
 LAG_WEIGHTS = (0.65, 0.25, 0.10)
+# Share of choices that follow from the previous items (sequels, neighbours)
+# instead of from taste.
+ORDER_STRENGTH = 0.45
 AFFINITY = 3.0
 DRIFT = 0.03
 
@@ -62,7 +65,7 @@ class Log:
     regions: np.ndarray
 
 
-def read(source: SourceConfig, seed: int, directory: Path) -> Tables:
+def read(source: SyntheticSource, seed: int, directory: Path) -> Tables:
     """Writes the canonical tables of the sample.
 
     Args:
@@ -110,7 +113,7 @@ def read(source: SourceConfig, seed: int, directory: Path) -> Tables:
     )
 
 
-def generate(source: SourceConfig, items: Catalogue, seed: int) -> Log:
+def generate(source: SyntheticSource, items: Catalogue, seed: int) -> Log:
     """Draws the interactions of all users.
 
     Args:
@@ -138,7 +141,7 @@ def generate(source: SourceConfig, items: Catalogue, seed: int) -> Log:
 
 
 def _generate_block(
-    source: SourceConfig,
+    source: SyntheticSource,
     items: Catalogue,
     num_users: int,
     first: int,
@@ -204,7 +207,7 @@ def _choices(
 
 
 def _lengths(
-    source: SourceConfig, num_users: int, rng: np.random.Generator
+    source: SyntheticSource, num_users: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Interactions of each user: many short, few long, none below 2."""
     spread = 0.6
@@ -242,7 +245,7 @@ def _drift(
 
 
 def _probabilities(
-    source: SourceConfig,
+    source: SyntheticSource,
     items: Catalogue,
     taste: np.ndarray,
     days: np.ndarray,
@@ -279,6 +282,6 @@ def _probabilities(
             follow[rows[known], target] += mass * (target >= 0)
     follow *= free
     total = follow.sum(1, keepdims=True)
-    share = source.order_strength * (total > 0)
+    share = ORDER_STRENGTH * (total > 0)
     follow /= np.where(total > 0, total, 1.0)
     return share * follow + (1.0 - share) * weights, affinity

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from models.config import FeatureSpec
 from pipeline.tables import columns, sequences
 from pipeline.tables.columns import FeatureColumn
-from pipeline.tables.schema import PARTS, TRAIN, DataError, PrepareConfig
+from pipeline.tables.schema import PARTS, TRAIN, DataError
 from pipeline.tables.sequences import Sequences
 
 # A feature's values with their counts in the train part, by index from 2.
@@ -184,13 +184,25 @@ class Prepared:
         }
 
 
+class Split(Protocol):
+    """What of the preparation's options says what the tables mean."""
+
+    @property
+    def split(self) -> str:
+        """How the log was cut into parts."""
+
+    @property
+    def repeat_consumption(self) -> bool:
+        """Whether users take the same item again."""
+
+
 def write(
     directory: Path,
     tables: Mapping[str, Table],
     context: Sequence[FeatureSpec],
     values: Mapping[str, Counted],
     summary: Summary,
-    options: PrepareConfig,
+    options: Split,
 ) -> None:
     """Writes all but the sequences.
 

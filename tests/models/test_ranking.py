@@ -34,7 +34,7 @@ def features():
 def towers(features):
     tf.keras.utils.set_random_seed(0)
     return retrieval.build(
-        RetrievalConfig(embedding_dim=8, history_length=6, num_layers=1),
+        RetrievalConfig(embedding_dim=8, history_length=6),
         CandidateInputs(
             features,
             (GENRES, YEAR),
@@ -102,8 +102,11 @@ def test_cooccurrence_equals_slow_sums(towers, tables):
             )
 
 
-def test_cooccurrence_reads_only_the_recent_history(towers, tables):
-    config = RankingConfig(features=("cooccurrence",), history_length=1)
+def test_cooccurrence_reads_only_the_recent_history(
+    towers, tables, monkeypatch
+):
+    monkeypatch.setattr(signals, "_LENGTH", 1)
+    config = RankingConfig(features=("cooccurrence",))
     _, found = Signals(config, towers, tables)(*request(HISTORIES, CANDIDATES))
     expected = slow_cooccurrence(tables, HISTORIES[0][-1:], 2)
     np.testing.assert_allclose(found[0, 1], expected, rtol=1e-5, atol=1e-6)
@@ -134,7 +137,7 @@ def test_attention_compares_what_items_are_and_not_how_popular(
         tf.keras.utils.set_random_seed(0)
         popularity = np.random.default_rng(seed).normal(size=(NUM_ROWS, 3))
         towers = retrieval.build(
-            RetrievalConfig(embedding_dim=8, history_length=6, num_layers=1),
+            RetrievalConfig(embedding_dim=8, history_length=6),
             CandidateInputs(
                 features,
                 (GENRES, YEAR),
@@ -300,7 +303,7 @@ def test_rating_is_the_sum_of_its_parts():
 
 def test_config_lists_every_mistake():
     with pytest.raises(ConfigError) as error:
-        RankingConfig(features=("retrieval", "magic"), dropout=1.5, list_size=1)
+        RankingConfig(features=("retrieval", "magic"), epochs=0)
     message = str(error.value)
-    for name in ("`features`", "magic", "`dropout`", "`list_size`"):
+    for name in ("`features`", "magic", "`epochs`"):
         assert name in message

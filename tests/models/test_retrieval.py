@@ -53,13 +53,17 @@ def test_full_loss_sets_each_target_against_the_catalogue():
     )
 
 
-@pytest.mark.parametrize("logq", [True, False])
-def test_in_batch_loss_sets_each_target_against_the_others(logq):
-    model = make(loss="in_batch", num_uniform_negatives=0, logq=logq)
+@pytest.fixture
+def no_uniform(monkeypatch):
+    monkeypatch.setattr(retrieval, "NUM_UNIFORM", 0)
+
+
+@pytest.mark.usefixtures("no_uniform")
+def test_in_batch_loss_sets_each_target_against_the_others():
+    model = make(loss="in_batch")
     targets = [2, 4, 5, 6]
     logits = scores(model)[:, targets].astype(np.float64)
-    if logq:
-        logits -= np.log(COUNTS[targets] / 16)
+    logits -= np.log(COUNTS[targets] / 16)
     log_norm = np.log(np.exp(logits).sum(axis=1))
     expected = log_norm - np.diag(logits)
     assert model.compute_loss(BATCH).numpy() == pytest.approx(
@@ -67,14 +71,13 @@ def test_in_batch_loss_sets_each_target_against_the_others(logq):
     )
 
 
+@pytest.mark.usefixtures("no_uniform")
 @pytest.mark.parametrize("loss", ["full", "in_batch"])
 def test_targets_meet_the_popularity_of_their_moment(loss):
     rng = np.random.default_rng(0)
     tables = rng.normal(size=[3, 7, 2]).astype(np.float32)
     model = make(
         loss=loss,
-        logq=False,
-        num_uniform_negatives=0,
         trends=tables,
         popularity=tables[2],
     )
@@ -87,6 +90,8 @@ def test_targets_meet_the_popularity_of_their_moment(loss):
     then = now - trend[2] + trend[moments]
     targets = [2, 4, 5, 6]
     columns = slice(2, None) if loss == "full" else targets
+    if loss == "in_batch":
+        then[:, targets] -= np.log(COUNTS[targets] / 16)
     log_norm = np.log(np.exp(then[:, columns]).sum(axis=1))
     expected = log_norm - then[np.arange(4), targets]
     batch = BATCH | {"moment": tf.constant(moments)}
@@ -95,24 +100,18 @@ def test_targets_meet_the_popularity_of_their_moment(loss):
     )
 
 
-def test_uniform_negatives_join_the_batch():
-    few = make(loss="in_batch", num_uniform_negatives=0, logq=False)
-    many = make(loss="in_batch", num_uniform_negatives=50, logq=False)
-    assert many.compute_loss(BATCH) > few.compute_loss(BATCH) + 1
-
-
-def test_auto_takes_the_full_softmax_for_small_catalogues():
-    assert make(full_softmax_below=5).is_full
-    assert not make(full_softmax_below=4).is_full
-
-
-def test_auto_samples_where_all_logits_would_take_too_long(monkeypatch):
-    # 5 items and 16 targets.
-    monkeypatch.setattr(retrieval, "_FULL_WORK", 80)
-    assert make().is_full
-    monkeypatch.setattr(retrieval, "_FULL_WORK", 79)
-    assert not make().is_full
-    assert make(loss="full").is_full
+def test_uniform_negatives_join_the_batch(monkeypatch):
+    # Item 3 stands nowhere in the batch.
+    batch = BATCH | {"history": tf.constant([[0, 2, 4], [4, 5, 2]])}
+    moved = []
+    for count in (0, 50):
+        monkeypatch.setattr(retrieval, "NUM_UNIFORM", count)
+        model = make(loss="in_batch")
+        with tf.GradientTape() as tape:
+            loss = model.compute_loss(batch)
+        found = tape.gradient(loss, model.candidate_tower.ids)
+        moved.append(np.abs(tf.convert_to_tensor(found)[3]).sum())
+    assert moved[0] == 0 < moved[1]
 
 
 @pytest.mark.parametrize("loss", ["full", "in_batch"])
@@ -143,7 +142,7 @@ def test_weights_survive_saving(tmp_path):
 def test_every_broken_option_is_named():
     with pytest.raises(ConfigError) as caught:
         RetrievalConfig(
-            history_length=0, dropout=1.0, temperature=0.0, embedding_dim=7
+            history_length=0, dropout=1.0, learning_rate=0.0, embedding_dim=7
         )
     assert len(caught.value.problems) == 4
     assert "`history_length` must be at least 1. Received: 0." in str(

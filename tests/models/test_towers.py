@@ -216,11 +216,11 @@ def test_user_and_context_change_the_query_and_missing_ones_do_not():
 
 
 def test_score_is_a_dot_product_with_the_bias_inside():
-    model = make(temperature=2.0)
+    model = make()
     query = model.query_tower(tf.constant([[2, 3]])).numpy()[0]
     vectors = model.candidate_embeddings()
     bias = model.candidate_tower.bias.numpy()
-    expected = (vectors[2, :-1] @ (query[:-1] * 2.0) + bias[2]) / 2.0
+    expected = vectors[2, :-1] @ query[:-1] + bias[2]
     assert vectors[2] @ query == pytest.approx(expected, rel=1e-5)
     assert model.dimension == vectors.shape[1] == len(query)
 

@@ -14,8 +14,10 @@ from pipeline.ondevice import distill, teacher
 from pipeline.ranking import lists
 from pipeline.ranking import train as train_ranking
 from pipeline.retrieval import train as train_retrieval
-from pipeline.run.config import Config, IndexConfig
-from pipeline.tables.schema import TEST, VALIDATION, SourceConfig
+from pipeline.run.config import Config
+from pipeline.run.data import TabularSource
+from pipeline.run.release import IndexConfig
+from pipeline.tables.schema import TEST, VALIDATION
 from tests.support.data_cases import prepared as prepare
 from tests.support.data_cases import write_csv
 from tests.support.prepared_stub import make_prepared
@@ -62,13 +64,12 @@ def make_config():
             refit=True,
         ),
         index=IndexConfig(num_candidates=20),
-        ranking=RankingConfig(list_size=12, epochs=1, hidden_units=(8,)),
+        ranking=RankingConfig(epochs=1),
         student=StudentConfig(
             embedding_dim=8,
             history_length=6,
             num_recommendations=5,
             epochs=1,
-            compare=False,
         ),
     )
 
@@ -165,7 +166,7 @@ def written(directory, garbage):
     users += [f"late{user},junk" for user in range(7)]
     return prepare(
         directory / "out",
-        SourceConfig(
+        TabularSource(
             kind="tabular",
             path=write_csv(
                 directory / "log.csv",

@@ -1,5 +1,7 @@
 """The command line: one clear message, exit status 1, nothing half-written."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,3 +94,30 @@ def test_rollback_without_a_release_says_what_to_do(
     (line,) = _fails([*arguments, "rollback"], capsys)
     assert line.startswith("rejected: A rollback needs an earlier release.")
     assert "make retrain" in line
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "status"),
+    [
+        ("pipeline", ["--help"], 0),
+        ("pipeline", ["options"], 0),
+        ("pipeline", ["init-config"], 2),
+        ("serving.client", ["--help"], 0),
+    ],
+)
+def test_what_is_only_told_loads_nothing_heavy(
+    module: str, arguments: list[str], status: int
+) -> None:
+    heavy = ["tensorflow", "tf_keras", "ibis", "duckdb", "pandas", "scipy"]
+    code = (
+        "import runpy, sys, atexit\n"
+        f"atexit.register(lambda: sys.stderr.write(repr([m for m in {heavy} "
+        "if m in sys.modules])))\n"
+        f"sys.argv = [{module!r}, *{arguments}]\n"
+        f"runpy.run_module({module!r}, run_name='__main__')\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True
+    )
+    assert run.returncode == status
+    assert run.stderr.endswith("[]"), run.stderr

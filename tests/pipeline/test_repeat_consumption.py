@@ -27,11 +27,12 @@ from pipeline.ondevice import distill, teacher
 from pipeline.ranking import train as train_ranking
 from pipeline.ranking.cooccurrence import Log
 from pipeline.retrieval import train as train_retrieval
-from pipeline.run.config import Config, EvaluateConfig, IndexConfig
+from pipeline.run.config import Config
+from pipeline.run.data import PrepareConfig, TabularSource
+from pipeline.run.release import IndexConfig
 from pipeline.steps import Run
 from pipeline.tables.prepared import Prepared
 from pipeline.tables.ragged import Ragged
-from pipeline.tables.schema import PrepareConfig, SourceConfig
 from serving import signatures
 from serving.ondevice.bundle import OnDevice
 from tests.support.data_cases import prepared as prepare_log
@@ -73,7 +74,7 @@ def test_only_rows_of_one_moment_are_repeats(
         "user_id,item_id,timestamp,rating",
         "u,a,1,4", "u,b,2,3", "u,a,3,1", "u,a,3,2", "u,a,4,5",
     )  # fmt: skip
-    source = SourceConfig(kind="tabular", path=log, rating="rating")
+    source = TabularSource(kind="tabular", path=log, rating="rating")
     found = prepare_log(
         tmp_path / "out", source, repeat_consumption=True, repeated=repeated
     )
@@ -104,7 +105,7 @@ def small() -> tuple[Config, Prepared]:
             epochs=5,
         ),
         index=IndexConfig(num_candidates=30),
-        ranking=RankingConfig(epochs=3, hidden_units=(8,), batch_size=32),
+        ranking=RankingConfig(epochs=3),
         student=StudentConfig(embedding_dim=16, history_length=20, epochs=3),
     )
     return config, replace(prepared, repeat_consumption=True)
@@ -230,7 +231,7 @@ def test_the_student_answers_the_history_but_nothing_excluded(
     small: tuple[Config, Prepared], tmp_path: Path
 ) -> None:
     config, prepared = small
-    options = replace(config.student, mix=0.0)
+    options = config.student
     staples = [f"i{item}" for item in (7, 20, 41)]
     history = [*staples, *staples]
     quality = []
@@ -298,25 +299,22 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
             name="again",
             seed=3,
             artifacts=str(folder / "artifacts"),
-            source=SourceConfig(kind="tabular", path=path),
+            source=TabularSource(kind="tabular", path=path),
             prepare=PrepareConfig(repeat_consumption=True),
             retrieval=RetrievalConfig(
                 encoder="attention",
                 embedding_dim=16,
                 history_length=20,
-                num_layers=1,
                 batch_positions=256,
                 epochs=4,
             ),
             index=IndexConfig(num_candidates=30),
-            ranking=RankingConfig(epochs=3, hidden_units=(16,)),
+            ranking=RankingConfig(epochs=3),
             student=StudentConfig(
                 embedding_dim=16,
                 history_length=20,
                 epochs=4,
-                compare=False,
             ),
-            evaluate=EvaluateConfig(bootstrap_samples=100),
         )
     )
     made.evaluate()

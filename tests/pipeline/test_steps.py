@@ -12,7 +12,7 @@ from pathlib import Path
 
 from models.config import RankingConfig
 from pipeline.run import manifest
-from pipeline.run.config import EvaluateConfig, PublishConfig
+from pipeline.run.release import EvaluateConfig, PublishConfig
 from pipeline.steps import Run
 from serving.ondevice import bundle as ondevice
 
@@ -52,13 +52,13 @@ def test_a_changed_section_reruns_its_step_and_those_after(
     tiny_run: Run, tmp_path: Path
 ) -> None:
     run = _copy_of(tiny_run, tmp_path)
-    lines = _lines(run, evaluate=EvaluateConfig(bootstrap_samples=100))
+    lines = _lines(run, evaluate=EvaluateConfig(num_users=200))
     ran = [line.split(":")[0] for line in lines if line.endswith("running")]
     assert ran == ["evaluate"]
     before = manifest.Record.read(run.config.run_directory / "index")
     lines = _lines(
         run,
-        ranking=RankingConfig(epochs=1, predict_ratings=False, max_lists=64),
+        ranking=RankingConfig(epochs=1),
     )
     ran = [line.split(":")[0] for line in lines if line.endswith("running")]
     assert ran == [
@@ -80,7 +80,7 @@ def test_a_run_killed_in_training_goes_on_where_it_stopped(
         "[source]\nnum_users = 200\nnum_items = 100\n"
         "interactions_per_user = 12\n"
         '[prepare]\nsplit = "leave_last_out"\n'
-        "[retrieval]\nembedding_dim = 8\nepochs = 1000\npatience = 1000\n"
+        "[retrieval]\nembedding_dim = 8\nepochs = 1000\n"
     )
     run = tmp_path / "runs" / "killed"
     command = [sys.executable, "-m", "pipeline", "--config", str(config)]
@@ -129,7 +129,7 @@ def test_a_release_is_compared_with_and_not_evaluated_again(
     assert bundle.replay() > 0
 
     lines.clear()
-    changed = replace(forced, ranking=RankingConfig(epochs=1, max_lists=64))
+    changed = replace(forced, ranking=RankingConfig(epochs=1))
     run = Run(changed, progress=lines.append)
     run.evaluate()
     compared = json.loads(run.evaluation.read_text())

@@ -9,19 +9,19 @@ from typing import Any
 
 from pipeline.prepare import step as prepare
 from pipeline.run.config import Config
+from pipeline.run.data import PrepareConfig, Source
 from pipeline.tables.prepared import Prepared, load
-from pipeline.tables.schema import PrepareConfig, SourceConfig
 
 
 def make_config(
-    source: SourceConfig, name: str = "case", seed: int = 7, **options: Any
+    source: Source, name: str = "case", seed: int = 7, **options: Any
 ) -> Config:
     options.setdefault("split", "leave_last_out")
     return Config(name, seed, source=source, prepare=PrepareConfig(**options))
 
 
 def prepared(
-    directory: Path, source: SourceConfig, seed: int = 7, **options: Any
+    directory: Path, source: Source, seed: int = 7, **options: Any
 ) -> Prepared:
     directory.mkdir(parents=True, exist_ok=True)
     prepare.run(make_config(source, seed=seed, **options), directory)

@@ -76,7 +76,7 @@ SHAPES: dict[str, Shape] = {
                 purchases(lambda n, u, i: (u, i, f"{44_197 + n * 1.04:.4f}")),
             )
         },
-        {"time_unit": "excel"},
+        {"time_format": "excel"},
         told=("2021-01-01 00:00:00 to 2021-02-15",),
     ),
     "two_digit_years": Shape(
@@ -100,7 +100,7 @@ SHAPES: dict[str, Shape] = {
                 purchases(lambda n, u, i: (u, i, moment(n, "%G-W%V"))),
             )
         },
-        {"timestamp": "week", "time_format": ""},
+        {"timestamp": "week", "time_format": "auto"},
         told=("2021-03-29 00:00:00 to",),
     ),
     "plays": Shape(

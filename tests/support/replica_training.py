@@ -25,6 +25,9 @@ from pipeline.retrieval import fit, task, team as teams
 from pipeline.run import workers  # noqa: E402
 
 NUM_ITEMS, LENGTH, STEPS = 30, 5, 3
+# All is drawn alike on one device and on two.
+retrieval.NUM_UNIFORM = 0
+fit.AVERAGING = 0.5
 
 
 def half(rng, histories, targets):
@@ -89,9 +92,7 @@ def train(team, batches, directory, name):
         dropout=0.0,
         id_dropout=0.0,
         loss="in_batch",
-        num_uniform_negatives=0,
         epochs=2,
-        averaging=0.5,
         learning_rate=0.01,
     )
     tf.keras.utils.set_random_seed(3)

@@ -25,13 +25,14 @@ class Clock:
     """Reads the timestamps of one log.
 
     Args:
-        unit: Of numbers: "s", "ms", "us", "ns", "days", "excel" or "auto".
-        text_format: Of text, as for strptime; empty for ISO.
+        known: `TabularSource.time_format`: a unit of numbers, a form of text
+            as for strptime, or "auto".
     """
 
-    def __init__(self, unit: str = "auto", text_format: str = "") -> None:
-        self.unit = unit
-        self.text_format = text_format
+    def __init__(self, known: str = "auto") -> None:
+        is_text = "%" in known
+        self.unit = "auto" if is_text else known or "auto"
+        self.text_format = text_format = known if is_text else ""
         self.form = ""
         # Day and month the other way round, while that fits everything too.
         self.twin = _twin(text_format)

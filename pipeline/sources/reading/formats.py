@@ -7,10 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.run.data import TabularSource
 from pipeline.sources.canonical.quarantine import Quarantine
 from pipeline.sources.canonical.tables import Batch
 from pipeline.sources.reading import files, json_lines, nested, text
-from pipeline.tables.schema import DataError, SourceConfig
+from pipeline.tables.schema import DataError
 
 FORMATS = {
     ".csv": "csv",
@@ -64,7 +65,7 @@ def of_table(
     return mine
 
 
-def format_of(source: SourceConfig, file: files.File, option: str) -> str:
+def format_of(source: TabularSource, file: files.File, option: str) -> str:
     """Format of a file by the config or its name.
 
     Raises:
@@ -90,7 +91,7 @@ def format_of(source: SourceConfig, file: files.File, option: str) -> str:
 
 
 def read(
-    source: SourceConfig, file: files.File, option: str, quarantine: Quarantine
+    source: TabularSource, file: files.File, option: str, quarantine: Quarantine
 ) -> Iterator[Batch]:
     """Streams one file, what its folders fix and the fields of objects added.
 
@@ -124,7 +125,7 @@ def read(
         yield Batch(columns, batch.lines, batch.file)
 
 
-def delimiter_of(source: SourceConfig, kind: str) -> str:
+def delimiter_of(source: TabularSource, kind: str) -> str:
     """What separates the columns of a text file; "" to go by its content."""
     return source.delimiter or ("\t" if kind == "tsv" else "")
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.run.data import TabularSource
 from pipeline.sources.canonical import cells
 from pipeline.sources.canonical.tables import Batch
-from pipeline.tables.schema import SourceConfig
 
 # Columns a row is set aside without, which the quarantine says.
 _REQUIRED = ("user_id", "item_id", "timestamp", "rating", "weight")
@@ -55,7 +55,7 @@ class Cleaner:
         source: What stands for nothing, and the columns of time.
     """
 
-    def __init__(self, source: SourceConfig) -> None:
+    def __init__(self, source: TabularSource) -> None:
         self.source = source
         self._words = pa.array(source.missing, pa.string())
         self._missing: defaultdict[tuple[str, str, str], Counter[str]] = (

@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.run.data import TabularSource
 from pipeline.sources.canonical import tables as canonical
 from pipeline.sources.canonical.quarantine import FILE as QUARANTINE
 from pipeline.sources.canonical.quarantine import Quarantine
@@ -20,7 +21,7 @@ from pipeline.sources.reading import files, formats, nested
 from pipeline.sources.tabular.cleaning import Cleaner
 from pipeline.sources.tabular.selection import Selection
 from pipeline.sources.tabular.titles import Titles
-from pipeline.tables.schema import DataError, SourceConfig
+from pipeline.tables.schema import DataError
 
 OPTIONAL = (
     "timestamp",
@@ -38,7 +39,7 @@ FEATURES = {
 }
 
 
-def read(source: SourceConfig, directory: Path) -> Tables:
+def read(source: TabularSource, directory: Path) -> Tables:
     """Writes the canonical tables of the mapped files.
 
     Args:
@@ -52,7 +53,7 @@ def read(source: SourceConfig, directory: Path) -> Tables:
     quarantine = Quarantine(directory / QUARANTINE, source.max_bad_share)
     cleaner = Cleaner(source)
     selection = Selection(source)
-    clock = Clock(source.time_unit, source.time_format)
+    clock = Clock(source.time_format)
     columns = _columns(source)
     # Without a table of the items, their titles stand in the log or nowhere.
     titles = None
@@ -100,7 +101,7 @@ def read(source: SourceConfig, directory: Path) -> Tables:
     )
 
 
-def _columns(source: SourceConfig) -> dict[str, str]:
+def _columns(source: TabularSource) -> dict[str, str]:
     """Column of the log by the canonical one."""
     names = ("user_id", "item_id", "timestamp", "rating", "weight")
     found = {name: getattr(source, name) for name in names}
@@ -109,7 +110,7 @@ def _columns(source: SourceConfig) -> dict[str, str]:
     return {name: column for name, column in found.items() if column}
 
 
-def _path(source: SourceConfig, table: str) -> str:
+def _path(source: TabularSource, table: str) -> str:
     """Where the table of the items or users is; "" where none is wanted."""
     path: str = getattr(source, f"{table}_path")
     wanted = getattr(source, FEATURES[table]) or (
@@ -123,7 +124,7 @@ def _path(source: SourceConfig, table: str) -> str:
 
 
 def _entities(
-    source: SourceConfig,
+    source: TabularSource,
     table: str,
     directory: Path,
     quarantine: Quarantine,
@@ -157,7 +158,7 @@ def _entities(
 
 
 def _rows(
-    source: SourceConfig,
+    source: TabularSource,
     table: str,
     path: str,
     quarantine: Quarantine,
@@ -195,7 +196,7 @@ def _rows(
                 yield cleaner.clean(batch, mapped, table)
 
 
-def _mapping(source: SourceConfig, table: str) -> dict[str, str]:
+def _mapping(source: TabularSource, table: str) -> dict[str, str]:
     """Columns a table must have, by the config key that says so."""
     keys = {
         "interactions": ("user_id", "item_id", *OPTIONAL),

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.run.data import TabularSource
 from pipeline.sources.canonical import cells
 from pipeline.sources.canonical.tables import Batch
-from pipeline.tables.schema import SourceConfig
 
 
 class Selection:
@@ -22,7 +22,7 @@ class Selection:
         source: Columns of the type and the quantity, and the weights.
     """
 
-    def __init__(self, source: SourceConfig) -> None:
+    def __init__(self, source: TabularSource) -> None:
         self.source = source
         self._types: Counter[str] = Counter()
         self._taken_back = 0

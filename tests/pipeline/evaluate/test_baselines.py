@@ -5,7 +5,6 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from models.config import RankingConfig
 from pipeline.evaluate import baselines
 from pipeline.measure import metrics, requests
 from pipeline.ranking import cooccurrence, item_tables
@@ -115,7 +114,7 @@ def test_memory_goes_by_known_items_and_not_by_listed_ones(name):
                 name, Log(histories, times, 100_002, 6), [settings], 0
             )
         )
-        item_tables.build(RankingConfig(), Log(histories, times, 100_002, 6))
+        item_tables.build(Log(histories, times, 100_002, 6))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

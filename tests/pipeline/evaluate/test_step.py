@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from pipeline.evaluate import step
-from pipeline.run.config import Config, EvaluateConfig
+from pipeline.run.config import Config
+from pipeline.run.release import EvaluateConfig
 from pipeline.tables.schema import DataError
 from tests.support.prepared_stub import make_prepared
 
@@ -34,7 +35,7 @@ def test_an_evaluation_without_a_target_to_find_is_refused(tmp_path):
 def test_where_the_history_may_come_back_what_ships_stands_beside(
     tiny_run, tmp_path
 ):
-    options = EvaluateConfig(seen="included", bootstrap_samples=100)
+    options = EvaluateConfig(seen="included")
     result = step.run(
         replace(tiny_run.config, evaluate=options),
         tiny_run.prepared(),

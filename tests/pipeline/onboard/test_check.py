@@ -8,7 +8,8 @@ import pytest
 
 from pipeline.onboard import check, draft, evidence, kinds
 from pipeline.run import config
-from pipeline.tables.schema import DataError, SourceConfig
+from pipeline.run.data import TabularSource
+from pipeline.tables.schema import DataError
 from tests.support.data_cases import make_config, write_csv
 
 
@@ -225,7 +226,7 @@ def test_a_log_that_leaves_nobody_to_test_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="none of 60 users"):
         check.check(
             make_config(
-                SourceConfig(
+                TabularSource(
                     kind="tabular",
                     path=path,
                     user_id="user",
@@ -246,7 +247,7 @@ def test_warnings_name_what_is_wrong(tmp_path: Path) -> None:
     items = write_csv(
         tmp_path / "items.csv", "item_id,x", *[f"i{n},{n}" for n in range(9)]
     )
-    source = SourceConfig(
+    source = TabularSource(
         kind="tabular",
         path=log,
         items_path=items,

@@ -17,7 +17,7 @@ from pipeline import __main__ as command
 from pipeline import sources
 from pipeline.onboard import check, draft
 from pipeline.run import config
-from pipeline.tables.schema import SourceConfig
+from pipeline.run.data import TabularSource
 from tests.support import own_shapes, public_shapes
 from tests.support.data_cases import Shape, make_config, purchases
 
@@ -217,7 +217,7 @@ def test_check_warns_of_what_a_config_takes_for_granted(
     content, options, words = CHECKED[name]
     path = tmp_path / "log.csv"
     path.write_text(content)
-    source = sources.SourceConfig(kind="tabular", path=str(path), **options)
+    source = TabularSource(path=str(path), **options)
     lines = check.check(make_config(source))
     assert any(
         line.startswith("warning:") and words in line for line in lines
@@ -230,7 +230,7 @@ def test_check_tells_exact_repeats_from_returns(tmp_path: Path) -> None:
     ] + [f"c{n % 4},i{n},{1_600_000_000 + 86_400 * n}" for n in range(12, 24)]
     path = tmp_path / "log.csv"
     path.write_text("\n".join(["user_id,item_id,timestamp", *rows, *rows, ""]))
-    source = sources.SourceConfig(kind="tabular", path=str(path))
+    source = TabularSource(path=str(path))
     for repeated, kept, words in (
         ("keep", 48, "50% of the interactions are exact repeats, of the same"),
         ("distinct", 24, ""),
@@ -256,7 +256,7 @@ def test_unicode_text_of_excel_is_read(encoding: str, tmp_path: Path) -> None:
     path.write_bytes(("\ufeff" + log).encode(encoding))
     found = draft.init_config(str(path))
     assert not found.problem
-    source = SourceConfig(
+    source = TabularSource(
         kind="tabular",
         path=str(path),
         user_id="user",

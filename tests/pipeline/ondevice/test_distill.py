@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from models import student as student_model
 from models.config import ConfigError
 from models.student import Student
 from models.student_config import StudentConfig
 from pipeline.measure.requests import Requests
 from pipeline.ondevice import distill
 from pipeline.ondevice.teacher import Opinions
+from pipeline.run import auto
 from pipeline.tables.ragged import Ragged
 from tests.support.prepared_stub import make_prepared
 
@@ -21,10 +23,7 @@ OPTIONS = StudentConfig(
     embedding_dim=16,
     history_length=LENGTH,
     num_recommendations=5,
-    epochs=25,
-    batch_size=64,
-    learning_rate=0.02,
-    dropout=0.0,
+    epochs=60,
 )
 
 
@@ -48,17 +47,11 @@ def planted(seed: int = 0) -> tuple[Requests, Opinions, np.ndarray]:
     )
 
 
-def hit_rate(mix: float, full_softmax_below: int = 20_000) -> float:
+def hit_rate(mix: float) -> float:
     found, opinions, right = planted()
-    options = dataclasses.replace(
-        OPTIONS,
-        mix=mix,
-        full_softmax_below=full_softmax_below,
-        num_uniform_negatives=64,
-    )
     tf.keras.utils.set_random_seed(1)
-    student = distill.make(options, make_prepared([[2, 3, 4]], ROWS - 2))
-    distill.fit(student, options, found, opinions, seed=1)
+    student = distill.make(OPTIONS, make_prepared([[2, 3, 4]], ROWS - 2))
+    distill.fit(student, OPTIONS, found, opinions, seed=1, mix=mix)
     scores = student(found.histories.last(LENGTH)).numpy()
     scores[:, :2] = -np.inf
     best = np.argsort(-scores, axis=1)[:, :5]
@@ -71,13 +64,20 @@ def test_a_rule_only_the_teacher_knows_is_learned() -> None:
     assert hit_rate(mix=0.0) < 0.35
 
 
-def test_a_large_catalogue_is_learned_from_samples() -> None:
-    assert hit_rate(mix=1.0, full_softmax_below=0) > 0.6
+def test_a_large_catalogue_is_learned_from_samples(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(distill, "FULL_SOFTMAX_BELOW", 0)
+    monkeypatch.setattr(distill, "NUM_UNIFORM", 64)
+    assert hit_rate(mix=1.0) > 0.6
 
 
-def test_the_sampled_loss_estimates_that_of_the_catalogue() -> None:
-    options = dataclasses.replace(OPTIONS, num_uniform_negatives=200_000)
-    student = Student(options, ROWS)
+def test_the_sampled_loss_estimates_that_of_the_catalogue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(distill, "NUM_UNIFORM", 200_000)
+    monkeypatch.setattr(student_model, "DROPOUT", 0.0)
+    student = Student(OPTIONS, ROWS)
     student(np.zeros([1, LENGTH], np.int32))
     random = np.random.default_rng(5)
     student.set_weights(
@@ -88,7 +88,7 @@ def test_the_sampled_loss_estimates_that_of_the_catalogue() -> None:
     target = tf.constant([5, 6, 7])
     candidates = tf.constant([[5, 9, 0], [8, 9, 10], [11, 7, 12]])
     scores = tf.constant(random.normal(size=[3, 3]), tf.float32)
-    arguments = (student, options, history, target, candidates, scores)
+    arguments = (student, 0.7, history, target, candidates, scores)
     full = distill._full_loss(*arguments).numpy()
     sampled = distill._sampled_loss(*arguments).numpy()
     # Candidates are counted exactly and again, rarely, among the drawn.
@@ -99,9 +99,7 @@ def test_the_sampled_loss_estimates_that_of_the_catalogue() -> None:
     ("histories", "size"), [(1, 64), (30_000, 128), (10**6, 512)]
 )
 def test_few_histories_are_taken_in_small_steps(histories, size) -> None:
-    assert distill.batch_size(StudentConfig(), histories) == size
-    chosen = StudentConfig(batch_size=96)
-    assert distill.batch_size(chosen, histories) == 96
+    assert auto.student_batch(histories).value == size
 
 
 @pytest.mark.parametrize("encoder", ["bow", "cnn", "rnn", "attention"])
@@ -132,10 +130,7 @@ def test_weights_come_back(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mix": 1.5}, "`mix` must be from 0 to 1"),
-        ({"temperature": 0.0}, "`temperature` must be above 0"),
         ({"item_id": False}, "`item_features` must name a column"),
-        ({"encoder": "lstm"}, "`encoder` must be bow, cnn, rnn or attention"),
         ({"epochs": 0}, "`epochs` must be at least 1"),
     ],
 )

@@ -24,7 +24,9 @@ def columns(users: list[int], times: list[int]) -> dict[str, np.ndarray]:
 
 def writer(path: Path, num_users: int, size: int = 4) -> Writer:
     ids = pa.array([f"u{n}" for n in range(num_users)], pa.string())
-    return Writer(path, ids, {}, True, size)
+    made = Writer(path, ids, {}, True)
+    made.row_group_size = size
+    return made
 
 
 @settings(max_examples=40, deadline=None)

@@ -10,7 +10,8 @@ import pytest
 
 from pipeline.bench import generate
 from pipeline.prepare import summary
-from pipeline.tables.schema import DataError, SourceConfig
+from pipeline.run.data import MovielensSource, Source, TabularSource
+from pipeline.tables.schema import DataError
 from tests.support.data_cases import prepared, write_csv
 
 needs_spark = pytest.mark.skipif(
@@ -19,7 +20,7 @@ needs_spark = pytest.mark.skipif(
 )
 
 
-def same_tables(tmp_path: Path, source: SourceConfig, **options: Any) -> None:
+def same_tables(tmp_path: Path, source: Source, **options: Any) -> None:
     master = options.pop("spark_master", "local[2]")
     one = prepared(tmp_path / "duckdb", source, **options)
     other = prepared(
@@ -54,11 +55,10 @@ def test_spark_prepares_movielens_as_duckdb_does(
 ) -> None:
     same_tables(
         tmp_path,
-        SourceConfig(kind="movielens", path=str(movielens_100k)),
+        MovielensSource(kind="movielens", path=str(movielens_100k)),
         split="temporal",
         min_user_interactions=25,
         min_item_interactions=5,
-        user_share=0.9,
         repeated="last",
     )
 
@@ -87,7 +87,7 @@ def test_spark_prepares_context_and_odd_texts_as_duckdb_does(
     )
     same_tables(
         tmp_path,
-        SourceConfig(
+        TabularSource(
             kind="tabular",
             path=log,
             context_features={"device": "categorical", "hour": "categorical"},
@@ -104,7 +104,7 @@ def test_a_cluster_prepares_a_million_rows_as_duckdb_does(
     from pipeline.prepare import spark_cluster
 
     log = generate.write(tmp_path / "log", 1_000_000, 5)
-    source = SourceConfig(kind="tabular", path=str(log), rating="rating")
+    source = TabularSource(kind="tabular", path=str(log), rating="rating")
     (tmp_path / "cluster").mkdir()
     with spark_cluster.run(tmp_path / "cluster", num_workers=2) as master:
         same_tables(tmp_path, source, spark_master=master)
@@ -123,7 +123,7 @@ def test_without_pyspark_the_engine_says_what_to_install(
 
     monkeypatch.setitem(sys.modules, "pyspark.sql", None)
     log = write_csv(tmp_path / "x.csv", "user_id,item_id,timestamp", "u,i,1")
-    source = SourceConfig(kind="tabular", path=log)
+    source = TabularSource(kind="tabular", path=log)
     with pytest.raises(DataError, match=r"Install requirements-spark\.txt"):
         prepared(tmp_path / "out", source, engine="spark")
 
@@ -142,7 +142,7 @@ def test_generated_logs_are_seeded_and_long_tailed(tmp_path: Path) -> None:
         reverse=True,
     )  # fmt: skip
     assert sum(counts[: len(counts) // 10]) > 0.3 * 20_000
-    source = SourceConfig(kind="tabular", path=str(first), rating="rating")
+    source = TabularSource(kind="tabular", path=str(first), rating="rating")
     figures = prepared(tmp_path / "out", source, split="temporal").summary
     assert figures["interactions"] == 20_000
     assert summary.describe(figures)

@@ -4,16 +4,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.tables.schema import SourceConfig
+from pipeline.run.data import Source, SyntheticSource, TabularSource
 from tests.support.data_cases import events, prepared, write_csv
 
 
-def log_of(tmp_path: Path, *rows: str) -> SourceConfig:
+def log_of(tmp_path: Path, *rows: str) -> Source:
     path = write_csv(tmp_path / "log.csv", "user_id,item_id,timestamp", *rows)
     items = write_csv(
         tmp_path / "items.csv", "item_id", *[f"i{n}" for n in range(20)]
     )
-    return SourceConfig(kind="tabular", path=path, items_path=items)
+    return TabularSource(kind="tabular", path=path, items_path=items)
 
 
 def test_equal_times_are_ordered_by_digest(tmp_path: Path) -> None:
@@ -40,7 +40,9 @@ def test_users_too_short_to_split_stay_in_train(tmp_path: Path) -> None:
 
 
 def test_a_random_split_draws_its_shares(tmp_path: Path) -> None:
-    source = SourceConfig(num_users=300, num_items=60, interactions_per_user=10)
+    source = SyntheticSource(
+        num_users=300, num_items=60, interactions_per_user=10
+    )
     one, other = (
         prepared(
             tmp_path / str(seed),
@@ -86,7 +88,7 @@ def test_repeats_that_differ_in_context_do_not_follow_the_file(
             "user_id,item_id,timestamp,device,weight",
             *order,
         )
-        source = SourceConfig(
+        source = TabularSource(
             kind="tabular",
             path=log,
             weight="weight",

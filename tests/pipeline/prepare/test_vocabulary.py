@@ -5,7 +5,7 @@ import pytest
 from models.config import FeatureSpec
 from pipeline.prepare import vocabulary
 from pipeline.tables.prepared import Table
-from pipeline.tables.schema import DataError, PrepareConfig
+from pipeline.tables.schema import DataError
 
 
 def rows(**columns: object) -> pa.Table:
@@ -24,12 +24,21 @@ def rows(**columns: object) -> pa.Table:
     )
 
 
-def test_frequent_values_first_then_by_value() -> None:
+def test_frequent_values_first_then_by_value(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(vocabulary, "MAX_VOCABULARY", 3)
     counts = {"b": 2, "a": 2, "c": 5, "d": 1}
-    assert vocabulary.rank(counts, 3) == [("c", 5), ("a", 2), ("b", 2)]
+    assert vocabulary.rank(counts) == [("c", 5), ("a", 2), ("b", 2)]
 
 
-def test_limits_cut_vocabulary_and_width() -> None:
+def test_limits_cut_vocabulary_and_width(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(vocabulary, "MAX_VOCABULARY", 2)
+    monkeypatch.setattr(
+        vocabulary, "MAX_WIDTHS", {"multi_categorical": 2, "text": 3}
+    )
     table = rows(
         tags=[["x", "y", "z"], ["x"], ["q", ""]],
         words=["one two two three", "two", None],
@@ -39,7 +48,6 @@ def test_limits_cut_vocabulary_and_width() -> None:
         table,
         {"tags": "multi_categorical", "words": "text"},
         "item_id",
-        PrepareConfig(max_vocabulary=2, max_values=2, max_tokens=3),
     )
     # x is on two known rows, y and z on one; z does not fit the vocabulary.
     assert values["tags"] == [("x", 2), ("y", 1)]
@@ -54,9 +62,7 @@ def test_limits_cut_vocabulary_and_width() -> None:
 
 def test_numbers_are_normalised_by_known_rows() -> None:
     table = rows(size=[1.0, 3.0, 100.0])
-    encoded, _values = vocabulary.encode(
-        table, {"size": "numeric"}, "item_id", PrepareConfig()
-    )
+    encoded, _values = vocabulary.encode(table, {"size": "numeric"}, "item_id")
     assert encoded.features["size"].tolist() == [0, 0, -1, 1, 98]
     assert (encoded.specs[0].mean, encoded.specs[0].std) == (2.0, 1.0)
 
@@ -68,9 +74,7 @@ def test_the_deviation_is_never_zero(numbers: list[float | None]) -> None:
         train=[1, 1][: len(numbers)],
         size=pa.array(numbers, pa.float64()),
     )
-    encoded, _values = vocabulary.encode(
-        table, {"size": "numeric"}, "item_id", PrepareConfig()
-    )
+    encoded, _values = vocabulary.encode(table, {"size": "numeric"}, "item_id")
     assert encoded.specs[0].std == 1.0
     assert encoded.specs[0].mean in (0.0, 5.0)
 
@@ -91,7 +95,6 @@ def test_tables_survive_the_disk(tmp_path: object) -> None:
             "size": "numeric",
         },
         "item_id",
-        PrepareConfig(),
     )
     path = Path(str(tmp_path)) / "items.parquet"
     encoded.write(path)
@@ -107,19 +110,18 @@ def test_tables_survive_the_disk(tmp_path: object) -> None:
 
 def test_a_row_out_of_order_is_a_leak() -> None:
     with pytest.raises(DataError, match="index below `num_known`"):
-        vocabulary.encode(rows(train=[1, 0, 1]), {}, "item_id", PrepareConfig())
+        vocabulary.encode(rows(train=[1, 0, 1]), {}, "item_id")
 
 
 def test_a_value_that_train_never_saw_is_a_leak(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
-        vocabulary, "rank", lambda _counts, _limit: [("u", 1), ("w", 1)]
+        vocabulary, "rank", lambda _counts: [("u", 1), ("w", 1)]
     )
     with pytest.raises(DataError, match="must occur in the train part.*: 1 "):
         vocabulary.encode(
             rows(kind=["u", "v", "w"]),
             {"kind": "categorical"},
             "item_id",
-            PrepareConfig(),
         )

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.release import gate
-from pipeline.run.config import PublishConfig
+from pipeline.run.release import PublishConfig
 from tests.support import evaluations
 
 

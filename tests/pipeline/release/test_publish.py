@@ -15,7 +15,8 @@ from pipeline.export import catalogue
 from pipeline.release import gate, publish
 from pipeline.release.gate import GateRejected
 from pipeline.run import manifest
-from pipeline.run.config import Config, PublishConfig
+from pipeline.run.config import Config
+from pipeline.run.release import PublishConfig
 from serving import signatures
 from serving.client import fallback
 from serving.client.command import tables

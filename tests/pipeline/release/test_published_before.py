@@ -20,7 +20,7 @@ import pytest
 
 from pipeline.evaluate.evaluation import Evaluation
 from pipeline.release import gate, publish
-from pipeline.run.config import PublishConfig
+from pipeline.run.release import PublishConfig
 from pipeline.steps import Run
 from serving.client import Query, RecommenderClient
 from serving.errors import ServingError

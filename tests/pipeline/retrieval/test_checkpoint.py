@@ -38,7 +38,7 @@ def fitted(epochs, directory, saved=None):
         history_length=3,
         dropout=0.0,
         id_dropout=0.0,
-        averaging=0.5,
+        loss="full",
         epochs=4,
     )
     counts = np.array([0, 0, 3, 2, 1, 1, 1])

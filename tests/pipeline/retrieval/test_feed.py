@@ -10,6 +10,7 @@ from pipeline.measure import requests
 from pipeline.prepare.sequences import Writer
 from pipeline.retrieval import batches, feed, targets, train, validation
 from pipeline.retrieval.examples import Part
+from pipeline.run import auto
 from pipeline.run.config import Config
 from pipeline.tables import past, sequences
 from tests.support.prepared_stub import InMemory, make_prepared
@@ -25,8 +26,8 @@ def stored(prepared, directory, row_group_size=50):
         pa.array(held.user_ids.tolist(), pa.string()),
         {} if held.weights is None else {"weight": pa.float32()},
         prepared.split != "random",
-        row_group_size,
     )
+    writer.row_group_size = row_group_size
     columns = {
         "user_row": past.users_of(held),
         "item_index": held.item_indices,
@@ -73,16 +74,14 @@ def test_a_stream_says_what_memory_says(split, tmp_path):
     prepared, memory, stream = make(split, tmp_path, weighted=True)
     chunks = list(stream.chunks())
     assert len(chunks) > 3
-    options = RetrievalConfig(ranking_holdout=0.3, recency_half_life=0.2)
+    options = RetrievalConfig(ranking_holdout=0.3)
     held = prepared.sequences()
     joined = sequences.join([chunk.sequences for chunk in chunks])
     for name in ("offsets", "item_indices", "timestamps", "parts", "weights"):
         np.testing.assert_array_equal(
             getattr(joined, name), getattr(held, name)
         )
-    assert targets.reach(options, split, stream) == targets.reach(
-        options, split, memory
-    )
+    assert targets.reach(split, stream) == targets.reach(split, memory)
     for one, other in zip(
         rules(options, split, memory),
         rules(options, split, stream),
@@ -244,22 +243,18 @@ def test_shares_of_an_epoch_are_disjoint_and_complete(kind, tmp_path):
     assert every
 
 
-def test_size_decides_unless_told(tmp_path):
+def test_size_decides(tmp_path, monkeypatch):
     prepared = make("temporal", tmp_path)[0]
     total = prepared.summary["interactions"]
-    for options, expected in (
-        ({"stream_above": total}, False),
-        ({"stream_above": total - 1}, True),
-        ({"streaming": "always"}, True),
-        ({"streaming": "never", "stream_above": 0}, False),
-    ):
-        assert expected == feed.is_streamed(
-            prepared, RetrievalConfig(**options)
-        )
+    for limit, kind in ((total, feed.Memory), (total - 1, feed.Stream)):
+        monkeypatch.setattr(auto, "STREAM_ABOVE", limit)
+        assert isinstance(feed.open_feed(prepared), kind)
 
 
-def test_streamed_training_finds_the_planted_order(tmp_path):
+def test_streamed_training_finds_the_planted_order(tmp_path, monkeypatch):
     """A ring of items, walked in one direction; users by where they start."""
+    monkeypatch.setattr(auto, "STREAM_ABOVE", 0)
+    monkeypatch.setattr(feed, "BUFFER", 800)
     starts = np.sort(np.random.default_rng(0).integers(0, 40, 200))
     walks = ((starts[:, None] + np.arange(10)) % 40 + 2).tolist()
     prepared = stored(make_prepared(walks, 40), tmp_path, 300)
@@ -270,11 +265,8 @@ def test_streamed_training_finds_the_planted_order(tmp_path):
         history_length=8,
         batch_positions=256,
         learning_rate=0.02,
-        averaging=0.9,
         epochs=4,
         refit=False,
-        streaming="always",
-        shuffle_interactions=800,
     )
     config = Config("ring", 7, retrieval=options)
     train.run(config, prepared, tmp_path)

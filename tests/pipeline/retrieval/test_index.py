@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from models import index as search
 from pipeline.retrieval import index
-from pipeline.run.config import IndexConfig
+from pipeline.run.release import IndexConfig
 from pipeline.steps import Run
 from pipeline.tables.schema import DataError
 

@@ -27,10 +27,8 @@ def make_config(**options):
         "embedding_dim": 16,
         "history_length": 12,
         "dropout": 0.1,
-        "num_layers": 1,
         "batch_positions": 512,
         "learning_rate": 0.02,
-        "averaging": 0.9,
         "epochs": 12,
     }
     return Config(RetrievalConfig(**(defaults | options)))
@@ -220,9 +218,9 @@ def test_test_part_and_unknown_items_are_never_targets(which, split):
 )
 def test_steps_grow_with_the_data(targets, positions):
     config = RetrievalConfig()
-    assert auto.batch_positions(config, targets) == positions
+    assert auto.batch_positions(config, targets).value == positions
     config = RetrievalConfig(batch_positions=99)
-    assert auto.batch_positions(config, targets) == 99
+    assert auto.batch_positions(config, targets).value == 99
 
 
 def test_temporal_states_learn_as_far_as_validation_asks():
@@ -237,27 +235,7 @@ def test_temporal_states_learn_as_far_as_validation_asks():
             rows, 10, split=split, parts=parts, timestamps=times
         )
         source = feed.Memory(prepared.sequences())
-        assert expected == targets.reach(RetrievalConfig(), split, source)
-        assert targets.Reach(7) == targets.reach(
-            RetrievalConfig(horizon=7), split, source
-        )
-
-
-def test_recency_halves_old_targets():
-    prepared = make_prepared(
-        [[2, 3, 4]],
-        10,
-        split="temporal",
-        parts=np.zeros(3),
-        timestamps=np.array([0, 50, 100]),
-    )
-    weights = train_retrieval.target_weights(
-        make_config(recency_half_life=0.5, ranking_holdout=0.0),
-        prepared,
-        prepared.sequences(),
-        "base",
-    )
-    np.testing.assert_allclose(weights, [0.25, 0.5, 1.0])
+        assert expected == targets.reach(split, source)
 
 
 class Scores:

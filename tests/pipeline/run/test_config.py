@@ -6,8 +6,9 @@ import pytest
 
 from models.config import ConfigError
 from pipeline.run import config as configuration
+from pipeline.run.data import MovielensSource, TabularSource
 
-CONFIGS = Path(configuration.__file__).parent / "configs"
+CONFIGS = Path(configuration.__file__).parents[1] / "configs"
 MINIMAL = 'name = "tiny"\nseed = 1\n'
 
 
@@ -110,3 +111,50 @@ def test_a_refitted_model_is_not_evaluated_on_what_it_was_fitted_on(
 ) -> None:
     with pytest.raises(ConfigError, match="has seen its answers"):
         _load(tmp_path, MINIMAL + '[evaluate]\npart = "validation"\n')
+
+
+def test_what_is_no_option_any_more_says_so(tmp_path: Path) -> None:
+    # The value it has now changes nothing and is let through.
+    assert _load(tmp_path, MINIMAL + "[retrieval]\nnum_layers = 2\n")
+    with pytest.raises(ConfigError, match="any more and always 2. Received: 3"):
+        _load(tmp_path, MINIMAL + "[retrieval]\nnum_layers = 3\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("retrieval.batch_positions=0", 'at least 1 or "auto". Received: 0'),
+        ("retrieval.max_id_rows=0", 'at least 16 or "all". Received: 0'),
+        ("evaluate.num_users=0", 'at least 1 or "all". Received: 0'),
+        ("evaluate.num_users=many", "a whole number or one of 'all'"),
+        ("student.max_histories=0", 'at least 1 or "all". Received: 0'),
+        ("publish.keep_versions=0", 'at least 2 or "all", so'),
+    ],
+)
+def test_zero_is_zero_and_words_are_words(
+    tmp_path: Path, line: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        _load(tmp_path, MINIMAL, line)
+    key = line.partition("=")[0]
+    word = "auto" if "positions" in key else "all"
+    assert _load(tmp_path, MINIMAL, f"{key}={word}")
+
+
+def test_a_kind_of_source_ignores_the_options_of_others(tmp_path: Path) -> None:
+    text = MINIMAL + '[source]\nkind = "movielens"\ntitle = "x"\n'
+    assert _load(tmp_path, text).source == MovielensSource()
+    with pytest.raises(ConfigError, match="`title` must be text"):
+        _load(tmp_path, text, "source.title=3")
+
+
+def test_options_of_a_source_keep_their_former_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATA_DIR", "/data")
+    text = MINIMAL + '[source]\nkind = "movielens"\nrelease = "1m"\n'
+    source = _load(tmp_path, text).source
+    assert source == MovielensSource(path="/data/ml-1m.zip")
+    text = MINIMAL + '[source]\nkind = "tabular"\npath = "a"\ntime_unit = "ms"'
+    source = _load(tmp_path, text).source
+    assert source == TabularSource(path="a", time_format="ms")

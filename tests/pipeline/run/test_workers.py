@@ -120,15 +120,15 @@ def test_a_killed_worker_goes_on_from_the_last_checkpoint(tmp_path):
         "source.num_users=200",
         "source.num_items=100",
         "source.interactions_per_user=14",
-        "prepare.row_group_size=300",
         "retrieval.encoder=bow",
         "retrieval.embedding_dim=8",
         "retrieval.batch_positions=64",
         "retrieval.epochs=5",
-        "retrieval.patience=5",
-        "retrieval.streaming=always",
     )
-    command = ["pipeline", *(f"--set={option}" for option in options)]
+    command = [
+        "tests.support.small_groups",
+        *(f"--set={option}" for option in options),
+    ]
     run = tmp_path / "artifacts" / "runs" / "sample"
 
     def both(name):

@@ -8,12 +8,13 @@ import pytest
 
 from pipeline import sources
 from pipeline.run.config import Config
+from pipeline.run.data import MovielensSource, PrepareConfig, Source
 from pipeline.sources import download
 from pipeline.steps import Run
-from pipeline.tables.schema import DataError, PrepareConfig, SourceConfig
+from pipeline.tables.schema import DataError
 
 
-def read(directory: Path, source: SourceConfig) -> Any:
+def read(directory: Path, source: Source) -> Any:
     directory.mkdir(exist_ok=True)
     return sources.read(source, 0, directory)
 
@@ -74,7 +75,7 @@ def test_movielens_layouts_agree(
             archive.extractall(tmp_path)
         path = tmp_path / "ml"
     tables = read(
-        tmp_path / "out", SourceConfig(kind="movielens", path=str(path))
+        tmp_path / "out", MovielensSource(kind="movielens", path=str(path))
     )
     assert rows(tables) == [
         {"user_id": "1", "item_id": "2", "timestamp": 100, "rating": 5.0},
@@ -128,7 +129,7 @@ def test_another_archive_at_the_default_place_is_prepared_again(
         name="swapped",
         seed=1,
         artifacts=str(tmp_path / "artifacts"),
-        source=SourceConfig(kind="movielens", release="1m"),
+        source=MovielensSource(),
         prepare=PrepareConfig(split="leave_last_out"),
     )
     said: list[str] = []
@@ -139,7 +140,7 @@ def test_another_archive_at_the_default_place_is_prepared_again(
             for item in (1, 2, 3, 4)
         )
         members = LAYOUTS["1m"] | {"ratings.dat": b"".join(lines)}
-        (tmp_path / "ml-1m.zip").write_bytes(zipped(members))
+        (tmp_path / "ml-100k.zip").write_bytes(zipped(members))
         for _ in range(2):
             Run(config, progress=said.append).prepare()
     told = [line.split()[1] for line in said if "done" not in line]

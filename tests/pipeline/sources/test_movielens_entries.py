@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.tables.schema import SourceConfig
+from pipeline.run.data import MovielensSource, Source, TabularSource
 from tests.support.data_cases import prepared, write_csv
 
 
@@ -16,7 +16,7 @@ def test_movielens_100k_through_every_entry_is_identical(
     with zipfile.ZipFile(archive) as opened:
         opened.extractall(tmp_path / "folder")
     out = prepared(
-        tmp_path / "zip", SourceConfig(kind="movielens", path=str(archive))
+        tmp_path / "zip", MovielensSource(kind="movielens", path=str(archive))
     )
     assert out.summary["interactions"] == 100_000
     assert (len(out.users.ids), len(out.items.ids)) == (945, 1684)
@@ -26,7 +26,7 @@ def test_movielens_100k_through_every_entry_is_identical(
     whole = tmp_path / "folder" / "ml-100k"
     mapped = _as_tables(whole, tmp_path)
     for name, source in (
-        ("folder", SourceConfig(kind="movielens", path=str(whole))),
+        ("folder", MovielensSource(kind="movielens", path=str(whole))),
         ("csv", mapped["csv"]),
         ("parquet", mapped["parquet"]),
     ):
@@ -40,7 +40,7 @@ def test_movielens_100k_through_every_entry_is_identical(
         assert out.vocabularies == other.vocabularies
 
 
-def _as_tables(folder: Path, tmp_path: Path) -> dict[str, SourceConfig]:
+def _as_tables(folder: Path, tmp_path: Path) -> dict[str, Source]:
     """The release as CSV with other names, and as partitioned Parquet."""
     ratings = [
         line.split("\t")
@@ -129,13 +129,13 @@ def _as_tables(folder: Path, tmp_path: Path) -> dict[str, SourceConfig]:
         },
     }
     return {
-        "csv": SourceConfig(
+        "csv": TabularSource(
             **common,
             path=str(csv_folder / "log.csv"),
             items_path=str(csv_folder / "movies.csv"),
             users_path=str(csv_folder / "people.csv"),
         ),
-        "parquet": SourceConfig(
+        "parquet": TabularSource(
             **common,
             path=str(tmp_path / "parts"),
             items_path=str(tmp_path / "movies.parquet"),

@@ -4,15 +4,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.run.data import SyntheticSource
 from pipeline.sources import films, synthetic
-from pipeline.tables.schema import SourceConfig
 from tests.support.data_cases import prepared
 
 SIZES = {"num_users": 300, "num_items": 200, "interactions_per_user": 15}
 
 
 def sample(**options: object) -> tuple[films.Catalogue, synthetic.Log]:
-    source = SourceConfig(**(SIZES | options))  # type: ignore[arg-type]
+    source = SyntheticSource(**(SIZES | options))  # type: ignore[arg-type]
     items = films.make(source.num_items, 3, source.planted == "all")
     return items, synthetic.generate(source, items, 3)
 
@@ -52,9 +52,13 @@ def test_nobody_takes_an_item_twice_or_before_its_release() -> None:
     assert lengths.mean() == pytest.approx(15, rel=0.1)
 
 
-def test_sequels_follow_soon_and_tastes_show() -> None:
-    items, log = sample(order_strength=0.6)
-    _items, plain = sample(order_strength=0.0)
+def test_sequels_follow_soon_and_tastes_show(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(synthetic, "ORDER_STRENGTH", 0.6)
+    items, log = sample()
+    monkeypatch.setattr(synthetic, "ORDER_STRENGTH", 0.0)
+    _items, plain = sample()
 
     def followed(found: synthetic.Log) -> float:
         inside = found.users[1:] == found.users[:-1]
@@ -77,7 +81,7 @@ def test_the_true_distribution_is_the_one_drawn_from() -> None:
     places = np.bincount(log.best_rank, minlength=200)
     assert places[0] == places.max()
     assert places[:10].sum() > places[10:30].sum()
-    source = SourceConfig(**SIZES)  # type: ignore[arg-type]
+    source = SyntheticSource(**SIZES)  # type: ignore[arg-type]
     items = films.make(200, 3, True)
     other = synthetic.generate(source, items, 4)
     assert (log.best_rank < 10).mean() == pytest.approx(
@@ -94,7 +98,7 @@ def test_nothing_planted_leaves_nothing_to_find(tmp_path: Path) -> None:
 
 
 def test_the_oracle_is_in_the_summary(tmp_path: Path) -> None:
-    source = SourceConfig(**SIZES)  # type: ignore[arg-type]
+    source = SyntheticSource(**SIZES)  # type: ignore[arg-type]
     found = prepared(tmp_path / "out", source)
     oracle = found.summary["oracle"]
     assert 0.2 < oracle["recall@10"] < 0.9
@@ -115,7 +119,7 @@ def test_the_oracle_by_hand(tmp_path: Path) -> None:
 def test_the_seed_decides_everything(tmp_path: Path) -> None:
     from pipeline import sources
 
-    source = SourceConfig(**SIZES)  # type: ignore[arg-type]
+    source = SyntheticSource(**SIZES)  # type: ignore[arg-type]
     tables = {}
     for name, seed in (("one", 1), ("same", 1), ("other", 2)):
         (tmp_path / name).mkdir()

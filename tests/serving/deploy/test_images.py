@@ -43,7 +43,6 @@ split = "leave_last_out"
 encoder = "attention"
 embedding_dim = 16
 history_length = 20
-num_layers = 1
 batch_positions = 512
 epochs = 2
 [index]

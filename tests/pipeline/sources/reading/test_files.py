@@ -7,8 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import sources
+from pipeline.run.data import TabularSource
 from pipeline.sources.reading import files
-from pipeline.tables.schema import DataError, SourceConfig
+from pipeline.tables.schema import DataError
 
 LOG = b"user_id,item_id,timestamp\nu1,a,100\nu1,b,200\nu2,a,300\n"
 
@@ -23,7 +24,7 @@ def store() -> Any:
 
 def num_rows(tmp_path: Path, path: str) -> int:
     (tmp_path / "out").mkdir(exist_ok=True)
-    source = SourceConfig(kind="tabular", path=path)
+    source = TabularSource(kind="tabular", path=path)
     tables = sources.read(source, 0, tmp_path / "out")
     return int(pq.read_metadata(tables.interactions).num_rows)
 

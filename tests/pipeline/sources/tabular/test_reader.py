@@ -14,21 +14,22 @@ from hypothesis import strategies as st
 
 from models.config import ConfigError
 from pipeline import sources
+from pipeline.run.data import MovielensSource, Source, TabularSource
 from pipeline.sources.reading import files
-from pipeline.tables.schema import DataError, SourceConfig
+from pipeline.tables.schema import DataError
 from tests.support.data_cases import write_csv
 
 HEAD = "user_id,item_id,timestamp"
 GOOD = ("u1,a,100", "u1,b,200", "u2,a,300", "u2,b,400")
 
 
-def read(directory: Path, source: SourceConfig) -> Any:
+def read(directory: Path, source: Source) -> Any:
     directory.mkdir(exist_ok=True)
     return sources.read(source, 0, directory)
 
 
-def tabular(path: object, **options: Any) -> SourceConfig:
-    return SourceConfig(kind="tabular", path=str(path), **options)
+def tabular(path: object, **options: Any) -> Source:
+    return TabularSource(kind="tabular", path=str(path), **options)
 
 
 def rows(tables: Any) -> list[dict[str, Any]]:
@@ -127,7 +128,8 @@ def test_broken_input_is_explained(
     path = tmp_path / name
     if data is not None:
         path.write_bytes(data)
-    source = SourceConfig(**({"kind": "tabular"} | options), path=str(path))
+    kind = MovielensSource if "kind" in options else TabularSource
+    source: Source = kind(**options, path=str(path))
     if not words:
         # Nothing to read is not broken here: the prepare step refuses it.
         try:
@@ -337,7 +339,7 @@ def test_any_json_is_read_or_explained(
 
 def test_source_options_are_checked_together() -> None:
     with pytest.raises(ConfigError) as raised:
-        SourceConfig(
+        TabularSource(
             kind="tabular",
             event="kind",
             context_features={"x": "text"},

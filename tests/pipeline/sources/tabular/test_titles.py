@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.onboard import draft
-from pipeline.tables.schema import DataError, SourceConfig
+from pipeline.run.data import Source, TabularSource
+from pipeline.tables.schema import DataError
 from tests.support.data_cases import prepared, purchases, write_csv
 
 NAMES = ("Tea", "Cup", "Pot", "Jug", "Bowl", "Dish", "Tray", "Fork")
@@ -42,8 +43,8 @@ def test_only_what_an_item_is_called_is_its_title(
     assert ("\ntitle" in found.text) == bool(title)
 
 
-def source(path: str, **options: str) -> SourceConfig:
-    return SourceConfig(
+def source(path: str, **options: str) -> Source:
+    return TabularSource(
         kind="tabular",
         path=path,
         user_id="user",

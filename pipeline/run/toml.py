@@ -1,4 +1,4 @@
-"""Values as TOML, for the configs that `init-config` writes."""
+"""Values as TOML, for configs that are written and options that are shown."""
 
 import re
 

@@ -1,0 +1,76 @@
+"""Options of what leaves a run: its index, its figures, its release."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from models.config import Count, Options, PositiveShare
+
+
+@dataclass(frozen=True)
+class IndexConfig(Options):
+    """The nearest-neighbour index of the exported retrieval model.
+
+    Attributes:
+        kind: "exact" scores the whole catalogue, "scann" builds a ScaNN tree,
+            "auto" takes exact below 20,000 items.
+        num_candidates: Items retrieved a query (K), fixed at export.
+        recall_floor: Share of the exact top `num_candidates` that the tuned
+            ScaNN index must return.
+    """
+
+    kind: Literal["auto", "exact", "scann"] = "auto"
+    num_candidates: Count = 200
+    recall_floor: PositiveShare = 0.95
+
+
+@dataclass(frozen=True)
+class EvaluateConfig(Options):
+    """How the exported models are measured.
+
+    Attributes:
+        part: The part whose interactions are the targets. Choose settings on
+            "validation", report "test".
+        protocol: "split" asks once a user at the start of the part, "rolling"
+            before each of the user's interactions in it.
+        seen: Whether items of the history may be recommended; under
+            `prepare.repeat_consumption` they always may. "included"
+            reproduces tutorials only and is labelled so; the row
+            `retrieval_as_shipped` then has the answers without them.
+        num_users: Users drawn for the evaluation, or "all".
+    """
+
+    part: Literal["validation", "test"] = "test"
+    protocol: Literal["split", "rolling"] = "split"
+    seen: Literal["excluded", "included"] = "excluded"
+    num_users: Count | Literal["all"] = "all"
+
+
+@dataclass(frozen=True)
+class PublishConfig(Options):
+    """The gate in front of a release.
+
+    Attributes:
+        metric: The figure compared, a column of evaluation.json.
+        must_beat: Rows of evaluation.json that two_stage must exceed.
+        student_must_beat: Rows that the on-device student must exceed.
+        keep_versions: Versions kept by `prune`, the live and the previous one
+            always among them, or "all".
+        keep_previous_loaded: Whether servers hold the release before the live
+            one in memory as well, so that a rollback need not load it.
+    """
+
+    metric: str = "ndcg@10"
+    must_beat: tuple[str, ...] = ("popularity", "recent_popularity")
+    student_must_beat: tuple[str, ...] = ("popularity",)
+    keep_versions: int | Literal["all"] = "all"
+    keep_previous_loaded: bool = False
+
+    def rules(self) -> list[tuple[bool, str]]:
+        """What else must hold, and what to say where it does not."""
+        return [
+            (
+                self.keep_versions == "all" or self.keep_versions >= 2,
+                '`keep_versions` must be at least 2 or "all", so that a '
+                f"rollback has a target. Received: {self.keep_versions}.",
+            )
+        ]

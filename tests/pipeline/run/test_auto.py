@@ -1,0 +1,55 @@
+"""What the data decide where a config leaves it open."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from models.config import RetrievalConfig
+from pipeline.run import auto
+from pipeline.run.release import IndexConfig
+
+
+def test_small_catalogues_take_the_full_softmax() -> None:
+    options = RetrievalConfig()
+    assert auto.loss(options, auto.FULL_SOFTMAX_UP_TO, 1).value == "full"
+    more = auto.loss(options, auto.FULL_SOFTMAX_UP_TO + 1, 1)
+    assert more.value == "in_batch"
+    assert str(more).startswith("retrieval.loss = in_batch: 20,001 items")
+
+
+def test_many_targets_are_sampled_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for work, expected in ((80, "full"), (79, "in_batch")):
+        monkeypatch.setattr(auto, "FULL_WORK", work)
+        assert auto.loss(RetrievalConfig(), 5, 16).value == expected
+    chosen = auto.loss(RetrievalConfig(loss="full"), 5, 16)
+    # Nothing was decided, so nothing is said.
+    assert (chosen.value, chosen.why) == ("full", "")
+
+
+def test_the_better_encoder_is_taken_and_the_first_of_equals() -> None:
+    options = RetrievalConfig()
+    assert auto.encoders(options, 1000) == ["bow", "attention"]
+    assert auto.encoders(options, 10**6) == ["attention"]
+    assert auto.encoder(options, {"bow": 0.1, "attention": 0.1}).value == "bow"
+    chosen = auto.encoder(options, {"bow": 0.1, "attention": 0.2})
+    assert chosen.value == "attention"
+    assert "bow 0.1000, attention 0.2000" in chosen.why
+
+
+def test_large_catalogues_take_scann() -> None:
+    for size, kind in ((19_999, "exact"), (20_000, "scann")):
+        assert auto.index_kind(IndexConfig(), size).value == kind
+    assert auto.index_kind(IndexConfig(kind="scann"), 5).value == "scann"
+
+
+def test_the_smallest_file_that_is_as_good_is_published() -> None:
+    found = {
+        name: SimpleNamespace(bytes=size, ndcg_at_10=worth)
+        for name, size, worth in (
+            ("float32", 40, 0.100),
+            ("float16", 20, 0.0995),
+            ("int8", 10, 0.098),
+        )
+    }
+    assert auto.precision("auto", found).value == "float16"
+    assert auto.precision("int8", found).value == "int8"
