@@ -41,6 +41,11 @@ Response: TypeAlias = (
 Answer = tuple[Response, int]
 MultiAnswer = tuple[inference_pb2.MultiInferenceResponse, int]
 _Arrays = dict[str, np.ndarray]
+# In this order; how messages call what NumPy calls otherwise.
+_CLASS_DTYPES = {
+    "classes": (np.dtype(object), "DT_STRING"),
+    "scores": (np.dtype(np.float32), "DT_FLOAT"),
+}
 
 
 @dataclass(frozen=True)
@@ -212,8 +217,7 @@ def _class_outputs(signature: Signature) -> list[str]:
             f"{len(signature.fetches)}"
         )
     _check_input(signature, "classification")
-    wanted = "classes", "scores"
-    names: list[str] = [name for name in wanted if name in signature.fetches]
+    names = [name for name in _CLASS_DTYPES if name in signature.fetches]
     if not names:
         raise invalid(
             "Expected classification signature outputs to contain at least "
@@ -276,18 +280,16 @@ def _dtype(array: np.ndarray) -> str:
     return types_pb2.DataType.Name(tf.as_dtype(array.dtype).as_datatype_enum)
 
 
-def _check_classes(
-    name: str, array: np.ndarray, dtype: str, count: int
-) -> None:
+def _check_classes(name: str, array: np.ndarray, count: int) -> None:
+    dtype, words = _CLASS_DTYPES[name]
     if array.ndim != 2:
         raise invalid(
             "Expected Tensor shape: [batch_size num_classes] but got "
             f"{_shape(array)}"
         )
-    is_right = array.dtype == (np.float32 if dtype == "DT_FLOAT" else object)
-    if not is_right:
+    if array.dtype != dtype:
         raise invalid(
-            f"Expected {name} Tensor of {dtype}. Got: {_dtype(array)}"
+            f"Expected {name} Tensor of {words}. Got: {_dtype(array)}"
         )
     if len(array) != count:
         raise invalid(
@@ -298,9 +300,8 @@ def _check_classes(
 def _write_classes(
     result: classification_pb2.ClassificationResult, arrays: _Arrays, count: int
 ) -> None:
-    for name, dtype in (("classes", "DT_STRING"), ("scores", "DT_FLOAT")):
-        if name in arrays:
-            _check_classes(name, arrays[name], dtype, count)
+    for name, array in arrays.items():
+        _check_classes(name, array, count)
     widths = [array.shape[1] for array in arrays.values()]
     if widths[0] != widths[-1]:
         raise invalid(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import grpc
 
-from serving.errors import ServingError
+from serving.errors import ServingError, invalid
 from serving.releases import config_text
 from serving.server.telemetry import events
 from serving.wire import server_config_pb2
@@ -35,20 +35,13 @@ def server_credentials(path: str) -> grpc.ServerCredentials:
 
 
 class _Follower:
-    """Reads the file again when it has changed, with the next handshake.
-
-    Args:
-        path: Of the file.
-
-    Raises:
-        ServingError: If it cannot be used.
-    """
+    """Reads the file again when it has changed, with the next handshake."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._lock = threading.Lock()
         self._seen = config_text.stamp(Path(path))
-        self._config = _read(path)
+        self._config = _read(path, False)
         self.verifies = self._config.client_verify
 
     def certificates(self) -> grpc.ServerCertificateConfiguration:
@@ -68,9 +61,7 @@ class _Follower:
                 return None
             self._seen = present
             try:
-                config = _read(self._path)
-                if self.verifies and not config.custom_ca:
-                    raise _nobody_verifies(self._path)
+                config = _read(self._path, self.verifies)
             except ServingError as error:
                 # Half a copy, or a mistake: the old ones stay.
                 events.error("certificates_refused", error=error)
@@ -80,21 +71,16 @@ class _Follower:
             return self.certificates()
 
 
-def _read(path: str) -> server_config_pb2.SSLConfig:
+def _read(path: str, verifies: bool) -> server_config_pb2.SSLConfig:
     config = config_text.read(path, server_config_pb2.SSLConfig(), _FLAG)
-    if config.client_verify and not config.custom_ca:
-        raise _nobody_verifies(path)
+    if (verifies or config.client_verify) and not config.custom_ca:
+        raise invalid(
+            "`client_verify` needs `custom_ca`, the authorities of the clients'"
+            f" certificates. Received: none (from {path}). Add custom_ca."
+        )
     chain = f"{config.server_key}\n{config.server_cert}"
     _check(chain.encode(), config.custom_ca.encode(), path)
     return config
-
-
-def _nobody_verifies(path: str) -> ServingError:
-    return ServingError(
-        "`client_verify` needs `custom_ca`, the authorities of the clients' "
-        f"certificates. Received: none (from {path}). Add custom_ca.",
-        "INVALID_ARGUMENT",
-    )
 
 
 def _check(chain: bytes, authorities: bytes, path: str) -> None:
@@ -108,11 +94,10 @@ def _check(chain: bytes, authorities: bytes, path: str) -> None:
         if authorities:
             context.load_verify_locations(cadata=authorities.decode())
     except (ssl.SSLError, ValueError) as error:
-        raise ServingError(
+        raise invalid(
             "An SSLConfig must hold a private key, its certificate and, if "
             f"any, authorities as PEM texts. Received: {error} (from {path}). "
-            "Correct the file.",
-            "INVALID_ARGUMENT",
+            "Correct the file."
         ) from error
     finally:
         os.close(file)
