@@ -48,7 +48,7 @@ class Servicer:
 
     def count(self, model: str, code: str) -> None:
         """Counts a request, one for a model that nobody knows included."""
-        if not self.core.knows(model):
+        if model not in self.core.names:
             model = self.metrics.unknown_name(model)
         self.metrics.request_count.add((model, code))
 

@@ -150,10 +150,6 @@ class Core:
                 raise invalid(f"Unrecognized servable version label: {label}")
         return self._manager.acquire(name, number)
 
-    def knows(self, name: str) -> bool:
-        """Whether the config has a model of that name."""
-        return name in self.names
-
     def statuses(self, spec: model_pb2.ModelSpec) -> dict[int, Status]:
         """What GetModelStatus answers; labels are ignored.
 

@@ -1,5 +1,6 @@
 """Loads one version so that it is ready to answer: ops, graph, warm-up."""
 
+import functools
 import importlib
 import logging
 import os
@@ -49,8 +50,6 @@ class Loader:
         self._config = config
         self._iterations = warmup_iterations
         self._join = join
-        self._lock = threading.Lock()
-        self._ops_tried = False
         self._has_loaded = False
 
     def __call__(self, name: str, number: int, directory: Path) -> Bundle:
@@ -60,7 +59,7 @@ class Loader:
             ServingError: If any of it fails.
         """
         del number
-        self._register_ops()
+        _register_ops()
         status = "fail"
         try:
             if self._has_loaded:
@@ -89,22 +88,20 @@ class Loader:
             raise
         return bundle
 
-    def _register_ops(self) -> None:
-        """ScaNN's ops must be known before a graph that uses them loads."""
-        with self._lock:
-            if self._ops_tried:
-                return
-            self._ops_tried = True
-            # TensorFlow's Python layer speaks of deprecations only here.
-            logging.getLogger("tensorflow").setLevel(logging.ERROR)
-            try:
-                importlib.import_module("scann")
-            except Exception as error:
-                events.warning(
-                    "scann_ops_absent",
-                    error=error,
-                    effect="models with ScaNN ops cannot load",
-                )
+
+@functools.cache
+def _register_ops() -> None:
+    """ScaNN's ops must be known before a graph that uses them loads."""
+    # TensorFlow's Python layer speaks of deprecations only here.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    try:
+        importlib.import_module("scann")
+    except Exception as error:
+        events.warning(
+            "scann_ops_absent",
+            error=error,
+            effect="models with ScaNN ops cannot load",
+        )
 
 
 def _give_way() -> None:

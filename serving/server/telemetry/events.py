@@ -10,7 +10,6 @@ import datetime
 import json
 import logging
 import sys
-from typing import TextIO
 
 _LOG = logging.getLogger("serving")
 # Values that need no quotes.
@@ -33,9 +32,9 @@ class _Formatter(logging.Formatter):
         return text
 
 
-def setup(stream: TextIO | None = None) -> None:
-    """Sends events to `stream` (standard error), for the command line."""
-    handler = logging.StreamHandler(stream or sys.stderr)
+def setup() -> None:
+    """Sends events to standard error, for the command line."""
+    handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter())
     _LOG.handlers = [handler]
     _LOG.setLevel(logging.INFO)
