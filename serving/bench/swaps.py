@@ -12,9 +12,9 @@ when the new versions answer and the old ones are freed.
 import contextlib
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
+from concurrent import futures
 from pathlib import Path
 
 from serving import signatures
@@ -76,6 +76,18 @@ class Deployment:
             self.wait(client, 1)
             yield client
 
+    def swap(self, client: RecommenderClient, count: int) -> float:
+        """Swaps back to back; returns the seconds that all of it took.
+
+        Raises:
+            ServingError: If a version does not come to answer.
+        """
+        began = time.monotonic()
+        for index in range(count):
+            self.point(2 - index % 2)
+            self.wait(client, 2 - index % 2)
+        return time.monotonic() - began
+
     def wait(self, client: RecommenderClient, number: int) -> None:
         """Returns when a version of both stages answers, and no other.
 
@@ -128,45 +140,13 @@ def run(models_config: Path, load: bench.Load, swaps: int) -> SwapReport:
             for _ in range(100):
                 ask()
             steady = bench.opened(ask, load, "steady")
-            swapper = _Swapper(deployment, client, swaps)
-            swapper.start()
-            swapping = bench.opened(ask, load, "swapping", swapper.is_over)
-            swapper.join()
-    if swapper.error is not None:
-        raise swapper.error
+            with futures.ThreadPoolExecutor(1) as pool:
+                seconds = pool.submit(deployment.swap, client, swaps)
+                swapping = bench.opened(ask, load, "swapping", seconds.done)
     return SwapReport(
         [
             steady.summary(),
             swapping.summary()
-            | {"swaps": swaps, "swap_seconds": swapper.seconds / swaps},
+            | {"swaps": swaps, "swap_seconds": seconds.result() / swaps},
         ]
     )
-
-
-class _Swapper(threading.Thread):
-    """Swaps back to back."""
-
-    def __init__(
-        self, deployment: Deployment, client: RecommenderClient, swaps: int
-    ) -> None:
-        super().__init__(daemon=True)
-        self._deployment, self._client = deployment, client
-        self._swaps = swaps
-        self.seconds = 0.0
-        self.error: ServingError | None = None
-
-    def is_over(self) -> bool:
-        """Whether all swaps are done."""
-        return self.ident is not None and not self.is_alive()
-
-    def run(self) -> None:
-        """Makes the swaps."""
-        began = time.monotonic()
-        try:
-            for index in range(self._swaps):
-                number = 2 - index % 2
-                self._deployment.point(number)
-                self._deployment.wait(self._client, number)
-        except ServingError as error:
-            self.error = error
-        self.seconds = time.monotonic() - began
