@@ -66,8 +66,8 @@ class Options:
     """What a dataclass of options is: it checks itself when it is made.
 
     Raises:
-        ConfigError: If numbers are out of the range of their type or `rules`
-            are broken.
+        ConfigError: If numbers are out of the range of their type, or what a
+            section demands beside does not hold.
     """
 
     def __post_init__(self) -> None:
@@ -76,10 +76,10 @@ class Options:
             _in_range(name, getattr(self, name), hint)
             for name, hint in hints.items()
         ]
-        check(*ranges, *self.rules())
+        check(*ranges, *self._rules())
 
-    def rules(self) -> list[tuple[bool, str]]:
-        """What else must hold, and what to say where it does not."""
+    def _rules(self) -> list[tuple[bool, str]]:
+        # What else must hold, and what to say where it does not.
         return []
 
 
@@ -199,8 +199,7 @@ class RetrievalConfig(Options):
     refit: bool = True
     ranking_holdout: Part = 0.1
 
-    def rules(self) -> list[tuple[bool, str]]:
-        """What else must hold, and what to say where it does not."""
+    def _rules(self) -> list[tuple[bool, str]]:
         return [
             (
                 self.num_heads < 1 or self.embedding_dim % self.num_heads == 0,
@@ -255,8 +254,7 @@ class RankingConfig(Options):
     features: tuple[str, ...] = RANKING_FEATURES
     epochs: Count = 8
 
-    def rules(self) -> list[tuple[bool, str]]:
-        """What else must hold, and what to say where it does not."""
+    def _rules(self) -> list[tuple[bool, str]]:
         unknown = sorted(set(self.features) - set(RANKING_FEATURES))
         return [
             (

@@ -40,6 +40,5 @@ class StudentConfig(Options):
     max_histories: Count | Literal["all"] = 100_000
     epochs: Count = 10
 
-    def rules(self) -> list[tuple[bool, str]]:
-        """What else must hold, and what to say where it does not."""
+    def _rules(self) -> list[tuple[bool, str]]:
         return [has_items(self.item_id, self.item_features)]

@@ -90,8 +90,7 @@ class Config(Options):
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     publish: PublishConfig = field(default_factory=PublishConfig)
 
-    def rules(self) -> list[tuple[bool, str]]:
-        """What else must hold, and what to say where it does not."""
+    def _rules(self) -> list[tuple[bool, str]]:
         letters = set(string.ascii_letters + string.digits + "-_.")
         return [
             (
@@ -203,13 +202,7 @@ def _build(
         return None
     if section == "source":
         values = _as_now(values)
-    kinds = classes(hint)
-    kind = next((k for k in kinds if _kind(k) == values.get("kind")), kinds[0])
-    hints: dict[str, Any] = {}
-    for each in kinds:
-        hints |= typing.get_type_hints(each)
-    if len(kinds) > 1:
-        hints["kind"] = Literal[tuple(_kind(each) for each in kinds)]
+    kind, hints = _kind(classes(hint), values)
     arguments = {}
     for key, value in values.items():
         if key not in hints:
@@ -227,17 +220,18 @@ def _build(
                     f"`{key}` must be {error}. Received: {value!r} {where}."
                 )
     options = {item.name: item for item in dataclasses.fields(kind)}
-    required = {
+    missing = [
         name
         for name, item in options.items()
         if item.default is item.default_factory is dataclasses.MISSING
-    }
+        and name not in arguments
+    ]
     problems += [
         f"`{name}` is required {where}."
-        for name in options
-        if name in required - set(values)
+        for name in missing
+        if name not in values
     ]
-    if required - set(arguments):
+    if missing:
         return None
     # Where a value was refused its default stands in, so that the rules of
     # the other values are checked in the same pass.
@@ -264,8 +258,18 @@ def classes(hint: Any) -> tuple[Any, ...]:
     return found if all(map(dataclasses.is_dataclass, found)) else ()
 
 
-def _kind(section: type) -> object:
-    return getattr(section, "kind", None)
+def _kind(
+    kinds: tuple[Any, ...], values: Mapping[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    """The dataclass that `kind` names, and the types of all their options."""
+    hints: dict[str, Any] = {}
+    for each in kinds:
+        hints |= typing.get_type_hints(each)
+    if len(kinds) == 1:
+        return kinds[0], hints
+    named = {each.kind: each for each in kinds}
+    hints["kind"] = Literal[tuple(named)]
+    return named.get(str(values.get("kind")), kinds[0]), hints
 
 
 def _unknown(

@@ -41,8 +41,7 @@ class SyntheticSource(Options):
     interactions_per_user: int = 28
     planted: Literal["all", "none"] = "all"
 
-    def rules(self) -> list[tuple[bool, str]]:
-        """What else must hold, and what to say where it does not."""
+    def _rules(self) -> list[tuple[bool, str]]:
         return [
             (
                 self.num_users >= 10 and self.num_items >= 20,
@@ -166,23 +165,8 @@ class TabularSource(_Files):
     user_features: dict[str, str] = field(default_factory=dict)
     context_features: dict[str, str] = field(default_factory=dict)
 
-    def rules(self) -> list[tuple[bool, str]]:
-        """What else must hold, and what to say where it does not."""
-        permitted = {
-            "item_features": KINDS,
-            "user_features": KINDS,
-            "context_features": ("categorical", "numeric"),
-        }
-        return [
-            *(
-                (
-                    kind in kinds,
-                    f"`{name}.{column}` must be one of {kinds}. Received: "
-                    f"{kind!r}.",
-                )
-                for name, kinds in permitted.items()
-                for column, kind in getattr(self, name).items()
-            ),
+    def _rules(self) -> list[tuple[bool, str]]:
+        return self._features() + [
             (
                 bool(self.path),
                 "`path` must name the interactions of a tabular source. "
@@ -235,6 +219,22 @@ class TabularSource(_Files):
                 bool(self.separator),
                 "`separator` must not be empty. Received: ''.",
             ),
+        ]
+
+    def _features(self) -> list[tuple[bool, str]]:
+        permitted = {
+            "item_features": KINDS,
+            "user_features": KINDS,
+            "context_features": ("categorical", "numeric"),
+        }
+        return [
+            (
+                kind in kinds,
+                f"`{name}.{column}` must be one of {kinds}. Received: "
+                f"{kind!r}.",
+            )
+            for name, kinds in permitted.items()
+            for column, kind in getattr(self, name).items()
         ]
 
 
@@ -298,8 +298,7 @@ class PrepareConfig(Options):
     memory_limit: str = "2GB"
     spark_master: str = "local[*]"
 
-    def rules(self) -> list[tuple[bool, str]]:
-        """What else must hold, and what to say where it does not."""
+    def _rules(self) -> list[tuple[bool, str]]:
         dates = [
             (
                 not date or epoch_seconds(date) is not None,

@@ -65,8 +65,7 @@ class PublishConfig(Options):
     keep_versions: int | Literal["all"] = "all"
     keep_previous_loaded: bool = False
 
-    def rules(self) -> list[tuple[bool, str]]:
-        """What else must hold, and what to say where it does not."""
+    def _rules(self) -> list[tuple[bool, str]]:
         return [
             (
                 self.keep_versions == "all" or self.keep_versions >= 2,
