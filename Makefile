@@ -21,7 +21,7 @@ WEB_PORT ?= 8080
 .PHONY: help setup setup-dev demo prepare train-retrieval index train-ranking \
 	distill export ondevice-export ondevice-demo ondevice-android evaluate \
 	publish report rollback retrain serve recommend smoke bench-serving bench-fleet \
-	bench-ondevice ablation init-config check staging-up staging-down \
+	bench-ondevice ablation init-config check doctor staging-up staging-down \
 	k8s-render lock protos client-wheel client-check lint typecheck test \
 	test-scale test-images test-environments spark-up bench-scale clean
 
@@ -163,6 +163,9 @@ init-config: setup ## print a config for INTERACTIONS=<file> [ITEMS= USERS=]
 check: setup ## report on a config's data without training
 	$(STEP) $@
 
+doctor: ## what this machine lacks, and what to do; needs nothing installed
+	@$(or $(wildcard $(RUN)),$(PYTHON)) -m pipeline.onboard.doctor \
+		--config $(CONFIG) --port $(PORT) $(REST_PORT)
 bench-scale: setup-dev ## speed, memory and cost by size; SIZES="100_000 1_000_000"
 	$(RUN) -m pipeline $@ $(if $(SIZES),--interactions $(SIZES))
 
