@@ -2,6 +2,8 @@
 
 import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from serving import signatures
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = {
     str(path.relative_to(ROOT)): path.read_text("utf-8")
-    for folder in (".", "pipeline", "serving", "models", "tests")
+    for folder in (".", ".github", "pipeline", "serving", "models", "tests")
     for path in sorted(
         (ROOT / folder).glob("**/*.md" if folder != "." else "*.md")
     )
@@ -85,3 +87,22 @@ def test_every_folder_of_a_document_exists() -> None:
             r"`((?:pipeline|serving|models|tests)/[\w./]+)`", text
         ):
             assert list(ROOT.glob(found.rstrip("/") + "*")), (name, found)
+
+
+@pytest.mark.parametrize(
+    ("schema", "files"),
+    [
+        ("vendor.github-workflows", "workflows/*.yaml"),
+        ("vendor.github-issue-forms", "ISSUE_TEMPLATE/*.yaml"),
+    ],
+)
+def test_what_a_code_host_reads_is_well_formed(schema: str, files: str) -> None:
+    found = sorted((ROOT / ".github").glob(files))
+    assert found
+    command = [sys.executable, "-m", "check_jsonschema", "--no-cache"]
+    run = subprocess.run(
+        [*command, "--builtin-schema", schema, *found],
+        capture_output=True,
+        text=True,
+    )
+    assert not run.returncode, run.stdout
