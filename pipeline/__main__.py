@@ -26,6 +26,7 @@ _DEFAULT_CONFIG = "pipeline/configs/sample.toml"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the exit status is 0, or 1 with a clear message."""
     options = _parser().parse_args(arguments)
+    console.progress.detail = options.detail
     try:
         if options.run in _WITHOUT_CONFIG:
             options.run(options)
@@ -63,6 +64,19 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECTION.KEY=VALUE",
         help="override one option; repeat for more",
     )
+    how = parser.add_mutually_exclusive_group()
+    for detail, text in (
+        (console.Detail.QUIET, "results and errors alone"),
+        (console.Detail.ALL, "every line of every step"),
+    ):
+        how.add_argument(
+            f"--{detail.value}",
+            dest="detail",
+            action="store_const",
+            const=detail,
+            default=console.Detail.STEPS,
+            help=text,
+        )
     commands = parser.add_subparsers(dest="command", required=True)
     for name, (run, text) in _COMMANDS.items():
         command = commands.add_parser(name, help=text)

@@ -1,7 +1,9 @@
 """What people read on the terminal: progress, tables, next steps."""
 
+import enum
 import logging
 import os
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -15,20 +17,59 @@ from pipeline.prepare.summary import describe
 from pipeline.sources.canonical.quarantine import FILE as QUARANTINE
 from pipeline.tables.prepared import Prepared
 
-_START = time.monotonic()
+# A step that works longer than this says so in a log as well.
+_HEARTBEAT_SECONDS = 60.0
 
 
-class _Terminal:
-    """Where lines go; replaced once native logs are redirected."""
+class Detail(enum.Enum):
+    """How much a run says of itself."""
 
-    stream: TextIO = sys.stderr
+    QUIET = "quiet"
+    STEPS = "steps"
+    ALL = "debug"
 
 
-def progress(line: str) -> None:
-    """Writes one line with the seconds since the start, at once."""
-    elapsed = time.monotonic() - _START
-    _Terminal.stream.write(f"[{elapsed:6.1f} s] {line}\n")
-    _Terminal.stream.flush()
+class Progress:
+    """One line a step, with what it is at where somebody is watching.
+
+    Lines that begin with a blank are details: on a terminal each takes the
+    place of the last one, in a log one a minute is written.
+
+    Args:
+        detail: How much is written.
+        stream: Where to.
+    """
+
+    def __init__(self, detail: Detail, stream: TextIO) -> None:
+        self.detail = detail
+        self.stream = stream
+        self._start = self._last = time.monotonic()
+        self._is_open = False
+
+    def __call__(self, line: str) -> None:
+        """Writes one line with the seconds since the start, at once."""
+        if self.detail is Detail.QUIET:
+            return
+        now = time.monotonic()
+        is_passing = line.startswith(" ") or line.endswith(": running")
+        if self.detail is Detail.ALL:
+            is_passing = False
+        watched = self.stream.isatty()
+        if is_passing and not (
+            watched or now - self._last > _HEARTBEAT_SECONDS
+        ):
+            return
+        self._last = now
+        text = f"[{now - self._start:6.1f} s] {line}"
+        if is_passing and watched:
+            text = text[: shutil.get_terminal_size().columns - 1]
+        before = "\r\033[K" if self._is_open else ""
+        self._is_open = is_passing and watched
+        self.stream.write(before + text + ("" if self._is_open else "\n"))
+        self.stream.flush()
+
+
+progress = Progress(Detail.STEPS, sys.stderr)
 
 
 def quiet_native_logs(path: Path) -> None:
@@ -45,7 +86,7 @@ def quiet_native_logs(path: Path) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(descriptor, 2)
     os.close(descriptor)
-    _Terminal.stream = sys.stderr = os.fdopen(terminal, "w", buffering=1)
+    progress.stream = sys.stderr = os.fdopen(terminal, "w", buffering=1)
     # Its Python half warns of retracing, which exporting does on purpose;
     # matplotlib of the fonts it looks for in a new environment.
     for library in ("tensorflow", "matplotlib"):
