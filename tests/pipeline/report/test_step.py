@@ -25,10 +25,12 @@ from pipeline.evaluate.evaluation import (
 )
 from pipeline.measure import requests
 from pipeline.prepare import step as prepare
+from pipeline.release.gate import GateRejected
 from pipeline.report import step
 from pipeline.run import config as configuration
 from pipeline.run import manifest
 from pipeline.run.config import Config
+from pipeline.steps import Run
 from pipeline.tables import prepared as tables
 from pipeline.tables.schema import DataError
 from pipeline.terminal import console
@@ -327,3 +329,25 @@ def test_the_command_says_where_and_how_to_repeat(
     assert capsys.readouterr().out == f"report: {page}\n"
     again = f"make retrain CONFIG={made} SET={change}"
     assert again in page.read_text("utf-8")
+
+
+@pytest.mark.parametrize("reasons", [[], ["it is worse"]])
+def test_a_release_and_a_refused_one_end_with_the_report(
+    run: Config,
+    made: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    reasons: list[str],
+) -> None:
+    def publish(_run: Run) -> None:
+        if reasons:
+            raise GateRejected(*reasons)
+
+    monkeypatch.setattr(console, "quiet_native_logs", lambda path: None)
+    monkeypatch.setattr(Run, "publish", publish)
+    change = f"artifacts={run.artifacts}"
+    options = ["--config", str(made), "--set", change]
+    assert command.main([*options, "retrain"]) == len(reasons)
+    page = run.run_directory / "report.html"
+    assert page.exists() and page.with_suffix(".md").exists()
+    assert capsys.readouterr().out.endswith(f"report: {page}\n")
