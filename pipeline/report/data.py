@@ -28,7 +28,7 @@ def data(run: Run) -> Section:
         for name in ("interactions", "users", "items")
     ]
     top = figures["popularity"]["top_10%"]
-    facts.append(("long tail", f"{top:.0%}", "of it on a tenth of the items"))
+    facts.append(("long tail", f"{top:.0%}", "on a tenth of the items"))
     if "oracle" in figures:
         best = f"{figures['oracle']['ndcg@10']:.3f}"
         facts.append(("best possible NDCG@10", best, "known to the generator"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import shlex
-from collections.abc import Iterator
 
 from pipeline.report.document import Code, Section, Table
 from pipeline.report.found import Run
@@ -32,10 +31,14 @@ def origin(run: Run) -> Section:
         num_texts=2,
     )
     chosen = Table(
-        'Choices that "auto" left to the data',
-        ("option", "chosen"),
-        list(_choices(run)),
-        num_texts=2,
+        "What the config left to the data",
+        ("option", "chosen", "because of"),
+        [
+            (str(made["option"]), str(made["value"]), str(made["why"]))
+            for record in run.records.values()
+            for made in record.choices
+        ],
+        num_texts=3,
     )
     settings = Table(
         "Baselines, set on the validation part",
@@ -66,18 +69,6 @@ def origin(run: Run) -> Section:
             versions,
         ],
     )
-
-
-def _choices(run: Run) -> Iterator[tuple[str, str]]:
-    """Options that said "auto", with what the steps made of them."""
-    config, final = run.config, run.retrieval.get("final") or {}
-    if config.retrieval.encoder == "auto" and final:
-        yield "retrieval.encoder", final["encoder"]
-    if config.index.kind == "auto" and run.index:
-        yield "index.kind", run.index["kind"]
-    student = run.evaluation.ondevice if run.evaluation else None
-    if config.student.precision == "auto" and student:
-        yield "student.precision", student.precision
 
 
 def finished(made_at: int) -> str:

@@ -51,6 +51,15 @@ _STYLE = {
     "legend.frameon": False,
     "legend.fontsize": 8.5,
 }
+# Over the picture, where no curve goes.
+_ABOVE = {
+    "loc": "lower left",
+    "bbox_to_anchor": (0, 1),
+    "ncols": 4,
+    "borderaxespad": 0.2,
+    "handlelength": 1.2,
+    "columnspacing": 1.4,
+}
 _METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 _Rest = ParamSpec("_Rest")
 
@@ -155,7 +164,7 @@ def lines(
         MaxNLocator(10, integer=is_whole, steps=[1, 2, 5, 10])
     )
     if len(series) > 1:
-        axes.legend(handlelength=1.4)
+        axes.legend(**_ABOVE)
 
 
 @_picture
@@ -247,4 +256,4 @@ def bars(
     axes.set_ylabel(labels[1])
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.0f}"))
     if len(layers) > 1:
-        axes.legend(handlelength=1, handleheight=1)
+        axes.legend(**_ABOVE)

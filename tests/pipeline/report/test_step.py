@@ -146,7 +146,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         target.parent.mkdir(exist_ok=True)
         target.write_text(json.dumps(values))
     for name in ("train-retrieval", "index", "train-ranking", "distill"):
-        manifest.Record({}, 10**18, 1.0).write(run / name)
+        choice = {"option": f"{name}.x", "value": 3, "why": "9 <targets>"}
+        manifest.Record({}, 10**18, 1.0, [choice]).write(run / name)
     (run / "evaluate").mkdir()
     manifest.Record({}, 10**18, 1.0).write(run / "evaluate")
     evaluation().write(run / "evaluation.json")
@@ -218,6 +219,7 @@ def test_every_section_is_there_in_both(text: str, markdown: str) -> None:
     assert tuple(re.findall(r"<h2 [^>]*>([^<]*)</h2>", text)) == SECTIONS
     assert "The gate accepted this run" in text
     assert "1.30 times that of window_markov" in text
+    assert "9 &lt;targets&gt;" in text
 
 
 def test_hostile_titles_are_only_text(text: str, markdown: str) -> None:
