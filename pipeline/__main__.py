@@ -258,7 +258,14 @@ def _demo(config: Config, options: argparse.Namespace) -> None:
     run = Run(config, options.force, console.progress)
     with _figures(run, options):
         run.publish()
-        print(showcase.demo(run, console.progress))
+        print(
+            showcase.demo(
+                run.prepared(),
+                config.serving_directory,
+                config.run_directory / "server.log",
+                console.progress,
+            )
+        )
     print(console.next_commands(run.prepared()))
 
 

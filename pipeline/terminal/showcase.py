@@ -19,10 +19,8 @@ import numpy as np
 from rich.table import Table
 
 from pipeline.export import bundle, catalogue
-from pipeline.steps import Run
 from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import DataError
-from pipeline.tables.sequences import Sequences
 from pipeline.terminal import console
 from serving.client import Items, Query, RecommenderClient
 from serving.errors import ServingError
@@ -34,22 +32,26 @@ _SERVER_START_SECONDS = 120
 _OTHER_CATALOGUE = "FAILED_PRECONDITION"
 
 
-def demo(run: Run, progress: Callable[[str], None]) -> str:
+def demo(
+    prepared: Prepared,
+    serving: Path,
+    log: Path,
+    progress: Callable[[str], None],
+) -> str:
     """Serves what is published, asks for three users and returns the tables.
 
     Args:
-        run: A published run.
+        prepared: The prepared tables of the published run.
+        serving: The directory of the pointer.
+        log: Where the server's lines go.
         progress: Receives one line at a time.
     """
-    prepared = run.prepared()
-    sequences = prepared.sequences()
-    pointer = run.config.serving_directory / POINTER
-    with serve(pointer, run.config.run_directory / "server.log") as target:
+    with serve(serving / POINTER, log) as target:
         progress(f"serve: gRPC on {target}, asking for three users")
         with RecommenderClient(target, timeout_seconds=30.0) as client:
             tables = [
                 _table(client, prepared, query, label)
-                for label, query in _three_users(prepared, sequences)
+                for label, query in _three_users(prepared)
             ]
     return console.text(*tables)
 
@@ -203,10 +205,9 @@ def _wait(process: subprocess.Popen, port: int, log: Path) -> None:
     )
 
 
-def _three_users(
-    prepared: Prepared, sequences: Sequences
-) -> list[tuple[str, Query]]:
+def _three_users(prepared: Prepared) -> list[tuple[str, Query]]:
     """One with a long history, one with two items, one anonymous."""
+    sequences = prepared.sequences()
     lengths = np.diff(sequences.offsets)
     # Long, but not the extreme that says nothing about other users.
     row = int(np.argsort(lengths, kind="stable")[int(0.9 * len(lengths))])
