@@ -2,14 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from pipeline.run import manifest
 from serving import signatures
 from serving.releases import history as release_history
 
 
-def read_manifest(model: Path) -> dict[str, Any]:
+def read_manifest(model: Path) -> dict[str, str]:
     """What an exported or published model says of itself."""
     path = model / signatures.EXTRA_ASSETS / manifest.MANIFEST
     return json.loads(path.read_text(encoding="utf-8"))
@@ -20,7 +19,7 @@ def read_bundle_id(model: Path) -> str:
     return read_manifest(model)["bundle_id"]
 
 
-def live_manifest(serving: Path) -> dict[str, Any] | None:
+def live_manifest(serving: Path) -> dict[str, str] | None:
     """The live retrieval model's, None where no whole release is live.
 
     Raises:

@@ -10,19 +10,32 @@ Shape letters as in `serving.signatures`.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from models import index as search
 from models import rerank
+from models.ranking import RankingModel
+from models.retrieval import RetrievalModel
 from pipeline.export import encode as lookups
 from pipeline.tables.prepared import Prepared
 from serving import signatures
 
 Tensors = dict[str, tf.Tensor]
-Functions = dict[str, Any]
+Functions = dict[str, tf.types.experimental.ConcreteFunction]
+
+
+class Module(Protocol):
+    """What is exported: its functions by the name of their signature."""
+
+    @property
+    def inputs(self) -> "QueryInputs":
+        """Encodes the query inputs."""
+
+    def functions(self) -> Functions:
+        """Concrete functions by signature name."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +90,7 @@ class QueryInputs(tf.Module):
 
     def signature(self) -> dict[str, tf.TensorSpec]:
         """The query inputs by name, features prefixed with their table."""
-        specs = {
-            "user_id": tf.TensorSpec([None], tf.string, "user_id"),
-            "history": tf.TensorSpec([None, None], tf.string, "history"),
-        }
+        specs = _strings("user_id", 1) | _strings("history", 2)
         for table, features in self._tables():
             for name, lookup in features.items():
                 specs[f"{table}_{name}"] = lookup.signature(f"{table}_{name}")
@@ -121,16 +131,14 @@ class Retrieval(tf.Module):
         prepared: Item features and their vocabularies.
         model: A trained retrieval model.
         index: The exact or the ScaNN index over its candidate embeddings.
-        embeddings: `[num_items + 2, embedding_dim]` those embeddings.
     """
 
     def __init__(
         self,
         inputs: QueryInputs,
         prepared: Prepared,
-        model: Any,
+        model: RetrievalModel,
         index: search.ExactIndex | search.ScannIndex,
-        embeddings: np.ndarray,
     ) -> None:
         super().__init__(name="retrieval")
         self._repeats = prepared.repeat_consumption
@@ -162,8 +170,7 @@ class Retrieval(tf.Module):
     def functions(self) -> Functions:
         """Concrete functions by signature name."""
         query = self.inputs.signature()
-        excluded = tf.TensorSpec([None, None], tf.string, "excluded_ids")
-        item = tf.TensorSpec([None], tf.string, "item_id")
+        item = _strings("item_id", 1)
         features = {
             f"item_{name}": lookup.signature(f"item_{name}")
             for name, lookup in self.item_features.items()
@@ -171,7 +178,7 @@ class Retrieval(tf.Module):
         return {
             signatures.SERVING_DEFAULT: _function(self._retrieve, query),
             signatures.WITH_EXCLUSIONS: _function(
-                self._retrieve, query | {"excluded_ids": excluded}
+                self._retrieve, query | _strings("excluded_ids", 2)
             ),
             signatures.QUERY_EMBEDDING: _function(
                 lambda inputs: {
@@ -180,11 +187,9 @@ class Retrieval(tf.Module):
                 query,
             ),
             signatures.CANDIDATE_EMBEDDING: _function(
-                self._embed_candidate, {"item_id": item} | features
+                self._embed_candidate, item | features
             ),
-            signatures.SIMILAR_ITEMS: _function(
-                self._similar, {"item_id": item}
-            ),
+            signatures.SIMILAR_ITEMS: _function(self._similar, item),
         }
 
     def _retrieve(self, inputs: Tensors) -> Tensors:
@@ -232,7 +237,7 @@ class Ranking(tf.Module):
         model: A trained ranking model.
     """
 
-    def __init__(self, inputs: QueryInputs, model: Any) -> None:
+    def __init__(self, inputs: QueryInputs, model: RankingModel) -> None:
         super().__init__(name="ranking")
         self.inputs = inputs
         self._model = _Untracked(model)
@@ -262,11 +267,7 @@ class Ranking(tf.Module):
 
     def functions(self) -> Functions:
         """Concrete functions by signature name."""
-        specs = self.inputs.signature() | {
-            "candidate_ids": tf.TensorSpec(
-                [None, None], tf.string, "candidate_ids"
-            )
-        }
+        specs = self.inputs.signature() | _strings("candidate_ids", 2)
         return {
             signatures.SERVING_DEFAULT: _function(self._rank, specs),
             signatures.SCORE: _function(
@@ -306,13 +307,14 @@ class Recommender(tf.Module):
         self.ranking = ranking
         self.num_recommendations = min(num_recommendations, retrieval.index.k)
 
+    @property
+    def inputs(self) -> QueryInputs:
+        """Encodes the query inputs."""
+        return self.retrieval.inputs
+
     def functions(self) -> Functions:
         """Concrete functions by signature name."""
-        specs = self.retrieval.inputs.signature() | {
-            "excluded_ids": tf.TensorSpec(
-                [None, None], tf.string, "excluded_ids"
-            )
-        }
+        specs = self.inputs.signature() | _strings("excluded_ids", 2)
         diversity = tf.TensorSpec([None], tf.float32, signatures.DIVERSITY)
         return {
             signatures.SERVING_DEFAULT: _function(self._recommend, specs),
@@ -322,7 +324,7 @@ class Recommender(tf.Module):
         }
 
     def _recommend(self, tensors: Tensors) -> Tensors:
-        inputs = self.retrieval.inputs
+        inputs = self.inputs
         query = inputs.encode(tensors)
         excluded = inputs.items(tensors["excluded_ids"])
         _, candidates = self.retrieval.search(query, excluded)
@@ -346,13 +348,17 @@ class Recommender(tf.Module):
 class _Untracked:
     """Hides a Keras object from the checkpoint graph of a `tf.Module`."""
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: tf.keras.Model) -> None:
         self.value = value
+
+
+def _strings(name: str, rank: int) -> dict[str, tf.TensorSpec]:
+    return {name: tf.TensorSpec([None] * rank, tf.string, name)}
 
 
 def _function(
     call: Callable[[Tensors], Tensors], specs: Mapping[str, tf.TensorSpec]
-) -> Any:
+) -> tf.types.experimental.ConcreteFunction:
     """Traces `call` over named inputs."""
     return tf.function(lambda **inputs: call(inputs)).get_concrete_function(
         **specs

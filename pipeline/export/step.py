@@ -8,10 +8,8 @@ them before a version answers, so a model that cannot run (say, without ScaNN's
 ops) fails to load instead of failing its first caller.
 """
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
@@ -42,7 +40,7 @@ def run(
     Args:
         config: The run's options.
         prepared: The prepared tables.
-        steps: Directories of train-retrieval, index and train-ranking.
+        steps: Directories of the steps before by name.
         directory: Where to write.
 
     Returns:
@@ -74,13 +72,12 @@ def run(
 
 def build(
     config: Config, prepared: Prepared, steps: Mapping[str, Path]
-) -> dict[str, Any]:
+) -> dict[str, graphs.Module]:
     """The exported modules by model name, not yet saved."""
     towers = train_retrieval.load(config, prepared, steps["train-retrieval"])
     ranker = train_ranking.load(config, prepared, steps["train-ranking"])
     searcher = index.load(config.index, steps["index"])
     exact = searcher if searcher.is_exact else searcher.exact
-    embeddings = exact.embeddings.numpy()
 
     def retrieval(
         used: search.ExactIndex | search.ScannIndex,
@@ -90,7 +87,7 @@ def build(
             config.retrieval.history_length,
             config.retrieval.user_id,
         )
-        return graphs.Retrieval(inputs, prepared, towers, used, embeddings)
+        return graphs.Retrieval(inputs, prepared, towers, used)
 
     ranking = graphs.Ranking(
         graphs.QueryInputs(prepared, config.retrieval.history_length, True),
@@ -108,23 +105,15 @@ def build(
 
 
 def save(
-    module: Any, directory: Path, name: str, item_ids: list[bytes]
+    module: graphs.Module, directory: Path, name: str, item_ids: list[bytes]
 ) -> None:
-    """Saves one module as a SavedModel with its warm-up requests.
-
-    Args:
-        module: Offers `functions()`.
-        directory: Where to write.
-        name: The model's name, put into the requests.
-        item_ids: Real ids to fill the requests with.
-    """
+    """Saves a module as a SavedModel with warm-up requests on real ids."""
     functions = module.functions()
     tf.saved_model.save(module, str(directory), signatures=functions)
     extra = directory / signatures.EXTRA_ASSETS
-    os.makedirs(extra, exist_ok=True)
-    with tf.io.TFRecordWriter(
-        str(extra / signatures.WARMUP_REQUESTS)
-    ) as writer:
+    extra.mkdir(exist_ok=True)
+    warmup = str(extra / signatures.WARMUP_REQUESTS)
+    with tf.io.TFRecordWriter(warmup) as writer:
         for request in warmup_requests(name, functions, item_ids):
             log = prediction_log_pb2.PredictionLog(
                 predict_log=prediction_log_pb2.PredictLog(request=request)
@@ -133,7 +122,7 @@ def save(
 
 
 def warmup_requests(
-    name: str, functions: Mapping[str, Any], item_ids: list[bytes]
+    name: str, functions: graphs.Functions, item_ids: list[bytes]
 ) -> Iterator[predict_pb2.PredictRequest]:
     """One request a signature and batch size, on real ids."""
     for signature, function in functions.items():
@@ -143,17 +132,15 @@ def warmup_requests(
             request.model_spec.name = name
             request.model_spec.signature_name = signature
             for key, spec in specs.items():
-                request.inputs[key].CopyFrom(
-                    tf.make_tensor_proto(
-                        _filled(key, spec, rows, item_ids), spec.dtype
-                    )
-                )
+                values = _filled(key, spec, rows, item_ids)
+                tensor = tf.make_tensor_proto(values, spec.dtype)
+                request.inputs[key].CopyFrom(tensor)
             yield request
 
 
 def _filled(
     key: str, spec: tf.TensorSpec, rows: int, item_ids: list[bytes]
-) -> Any:
+) -> Sequence[float | bytes | list[bytes]]:
     """A plausible value for one input."""
     if spec.dtype != tf.string:
         return [0.0] * rows
@@ -165,5 +152,4 @@ def _filled(
 
 
 def _samples(prepared: Prepared) -> list[bytes]:
-    first = FIRST_ITEM
-    return [str(item).encode() for item in prepared.items.ids[first:][:10]]
+    return [str(item).encode() for item in prepared.items.ids[FIRST_ITEM:][:10]]

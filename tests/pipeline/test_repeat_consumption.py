@@ -209,7 +209,7 @@ def test_servers_answer_the_history_but_nothing_excluded(
     for given in (prepared, off(prepared)):
         inputs = graphs.QueryInputs(given, 20, False)
         made = graphs.Retrieval(
-            inputs, given, base, ExactIndex(embeddings, 30), embeddings
+            inputs, given, base, ExactIndex(embeddings, 30)
         ).functions()
         asked = {
             "user_id": tf.constant([""]),
