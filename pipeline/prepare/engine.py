@@ -8,7 +8,7 @@ directory it was opened with, which the caller deletes.
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import duckdb
 import ibis
@@ -33,6 +33,9 @@ class Engine(Protocol):
 
     def collect(self, table: ibis.Table) -> pa.Table:
         """Brings a result that fits in memory."""
+
+    def close(self) -> None:
+        """Lets go of what was opened."""
 
 
 def count(engine: Engine, table: ibis.Table) -> int:
@@ -123,7 +126,7 @@ def open_engine(config: PrepareConfig, directory: Path) -> Iterator[Engine]:
     Raises:
         DataError: If the engine does not start.
     """
-    engine: Any
+    engine: Engine
     if config.engine == "duckdb":
         engine = DuckDBEngine(directory, config.memory_limit)
     else:

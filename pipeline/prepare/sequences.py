@@ -23,7 +23,6 @@ class Writer:
     Args:
         path: File to write.
         user_ids: Text of every user by its row, `[num_users]`.
-        types: Of the columns beside item, time and part.
         ordered: Whether parts must follow each other in every sequence.
     """
 
@@ -31,24 +30,14 @@ class Writer:
         self,
         path: Path,
         user_ids: pa.Array,
-        types: Mapping[str, pa.DataType],
         ordered: bool,
     ) -> None:
-        self.types: dict[str, pa.DataType] = {
-            "item_index": pa.int32(),
-            "timestamp": pa.int64(),
-            "part": pa.int8(),
-            **types,
-        }
-        schema = pa.schema(
-            [("user_id", pa.string())]
-            + [(name, pa.list_(kind)) for name, kind in self.types.items()]
-        )
+        self.path = path
         self.user_ids = user_ids
         self.ordered = ordered
         self.row_group_size = ROW_GROUP_SIZE
         self.num_users = 0
-        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+        self._writer: pq.ParquetWriter | None = None
         self._kept: list[dict[str, np.ndarray]] = []
         self._num_kept = 0
 
@@ -56,8 +45,8 @@ class Writer:
         """Takes the next rows.
 
         Args:
-            columns: `user_row` and the columns of the sequences,
-                `[num_rows]` each.
+            columns: `user_row`, which is not written, and others in their
+                order in the file, `[num_rows]` each.
 
         Raises:
             DataError: If a row is out of order: the future would be in a
@@ -75,7 +64,8 @@ class Writer:
             DataError: If a user has no row.
         """
         self._flush(last=True)
-        self._writer.close()
+        if self._writer:
+            self._writer.close()
         if self.num_users != len(self.user_ids):
             raise DataError(
                 "Every user must have one sequence. Received: "
@@ -99,7 +89,7 @@ class Writer:
         self._num_kept = len(users) - end
         if end == 0:
             return
-        users = users[:end]
+        users = columns.pop("user_row")[:end]
         starts = np.flatnonzero(np.r_[True, users[1:] != users[:-1]])
         self._check(columns, users, starts, end)
         # Split at users, so that a group holds at most `row_group_size`.
@@ -109,12 +99,17 @@ class Writer:
             lists = {
                 name: pa.ListArray.from_arrays(
                     pa.array(group - group[0], pa.int32()),
-                    pa.array(columns[name][group[0] : group[-1]], kind),
+                    pa.array(values[group[0] : group[-1]]),
                 )
-                for name, kind in self.types.items()
+                for name, values in columns.items()
             }
             ids = self.user_ids.slice(self.num_users, past - first)
-            self._writer.write_table(pa.table({"user_id": ids, **lists}))
+            table = pa.table({"user_id": ids, **lists})
+            if self._writer is None:
+                self._writer = pq.ParquetWriter(
+                    self.path, table.schema, compression="zstd"
+                )
+            self._writer.write_table(table)
             self.num_users += past - first
 
     def _check(

@@ -9,7 +9,6 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import ibis
 import pyarrow as pa
@@ -47,7 +46,7 @@ class SparkEngine:
         kept = os.dup(2)
         os.dup2(log, 2)
         try:
-            self._session: Any = builder.getOrCreate()
+            self._session = builder.getOrCreate()
             self._session.sparkContext.setLogLevel("ERROR")
             self.connection = ibis.pyspark.connect(self._session)
         except Exception as error:

@@ -8,8 +8,6 @@ digest of user and item: an order that is the same for every file format and
 that carries no information a model could pick up.
 """
 
-from typing import Any
-
 import ibis
 from ibis import _
 
@@ -27,16 +25,7 @@ from pipeline.tables.schema import (
 
 # Columns that are keys of their own, or no part of an interaction.
 _ORDERED = frozenset(
-    {
-        "user_id",
-        "item_id",
-        "timestamp",
-        "rating",
-        "part",
-        "user_row",
-        "item_index",
-        "tie",
-    }
+    "user_id item_id timestamp rating part user_row item_index tie".split()
 )
 
 
@@ -45,14 +34,14 @@ def tie_break(table: ibis.Table) -> ibis.ir.StringValue:
     return (table.user_id + "|" + table.item_id).hexdigest("md5")
 
 
-def order(table: ibis.Table) -> list[Any]:
+def order(table: ibis.Table) -> list[ibis.Value]:
     """Sort keys of one user's interactions, total up to exact repeats."""
     keys = [table.timestamp, tie_break(table)]
     keys += [table[n] for n in ("rating",) if n in table.columns]
     return keys + rest(table)
 
 
-def rest(table: ibis.Table) -> list[Any]:
+def rest(table: ibis.Table) -> list[ibis.Value]:
     """Sort keys of what else an interaction carries: weight and context.
 
     As text without nulls, which engines sort first or last as they like.
@@ -66,13 +55,7 @@ def rest(table: ibis.Table) -> list[Any]:
 def select(
     engine: Engine, table: ibis.Table, config: PrepareConfig
 ) -> ibis.Table:
-    """Applies the configured filters.
-
-    Args:
-        engine: Runs intermediate results.
-        table: Canonical interactions.
-        config: Ratings, dates, repetitions and minimum counts.
-    """
+    """Applies the configured filters to canonical interactions."""
     if config.min_rating != "none" and "rating" in table.columns:
         table = table.filter(_.rating >= config.min_rating)
     if config.start_date:
@@ -114,21 +97,20 @@ def _core(
                 table = table.semi_join(enough, column)
 
 
-def _threshold(share: float) -> str:
-    """Digests below this text are `share` of all digests."""
-    return "g" if share >= 1.0 else f"{int(share * 2**32):08x}"
+def _drawn(
+    share: float, seed: int, *columns: ibis.ir.StringColumn
+) -> ibis.ir.BooleanValue:
+    """Whether a row is among the `share`, below 1, with the lowest digests."""
+    text = ibis.literal(str(seed))
+    for column in columns:
+        text = text + "|" + column
+    return text.hexdigest("md5") < f"{int(share * 2**32):08x}"
 
 
 def assign(
     engine: Engine, table: ibis.Table, config: PrepareConfig, seed: int
 ) -> tuple[ibis.Table, dict[str, object]]:
-    """Adds `part` to the interactions.
-
-    Args:
-        engine: Computes the cuts.
-        table: Interactions that passed the filters.
-        config: Names the split and its shares.
-        seed: Of the random split.
+    """Adds `part` to the interactions that passed the filters.
 
     Returns:
         The table with `part`, and the figures behind it.
@@ -149,7 +131,9 @@ def assign(
     }
 
 
-def _part(test: Any, validation: Any) -> ibis.Value:
+def _part(
+    test: ibis.ir.BooleanValue, validation: ibis.ir.BooleanValue
+) -> ibis.Value:
     return ibis.cases((test, TEST), (validation, VALIDATION), else_=TRAIN).cast(
         "int8"
     )
@@ -208,14 +192,7 @@ def _temporal(
 
 
 def _random(table: ibis.Table, config: PrepareConfig, seed: int) -> ibis.Table:
-    digest = (
-        ibis.literal(f"{seed}|")
-        + table.user_id
-        + "|"
-        + table.item_id
-        + "|"
-        + table.timestamp.cast("string")
-    ).hexdigest("md5")
-    test = _threshold(config.test_share)
-    validation = _threshold(config.test_share + config.validation_share)
-    return table.mutate(part=_part(digest < test, digest < validation))
+    what = (table.user_id, table.item_id, table.timestamp.cast("string"))
+    later = config.test_share + config.validation_share
+    test = _drawn(config.test_share, seed, *what)
+    return table.mutate(part=_part(test, _drawn(later, seed, *what)))

@@ -7,6 +7,7 @@ Everything that grows with the log runs as Ibis expressions on the engine or
 as a stream of Arrow batches; items and users are held in memory.
 """
 
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,15 +19,15 @@ import pyarrow.parquet as pq
 from ibis import _
 
 from pipeline import sources
-from pipeline.prepare import contexts, splits, summary, vocabulary
 from pipeline.prepare import engine as engines
+from pipeline.prepare import splits, summary, vocabulary
 from pipeline.prepare.sequences import Writer
 from pipeline.run.config import Config
 from pipeline.sources.canonical import quarantine
 from pipeline.sources.canonical.tables import Tables
 from pipeline.tables import prepared, sequences
 from pipeline.tables.columns import FeatureColumn
-from pipeline.tables.prepared import Counted, Table
+from pipeline.tables.prepared import Counted
 from pipeline.tables.schema import TEST, DataError
 
 BATCH_ROWS = 262_144
@@ -64,9 +65,9 @@ def write(
 
     Args:
         config: Filters and split.
-        tables: From a source.
-        engine: Open; keeps its tables in `directory/.scratch`.
-        directory: Existing, with `.scratch` in it.
+        tables: Of a source.
+        engine: Open in `directory/.scratch`.
+        directory: Existing.
 
     Raises:
         DataError: If the input is unusable or a leak is found.
@@ -75,13 +76,11 @@ def write(
     kept, num_read, num_kept = _select(config, tables, engine)
     parted, cuts = splits.assign(engine, kept, options, config.seed)
     parted = engine.save(parted, "parted")
-    encoded: dict[str, Table] = {}
+    encoded, rows, active = {}, {}, {}
     values: dict[str, Counted] = {}
-    rows: dict[str, ibis.Table] = {}
-    active: dict[str, int] = {}
-    for name, id_name, path, kinds in (
-        ("items", "item_id", tables.items, tables.item_features),
-        ("users", "user_id", tables.users, tables.user_features),
+    for name, id_name, row, path, kinds in (
+        ("items", "item_id", "item_index", tables.items, tables.item_features),
+        ("users", "user_id", "user_row", tables.users, tables.user_features),
     ):
         counted = vocabulary.count(parted, id_name)
         active[f"active_{name}"] = engines.count(engine, counted)
@@ -91,49 +90,52 @@ def write(
         values |= {f"{name}.{feature}": v for feature, v in found.items()}
         index = directory / ".scratch" / f"{name}_index.parquet"
         places = np.arange(2, len(table) + 2, dtype=np.int32)
-        pq.write_table(
-            pa.table({id_name: table[id_name], "row": places}), index
-        )
+        pq.write_table(pa.table({id_name: table[id_name], row: places}), index)
         rows[name] = engine.read(index)
-    context, found = contexts.fit(engine, parted, tables.context_features)
+    context, found = vocabulary.fit_context(
+        engine, parted, tables.context_features
+    )
     values |= {f"context.{feature}": v for feature, v in found.items()}
-    types = {n: pa.float32() for n in ("rating", "weight") if n in kept.columns}
-    for name, column in context.items():
-        is_number = column.spec.kind == "numeric"
-        types[f"context_{name}"] = pa.float32() if is_number else pa.int32()
-    log = _in_order(parted, rows["items"], rows["users"], list(context))
     writer = Writer(
         directory / sequences.FILE,
         pa.array(encoded["users"].ids[2:], pa.string()),
-        types,
         ordered=options.split != "random",
     )
+    log = _in_order(parted, rows["items"], rows["users"], list(context))
     for batch in engine.batches(log, BATCH_ROWS):
         writer.add(_columns(batch, context))
     writer.close()
     figures = summary.compute(directory, encoded, cuts, config)
-    if figures["interactions"] != num_kept:
-        raise DataError(
-            "Every interaction must be in exactly one sequence. Received: "
-            f"{figures['interactions']} of {num_kept} (an error of the "
-            "prepare step). Please report it with the config."
-        )
-    pairs = active["active_users"] * active["active_items"]
+    _check_whole(figures["interactions"], num_kept)
     figures |= active | {
-        "density": num_kept / pairs,
+        "density": num_kept / math.prod(active.values()),
         "interactions_read": num_read,
         "notes": list(tables.notes),
         "source": dict(tables.facts),
+        **_oracle(engine, parted, tables.oracle),
     }
-    if tables.oracle:
-        known = engine.read(tables.oracle)
-        tested = parted.inner_join(known, ["user_id", "item_id"]).filter(
-            _.part == TEST
-        )
-        ranks = engine.collect(tested.select("best_rank"))["best_rank"]
-        figures["oracle"] = summary.oracle(ranks.to_numpy())
     specs = [column.spec for column in context.values()]
     prepared.write(directory, encoded, specs, values, figures, options)
+
+
+def _check_whole(num_written: int, num_kept: int) -> None:
+    if num_written != num_kept:
+        raise DataError(
+            "Every interaction must be in exactly one sequence. Received: "
+            f"{num_written} of {num_kept} (an error of the prepare step). "
+            "Please report it with the config."
+        )
+
+
+def _oracle(
+    engine: engines.Engine, parted: ibis.Table, path: Path | None
+) -> dict[str, dict[str, float]]:
+    """What the source knows of the best that can be reached, if anything."""
+    if path is None:
+        return {}
+    known = parted.inner_join(engine.read(path), ["user_id", "item_id"])
+    ranks = engine.collect(known.filter(_.part == TEST).select("best_rank"))
+    return {"oracle": summary.oracle(ranks["best_rank"].to_numpy())}
 
 
 def _select(
@@ -169,9 +171,9 @@ def _in_order(
 ) -> ibis.Table:
     """The interactions by user and time, with rows instead of ids."""
     rows = parted.mutate(tie=splits.tie_break(parted))
-    rows = rows.left_join(items.rename(item_index="row"), "item_id")
+    rows = rows.left_join(items, "item_id")
     rows = rows.drop(*[c for c in rows.columns if c.endswith("_right")])
-    rows = rows.inner_join(users.rename(user_row="row"), "user_id")
+    rows = rows.inner_join(users, "user_id")
     rated = [name for name in ("rating",) if name in parted.columns]
     weighted = [name for name in ("weight",) if name in parted.columns]
     rows = rows.select(
@@ -193,13 +195,16 @@ def _columns(
     batch: pa.RecordBatch, context: Mapping[str, FeatureColumn]
 ) -> dict[str, np.ndarray]:
     """Columns as the writer takes them."""
-    found = {
-        name: batch[name].to_numpy(zero_copy_only=False)
-        for name in batch.schema.names
-        if name not in context
+    names = ("item_index", "timestamp", "part", "rating", "weight")
+    return {
+        "user_row": batch["user_row"].to_numpy() - 2,
+        **{
+            name: batch[name].to_numpy(zero_copy_only=False)
+            for name in names
+            if name in batch.schema.names
+        },
+        **{
+            f"context_{name}": column.encode(batch[name])
+            for name, column in context.items()
+        },
     }
-    encoded = {
-        f"context_{name}": column.encode(batch[name])
-        for name, column in context.items()
-    }
-    return found | encoded | {"user_row": found["user_row"] - 2}

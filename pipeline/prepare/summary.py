@@ -23,12 +23,6 @@ def compute(
 ) -> Summary:
     """Counts what is in the prepared tables and checks it for leaks.
 
-    Args:
-        directory: Of the sequences.
-        tables: "items" and "users".
-        cuts: Figures of the split.
-        config: Names the run and its split.
-
     Raises:
         DataError: If a part reaches into another, or counts and sequences
             differ.
@@ -36,8 +30,7 @@ def compute(
     items, users = tables["items"], tables["users"]
     split = config.prepare.split
     item_counts = np.zeros((3, len(items.ids)), np.int64)
-    user_counts = np.zeros(3, np.int64)
-    cold = np.zeros(3, np.int64)
+    user_counts, cold = np.zeros((2, 3), np.int64)
     first = np.full(3, np.iinfo(np.int64).max)
     last = np.full(3, np.iinfo(np.int64).min)
     tied = 0
@@ -51,11 +44,11 @@ def compute(
         np.minimum.at(first, block.parts, block.timestamps)
         np.maximum.at(last, block.parts, block.timestamps)
         ends = block.offsets[1:][lengths >= 2] - 1
-        tied += int(
-            (block.timestamps[ends] == block.timestamps[ends - 1]).sum()
-        )
+        same = block.timestamps[ends] == block.timestamps[ends - 1]
+        tied += int(same.sum())
     rows = item_counts.sum(axis=1)
     unknown = item_counts[:, items.num_known :].sum(axis=1) + item_counts[:, 1]
+    cold_users, cold_items = cold / user_counts.clip(1), unknown / rows.clip(1)
     _check(split, items, item_counts, first, last)
     return {
         "dataset": config.name,
@@ -73,10 +66,8 @@ def compute(
             part: {
                 "interactions": int(rows[code]),
                 "users": int(user_counts[code]),
-                "cold_users_share": float(
-                    cold[code] / max(user_counts[code], 1)
-                ),
-                "cold_items_share": float(unknown[code] / max(rows[code], 1)),
+                "cold_users_share": float(cold_users[code]),
+                "cold_items_share": float(cold_items[code]),
                 "first": int(first[code]) if rows[code] else None,
                 "last": int(last[code]) if rows[code] else None,
             }

@@ -1,4 +1,4 @@
-"""Encoded items and users: integers, with counts from the train part only.
+"""Encoded items, users and contexts; all is counted on the train part.
 
 Index space of rows and of every feature: 0 is padding or missing, 1 is out of
 vocabulary, 2 and up are values. Rows are ordered by whether the train part
@@ -17,7 +17,9 @@ import pyarrow as pa
 from ibis import _
 
 from models.config import FeatureSpec
+from pipeline.prepare.engine import Engine
 from pipeline.tables import columns
+from pipeline.tables.columns import FeatureColumn
 from pipeline.tables.prepared import Counted, Table
 from pipeline.tables.schema import PARTS, TRAIN, DataError
 
@@ -27,12 +29,7 @@ MAX_WIDTHS = {"categorical": 1, "multi_categorical": 10, "text": 12}
 
 
 def count(table: ibis.Table, id_name: str) -> ibis.Table:
-    """Interactions by part, and the first train time, of every id.
-
-    Args:
-        table: Interactions with `part`.
-        id_name: "item_id" or "user_id".
-    """
+    """Interactions by part, and the first train time, of every id."""
     return table.group_by(id_name).aggregate(
         **{
             f"count_{part}": (_.part == code).cast("int64").sum()
@@ -50,9 +47,8 @@ def rows(
     Args:
         counts: From `count`.
         table: Canonical items or users, None for none.
-        id_name: "item_id" keeps rows of `table` without interactions, and
-            leaves out items that neither it nor the train part knows;
-            "user_id" keeps users with interactions.
+        id_name: "item_id" keeps what is in `table` or in the train part,
+            "user_id" who has interactions.
     """
     if table is None:
         joined = counts
@@ -65,13 +61,11 @@ def rows(
         joined = joined.mutate(
             item_id=ibis.coalesce(joined.item_id, joined.item_id_right)
         )
-        joined = joined.filter(
-            joined.listed.fill_null(False)
-            | (joined.count_train.fill_null(0) > 0)
-        ).drop("listed")
-    joined = joined.drop(
-        *[name for name in joined.columns if name == f"{id_name}_right"]
-    )
+        is_known = joined.count_train.fill_null(0) > 0
+        joined = joined.filter(joined.listed.fill_null(False) | is_known)
+        joined = joined.drop("listed")
+    if f"{id_name}_right" in joined.columns:
+        joined = joined.drop(f"{id_name}_right")
     joined = joined.mutate(
         **{f"count_{p}": joined[f"count_{p}"].fill_null(0) for p in PARTS},
         first_seen=joined.first_seen.fill_null(0),
@@ -99,7 +93,7 @@ def encode(
         id_name: "item_id" or "user_id".
 
     Returns:
-        The encoded table, and the values of the features with a vocabulary.
+        The table, and the values of its features with a vocabulary.
 
     Raises:
         DataError: If a row or a value got an index without the train part.
@@ -133,6 +127,45 @@ def encode(
     )
     _check_known(encoded)
     return encoded, values
+
+
+def fit_context(
+    engine: Engine,
+    parted: ibis.Table,
+    kinds: Mapping[str, str],
+) -> tuple[dict[str, FeatureColumn], dict[str, Counted]]:
+    """Finds vocabularies and statistics of the context columns of a log.
+
+    The columns themselves are encoded while the sequences stream by.
+
+    Returns:
+        The columns, and the values of those with a vocabulary.
+    """
+    train = parted.filter(_.part == TRAIN)
+    found: dict[str, FeatureColumn] = {}
+    values: dict[str, Counted] = {}
+    for name, kind in kinds.items():
+        if kind == "numeric":
+            moments = engine.collect(
+                train.aggregate(mean=_[name].mean(), std=_[name].std(how="pop"))
+            ).to_pylist()[0]
+            found[name] = columns.make(
+                numeric(name, moments["mean"] or 0.0, moments["std"] or 0.0)
+            )
+            continue
+        counted = engine.collect(
+            train.filter(_[name].notnull())
+            .group_by(value=_[name])
+            .aggregate(n=_.count())
+        )
+        values[name] = rank(
+            {row["value"]: row["n"] for row in counted.to_pylist()}
+        )
+        found[name] = columns.make(
+            FeatureSpec(name, "categorical", 2 + len(values[name])),
+            [value for value, _count in values[name]],
+        )
+    return found, values
 
 
 def numeric(name: str, mean: float, std: float) -> FeatureSpec:

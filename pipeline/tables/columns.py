@@ -5,7 +5,6 @@ numbers are normalised and 0 where missing. `pipeline.export.encode` does the
 same inside the exported graph, and a test holds the two against each other.
 """
 
-import abc
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.config import FeatureSpec
+from models.config import FIRST_ITEM, FeatureSpec
 
 _SEPARATORS = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True)
-class FeatureColumn(abc.ABC):
-    """An encoded column.
+class FeatureColumn:
+    """One value a row, int32 `[num_rows]`: categorical, refined by the others.
 
     Attributes:
         spec: What a tower needs to know of it.
@@ -32,26 +31,33 @@ class FeatureColumn(abc.ABC):
     spec: FeatureSpec
     vocabulary: Sequence[str] = ()
 
-    @abc.abstractmethod
+    @staticmethod
+    def cells(raw: pa.Array) -> list[list[str]]:
+        """The words that each canonical value consists of."""
+        return [[value] if value else [] for value in raw.to_pylist()]
+
     def encode(self, raw: pa.Array) -> np.ndarray:
         """Encodes canonical values `[num_rows]`."""
+        known = pa.array(["", *self.vocabulary], pa.string())
+        found = pc.index_in(pc.fill_null(raw, ""), value_set=known)
+        places = pc.fill_null(found, -1).to_numpy(zero_copy_only=False)
+        # From 0 "", 1 the first value and -1 none.
+        return np.where(places > 0, places + 1, -places).astype(np.int32)
 
-    @abc.abstractmethod
     def decode(self, encoded: np.ndarray) -> np.ndarray:
-        """Values a request may carry for encoded ones, `[num_rows]` or wider.
+        """Values a request may carry for encoded ones, "" where missing.
 
         What is unknown becomes a word that is in no vocabulary.
         """
-
-    @staticmethod
-    @abc.abstractmethod
-    def cells(raw: pa.Array) -> Sequence[Sequence[str]]:
-        """The words that each canonical value consists of."""
+        other = "unknown"
+        while other in self.vocabulary:
+            other += "x"
+        return np.array(["", other, *self.vocabulary], object)[encoded]
 
     def words(self, encoded: np.ndarray) -> list[list[str]]:
         """The known words of each row."""
         return [
-            [self.vocabulary[index - 2] for index in row if index >= 2]
+            [self.vocabulary[i - FIRST_ITEM] for i in row if i >= FIRST_ITEM]
             for row in encoded.reshape(len(encoded), -1)
         ]
 
@@ -73,38 +79,14 @@ class Numeric(FeatureColumn):
         numbers = encoded.astype(np.float64) * self.spec.std + self.spec.mean
         return numbers.astype(np.float32)
 
-    @staticmethod
-    def cells(raw: pa.Array) -> Sequence[Sequence[str]]:
-        """Numbers have no words."""
-        return [()] * len(raw)
 
-
-class Categorical(FeatureColumn):
-    """One value a row, int32 `[num_rows]`."""
-
-    def encode(self, raw: pa.Array) -> np.ndarray:
-        """Looks the values up."""
-        known = pa.array(["", *self.vocabulary], pa.string())
-        found = pc.index_in(pc.fill_null(raw, ""), value_set=known)
-        places = pc.fill_null(found, -1).to_numpy(zero_copy_only=False)
-        # From 0 "", 1 the first value and -1 none.
-        return np.where(places > 0, places + 1, -places).astype(np.int32)
-
-    def decode(self, encoded: np.ndarray) -> np.ndarray:
-        """Texts, "" where padded or missing."""
-        other = "unknown"
-        while other in self.vocabulary:
-            other += "x"
-        return np.array(["", other, *self.vocabulary], object)[encoded]
-
-    @staticmethod
-    def cells(raw: pa.Array) -> Sequence[Sequence[str]]:
-        """Each value by itself."""
-        return [[value] if value else [] for value in raw.to_pylist()]
-
-
-class MultiCategorical(Categorical):
+class MultiCategorical(FeatureColumn):
     """Several values a row, int32 `[num_rows, width]`, right-padded with 0."""
+
+    @staticmethod
+    def cells(raw: pa.Array) -> list[list[str]]:
+        """The values that are there."""
+        return [[v for v in cell or () if v] for cell in raw.to_pylist()]
 
     def encode(self, raw: pa.Array) -> np.ndarray:
         """Looks the first values of each row up."""
@@ -117,22 +99,12 @@ class MultiCategorical(Categorical):
         )
         return encoded
 
-    @staticmethod
-    def cells(raw: pa.Array) -> Sequence[Sequence[str]]:
-        """The values that are there."""
-        return [[v for v in cell or () if v] for cell in raw.to_pylist()]
-
 
 class Text(MultiCategorical):
     """The first words of a text, int32 `[num_rows, width]`."""
 
-    def decode(self, encoded: np.ndarray) -> np.ndarray:
-        """Words with blanks between."""
-        rows = super().decode(encoded)
-        return np.array([" ".join(row).strip() for row in rows], object)
-
     @staticmethod
-    def cells(raw: pa.Array) -> Sequence[Sequence[str]]:
+    def cells(raw: pa.Array) -> list[list[str]]:
         """Lower-case runs of letters and digits.
 
         The graph knows Unicode 13: capital letters that are younger stay as
@@ -143,9 +115,14 @@ class Text(MultiCategorical):
             for text in raw.to_pylist()
         ]
 
+    def decode(self, encoded: np.ndarray) -> np.ndarray:
+        """Words with blanks between."""
+        rows = super().decode(encoded)
+        return np.array([" ".join(row).strip() for row in rows], object)
+
 
 KINDS: dict[str, type[FeatureColumn]] = {
-    "categorical": Categorical,
+    "categorical": FeatureColumn,
     "multi_categorical": MultiCategorical,
     "numeric": Numeric,
     "text": Text,

@@ -284,7 +284,7 @@ def load(directory: Path) -> Prepared:
 def require_questions(
     split: str, count: int, num_users: int, num_items: int
 ) -> None:
-    """Refuses prepared tables that nothing can be learnt or measured on.
+    """Refuses tables that nothing can be learnt or measured on.
 
     Args:
         split: Name of the split.

@@ -8,6 +8,7 @@ hold a bounded number of interactions, so that readers need little memory.
 Shapes: `num_users`, and `num_events` interactions of all users end to end.
 """
 
+import dataclasses
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -94,79 +95,60 @@ def take(sequences: Sequences, rows: np.ndarray) -> Sequences:
     sizes = stops - starts
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     index = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], sizes)
-    return _select(sequences, sequences.user_ids[rows], offsets, index)
+    return dataclasses.replace(
+        reorder(sequences, index),
+        user_ids=sequences.user_ids[rows],
+        offsets=offsets,
+    )
 
 
 def join(parts: Sequence[Sequences]) -> Sequences:
     """Sequences end to end."""
     bases = np.cumsum([0, *(len(part.item_indices) for part in parts)])
-    first = parts[0]
-
-    def joined(values: list[np.ndarray | None]) -> np.ndarray | None:
-        there = [value for value in values if value is not None]
-        return np.concatenate(there) if there else None
-
-    return Sequences(
-        np.concatenate([part.user_ids for part in parts]),
-        np.concatenate(
-            [
-                part.offsets[:-1] + base
-                for part, base in zip(parts, bases[:-1], strict=True)
-            ]
-            + [bases[-1:]]
-        ),
-        np.concatenate([part.item_indices for part in parts]),
-        np.concatenate([part.timestamps for part in parts]),
-        np.concatenate([part.parts for part in parts]),
-        joined([part.ratings for part in parts]),
-        {
+    offsets = [
+        part.offsets[:-1] + base
+        for part, base in zip(parts, bases[:-1], strict=True)
+    ]
+    first, events = parts[0], [_events(part) for part in parts]
+    return dataclasses.replace(
+        first,
+        user_ids=np.concatenate([part.user_ids for part in parts]),
+        offsets=np.concatenate([*offsets, bases[-1:]]),
+        context={
             name: np.concatenate([part.context[name] for part in parts])
             for name in first.context
         },
-        joined([part.weights for part in parts]),
+        **{
+            name: np.concatenate([values[name] for values in events])
+            for name in events[0]
+        },
     )
 
 
 def keep(sequences: Sequences, kept: np.ndarray) -> Sequences:
     """The sequences with the events where `kept` `[num_events]` is true."""
     before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
-    offsets = before[sequences.offsets]
-    return _select(sequences, sequences.user_ids, offsets, kept)
+    return dataclasses.replace(
+        reorder(sequences, kept), offsets=before[sequences.offsets]
+    )
 
 
 def reorder(sequences: Sequences, order: np.ndarray) -> Sequences:
     """The sequences with events in `order` `[num_events]`, users unchanged."""
-    return _select(sequences, sequences.user_ids, sequences.offsets, order)
+    context = {name: v[order] for name, v in sequences.context.items()}
+    events = {name: v[order] for name, v in _events(sequences).items()}
+    return dataclasses.replace(sequences, context=context, **events)
 
 
-def _select(
-    sequences: Sequences,
-    user_ids: np.ndarray,
-    offsets: np.ndarray,
-    index: np.ndarray,
-) -> Sequences:
-    def taken(values: np.ndarray | None) -> np.ndarray | None:
-        return None if values is None else values[index]
-
-    return Sequences(
-        user_ids,
-        offsets,
-        sequences.item_indices[index],
-        sequences.timestamps[index],
-        sequences.parts[index],
-        taken(sequences.ratings),
-        {name: values[index] for name, values in sequences.context.items()},
-        taken(sequences.weights),
-    )
+def _events(sequences: Sequences) -> dict[str, np.ndarray]:
+    """What is known of every event, without context."""
+    names = ("item_indices", "timestamps", "parts", "ratings", "weights")
+    found = {name: getattr(sequences, name) for name in names}
+    return {name: v for name, v in found.items() if v is not None}
 
 
 def iterate(directory: Path, rows: int = 65_536) -> Iterator[Sequences]:
-    """Streams sequences, at most `rows` users at a time.
-
-    Args:
-        directory: Of the prepared tables.
-        rows: Users at most; a row group is never joined with the next.
-    """
+    """Streams sequences, at most `rows` users of a row group at a time."""
     with pq.ParquetFile(Path(directory) / FILE) as file:
         for group in range(file.num_row_groups):
             for batch in file.iter_batches(rows, row_groups=[group]):
@@ -174,11 +156,7 @@ def iterate(directory: Path, rows: int = 65_536) -> Iterator[Sequences]:
 
 
 def read(directory: Path) -> Sequences:
-    """Reads all sequences.
-
-    Args:
-        directory: Of the prepared tables.
-    """
+    """Reads all sequences of the prepared tables."""
     return _sequences(pq.read_table(Path(directory) / FILE))
 
 
@@ -189,8 +167,6 @@ def _sequences(table: pa.Table) -> Sequences:
         if name == "user_id":
             continue
         column = table[name].combine_chunks()
-        if isinstance(column, pa.ChunkedArray):
-            column = pa.concat_arrays(column.chunks)
         columns[name] = column.flatten().to_numpy(zero_copy_only=False)
         if name == "item_index":
             offsets = column.offsets.to_numpy().astype(np.int64)

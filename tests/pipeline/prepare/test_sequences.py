@@ -24,7 +24,7 @@ def columns(users: list[int], times: list[int]) -> dict[str, np.ndarray]:
 
 def writer(path: Path, num_users: int, size: int = 4) -> Writer:
     ids = pa.array([f"u{n}" for n in range(num_users)], pa.string())
-    made = Writer(path, ids, {}, True)
+    made = Writer(path, ids, True)
     made.row_group_size = size
     return made
 

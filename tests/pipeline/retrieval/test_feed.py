@@ -24,7 +24,6 @@ def stored(prepared, directory, row_group_size=50):
     writer = Writer(
         directory / sequences.FILE,
         pa.array(held.user_ids.tolist(), pa.string()),
-        {} if held.weights is None else {"weight": pa.float32()},
         prepared.split != "random",
     )
     writer.row_group_size = row_group_size
