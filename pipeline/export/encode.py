@@ -74,7 +74,9 @@ class FeatureLookup(tf.Module):
         if self.spec.kind == "multi_categorical":
             values = tf.ragged.boolean_mask(raw, raw != "")
         else:
-            text = tf.strings.lower(raw, encoding="utf-8")
+            # Lowering ends a text at its first NUL.
+            text = tf.strings.regex_replace(raw, r"\x00", " ")
+            text = tf.strings.lower(text, encoding="utf-8")
             spaced = tf.strings.regex_replace(text, WORD_SEPARATORS, " ")
             values = tf.strings.split(spaced)
         return self._lookup(values.to_tensor("", shape=[None, self.spec.width]))

@@ -59,16 +59,19 @@ def test_numbers_are_encoded_as_in_the_tables(
         raw = np.array(numbers, float).astype(np.float32)
     found = in_the_graph(column, raw.tolist())
     assert found.dtype == expected.dtype == np.float32
-    assert found.tolist() == expected.tolist()
+    # Below the smallest normal float32, a number is 0 to TensorFlow.
+    near_zero = float(np.finfo(np.float32).tiny) / min(std, 1.0)
+    np.testing.assert_allclose(found, expected, rtol=0.0, atol=near_zero)
 
 
 @pytest.mark.parametrize("kind", ["categorical", "multi_categorical", "text"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_words_are_encoded_as_in_the_tables(
     kind: FeatureKind, data: st.DataObject
 ) -> None:
     words = WORDS | st.sampled_from(["Red", "red", "two words", " red ", "-"])
+    words |= st.just("nul\x00red")
     values = st.none() | words
     if kind == "multi_categorical":
         values = st.none() | st.lists(words, max_size=4)
