@@ -65,7 +65,6 @@ class Catalogue:
             were there before `[num_items]`.
         followers: Rows of the sequel and the neighbours, -1 for none
             `[num_items, 5]`.
-        follow_weights: Of the columns of `followers` `[5]`.
         genre_weights: 1 for a film's only genre, .5 each for two
             `[num_items, num_genres]`.
     """
@@ -76,13 +75,7 @@ class Catalogue:
     popularity: np.ndarray
     release_days: np.ndarray
     followers: np.ndarray
-    follow_weights: np.ndarray
     genre_weights: np.ndarray
-
-    @property
-    def num_genres(self) -> int:
-        """Number of genres."""
-        return self.genre_weights.shape[1]
 
     def genre_names(self) -> list[list[str]]:
         """Names of the genres of each film."""
@@ -91,13 +84,7 @@ class Catalogue:
 
 
 def make(num_items: int, seed: int, planted: bool) -> Catalogue:
-    """Draws a catalogue.
-
-    Args:
-        num_items: Films.
-        seed: Of every draw.
-        planted: False leaves features and choices unrelated.
-    """
+    """Draws a catalogue; what is not planted is unrelated to any choice."""
     rng = np.random.default_rng([seed, 0])
     num_genres = len(GENRES)
     genres = np.full((num_items, 2), -1)
@@ -141,7 +128,6 @@ def make(num_items: int, seed: int, planted: bool) -> Catalogue:
         popularity=popularity / popularity.sum(),
         release_days=release_days,
         followers=followers,
-        follow_weights=np.array(FOLLOW_WEIGHTS),
         genre_weights=weights,
     )
 

@@ -91,14 +91,10 @@ def locate(source: MovielensSource) -> str:
 
 
 def read(source: MovielensSource, directory: Path) -> Tables:
-    """Writes the canonical tables of a MovieLens release.
-
-    Args:
-        source: `path` names the archive or its folder, see `locate`.
-        directory: Existing; receives Parquet files.
+    """Writes the canonical tables of a MovieLens release, see `locate`.
 
     Raises:
-        DataError: If nothing is at `path`, or it has no MovieLens layout.
+        DataError: If nothing is there, or it has no MovieLens layout.
     """
     path = locate(source)
     quarantine = Quarantine(directory / QUARANTINE, source.max_bad_share)

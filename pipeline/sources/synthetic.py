@@ -66,13 +66,7 @@ class Log:
 
 
 def read(source: SyntheticSource, seed: int, directory: Path) -> Tables:
-    """Writes the canonical tables of the sample.
-
-    Args:
-        source: Sizes and what is planted.
-        seed: The same seed gives the same files.
-        directory: Existing; receives Parquet files.
-    """
+    """Writes the canonical tables of the sample: one seed, the same files."""
     items = films.make(source.num_items, seed, source.planted == "all")
     log = generate(source, items, seed)
     item_ids = np.array([f"i{row:05d}" for row in range(source.num_items)])
@@ -116,10 +110,7 @@ def read(source: SyntheticSource, seed: int, directory: Path) -> Tables:
 def generate(source: SyntheticSource, items: Catalogue, seed: int) -> Log:
     """Draws the interactions of all users.
 
-    Args:
-        source: Sizes and what is planted.
-        items: The catalogue.
-        seed: Of every draw; blocks of users have generators of their own.
+    Blocks of users have generators of their own, derived from the seed.
     """
     block = max(64, 2_000_000 // source.num_items)
     logs = [
@@ -150,7 +141,7 @@ def _generate_block(
     lengths = _lengths(source, num_users, rng)
     ages = rng.integers(15, 75, num_users)
     region_codes = rng.integers(0, len(films.REGIONS), num_users)
-    taste = _tastes(items.num_genres, ages, region_codes, rng)
+    taste = _tastes(ages, region_codes, rng)
     # Visits of a user spread over months, so that a cut in time finds users
     # on both sides of it.
     gaps = rng.exponential(4.0, (num_users, lengths.max())) + 0.01
@@ -186,12 +177,9 @@ def _generate_block(
 def _choices(
     weights: np.ndarray, affinity: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One item a user with the given probabilities, its place and rating.
+    """One item a user, its place and rating.
 
-    Args:
-        weights: Probabilities `[users, num_items]`.
-        affinity: How well the items suit `[users, num_items]`.
-        rng: Of the draws.
+    Probabilities and affinities of the items are `[users, num_items]`.
     """
     cumulative = np.cumsum(weights, 1)
     point = rng.random((len(weights), 1)) * cumulative[:, -1:]
@@ -219,12 +207,12 @@ def _lengths(
 
 
 def _tastes(
-    num_genres: int,
     ages: np.ndarray,
     regions: np.ndarray,
     rng: np.random.Generator,
 ) -> np.ndarray:
     """How much each user likes each genre, 0 to 1 `[users, num_genres]`."""
+    num_genres = len(films.GENRES)
     taste = np.zeros((len(ages), num_genres))
     rows = np.arange(len(ages))
     # Two likes are the user's own, one goes with age and region.
@@ -278,7 +266,7 @@ def _probabilities(
         known = recent[:, lag] >= 0
         for slot in range(items.followers.shape[1]):
             target = items.followers[recent[known, lag], slot]
-            mass = LAG_WEIGHTS[lag] * items.follow_weights[slot]
+            mass = LAG_WEIGHTS[lag] * films.FOLLOW_WEIGHTS[slot]
             follow[rows[known], target] += mass * (target >= 0)
     follow *= free
     total = follow.sum(1, keepdims=True)

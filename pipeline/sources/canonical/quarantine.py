@@ -19,11 +19,9 @@ KEPT = 10_000
 
 
 class Quarantine:
-    """Sets unusable rows aside.
+    """Sets unusable rows aside, in a file at `path`, and counts them.
 
-    Args:
-        path: File the rows are written to.
-        max_bad_share: Share of the rows of a file that may be unusable.
+    At most `max_bad_share` of the rows of a file may be unusable.
     """
 
     def __init__(self, path: Path, max_bad_share: float) -> None:
@@ -138,7 +136,7 @@ class Quarantine:
         """Stops where too large a share of a file is unusable.
 
         Raises:
-            DataError: If a file has more unusable rows than permitted.
+            DataError: If one has more than is permitted.
         """
         for share, bad, rows, file in self._unusable():
             if share > self.max_bad_share:

@@ -24,19 +24,12 @@ ROW_GROUP = 262_144
 
 @dataclass(frozen=True)
 class Tables:
-    """What a source wrote.
+    """Parquet files that a source wrote, and the kind of each column to encode.
 
     Attributes:
-        interactions: Parquet of the interactions.
-        items: Parquet of the items, None where there is no such table.
-        users: Parquet of the users, None where there is no such table.
-        item_features: Kind of each items column to encode.
-        user_features: Kind of each users column to encode.
-        context_features: Kind of each interactions column to encode.
-        has_rating: Whether interactions carry `rating`.
-        has_weight: Whether interactions carry `weight`.
-        oracle: Parquet of the place each interaction has under the true
-            distribution (user_id, item_id, best_rank), where that is known.
+        interactions: Every source has them; other tables may be None.
+        oracle: The place each interaction has under the true distribution
+            (user_id, item_id, best_rank), where that is known.
         notes: What a person should know, in plain words.
         facts: Figures for the summary.
     """
@@ -56,12 +49,10 @@ class Tables:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some rows as read.
+    """Raw columns of some rows by their name in the source.
 
-    Attributes:
-        columns: Raw columns by their name in the source.
-        lines: Line of each row in its file, 1 for the first, `[num_rows]`.
-        file: Name to show for the file.
+    `lines` are the lines of the rows in the file, 1 for the first,
+    `[num_rows]`; `file` is how to show its name.
     """
 
     columns: Mapping[str, pa.Array]
@@ -91,9 +82,7 @@ class Entities:
 class _Rows:
     """Rows of a batch on their way through the checks.
 
-    Attributes:
-        bad: Those set aside `[num_rows]`.
-        flawed: Those that stay without a value they have `[num_rows]`.
+    Those in `bad` are set aside, those in `flawed` lack a value, `[num_rows]`.
     """
 
     def __init__(self, batch: Batch, quarantine: Quarantine) -> None:
@@ -163,9 +152,9 @@ def write_interactions(
     Args:
         batches: Raw rows in the order of the log.
         path: Parquet file to write.
-        columns: Source column of "user_id", "item_id", "timestamp", "rating"
-            and "weight"; the last three may be missing. Without "timestamp"
-            the position in the log takes its place.
+        columns: Source column of "user_id", "item_id" and, where there are
+            such, "timestamp", "rating" and "weight". Without "timestamp" the
+            position in the log takes its place.
         context: Kind of each context column.
         quarantine: Receives the rows that break a rule.
         clock: Reads the timestamps; None goes by their form.
@@ -199,12 +188,6 @@ def write_entities(
     quarantine: Quarantine,
 ) -> None:
     """Writes the items or users table, ids present and unique.
-
-    Args:
-        batches: Raw rows.
-        path: Parquet file to write.
-        entities: What their columns mean.
-        quarantine: Receives the rows that break a rule.
 
     Raises:
         DataError: If a feature column bears a reserved name.

@@ -42,14 +42,7 @@ class Clock:
         self.latest = int(time.time()) + 86_400
 
     def seconds(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-        """Times in seconds, and which values are none.
-
-        Args:
-            array: Timestamps as read `[num_rows]`.
-
-        Returns:
-            int64 `[num_rows]`, 0 where there is none; bool `[num_rows]`.
-        """
+        """Times in seconds, 0 where there is none, and which are none."""
         if isinstance(array, pa.ChunkedArray):
             array = array.combine_chunks()
         kind = array.type
@@ -142,10 +135,8 @@ def _unit(typical: float) -> str:
     1e11 seconds is the year 5138 and 1e11 milliseconds is 1973, so between
     the two there is nothing to mistake.
     """
-    for unit, bound in (("s", 1e11), ("ms", 1e14), ("us", 1e17)):
-        if abs(typical) < bound:
-            return unit
-    return "ns"
+    bounds = (("s", 1e11), ("ms", 1e14), ("us", 1e17), ("ns", np.inf))
+    return next(unit for unit, bound in bounds if abs(typical) < bound)
 
 
 def _floats(array: pa.Array) -> pa.Array:

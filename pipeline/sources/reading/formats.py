@@ -37,16 +37,10 @@ def stem(file: files.File) -> str:
 def of_table(
     found: list[files.File], table: str, path: str, option: str
 ) -> list[files.File]:
-    """Files of one table among all that lie at a path.
+    """Files of one table among all that were found at a path.
 
     Those named after the table; where none is, those not named after another
-    one.
-
-    Args:
-        found: All files there.
-        table: "interactions", "items" or "users".
-        path: Where they are, for messages.
-        option: Where the path is from, for messages.
+    one. Messages say where the path is from (`option`).
 
     Raises:
         DataError: If there are none.

@@ -25,11 +25,6 @@ def read(
 ) -> Iterator[Batch]:
     """Streams a file of one JSON object a line as batches of columns.
 
-    Args:
-        file: The file.
-        encoding: Of the file.
-        quarantine: Receives lines that are no objects.
-
     Raises:
         DataError: If the file is one array or object, or compressed data
             that ends early.

@@ -51,11 +51,8 @@ def _flat(name: str, array: pa.Array) -> dict[str, pa.Array]:
 def unrolled(batch: Batch, item: str, names: Sequence[str]) -> Batch:
     """One row an interaction where a row holds the list of a user's items.
 
-    Args:
-        batch: As read.
-        item: Column of the items; where it holds no lists, nothing is done.
-        names: Columns to keep; lists go along with the items, element by
-            element.
+    The other lists among `names`, the columns to keep, go along with the items
+    element by element. Without lists of items nothing is done.
 
     Raises:
         DataError: If a list is not as long as that of the items.

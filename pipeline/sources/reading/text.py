@@ -34,18 +34,14 @@ REST = "..."
 
 @dataclass
 class _Table:
-    """How the lines of one file become columns."""
+    """How the lines of one file become columns, the last one maybe of lists."""
 
     file: File
     names: list[str]
     delimiter: str
     encoding: str
     quarantine: Quarantine
-
-    @property
-    def rest(self) -> bool:
-        """Whether the last column holds lists of all further cells."""
-        return bool(self.names) and self.names[-1].endswith(REST)
+    rest: bool
 
     @property
     def quoting(self) -> bool:
@@ -54,16 +50,13 @@ class _Table:
 
     def fast(self, block: bytes, count: int) -> dict[str, pa.Array] | None:
         """Columns of a block where every line is one good row, else None."""
-        if self.rest:
-            return None
         delimiter = self.delimiter
         if delimiter == "::":
             # Arrow knows separators of one byte only.
             block, delimiter = block.replace(b"::", b"\t"), "\t"
         try:
-            block = block.decode(self.encoding).encode("utf-8")
             table = arrow_csv.read_csv(
-                io.BytesIO(block),
+                io.BytesIO(block.decode(self.encoding).encode("utf-8")),
                 read_options=arrow_csv.ReadOptions(column_names=self.names),
                 parse_options=arrow_csv.ParseOptions(
                     delimiter=delimiter,
@@ -77,7 +70,7 @@ class _Table:
             )
         except (pa.ArrowInvalid, UnicodeDecodeError):
             return None
-        if table.num_rows != count:
+        if self.rest or table.num_rows != count:
             return None
         chunks = [column.chunk(0) for column in table.combine_chunks().columns]
         return dict(zip(self.names, chunks, strict=True))
@@ -86,12 +79,11 @@ class _Table:
         self, block: bytes, line: int
     ) -> tuple[dict[str, pa.Array], np.ndarray]:
         """Columns of a block line by line, where some line is no row."""
-        rows: list[list[Any]] = []
-        lines: list[int] = []
+        rows: dict[int, list[Any]] = {}
         raw = block.split(b"\n")
         at = 0
         while at < len(raw):
-            start, used = line + at, 0
+            start, used, reason = line + at, 0, ""
             text = self.quarantine.decode(
                 raw[at], self.encoding, self.file.shown, start
             )
@@ -99,55 +91,36 @@ class _Table:
             if text is None or not text.strip():
                 continue
             text = text.strip() if self.rest else text.rstrip("\r")
-            reason = ""
             if self.quoting and text.count('"') % 2:
                 used = _lines_quoted(raw, at)
-                if used:
-                    more = b"\n".join(raw[at - 1 : at + used])
-                    text = more.decode(self.encoding, "replace").rstrip("\r")
-                else:
+                more = b"\n".join(raw[at - 1 : at + used])
+                text = more.decode(self.encoding, "replace").rstrip("\r")
+                if not used:
                     reason = "it has a quote without an end"
-            if not reason:
-                cells, reason = self._row(text)
+            cells = [] if reason else self._cells(text)
+            if not reason and len(cells) != len(self.names):
+                wanted = "more" if self.rest else len(self.names)
+                reason = f"it has {len(cells)} columns instead of {wanted}"
             if reason:
                 self.quarantine.add_line(
                     reason, self.file.shown, start, text.split("\n")[0]
                 )
-                continue
-            at += used
-            rows.append(cells)
-            lines.append(start)
-        types = [pa.string()] * len(self.names)
-        if self.rest:
-            types[-1] = pa.list_(pa.string())
-        columns = zip(*rows, strict=True)
-        return {
-            name.removesuffix(REST) if self.rest else name: pa.array(
-                cells, kind
-            )
-            for name, kind, cells in zip(
-                self.names, types, columns, strict=False
-            )
-        }, np.array(lines)
+            else:
+                at += used
+                rows[start] = cells
+        columns = map(pa.array, zip(*rows.values(), strict=True))
+        return dict(zip(self.names, columns, strict=False)), np.array([*rows])
 
-    def _row(self, text: str) -> tuple[list[Any], str]:
-        """Cells of a line, and why it is no row."""
-        if self.rest:
-            # Blanks may be repeated, other separators mean an empty cell.
-            cells = text.split(
-                self.delimiter if self.delimiter != " " else None
-            )
-        elif self.quoting:
+    def _cells(self, text: str) -> list[Any]:
+        if self.quoting:
             lines = io.StringIO(text, newline="")
-            cells = next(csv.reader(lines, delimiter=self.delimiter))
-        else:
-            cells = text.split(self.delimiter)
-        found, wanted = len(cells), len(self.names)
-        told = f"it has {found} columns instead of "
-        if self.rest:
-            row = [*cells[: wanted - 1], cells[wanted - 1 :]]
-            return row, (told + "more") * (found < wanted)
-        return cells, (told + str(wanted)) * (found != wanted)
+            return next(csv.reader(lines, delimiter=self.delimiter))
+        if not self.rest:
+            return text.split(self.delimiter)
+        # Blanks may be repeated, other separators mean an empty cell.
+        cells = text.split(self.delimiter.strip(" ") or None)
+        last = len(self.names) - 1
+        return [*cells[:last], cells[last:]] if len(cells) > last else cells
 
 
 def _lines_quoted(raw: list[bytes], at: int) -> int:
@@ -164,11 +137,7 @@ def _lines_quoted(raw: list[bytes], at: int) -> int:
 
 
 def _header(head: bytes, block: bytes, table: _Table) -> list[str]:
-    """Names of the columns from the first line, and one for a last separator.
-
-    Raises:
-        DataError: If a name is there more than once.
-    """
+    """Names of the columns, and one more where rows end in a separator."""
     names = _names(_cells(head, table.delimiter, table.encoding))
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -209,7 +178,9 @@ def read(
         DataError: If the file is empty, binary or compressed data that ends
             early.
     """
-    table = _Table(file, list(columns or ()), delimiter, encoding, quarantine)
+    names = [name.removesuffix(REST) for name in columns or ()]
+    rest = names != list(columns or ())
+    table = _Table(file, names, delimiter, encoding, quarantine, rest)
     line = 1
     for block in blocks(file):
         if line == 1:

@@ -49,11 +49,7 @@ def whole_ids(array: pa.Array) -> pa.Array:
 
 
 class Cleaner:
-    """Puts the cells of all tables of a source right, and counts.
-
-    Args:
-        source: What stands for nothing, and the columns of time.
-    """
+    """Puts the cells of all tables of a source right, and counts."""
 
     def __init__(self, source: TabularSource) -> None:
         self.source = source
@@ -69,10 +65,7 @@ class Cleaner:
     ) -> Batch:
         """Rows with nulls for what is missing and ids as they are meant.
 
-        Args:
-            batch: As read.
-            mapped: Column by its key in the config.
-            table: "interactions", "items" or "users".
+        `mapped` are the columns by their key in the config.
         """
         columns = dict(batch.columns)
         # A column with two meanings, such as a title that is encoded too.

@@ -42,10 +42,6 @@ FEATURES = {
 def read(source: TabularSource, directory: Path) -> Tables:
     """Writes the canonical tables of the mapped files.
 
-    Args:
-        source: Paths and the meaning of their columns.
-        directory: Existing; receives Parquet files.
-
     Raises:
         DataError: If a file or a mapped column is missing, or too many rows
             are unusable.
@@ -164,11 +160,7 @@ def _rows(
     quarantine: Quarantine,
     cleaner: Cleaner,
 ) -> Iterator[Batch]:
-    """Streams the mapped columns of a table, their cells put right.
-
-    Raises:
-        DataError: If a mapped column is missing.
-    """
+    """Streams the mapped columns of a table, their cells put right."""
     mapped = _mapping(source, table)
     option = "source.path"
     if table != "interactions":

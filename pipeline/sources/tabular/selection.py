@@ -16,11 +16,7 @@ from pipeline.sources.canonical.tables import Batch
 
 
 class Selection:
-    """Leaves interactions out by their type and quantity.
-
-    Args:
-        source: Columns of the type and the quantity, and the weights.
-    """
+    """Leaves interactions out by their type and quantity."""
 
     def __init__(self, source: TabularSource) -> None:
         self.source = source

@@ -20,12 +20,7 @@ _MOST_PENDING = 1_000_000
 
 
 class Titles:
-    """Counts the titles of each item while its interactions stream by.
-
-    Args:
-        item_id: Column of the item.
-        title: Column of the title.
-    """
+    """Counts the titles of each item while its interactions stream by."""
 
     def __init__(self, item_id: str, title: str) -> None:
         self._columns = {"item_id": item_id, "title_shown": title}
