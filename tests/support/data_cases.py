@@ -88,5 +88,12 @@ def table(header: str, rows: list[Any], separator: str = ",") -> bytes:
     return "\n".join([*([header] if header else []), *lines, ""]).encode()
 
 
+def bought(
+    header: str, row: Callable[[int, str, str], Any], separator: str = ","
+) -> bytes:
+    """A table of the purchases."""
+    return table(header, purchases(row), separator)
+
+
 def objects(rows: list[Any]) -> bytes:
     return "\n".join(json.dumps(row) for row in rows).encode() + b"\n"

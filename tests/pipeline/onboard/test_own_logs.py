@@ -18,10 +18,8 @@ from pipeline import sources
 from pipeline.onboard import check, draft
 from pipeline.run import config
 from pipeline.run.data import TabularSource
-from tests.support import own_shapes, public_shapes
 from tests.support.data_cases import Shape, make_config, purchases
-
-SHAPES = own_shapes.SHAPES | public_shapes.SHAPES
+from tests.support.shapes import SHAPES
 
 
 def drafted(directory: Path, shape: Shape) -> tuple[draft.Draft, config.Config]:
