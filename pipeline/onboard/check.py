@@ -6,9 +6,7 @@ again, and reports what a person should know about it in plain words.
 
 from typing import Any
 
-import duckdb
-
-from pipeline.onboard import trial
+from pipeline.onboard import habits, trial
 from pipeline.prepare import summary
 from pipeline.run.config import Config
 from pipeline.run.data import is_timed
@@ -17,70 +15,21 @@ from pipeline.run.data import is_timed
 def check(config: Config) -> list[str]:
     """Prepares the data of a config without keeping it, and reports on it.
 
-    Args:
-        config: The config.
-
-    Returns:
-        Lines to show; those that begin with "warning:" are about things that
-        make results worse than they look or the run useless.
+    Lines that begin with "warning:" are about things that make results worse
+    than they look or the run useless.
 
     Raises:
         DataError: If the data cannot be used at all.
     """
     with trial.read(config.source, config.seed) as tried:
         figures = tried.figures(config.prepare)
-        found = _counts(tried)
+        found = habits.count(tried.tables, tried.directory)
     lines = summary.describe(figures) + _report(found)
     lines += _of_log(figures, found, config)
     return lines + _of_parts(figures, found, config)
 
 
-def _counts(tried: trial.Trial) -> dict[str, int]:
-    """Counts of the log as read, before any filter."""
-    tables = tried.tables
-    rating = "rating" if tables.has_rating else "0"
-    with duckdb.connect(tried.directory / "check.duckdb") as db:
-        db.read_parquet(str(tables.interactions)).create_view("log")
-        rows = db.execute(
-            f"""
-            WITH by_user AS (
-                SELECT count(*) AS n, count(DISTINCT "timestamp") AS moments
-                FROM log GROUP BY user_id
-            ), by_pair AS (
-                SELECT count(*) AS n, count(DISTINCT "timestamp") AS times
-                FROM log GROUP BY user_id, item_id
-            )
-            SELECT * FROM (
-                SELECT count(*) AS users, sum(n) AS rows, min(n) AS shortest,
-                    quantile_cont(n, 0.5) AS median, max(n) AS longest,
-                    count(*) FILTER (n < 3) AS under_3, sum(moments) AS moments
-                FROM by_user
-            ), (
-                SELECT sum(n - 1) AS repeated, sum(n - times) AS duplicates
-                FROM by_pair
-            ), (SELECT count(*) FILTER ({rating} < 0) AS negative FROM log)
-            """
-        ).to_arrow_table()
-        found = {key: int(value) for key, value in rows.to_pylist()[0].items()}
-        for name, id_name, path in (
-            ("items", "item_id", tables.items),
-            ("users", "user_id", tables.users),
-        ):
-            if path is None:
-                continue
-            db.read_parquet(str(path)).create_view(name)
-            used = f"(SELECT DISTINCT {id_name} FROM log)"
-            for key, rows in (
-                ("listed", name),
-                ("unlisted", f"{used} ANTI JOIN {name} USING ({id_name})"),
-                ("unused", f"{name} ANTI JOIN {used} USING ({id_name})"),
-            ):
-                counted = db.execute(f"SELECT count(*) FROM {rows}").fetchall()
-                found[f"{name}_{key}"] = counted[0][0]
-    return found
-
-
-def _report(found: dict[str, int]) -> list[str]:
+def _report(found: dict[str, float]) -> list[str]:
     lines = [
         f"as read, before any filter: {found['shortest']:,} to "
         f"{found['longest']:,} interactions a user, half of the users have at "
@@ -102,7 +51,7 @@ def _report(found: dict[str, int]) -> list[str]:
 
 
 def _of_log(
-    figures: dict[str, Any], found: dict[str, int], config: Config
+    figures: dict[str, Any], found: dict[str, float], config: Config
 ) -> list[str]:
     """Warnings of what is in the log."""
     options = config.prepare
@@ -138,7 +87,7 @@ def _of_log(
         (
             config.source.kind == "tabular"
             and not timed
-            and figures["sorted_by_item"]
+            and found["sorted_by_item"]
             and figures["split"] != "random",
             "there are no timestamps and each user's rows are sorted by "
             "the item: the last interaction is the highest id, not the "
@@ -159,7 +108,7 @@ def _of_log(
 
 
 def _of_parts(
-    figures: dict[str, Any], found: dict[str, int], config: Config
+    figures: dict[str, Any], found: dict[str, float], config: Config
 ) -> list[str]:
     """Warnings of what the parts can tell."""
     test = figures["parts"]["test"]

@@ -7,82 +7,35 @@ Guesses come from a sample of each table (`guess`, `kinds`, `peek`); what
 import dataclasses
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.onboard import evidence, guess, kinds, names, peek, shapes
-from pipeline.run import toml
+from pipeline.onboard.section import Section
 from pipeline.run.data import TabularSource
 from pipeline.sources.canonical import cells
 from pipeline.sources.canonical.quarantine import FILE as QUARANTINE
 from pipeline.sources.canonical.quarantine import Quarantine
 from pipeline.sources.canonical.tables import Batch
 from pipeline.sources.reading import files, formats, nested, text
-from pipeline.sources.tabular import reader as tabular
 from pipeline.sources.tabular.cleaning import Cleaner
 from pipeline.tables.schema import DataError
 
 SAMPLE_ROWS = 200_000
-_MEANT = ("user_id", "item_id", *tabular.OPTIONAL)
-_ALWAYS = ("kind", "path", "user_id", "item_id", "timestamp")
 
 
-@dataclass
-class Columns:
-    """Options of a source, as guessed, and what is to be said about them.
-
-    Attributes:
-        options: Of a `Source`.
-        beside: Comment behind an option.
-        above: Comment lines before an option.
-        below: Comment lines at the end of the section.
-        top: Comment lines at the head of the config.
-        doubts: What may well be wrong, a sentence each.
-        problem: Why the data cannot be used as guessed.
-        min_rating: Lowest rating that is one; 0 for any.
-    """
-
-    options: dict[str, Any]
-    beside: dict[str, str] = field(default_factory=dict)
-    above: dict[str, list[str]] = field(default_factory=dict)
-    below: list[str] = field(default_factory=list)
-    top: list[str] = field(default_factory=list)
-    doubts: list[str] = field(default_factory=list)
-    problem: str = ""
-    min_rating: float = 0.0
-
-    def lines(self) -> list[str]:
-        """The section as TOML; what is as by default goes without saying."""
-        lines = []
-        usual = TabularSource(path=self.options["path"])
-        for key, value in self.options.items():
-            if value == getattr(usual, key) and key not in _ALWAYS:
-                continue
-            lines += [f"# {line}" for line in self.above.get(key, [])]
-            note = self.beside.get(key, "")
-            lines.append(
-                f"{key} = {toml.value(value)}" + (f"  # {note}" if note else "")
-            )
-        return lines + [f"# {line}" for line in self.below]
-
-
-def guessed(interactions: str, items: str, users: str) -> Columns:
+def guessed(interactions: str, items: str, users: str) -> Section:
     """The options of a tabular source, each with what speaks for it.
 
-    Args:
-        interactions: Path of the interactions.
-        items: Path of the items table; empty for none.
-        users: Path of the users table; empty for none.
+    The paths of the items and the users are empty for none.
     """
     rough = TabularSource(
         path=interactions,
         encoding=peek.encoding(interactions, items, users),
     )
-    found = Columns(
+    found = Section(
         {
             "kind": "tabular",
             "path": interactions,
@@ -114,7 +67,8 @@ def guessed(interactions: str, items: str, users: str) -> Columns:
         return found
     if turned:
         return _turned(found, turned)
-    _of_log(found, guess.log(table, named), rough, table)
+    guess.log(found, table, named)
+    _of_log(found, rough, table)
     for name, path in (("items", items), ("users", users)):
         try:
             _entity(found, name, path, table, rough)
@@ -163,7 +117,7 @@ def _named(
     return _sample(source, path, table), ()
 
 
-def _turned(found: Columns, turned: shapes.Turned) -> Columns:
+def _turned(found: Section, turned: shapes.Turned) -> Section:
     """The options of the log that a command is to make first."""
     found.top += [
         f"The file is {turned.what}. Turn it into a log first:",
@@ -206,70 +160,35 @@ def _log(
 
 
 def _of_log(
-    found: Columns,
-    log: guess.Log,
-    rough: TabularSource,
-    table: dict[str, pa.Array],
+    found: Section, rough: TabularSource, table: dict[str, pa.Array]
 ) -> None:
-    """What the columns of the interactions mean, into the options."""
-    called: dict[str, str] = {}
-    if rough.columns and not rough.columns[-1].endswith(text.REST):
-        # Columns without names are called what they mean.
-        called = {log.meant[key]: key for key in _MEANT if key in log.meant}
-    for name in list(table):
-        table[called.get(name, name)] = table.pop(name)
-    if not {"user_id", "item_id"} <= set(log.meant):
+    """How the log is read, and what its ratings mean, into the options."""
+    options = found.options
+    if rough.columns:
+        called: dict[str, str] = {}
+        if not rough.columns[-1].endswith(text.REST):
+            # Columns without names are called what they mean.
+            called = {options[key]: key for key in guess.MEANT if options[key]}
+        for name in list(table):
+            table[called.get(name, name)] = table.pop(name)
+        for key in guess.MEANT:
+            options[key] = called.get(options[key], options[key])
+        options["columns"] = tuple(called.get(n, n) for n in rough.columns)
+    if not (options["user_id"] and options["item_id"]):
         found.problem = (
             "The interactions must have a column of users and one of items. "
             f"Received: {sorted(table)} (from {rough.path}), of which none "
             "or one alone can hold ids. Name them in user_id and item_id."
         )
-    for key in _MEANT:
-        column = log.meant.get(key, "")
-        found.options[key] = called.get(column, column)
-        found.beside[key] = log.why.get(key, "")
-        if not column and key in ("user_id", "item_id"):
-            found.options[key] = key
+    for key in ("user_id", "item_id"):
+        if not options[key]:
+            options[key] = key
             found.beside[key] = "none found: name its column"
-    if rough.columns:
-        found.options["columns"] = tuple(
-            called.get(name, name) for name in rough.columns
-        )
-    left_out = "; left out, as they take back or say no: " + ", ".join(
-        log.left_out
-    )
-    found.options |= {
-        "time_format": log.form.format or log.form.unit or "auto",
-        "event_weights": dict.fromkeys(log.event_types, 1.0),
-        "max_bad_share": 0.01,
-    }
-    found.beside |= {
-        "columns": "the first line has no names: by content and order",
-        "time_format": log.form.doubt,
-        "max_bad_share": "share of unusable rows to set aside before stopping",
-        "event_weights": "raise the types that matter more; 0 is a weight too"
-        + left_out * bool(log.left_out),
-        "quantity": "where it is not above 0: returns, which are left out",
-    }
-    if "timestamp" not in log.meant:
-        found.beside["timestamp"] = (
-            "none found: the order of the rows stands for time"
-        )
-    found.doubts += log.doubts
-    if log.form.doubt:
-        found.doubts.append(f"time: {log.form.doubt}")
-    if "rating" in log.meant:
-        _ratings(found, table[found.options["rating"]])
-    if log.rest:
-        found.below += [
-            f"Not used of the interactions: {', '.join(log.rest)}. Those "
-            "known when recommendations",
-            "are asked for can be features: context_features = "
-            '{ column = "categorical" }',
-        ]
+    if options["rating"]:
+        _ratings(found, table[options["rating"]])
 
 
-def _ratings(found: Columns, array: pa.Array) -> None:
+def _ratings(found: Section, array: pa.Array) -> None:
     """What ratings below 0, or of 0 alone beside a scale, may mean."""
     numbers = evidence.Column("rating", array).numbers
     values = sorted(pc.unique(numbers).to_pylist())
@@ -299,17 +218,13 @@ def _ratings(found: Columns, array: pa.Array) -> None:
 
 
 def _entity(
-    found: Columns,
+    found: Section,
     table: str,
     path: str,
     log: Mapping[str, pa.Array],
     rough: TabularSource,
 ) -> None:
-    """Guesses the columns of the items or users into the options.
-
-    Raises:
-        DataError: If the table cannot be read or has no ids.
-    """
+    """Guesses the columns of the items or users into the options."""
     if not path:
         # The folder or archive of the interactions may bring it along.
         path = rough.path
@@ -322,7 +237,6 @@ def _entity(
     batch, unnamed = _named(rough, path, table, lines)
     if unnamed:
         found.options[f"{table}_columns"] = unnamed
-        found.beside[f"{table}_columns"] = "the first line has no names"
     columns = evidence.columns(batch.columns)
     entity = table[:-1]
     same = found.options[f"{entity}_id"]

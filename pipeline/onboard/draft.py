@@ -10,11 +10,11 @@ import logging
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from pipeline.onboard import columns, trial
+from pipeline.onboard import columns, habits, trial
+from pipeline.onboard.section import Section
 from pipeline.run import toml
 from pipeline.run.data import MovielensSource, PrepareConfig, TabularSource
 from pipeline.sources.reading import files
@@ -39,19 +39,12 @@ MOVIELENS = (
 GENERIC = ("interactions", "ratings", "events", "log", "data", "part-0")
 
 
-@dataclass
-class Draft:
-    """A config for somebody's files.
-
-    Attributes:
-        text: TOML, a config to start from in any case.
-        doubts: What may well be wrong, a sentence each.
-        problem: Why the data cannot be used as guessed; empty where they can.
-    """
+class Draft(NamedTuple):
+    """A config to start from, what may well be wrong in it, and what is."""
 
     text: str
-    doubts: list[str] = field(default_factory=list)
-    problem: str = ""
+    doubts: list[str]
+    problem: str
 
 
 def init_config(
@@ -72,7 +65,7 @@ def init_config(
         DataError: If nothing is at a path.
     """
     if not items and not users and _is_movielens(interactions):
-        found = columns.Columns({"kind": "movielens", "path": interactions})
+        found = Section({"kind": "movielens", "path": interactions})
         found.top.append("An official MovieLens release: its layout is known.")
     else:
         found = columns.guessed(interactions, items, users)
@@ -109,12 +102,8 @@ def init_config(
     return Draft("\n".join(text) + "\n", found.doubts, problem)
 
 
-def _tried(found: columns.Columns) -> list[str]:
-    """The sections that preparing the data decides.
-
-    Raises:
-        DataError: If the data cannot be used, or leave nobody to test.
-    """
+def _tried(found: Section) -> list[str]:
+    """The sections that preparing the data decides."""
     is_tabular = found.options["kind"] == "tabular"
     kind = TabularSource if is_tabular else MovielensSource
     source: TabularSource | MovielensSource = kind(**found.options)
@@ -123,11 +112,13 @@ def _tried(found: columns.Columns) -> list[str]:
         source = dataclasses.replace(source, max_bad_share=MOST_UNUSABLE)
     options = PrepareConfig(min_rating=found.min_rating or "none")
     with trial.read(source) as tried:
-        options, reasons, figures = trial.split(tried, options)
-        told, more = _repeats(figures)
-        kept = figures
-        if more:
-            kept = tried.figures(dataclasses.replace(options, **more))
+        log = habits.count(tried.tables, tried.directory, found.min_rating)
+        options, reasons, figures = trial.split(
+            tried, options, bool(log["sorted_by_item"])
+        )
+        told, chosen = _repeats(log, options)
+        if chosen != options:
+            figures = tried.figures(chosen)
     notes = figures["notes"]
     share = figures["source"].get("unusable_share", 0.0)
     if share > permitted:
@@ -156,13 +147,15 @@ def _tried(found: columns.Columns) -> list[str]:
         *(rated if found.min_rating else []),
         *told,
         "",
-        *_sizes(kept),
+        *_sizes(figures),
     ]
 
 
-def _repeats(figures: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
-    """What users take again, as lines and as options of the preparation."""
-    share, chance = figures["returns"]
+def _repeats(
+    log: dict[str, float], options: PrepareConfig
+) -> tuple[list[str], PrepareConfig]:
+    """What users take again, as lines and among the options."""
+    share, chance = log["returns"], log["chance"]
     lines = [
         f"# {share:.0%} return to an item on another day; {chance:.0%} would "
         "by chance."
@@ -172,8 +165,8 @@ def _repeats(figures: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
             "# So users take things again here, and may be offered them again.",
             "repeat_consumption = true",
         ]
-        return lines, {"repeat_consumption": True}
-    share = figures["repeats"] / figures["interactions"]
+        return lines, dataclasses.replace(options, repeat_consumption=True)
+    share = log["duplicates"] / log["rows"]
     if share > 0.1:
         lines += [
             f"# {share:.0%} of the interactions are exact repeats of another: "
@@ -182,8 +175,8 @@ def _repeats(figures: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
             '# "last" drops those too.',
             'repeated = "distinct"',
         ]
-        return lines, {"repeated": "distinct"}
-    return lines, {}
+        return lines, dataclasses.replace(options, repeated="distinct")
+    return lines, options
 
 
 def _sizes(figures: dict[str, Any]) -> list[str]:

@@ -28,12 +28,7 @@ Evidence: TypeAlias = tuple[float, str]
 
 @dataclass(frozen=True)
 class Column:
-    """A sample of the cells of one column.
-
-    Attributes:
-        name: In the file.
-        array: Cells, null where there is nothing `[num_rows]`.
-    """
+    """A sample of the cells of one column, null where there is nothing."""
 
     name: str
     array: pa.Array

@@ -8,7 +8,6 @@ reads, so a wrong one costs little.
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -16,8 +15,21 @@ import pyarrow.compute as pc
 
 from pipeline.onboard import evidence, kinds, names, times
 from pipeline.onboard.evidence import Column
+from pipeline.onboard.section import Section
 from pipeline.sources.canonical import cells
+from pipeline.sources.tabular import reader as tabular
 
+# Options of the source that name a column of the log.
+MEANT = ("user_id", "item_id", *tabular.OPTIONAL)
+_NOTES = {
+    "columns": "the first line has no names: by content and order",
+    "items_columns": "the first line has no names",
+    "users_columns": "the first line has no names",
+    "timestamp": "none found: the order of the rows stands for time",
+    "quantity": "where it is not above 0: returns, which are left out",
+    "event_weights": "raise the types that matter more; 0 is a weight too",
+    "max_bad_share": "share of unusable rows to set aside before stopping",
+}
 # Fewer points apart, the second choice is as good as the first.
 _CLOSE = 1.0
 _MOST_TYPES = 20
@@ -26,40 +38,22 @@ _IMPOSSIBLE = -6.0
 _YES_OR_NO = {"0", "1", "0.0", "1.0", "true", "false", "yes", "no", "y", "n"}
 
 
-@dataclass
-class Log:
-    """Meaning of the columns of an interaction log.
+def log(found: Section, table: Mapping[str, pa.Array], named: bool) -> None:
+    """Guesses the columns of an interaction log from a sample of its rows.
 
-    Attributes:
-        meant: Column of each meaning, by the option of the source that names
-            it; without the meanings that no column has.
-        form: How the times are written.
-        event_types: Types of events that count, the most frequent first.
-        left_out: Types that take back or say no.
-        why: What speaks for the column of a meaning, and what came second.
-        doubts: Sentences on what may well be wrong.
-        rest: Columns without a meaning.
-    """
-
-    meant: dict[str, str] = field(default_factory=dict)
-    form: times.Form = field(default_factory=times.Form)
-    event_types: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
-    why: dict[str, str] = field(default_factory=dict)
-    doubts: list[str] = field(default_factory=list)
-    rest: tuple[str, ...] = ()
-
-
-def log(table: Mapping[str, pa.Array], named: bool = True) -> Log:
-    """Guesses the columns of an interaction log.
-
-    Args:
-        table: A sample of its rows.
-        named: Whether the names of the columns say anything.
+    Where they are not `named`, only the values and the order say something.
+    The options of `MEANT` are "" where no column has that meaning.
     """
     columns = evidence.columns(table)
-    found = Log()
-    _time(found, columns, named)
+    found.options |= dict.fromkeys(MEANT, "")
+    found.beside |= _NOTES
+    form = _time(found, columns, named)
+    found.options |= {
+        "time_format": form.format or form.unit or "auto",
+        "event_weights": {},
+        "max_bad_share": 0.01,
+    }
+    found.beside["time_format"] = form.doubt
     _event(found, _without(columns, found), named)
     if named:
         _numbers(found, _without(columns, found))
@@ -67,17 +61,24 @@ def log(table: Mapping[str, pa.Array], named: bool = True) -> Log:
     if not named:
         for name, column in _without(columns, found).items():
             if column.is_rating and not column.is_time:
-                found.meant["rating"] = name
+                found.options["rating"] = name
                 break
-    if "item_id" in found.meant:
-        _title(found, columns[found.meant["item_id"]], _without(columns, found))
-    found.rest = tuple(_without(columns, found))
-    return found
+    if item := found.options["item_id"]:
+        _title(found, columns[item], _without(columns, found))
+    if form.doubt:
+        found.doubts.append(f"time: {form.doubt}")
+    if rest := _without(columns, found):
+        found.below += [
+            f"Not used of the interactions: {', '.join(rest)}. Those "
+            "known when recommendations",
+            "are asked for can be features: context_features = "
+            '{ column = "categorical" }',
+        ]
 
 
-def _without(columns: dict[str, Column], found: Log) -> dict[str, Column]:
+def _without(columns: dict[str, Column], found: Section) -> dict[str, Column]:
     """Columns that have no meaning yet."""
-    taken = found.meant.values()
+    taken = {found.options[key] for key in MEANT}
     return {name: c for name, c in columns.items() if name not in taken}
 
 
@@ -85,7 +86,10 @@ def _ranked(points: Mapping[str, float]) -> list[str]:
     return sorted(points, key=lambda name: -points[name])
 
 
-def _time(found: Log, columns: dict[str, Column], named: bool) -> None:
+def _time(
+    found: Section, columns: dict[str, Column], named: bool
+) -> times.Form:
+    """The column of the time; how the times are written."""
     points: dict[str, float] = {}
     forms: dict[str, times.Form] = {}
     for place, (name, column) in enumerate(columns.items()):
@@ -118,17 +122,16 @@ def _time(found: Log, columns: dict[str, Column], named: bool) -> None:
             and not column.numeric
             and not column.nested
         ]
-        return
+        return times.Form()
     form = forms[best[0]]
     time_of_day, joined = _time_of_day(columns, columns[best[0]], form)
     if columns[best[0]].distinct < 2 and not time_of_day:
         # All at one moment tells nothing.
-        return
-    found.meant["timestamp"], found.form = best[0], joined
-    if time_of_day:
-        found.meant["time_of_day"] = time_of_day
-    if len(best) > 1:
-        found.why["timestamp"] = f"or: {best[1]}"
+        return times.Form()
+    found.options["timestamp"] = best[0]
+    found.options["time_of_day"] = time_of_day
+    found.beside["timestamp"] = f"or: {best[1]}" if len(best) > 1 else ""
+    return joined
 
 
 def _sample(column: Column) -> str:
@@ -149,7 +152,7 @@ def _time_of_day(
     return "", form
 
 
-def _event(found: Log, columns: dict[str, Column], named: bool) -> None:
+def _event(found: Section, columns: dict[str, Column], named: bool) -> None:
     """The type of what happened: a word, a state, or taken or not."""
     best, most = "", 0.0
     for name, column in columns.items():
@@ -171,7 +174,7 @@ def _event(found: Log, columns: dict[str, Column], named: bool) -> None:
             best, most = name, points
     if not best:
         return
-    found.meant["event"] = best
+    found.options["event"] = best
     values = columns[best].values
     taken_back = [v for v in values if names.TAKEN_BACK.search(v)]
     if names.plain(best) in names.EVENT and set(values) <= set("0123456789"):
@@ -183,11 +186,15 @@ def _event(found: Log, columns: dict[str, Column], named: bool) -> None:
         )
     if len(taken_back) == len(values):
         taken_back = []
-    found.left_out = tuple(taken_back)
-    found.event_types = tuple(v for v in values if v not in taken_back)
+    kept = [v for v in values if v not in taken_back]
+    found.options["event_weights"] = dict.fromkeys(kept, 1.0)
+    if taken_back:
+        found.beside["event_weights"] += (
+            "; left out, as they take back or say no: " + ", ".join(taken_back)
+        )
 
 
-def _numbers(found: Log, columns: dict[str, Column]) -> None:
+def _numbers(found: Section, columns: dict[str, Column]) -> None:
     """The rating, the weight and the quantity, which only names tell."""
     rated = {
         name: names.score(name, names.RATING, ("rating", "stars"))
@@ -199,7 +206,7 @@ def _numbers(found: Log, columns: dict[str, Column]) -> None:
     }
     rating = max(rated, key=lambda n: rated[n], default="")
     if rated.get(rating):
-        found.meant["rating"] = rating
+        found.options["rating"] = rating
     else:
         rating = ""
         found.doubts += [
@@ -220,9 +227,9 @@ def _numbers(found: Log, columns: dict[str, Column]) -> None:
     if not weighed.get(best):
         return
     if pc.any(pc.less_equal(columns[best].numbers, 0.0)).as_py():
-        found.meant["quantity"] = best
-    if "event" not in found.meant and columns[best].can_weigh:
-        found.meant["weight"] = best
+        found.options["quantity"] = best
+    if not found.options["event"] and columns[best].can_weigh:
+        found.options["weight"] = best
 
 
 def _pairs(
@@ -243,19 +250,19 @@ def _pairs(
     return dict(sorted(pairs.items(), key=lambda pair: -pair[1][0]))
 
 
-def _ids(found: Log, columns: dict[str, Column], named: bool) -> None:
+def _ids(found: Section, columns: dict[str, Column], named: bool) -> None:
     """The pair of columns that does best as the user and the item."""
     pairs = _pairs(columns, named)
     best = next(iter(pairs), None)
     if best is None:
         return
     for place, key in enumerate(("user_id", "item_id")):
-        name = found.meant[key] = best[place]
+        name = found.options[key] = best[place]
         column = columns[name]
         against = [reason for _, reason in column.identity]
         rows = column.present / max(column.distinct, 1)
         told = [f"{column.distinct:,} values, {rows:.1f} rows each", *against]
-        found.why[key] = ", ".join(told)
+        found.beside[key] = ", ".join(told)
         second = next(
             (
                 pair
@@ -273,7 +280,7 @@ def _ids(found: Log, columns: dict[str, Column], named: bool) -> None:
             reasons = [reason for _, reason in columns[other].identity]
             reasons += filter(None, [pairs[second][1]])
             shown = f" ({', '.join(reasons)})" if reasons else ""
-            found.why[key] += f"; or: {other}{shown}"
+            found.beside[key] += f"; or: {other}{shown}"
             if pairs[best][0] - pairs[second][0] < _CLOSE:
                 found.doubts.append(
                     f"{key} may as well be {other!r} as {name!r}"
@@ -292,7 +299,7 @@ def _ids(found: Log, columns: dict[str, Column], named: bool) -> None:
         )
 
 
-def _title(found: Log, items: Column, columns: dict[str, Column]) -> None:
+def _title(found: Section, items: Column, columns: dict[str, Column]) -> None:
     """The column that holds one text an item, as a table of items would."""
     codes, first, rows = np.unique(
         items.codes, return_index=True, return_counts=True
@@ -306,10 +313,9 @@ def _title(found: Log, items: Column, columns: dict[str, Column]) -> None:
         and evidence.depends(column.codes[repeated], items.codes[repeated])
     }
     choice = kinds.title(evidence.columns(same), items.name)
-    if choice.name:
-        found.meant["title"] = choice.name
+    found.options["title"] = choice.name
     if choice.other:
-        found.why["title"] = f"or: {choice.other}"
+        found.beside["title"] = f"or: {choice.other}"
 
 
 def _points(

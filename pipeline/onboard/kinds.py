@@ -33,8 +33,8 @@ class Choice:
     Attributes:
         name: Chosen.
         other: The runner-up.
-        shared: Share of its values that are ids of the interactions, or of
-            those that are among its values, 0 to 1.
+        shared: Share of its values, or of the ids of the interactions, that
+            are in both, 0 to 1.
     """
 
     name: str = ""
@@ -45,7 +45,7 @@ class Choice:
 def id_column(
     columns: Mapping[str, Column], known: pa.Array, entity: str, same: str
 ) -> Choice:
-    """The column of a table of items or users that its ids are in.
+    """The column of a table of an "item" or "user" that its ids are in.
 
     Args:
         columns: Of a sample of its rows.
@@ -81,10 +81,6 @@ def features(
     columns: Mapping[str, Column], id_column: str
 ) -> tuple[dict[str, str], dict[str, str], str]:
     """Guesses the kinds of the columns of a table of items or users.
-
-    Args:
-        columns: Of a sample of its rows.
-        id_column: Not a feature.
 
     Returns:
         Kind of each feature; why each other column is left out; the separator

@@ -139,12 +139,9 @@ def _bare(name: str) -> str:
 
 
 def score(name: str, whole: list[str], parts: Iterable[str]) -> float:
-    """How much a name speaks for a meaning, 0 to 3.
+    """How much a name speaks for a meaning, -2 to 3.
 
-    Args:
-        name: Of the column.
-        whole: Names that say it, the plainest first.
-        parts: Words that hint at it.
+    The names that say it go from the plainest on; the words only hint at it.
     """
     last = name.rsplit(".", 1)[-1]
     for form, points in ((name, 3.0), (last, 2.8)):

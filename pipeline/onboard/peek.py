@@ -5,6 +5,7 @@ Only `init-config` looks; what it finds stands in the config it writes.
 
 import dataclasses
 import re
+from collections import Counter
 from collections.abc import Mapping
 
 import pyarrow as pa
@@ -48,13 +49,7 @@ def encoding(*paths: str) -> str:
 def first_lines(
     source: TabularSource, path: str = "", table: str = "interactions"
 ) -> list[list[str]]:
-    """Cells of the first lines of a table; [] where it is not text.
-
-    Args:
-        source: How to read it.
-        path: Of its files; empty for the interactions.
-        table: Its name.
-    """
+    """Cells of the first lines of a table; [] where it is not text."""
     option = f"--{table}"
     path = path or source.path
     with files.find(path, option) as found:
@@ -70,11 +65,6 @@ def first_lines(
 def refuse_preamble(source: TabularSource, path: str, table: str) -> None:
     """Says where lines stand above those of the table.
 
-    Args:
-        source: How to read it.
-        path: Of its files.
-        table: Its name.
-
     Raises:
         DataError: If the names of the columns are not in the first line.
     """
@@ -87,8 +77,7 @@ def refuse_preamble(source: TabularSource, path: str, table: str) -> None:
             max((n for n, cell in enumerate(line, 1) if cell), default=0)
             for line in lines
         ]
-        usual = max(map(widths.count, set(widths)), default=0)
-        width = next((w for w in widths if widths.count(w) == usual), 0)
+        [(width, usual)] = Counter(widths).most_common(1) or [(0, 0)]
         place = widths.index(width) if width else 0
         if delimiter == source.delimiter and not place and width > 1:
             return
@@ -112,14 +101,12 @@ def refuse_preamble(source: TabularSource, path: str, table: str) -> None:
 
 
 def are_sequences(lines: list[list[str]]) -> bool:
-    """Whether each line holds a user and, behind, that user's items.
+    """Whether each of the lines holds a user and, behind, that user's items.
 
-    Args:
-        lines: Cells of the first lines. Quoted text over several lines makes
-            lines of different lengths too, but not of numbers alone.
+    Quoted text over several lines makes lines of different lengths too, but
+    not of numbers alone.
     """
-    lengths = [len(line) for line in lines]
-    usual = max(map(lengths.count, set(lengths)))
+    [(_length, usual)] = Counter(map(len, lines)).most_common(1)
     return usual < 0.8 * len(lines) and all(
         _NUMBER.fullmatch(cell) for line in lines[:-1] for cell in line if cell
     )
@@ -128,12 +115,7 @@ def are_sequences(lines: list[list[str]]) -> bool:
 def are_values(first: list[str], columns: Mapping[str, pa.Array]) -> bool:
     """Whether the first line of a file holds values instead of names.
 
-    Args:
-        first: Its cells.
-        columns: A sample of the rows, this line among them.
-
-    Returns:
-        True where a cell is a number, a time, or comes again below.
+    It does where a cell is a number, a time, or comes again in the columns.
     """
     if any(names.plain(cell) in _NAMES for cell in first):
         return False
@@ -141,6 +123,6 @@ def are_values(first: list[str], columns: Mapping[str, pa.Array]) -> bool:
         return True
     return any(
         cells.count(pc.equal(cells.as_text(array), cell)) > 1
-        for cell, array in zip(first, columns.values(), strict=True)
+        for cell, array in zip(first, columns.values(), strict=False)
         if cell
     )

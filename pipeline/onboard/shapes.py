@@ -7,6 +7,7 @@ user's whole history and what was shown in a cell each.
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,12 +68,7 @@ _USUAL = {"user_id": "user_id", "item_id": "item_id", "timestamp": ""}
 
 
 def of_lines(path: str, lines: list[list[str]]) -> Turned | None:
-    """How to turn a text file that is no log; None where it may be one.
-
-    Args:
-        path: Of the file.
-        lines: Cells of its first lines.
-    """
+    """How to turn a file of such lines; None where it may be a log."""
     full = [line for line in lines if line]
     if not full:
         return None
@@ -84,13 +80,7 @@ def of_lines(path: str, lines: list[list[str]]) -> Turned | None:
 def matrix(
     path: str, table: Mapping[str, pa.Array], named: bool
 ) -> Turned | None:
-    """How to turn a matrix; None where the file is none.
-
-    Args:
-        path: Of the file.
-        table: A sample of its rows.
-        named: Whether its first line holds names.
-    """
+    """How to turn a matrix with such columns; None where the file is none."""
     columns = evidence.columns(table)
     # A log with many flags names its user and its item.
     if named and sum(names.plain(name) in _KEYS for name in columns) > 1:
@@ -171,8 +161,7 @@ def _baskets(path: str, lines: list[list[str]]) -> Turned | None:
     """How to turn lines of items that were taken together, and nothing else."""
     full = [[cell for cell in line if cell] for line in lines]
     full = [line for line in full if line]
-    lengths = [len(line) for line in full]
-    usual = max((lengths.count(n) for n in set(lengths)), default=0)
+    usual = max(Counter(map(len, full)).values(), default=0)
     if len(full) < 10 or usual > 0.6 * len(full):
         return None
     everything = [cell for line in full for cell in line]
