@@ -97,7 +97,7 @@ ondevice-demo: setup ## the live on-device model in a browser; BUNDLE= WEB_PORT=
 		$(if $(BUNDLE),--bundle '$(BUNDLE)') $(if $(SERVER),--server '$(SERVER)')
 
 ondevice-android: setup ## assets for TensorFlow's Android sample: OUTPUT= GENRES=
-	$(RUN) -m pipeline.ondevice.android $(OPTIONS) $(if $(OUTPUT),--output '$(OUTPUT)') \
+	$(STEP) $@ $(if $(OUTPUT),--output '$(OUTPUT)') \
 		$(if $(GENRES),--genres '$(GENRES)')
 
 smoke: setup ## check a running deployment: status, retrieval, recommendation

@@ -7,7 +7,6 @@ Shape letters: W width, V values a row at most.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import tensorflow as tf
 
@@ -28,26 +27,21 @@ class Rows(tf.keras.initializers.Initializer):
 
     Training may never meet an unknown value: its row would stay a random
     opinion that serving adds to every vector.
-
-    Args:
-        stddev: Of the draws.
     """
 
     def __init__(self, stddev: float) -> None:
-        self.stddev = stddev
         self._normal = tf.keras.initializers.RandomNormal(stddev=stddev)
 
     def __call__(
-        self, shape: Any, dtype: Any = None, **kwargs: Any
+        self,
+        shape: tf.TensorShape,
+        dtype: tf.DType | None = None,
+        **kwargs: object,
     ) -> tf.Tensor:
         """Draws a table `[rows, W]`."""
         values = self._normal(shape, dtype, **kwargs)
         is_known = tf.range(shape[0]) >= FIRST_ITEM
         return tf.where(is_known[:, tf.newaxis], values, 0.0)
-
-    def get_config(self) -> dict[str, Any]:
-        """What makes another one."""
-        return {"stddev": self.stddev}
 
 
 class FeatureEncoder(tf.keras.layers.Layer):
@@ -56,11 +50,10 @@ class FeatureEncoder(tf.keras.layers.Layer):
     Args:
         specs: Columns read; others in the input are ignored, missing ones
             count as unknown.
-        width: Of the output.
     """
 
     def __init__(
-        self, specs: tuple[FeatureSpec, ...], width: int, **kwargs: Any
+        self, specs: tuple[FeatureSpec, ...], width: int, **kwargs: object
     ) -> None:
         super().__init__(**kwargs)
         self.specs = specs

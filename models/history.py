@@ -9,8 +9,6 @@ changes nothing. States at padded positions are unspecified.
 Shape letters: B batch, L history positions, D width, H heads.
 """
 
-from typing import Any
-
 import numpy as np
 import tensorflow as tf
 
@@ -24,24 +22,39 @@ _NUM_LAYERS = 2
 
 def make(config: RetrievalConfig) -> tf.keras.layers.Layer:
     """Returns the encoder that `config.encoder` names, "auto" attention."""
-    if config.encoder == "bow":
-        return BagEncoder(config, name="bow")
-    if config.encoder == "cnn":
-        return ConvolutionEncoder(config, name="cnn")
-    if config.encoder == "rnn":
-        return RecurrentEncoder(config, name="rnn")
-    if config.encoder in ("attention", "auto"):
-        return AttentionEncoder(config, name="attention")
-    raise ConfigError(
-        "`encoder` must be one of 'auto', 'bow', 'cnn', 'rnn', 'attention'. "
-        f"Received: {config.encoder!r}."
-    )
+    encoders = {
+        "bow": BagEncoder,
+        "cnn": ConvolutionEncoder,
+        "rnn": RecurrentEncoder,
+        "attention": AttentionEncoder,
+    }
+    name = "attention" if config.encoder == "auto" else config.encoder
+    if name not in encoders:
+        raise ConfigError(
+            "`encoder` must be one of 'auto', 'bow', 'cnn', 'rnn', "
+            f"'attention'. Received: {config.encoder!r}."
+        )
+    return encoders[name](config, name=name)
+
+
+def _norms() -> list[tf.keras.layers.Layer]:
+    norm = tf.keras.layers.LayerNormalization
+    return [norm(epsilon=1e-6) for _ in range(_NUM_LAYERS)]
+
+
+def _feed_forwards(config: RetrievalConfig) -> list["FeedForward"]:
+    return [
+        FeedForward(
+            config.embedding_dim, config.dropout, name=f"feed_forward_{layer}"
+        )
+        for layer in range(_NUM_LAYERS)
+    ]
 
 
 class FeedForward(tf.keras.layers.Layer):
     """Pre-norm residual block of two dense layers."""
 
-    def __init__(self, width: int, dropout: float, **kwargs: Any) -> None:
+    def __init__(self, width: int, dropout: float, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.norm = tf.keras.layers.LayerNormalization(epsilon=1e-6)
         self.inner = tf.keras.layers.Dense(2 * width, activation="gelu")
@@ -64,7 +77,7 @@ class BagEncoder(tf.keras.layers.Layer):
     decay a position; the first starts at 0, the plain mean.
     """
 
-    def __init__(self, config: RetrievalConfig, **kwargs: Any) -> None:
+    def __init__(self, config: RetrievalConfig, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.num_heads = config.num_heads
         self.width = config.embedding_dim
@@ -72,7 +85,7 @@ class BagEncoder(tf.keras.layers.Layer):
             self.width, config.dropout, name="feed_forward"
         )
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: tf.TensorShape) -> None:
         """Starts the rates of decay."""
         # Stored as logarithms, so that a rate stays positive.
         self.log_rates = self.add_weight(
@@ -108,21 +121,14 @@ class BagEncoder(tf.keras.layers.Layer):
 class ConvolutionEncoder(tf.keras.layers.Layer):
     """Causal convolutions whose reach triples with each layer."""
 
-    def __init__(self, config: RetrievalConfig, **kwargs: Any) -> None:
+    def __init__(self, config: RetrievalConfig, **kwargs: object) -> None:
         super().__init__(**kwargs)
-        width, count = config.embedding_dim, _NUM_LAYERS
-        self.norms = [
-            tf.keras.layers.LayerNormalization(epsilon=1e-6)
-            for _ in range(count)
-        ]
+        self.norms = _norms()
         self.mixes = [
-            tf.keras.layers.Dense(width, activation="gelu")
-            for _ in range(count)
+            tf.keras.layers.Dense(config.embedding_dim, activation="gelu")
+            for _ in self.norms
         ]
-        self.feed_forwards = [
-            FeedForward(width, config.dropout, name=f"feed_forward_{layer}")
-            for layer in range(count)
-        ]
+        self.feed_forwards = _feed_forwards(config)
         self.dropout = tf.keras.layers.Dropout(config.dropout)
 
     def call(
@@ -154,16 +160,12 @@ class ConvolutionEncoder(tf.keras.layers.Layer):
 class RecurrentEncoder(tf.keras.layers.Layer):
     """Stacked GRUs, without state between calls."""
 
-    def __init__(self, config: RetrievalConfig, **kwargs: Any) -> None:
+    def __init__(self, config: RetrievalConfig, **kwargs: object) -> None:
         super().__init__(**kwargs)
-        width, count = config.embedding_dim, _NUM_LAYERS
-        self.norms = [
-            tf.keras.layers.LayerNormalization(epsilon=1e-6)
-            for _ in range(count)
-        ]
+        self.norms = _norms()
         self.cells = [
-            tf.keras.layers.GRU(width, return_sequences=True)
-            for _ in range(count)
+            tf.keras.layers.GRU(config.embedding_dim, return_sequences=True)
+            for _ in self.norms
         ]
         self.dropout = tf.keras.layers.Dropout(config.dropout)
 
@@ -180,20 +182,13 @@ class RecurrentEncoder(tf.keras.layers.Layer):
 class AttentionEncoder(tf.keras.layers.Layer):
     """Causal self-attention, pre-norm, with learned biases by distance."""
 
-    def __init__(self, config: RetrievalConfig, **kwargs: Any) -> None:
+    def __init__(self, config: RetrievalConfig, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.attentions = [
             _Attention(config, name=f"attention_{layer}")
             for layer in range(_NUM_LAYERS)
         ]
-        self.feed_forwards = [
-            FeedForward(
-                config.embedding_dim,
-                config.dropout,
-                name=f"feed_forward_{layer}",
-            )
-            for layer in range(_NUM_LAYERS)
-        ]
+        self.feed_forwards = _feed_forwards(config)
 
     def call(
         self, x: tf.Tensor, mask: tf.Tensor, training: bool = False
@@ -209,7 +204,7 @@ class AttentionEncoder(tf.keras.layers.Layer):
 class _Attention(tf.keras.layers.Layer):
     """One pre-norm residual block of causal multi-head attention."""
 
-    def __init__(self, config: RetrievalConfig, **kwargs: Any) -> None:
+    def __init__(self, config: RetrievalConfig, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.width = config.embedding_dim
         self.num_heads = config.num_heads
@@ -219,7 +214,7 @@ class _Attention(tf.keras.layers.Layer):
         self.outer = tf.keras.layers.Dense(self.width)
         self.dropout = tf.keras.layers.Dropout(config.dropout)
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: tf.TensorShape) -> None:
         """Makes one bias a head and distance, up to the history's length."""
         # They start as a decay (ALiBi, https://arxiv.org/abs/2108.12409):
         # small data do not suffice to find out that what is recent counts.

@@ -36,9 +36,6 @@ def embed(
         indices: int `[...]`, below `count`.
         count: Ids in all.
         config: Says how many rows there are.
-
-    Returns:
-        `[..., W]`.
     """
     rows = num_rows(count, config)
     if rows == count:

@@ -19,6 +19,8 @@ _LONGEST = 1e15
 _SHOWN = 5
 # The lowest finite float: sorts last, and unlike -inf it is valid JSON.
 MASKED_SCORE = float(np.finfo(np.float32).min)
+# Scores, descending, and item indices.
+Found = tuple[tf.Tensor, tf.Tensor]
 
 
 class ExactIndex(tf.Module):
@@ -26,7 +28,6 @@ class ExactIndex(tf.Module):
 
     Args:
         embeddings: `[num_items + 2, embedding_dim]` by item index.
-        k: Items returned a query; fewer where the catalogue is smaller.
     """
 
     is_exact = True
@@ -39,9 +40,7 @@ class ExactIndex(tf.Module):
             embeddings.astype(np.float32), trainable=False, name="embeddings"
         )
 
-    def __call__(
-        self, queries: tf.Tensor, seen: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def __call__(self, queries: tf.Tensor, seen: tf.Tensor) -> Found:
         """Returns `(scores, indices)`, each `[batch_size, k]`."""
         scores = tf.matmul(queries, self.embeddings, transpose_b=True)
         rows = tf.repeat(tf.range(tf.shape(seen)[0]), tf.shape(seen)[1])
@@ -62,10 +61,8 @@ class ScannIndex(tf.Module):
 
     Args:
         embeddings: `[num_items + 2, embedding_dim]` by item index.
-        k: Items returned a query.
         searchers: The tensors of built searchers, from `build_searcher`, each
             over a slice of the items; in the order of the items.
-        sizes: Items of each slice.
         num_leaves_to_search: Tree leaves visited a query and searcher.
         num_reordering_candidates: Best matches that are scored exactly, a
             query and searcher.
@@ -97,9 +94,7 @@ class ScannIndex(tf.Module):
         self.num_leaves_to_search = num_leaves_to_search
         self.num_reordering_candidates = num_reordering_candidates
 
-    def __call__(
-        self, queries: tf.Tensor, seen: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def __call__(self, queries: tf.Tensor, seen: tf.Tensor) -> Found:
         """Returns `(scores, indices)`, each `[batch_size, k]`."""
         scores, indices = self.approximate(queries, seen)
         valid = tf.cast(scores > MASKED_SCORE, tf.int32)
@@ -112,9 +107,7 @@ class ScannIndex(tf.Module):
         shape = [queries.shape[0], self.k]
         return tf.ensure_shape(scores, shape), tf.ensure_shape(indices, shape)
 
-    def approximate(
-        self, queries: tf.Tensor, seen: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def approximate(self, queries: tf.Tensor, seen: tf.Tensor) -> Found:
         """The call without the exact index behind it: lists may be short."""
         first, found = FIRST_ITEM, []
         for state, size in zip(self.states, self.sizes, strict=True):
@@ -129,7 +122,7 @@ class ScannIndex(tf.Module):
         size: int,
         queries: tf.Tensor,
         seen: tf.Tensor,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    ) -> Found:
         """The best of one slice, `[batch_size, k]`, scores not in order."""
         wanted = tf.minimum(self.k + tf.shape(seen)[1], tf.constant(size))
         found = self._ops.searcher_from_module(state).search_batched(
@@ -153,18 +146,13 @@ class ScannIndex(tf.Module):
         )
 
 
-def merge(
-    found: Sequence[tuple[tf.Tensor, tf.Tensor]], k: int
-) -> tuple[tf.Tensor, tf.Tensor]:
+def merge(found: Sequence[Found], k: int) -> Found:
     """The best of several lists, as one index over all items has them.
 
     Args:
-        found: Scores and item indices `[batch_size, any]` of each list, over
-            distinct items; lists of lower items come first.
+        found: `[batch_size, any]`, over distinct items; lists of lower items
+            come first.
         k: Items wanted, at most as many as there are slots.
-
-    Returns:
-        `(scores, indices)`, each `[batch_size, k]`.
     """
     scores, order = tf.math.top_k(
         tf.concat([scores for scores, _indices in found], axis=1), k
@@ -179,9 +167,6 @@ def unusable(embeddings: np.ndarray) -> np.ndarray:
 
     They hold NaN or infinity, or are so long that float32 cannot hold the
     squares of their differences.
-
-    Returns:
-        Their indices.
     """
     largest = np.abs(embeddings).max(axis=1, initial=0.0)
     # NaN compares as false.
@@ -195,8 +180,6 @@ def build_searcher(
 
     Args:
         embeddings: `[num_items, embedding_dim]`, without the two first rows.
-        k: Default number of neighbours.
-        num_leaves: Leaves of the tree.
 
     Returns:
         The searcher's tensors, as `ScannIndex` takes them.

@@ -1,4 +1,4 @@
-"""Losses as functions of logits: retrieval, ranking and distillation.
+"""Losses of retrieval as functions of logits.
 
 Each returns one value a row, so that the caller weighs and averages. Retrieval
 wants the target above all other items; the softmax over sampled negatives
@@ -14,19 +14,6 @@ import tensorflow as tf
 MASKED_LOGIT = -1e30
 
 
-def full_softmax(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Cross-entropy over the whole catalogue.
-
-    Args:
-        logits: `[P, N]`.
-        targets: int `[P]` columns.
-
-    Returns:
-        `[P]`.
-    """
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-
-
 def sampled_softmax(
     positive_logits: tf.Tensor,
     negative_logits: tf.Tensor,
@@ -35,7 +22,7 @@ def sampled_softmax(
     target_probabilities: tf.Tensor,
     negative_probabilities: tf.Tensor,
 ) -> tf.Tensor:
-    """Cross-entropy of each target against negatives shared by all queries.
+    """Cross-entropy `[P]` against negatives shared by all queries.
 
     With the batch's own targets as negatives this is the in-batch softmax; the
     mask of accidental hits then also takes each query's own target out.
@@ -49,9 +36,6 @@ def sampled_softmax(
         target_probabilities: `[P]` chance of each target to be drawn as a
             negative, a probability and not a count.
         negative_probabilities: `[K]`, the same of the negatives.
-
-    Returns:
-        `[P]`.
     """
     positive_logits -= _log(target_probabilities)
     negative_logits -= _log(negative_probabilities)
@@ -77,62 +61,14 @@ def mixture_probabilities(
         probabilities: Share of the item among the training targets.
         num_in_batch: Slots filled with targets of the batch.
         num_uniform: Slots filled uniformly from the catalogue.
-        num_items: Catalogue size.
         num_mined: Slots filled with neighbours of targets.
         mined: Chance of the item to be such a neighbour.
-
-    Returns:
-        As `probabilities`.
     """
     in_batch = tf.cast(num_in_batch, tf.float32)
     total = in_batch + float(num_uniform) + float(num_mined)
     uniform = float(num_uniform) / float(num_items)
     expected = in_batch * probabilities + uniform + float(num_mined) * mined
     return expected / total
-
-
-def listwise_softmax(
-    logits: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor
-) -> tf.Tensor:
-    """Cross-entropy of each list against its labels.
-
-    Args:
-        logits: `[B, C]`.
-        labels: float `[B, C]`, relevance 0 or above, scaled to sum to 1 a
-            list.
-        mask: bool `[B, C]`, false where the list has no candidate.
-
-    Returns:
-        `[B]`; 0 for a list without a relevant candidate.
-    """
-    logits = tf.where(mask, logits, MASKED_LOGIT)
-    labels = tf.where(mask, labels, 0.0)
-    labels = tf.math.divide_no_nan(
-        labels, tf.reduce_sum(labels, axis=1, keepdims=True)
-    )
-    return tf.nn.softmax_cross_entropy_with_logits(labels, logits)
-
-
-def distillation(
-    student_logits: tf.Tensor,
-    teacher_logits: tf.Tensor,
-    temperature: float = 1.0,
-) -> tf.Tensor:
-    """Kullback-Leibler divergence from the teacher to the student.
-
-    Args:
-        student_logits: `[B, C]`.
-        teacher_logits: `[B, C]`, not trained by this loss.
-        temperature: Both are divided by it; the result is multiplied by its
-            square, which keeps gradients of one size.
-
-    Returns:
-        `[B]`, 0 where both agree.
-    """
-    teacher = tf.nn.log_softmax(tf.stop_gradient(teacher_logits) / temperature)
-    student = tf.nn.log_softmax(student_logits / temperature)
-    divergence = tf.reduce_sum(tf.exp(teacher) * (teacher - student), axis=-1)
-    return divergence * temperature**2
 
 
 def _log(probabilities: tf.Tensor) -> tf.Tensor:

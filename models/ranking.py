@@ -11,7 +11,7 @@ Shape letters: B queries, C candidates, L history, S signals, F features.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +19,7 @@ import tensorflow_recommenders as tfrs
 
 from models.config import PADDING, FeatureSpec, RankingConfig
 from models.features import FeatureEncoder
+from models.query import Query
 from models.rating import RatingHead
 from models.signals import Signals
 
@@ -30,16 +31,20 @@ _HIDDEN_UNITS = (64, 32)
 _DROPOUT = 0.1
 
 
+class Specs(NamedTuple):
+    """The columns of items, users and requests."""
+
+    items: tuple[FeatureSpec, ...] = ()
+    users: tuple[FeatureSpec, ...] = ()
+    context: tuple[FeatureSpec, ...] = ()
+
+
 class Scorer(tf.keras.Model):
     """The part of ranking that is trained: signals and features to scores.
 
     Args:
-        config: Which groups of inputs are on.
         num_signals: S.
-        items: Encoded item columns `[N, ...]` by name.
-        item_specs: Their kinds.
-        user_specs: Columns of the users table.
-        context_specs: Columns of a request.
+        specs: Columns of items, users and requests.
         num_taken: The last signals, of what stands in the history. They are
             left on their scale of logs: few candidates have any, so that in
             units of their spread the many would be clipped.
@@ -54,36 +59,34 @@ class Scorer(tf.keras.Model):
         config: RankingConfig,
         num_signals: int,
         items: Mapping[str, np.ndarray],
-        item_specs: tuple[FeatureSpec, ...],
-        user_specs: tuple[FeatureSpec, ...],
-        context_specs: tuple[FeatureSpec, ...],
+        specs: Specs,
         num_taken: int = 0,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         super().__init__(**kwargs)
         self.num_taken = num_taken
-        has_items = "items" in config.features and item_specs
-        has_query = "query" in config.features and (user_specs or context_specs)
+        has_items = "items" in config.features and specs.items
+        has_query = "query" in config.features
         self.items = (
-            FeatureEncoder(item_specs, _FEATURE_WIDTH, name="items")
+            FeatureEncoder(specs.items, _FEATURE_WIDTH, name="items")
             if has_items
             else None
         )
         self.users = (
-            FeatureEncoder(user_specs, _FEATURE_WIDTH, name="users")
-            if has_query and user_specs
+            FeatureEncoder(specs.users, _FEATURE_WIDTH, name="users")
+            if has_query and specs.users
             else None
         )
         self.context = (
-            FeatureEncoder(context_specs, _FEATURE_WIDTH, name="context")
-            if has_query and context_specs
+            FeatureEncoder(specs.context, _FEATURE_WIDTH, name="context")
+            if has_query and specs.context
             else None
         )
         self.table = {
             spec.name: tf.Variable(
                 items[spec.name], trainable=False, name=f"{spec.name}_values"
             )
-            for spec in (item_specs if has_items else ())
+            for spec in (specs.items if has_items else ())
         }
         self.mean = self.add_weight(
             name="mean", shape=[num_signals], trainable=False
@@ -113,44 +116,38 @@ class Scorer(tf.keras.Model):
         self,
         scores: tf.Tensor,
         signals: tf.Tensor,
-        history: tf.Tensor,
-        user_features: Mapping[str, tf.Tensor],
-        context: Mapping[str, tf.Tensor],
+        query: Query,
         candidates: tf.Tensor,
         training: bool = False,
     ) -> tf.Tensor:
-        """Rescored candidates `[B, C]`.
+        """Retrieval scores with their corrections, `[B, C]`.
 
         Args:
-            scores: Retrieval scores `[B, C]`.
             signals: `[B, C, S]`.
-            history: int32 `[B, L]`.
-            user_features: Encoded columns `[B, ...]`.
-            context: Encoded columns `[B, ...]`.
             candidates: int32 `[B, C]`.
-            training: Whether dropout acts.
         """
+        history = query.history
         parts = [tf.clip_by_value((signals - self.mean) / self.std, -5.0, 5.0)]
-        query = tf.zeros([tf.shape(scores)[0], _FEATURE_WIDTH])
+        asks = tf.zeros([tf.shape(scores)[0], _FEATURE_WIDTH])
         if self.users is not None:
-            query += self.users(user_features)
+            asks += self.users(query.user_features)
         if self.context is not None:
-            query += self.context(context)
+            asks += self.context(query.context)
         if self.items is not None:
             candidate = self._describe(self.items, candidates)
             past = self._describe(self.items, history)
             there = tf.cast(history != PADDING, tf.float32)[..., tf.newaxis]
             age = tf.range(tf.shape(history)[1] - 1, -1, -1)
             there *= 0.9 ** tf.cast(age, tf.float32)[:, tf.newaxis]
-            query += tf.math.divide_no_nan(
+            asks += tf.math.divide_no_nan(
                 tf.reduce_sum(past * there, axis=1),
                 tf.reduce_sum(there, axis=1),
             )
-            parts += [candidate, candidate * query[:, tf.newaxis]]
+            parts += [candidate, candidate * asks[:, tf.newaxis]]
         if self.items is not None or self.users or self.context:
             # The candidate's scores give the shape to broadcast to.
             parts.append(
-                query[:, tf.newaxis] + tf.zeros_like(scores)[..., tf.newaxis]
+                asks[:, tf.newaxis] + tf.zeros_like(scores)[..., tf.newaxis]
             )
         inputs = self.dropout(tf.concat(parts, axis=-1), training=training)
         crossed = inputs
@@ -180,8 +177,6 @@ class RankingModel(tf.keras.Model):
     """Signals, scorer and rating head: all that one request needs.
 
     Args:
-        signals: With the towers and tables to serve with.
-        scorer: Trained.
         rating: Trained, None where there are no ratings.
     """
 
@@ -190,45 +185,25 @@ class RankingModel(tf.keras.Model):
         signals: Signals,
         scorer: Scorer,
         rating: RatingHead | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         super().__init__(**kwargs)
         self.signals = signals
         self.scorer = scorer
         self.rating = rating
 
-    def call(
-        self,
-        history: tf.Tensor,
-        user_index: tf.Tensor,
-        user_features: Mapping[str, tf.Tensor],
-        context: Mapping[str, tf.Tensor],
-        candidates: tf.Tensor,
-    ) -> dict[str, tf.Tensor]:
-        """Scores candidates for queries.
-
-        Args:
-            history: int32 `[B, L]`, most recent last, 0 pads on the left.
-            user_index: int32 `[B]`.
-            user_features: Encoded columns `[B, ...]`.
-            context: Encoded columns `[B, ...]`.
-            candidates: int32 `[B, C]`, 0 pads.
+    def call(self, query: Query, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Scores candidates int32 `[B, C]`, 0 pads.
 
         Returns:
             `scores` `[B, C]` and, with a rating head, `predicted_rating`
             `[B, C]`.
         """
-        scores, signals = self.signals(
-            history, user_index, user_features, context, candidates
-        )
-        outputs = {
-            "scores": self.scorer(
-                scores, signals, history, user_features, context, candidates
-            )
-        }
+        scores, signals = self.signals(query, candidates)
+        outputs = {"scores": self.scorer(scores, signals, query, candidates)}
         if self.rating is not None:
             outputs["predicted_rating"] = self.rating(
-                history, user_index, candidates
+                query.history, query.user_index, candidates
             )
         return outputs
 

@@ -8,8 +8,6 @@ a user would rate highly is not what the user takes next.
 Shape letters: B queries, C candidates, L history, R factors.
 """
 
-from typing import Any
-
 import numpy as np
 import tensorflow as tf
 
@@ -22,10 +20,6 @@ class RatingHead(tf.keras.Model):
     Args:
         num_users: First user index without a bias of its own.
         num_items: First item index without a bias of its own.
-        mean: Rating of the training interactions.
-        low: Smallest rating there is.
-        high: Largest rating there is.
-        width: R.
     """
 
     def __init__(
@@ -36,7 +30,7 @@ class RatingHead(tf.keras.Model):
         low: float,
         high: float,
         width: int = 32,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         super().__init__(**kwargs)
         self.num_users = num_users
@@ -51,26 +45,16 @@ class RatingHead(tf.keras.Model):
         self.items = self._table("items", [num_items, width], width**-0.5)
         self.implicit = self._table("implicit", [num_items, width], 0.0)
 
-    def shape(self) -> dict[str, Any]:
+    def shape(self) -> dict[str, float]:
         """Arguments that make a head of the same shape."""
-        return {
-            "num_users": self.num_users,
-            "num_items": self.num_items,
-            "mean": self.mean,
-            "low": self.low,
-            "high": self.high,
-            "width": self.width,
-        }
+        names = ("num_users", "num_items", "mean", "low", "high", "width")
+        return {name: getattr(self, name) for name in names}
 
     def complete(self, users: np.ndarray, items: np.ndarray) -> None:
         """Gives what has no rating of its own the mean of those that have.
 
         The first draw of a row that nothing trained is no opinion: unknown
         users and items, and those without a rating, are like any other.
-
-        Args:
-            users: Indices of the users whose ratings were learnt.
-            items: Indices of the items whose ratings were learnt.
         """
         for table, learnt in (
             (self.user_bias, users),
@@ -162,7 +146,7 @@ class RatingHead(tf.keras.Model):
         total = tf.reduce_sum(tf.gather(self.implicit, known) * there, axis=1)
         return total / tf.sqrt(tf.maximum(tf.reduce_sum(there, axis=1), 1.0))
 
-    def _table(self, name: str, shape: list[int], stddev: float) -> Any:
+    def _table(self, name: str, shape: list[int], stddev: float) -> tf.Variable:
         return self.add_weight(
             name=name,
             shape=shape,

@@ -27,11 +27,9 @@ def diversify(
     the order of the scores.
 
     Args:
-        scores: float32 `[B, C]`.
         valid: bool `[B, C]`, false for padding, which is picked last.
         vectors: float32 `[B, C, D]`.
         diversity: float32 `[B]`, clipped to 0..1.
-        n: Picks, at most C.
 
     Returns:
         int32 `[B, n]`, positions in the order picked.

@@ -9,7 +9,7 @@ N + 2 rows of the catalogue.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 import tensorflow as tf
@@ -18,6 +18,7 @@ import tensorflow_recommenders as tfrs
 from models import losses, replicas
 from models.config import FIRST_ITEM, FeatureSpec, RetrievalConfig
 from models.mining import Mined
+from models.query import Query
 from models.towers import CandidateInputs, CandidateTower, QueryTower
 
 # Items drawn uniformly from the catalogue and added to the in-batch negatives
@@ -51,12 +52,19 @@ class Batch(TypedDict):
     moment: tf.Tensor
 
 
+class _Sample(NamedTuple):
+    """Items of a step `[K]`, and the places among them of what it compares."""
+
+    items: tf.Tensor
+    slots: tf.Tensor
+    drawn: tf.Tensor
+    others: tf.Tensor
+
+
 class RetrievalModel(tfrs.Model):
     """Two towers and how they learn.
 
     Args:
-        config: Loss and regularisation.
-        candidate_tower: Scored side.
         query_tower: Asking side; shares the candidate tower.
         counts: Training targets by item index `[N + 2]`, for logQ.
         trends: Popularities at moments of the log `[T, N + 2, H]`, which
@@ -71,7 +79,7 @@ class RetrievalModel(tfrs.Model):
         query_tower: QueryTower,
         counts: np.ndarray,
         trends: np.ndarray | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         super().__init__(**kwargs)
         self.config = config
@@ -92,11 +100,6 @@ class RetrievalModel(tfrs.Model):
         )
 
     @property
-    def dimension(self) -> int:
-        """Width D of query and candidate vectors."""
-        return self.candidate_tower.width + 1 + self.candidate_tower.num_trends
-
-    @property
     def metrics(self) -> list[tf.keras.metrics.Metric]:
         """What Keras resets at the start of an epoch."""
         return [self.loss_mean]
@@ -115,15 +118,9 @@ class RetrievalModel(tfrs.Model):
         return {"loss": self.loss_mean.result()}
 
     @tf.function(reduce_retracing=True)
-    def query_embeddings(
-        self,
-        history: tf.Tensor,
-        user_index: tf.Tensor,
-        user_features: Mapping[str, tf.Tensor],
-        context: Mapping[str, tf.Tensor],
-    ) -> tf.Tensor:
+    def query_embeddings(self, query: Query) -> tf.Tensor:
         """The query tower on tensors, compiled: `[B, D]`."""
-        return self.query_tower(history, user_index, user_features, context)
+        return self.query_tower(*query)
 
     def compute_loss(self, inputs: Batch, training: bool = False) -> tf.Tensor:
         """Mean cross-entropy of the batch's targets, a scalar.
@@ -135,76 +132,66 @@ class RetrievalModel(tfrs.Model):
         without sending vectors.
         """
         history, targets = inputs["history"], inputs["target"]
+        sample = None
         if self.is_full:
-            items = tf.range(self.num_items + FIRST_ITEM)
-            places, slots = history, targets
+            items, places = tf.range(self.num_items + FIRST_ITEM), history
         else:
-            uniform = tf.random.uniform(
-                [NUM_UNIFORM],
-                FIRST_ITEM,
-                self.num_items + FIRST_ITEM,
-                tf.int32,
-            )
-            drawn = replicas.gathered(targets)
-            others = uniform
-            if self._mined is not None:
-                mined = self._mined.draw(
-                    targets, self.config.num_mined_negatives
-                )
-                others = tf.concat([uniform, mined], axis=0)
-            used = [tf.reshape(history, [-1]), targets, drawn, others]
-            items, where = tf.unique(tf.concat(used, axis=0))
-            places, slots, drawn, others = tf.split(
-                where, [tf.size(ids) for ids in used]
-            )
-            places = tf.reshape(places, tf.shape(history))
+            sample, places = self._draw(history, targets)
+            items = sample.items
         # Each item once a step, also so that a hidden id is hidden everywhere.
         vectors = self.candidate_tower(items, training=training)
         embedded = tf.gather(vectors, places)
         queries = self._queries(inputs, embedded, training)
-        if self.is_full:
+        if sample is None:
             logits = self._logits(
                 queries, vectors[FIRST_ITEM:], items[FIRST_ITEM:], inputs
             )
-            loss = losses.full_softmax(logits, targets - FIRST_ITEM)
-        else:
-            negatives = tf.concat([drawn, others], axis=0)
-            loss = self._sampled(
-                queries,
-                vectors,
-                items,
-                slots,
-                negatives,
-                inputs,
-                tf.size(drawn),
+            loss = tf.nn.sparse_softmax_cross_entropy_with_logits(
+                targets - FIRST_ITEM, logits
             )
+        else:
+            loss = self._sampled(queries, vectors, sample, inputs)
         weights = inputs["weight"]
         return tf.math.divide_no_nan(
             tf.reduce_sum(loss * weights),
             replicas.total(tf.reduce_sum(weights)),
         )
 
-    def mine(self, seed: Sequence[int]) -> None:
-        """Finds the hard negatives of an epoch, where it takes any.
+    def _draw(
+        self, history: tf.Tensor, targets: tf.Tensor
+    ) -> tuple[_Sample, tf.Tensor]:
+        """Negatives of a step, and the history's places among its items."""
+        uniform = tf.random.uniform(
+            [NUM_UNIFORM],
+            FIRST_ITEM,
+            self.num_items + FIRST_ITEM,
+            tf.int32,
+        )
+        drawn = replicas.gathered(targets)
+        others = uniform
+        if self._mined is not None:
+            mined = self._mined.draw(targets, self.config.num_mined_negatives)
+            others = tf.concat([uniform, mined], axis=0)
+        used = [tf.reshape(history, [-1]), targets, drawn, others]
+        items, where = tf.unique(tf.concat(used, axis=0))
+        places, slots, drawn, others = tf.split(
+            where, [tf.size(ids) for ids in used]
+        )
+        return _Sample(items, slots, drawn, others), tf.reshape(
+            places, tf.shape(history)
+        )
 
-        Args:
-            seed: Of the run and of the epoch.
-        """
+    def mine(self, seed: Sequence[int]) -> None:
+        """Finds the hard negatives of an epoch, where it takes any."""
         if self._mined is not None:
             self._mined.refresh(self.candidate_embeddings(), seed)
 
     def candidate_embeddings(
         self, block: int = 8192, first: int = 0, stop: int | None = None
     ) -> np.ndarray:
-        """Vectors of the catalogue by item index, row 0 all zeros.
+        """Vectors `[N + 2, D]` of the catalogue, or from `first` to `stop`.
 
-        Args:
-            block: Rows embedded at a time.
-            first: First item index.
-            stop: Item index to stop in front of; None for the last.
-
-        Returns:
-            `[N + 2, D]`, or those rows of it.
+        Row 0 is all zeros; `block` rows are embedded at a time.
         """
         rows = np.arange(self.num_items + FIRST_ITEM, dtype=np.int32)
         rows = rows[first:stop]
@@ -258,16 +245,15 @@ class RetrievalModel(tfrs.Model):
         self,
         queries: tf.Tensor,
         vectors: tf.Tensor,
-        items: tf.Tensor,
-        slots: tf.Tensor,
-        negatives: tf.Tensor,
+        sample: _Sample,
         inputs: Batch,
-        num_in_batch: tf.Tensor,
     ) -> tf.Tensor:
         """Sampled softmax `[P]` over places in `vectors`."""
+        items, slots = sample.items, sample.slots
+        negatives = tf.concat([sample.drawn, sample.others], axis=0)
         chance = losses.mixture_probabilities(
             tf.gather(self._probabilities, items),
-            num_in_batch,
+            tf.size(sample.drawn),
             NUM_UNIFORM,
             self.num_items,
             self.config.num_mined_negatives,
@@ -309,12 +295,9 @@ def build(
     """Makes a model with all its weights, ready to train or to load into.
 
     Args:
-        config: Options.
         items: The catalogue with its training counts.
-        user_specs: Columns of the users table.
-        context_specs: Columns of a request.
         num_known_users: First user index without an id embedding.
-        trends: Popularities at moments of the log `[T, N + 2, H]`, to train.
+        trends: To train; see `RetrievalModel`.
     """
     candidate_tower = CandidateTower(config, items, name="candidate_tower")
     query_tower = QueryTower(

@@ -14,14 +14,13 @@ out of vocabulary, K of them up to the last with interactions, M neighbours, T
 tables, D width of the towers, W of it what an item is like, S signals.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from models.config import FIRST_ITEM, PADDING, RankingConfig
+from models.query import Query
 from models.retrieval import RetrievalModel
 
 # Age weighting of the history: newest item only, short and long memory.
@@ -54,9 +53,6 @@ class Signals(tf.keras.layers.Layer):
     """Computes the signals of candidates.
 
     Args:
-        config: Which groups are on.
-        towers: A trained retrieval model.
-        tables: Item statistics.
         repeats: Whether candidates may stand in the history, so that how
             often and how lately they do are signals, the last ones.
 
@@ -70,7 +66,7 @@ class Signals(tf.keras.layers.Layer):
         towers: RetrievalModel,
         tables: ItemTables,
         repeats: bool = False,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         super().__init__(trainable=False, **kwargs)
         self.num_taken = len(_TAKEN_DECAYS) + 1 if repeats else 0
@@ -85,27 +81,13 @@ class Signals(tf.keras.layers.Layer):
         self.popularity = _constant(tables.popularity, "popularity")
 
     def call(
-        self,
-        history: tf.Tensor,
-        user_index: tf.Tensor,
-        user_features: Mapping[str, tf.Tensor],
-        context: Mapping[str, tf.Tensor],
-        candidates: tf.Tensor,
+        self, query: Query, candidates: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Retrieval scores `[B, C]` and signals `[B, C, S]`.
-
-        Args:
-            history: int32 `[B, L]`, most recent last, 0 pads on the left.
-            user_index: int32 `[B]`.
-            user_features: Encoded columns `[B, ...]`.
-            context: Encoded columns `[B, ...]`.
-            candidates: int32 `[B, C]`, 0 pads.
-        """
-        query = self.query_tower(
-            history, user_index, user_features, context, vectors=self.vectors
-        )
+        """Scores `[B, C]` and signals `[B, C, S]` of int32 `[B, C]`, 0 pads."""
+        history = query.history
+        asked = self.query_tower(*query, vectors=self.vectors)
         vectors = tf.gather(self.vectors, candidates)
-        scores = tf.einsum("bd,bcd->bc", query, vectors)
+        scores = tf.einsum("bd,bcd->bc", asked, vectors)
         recent = history[:, -_LENGTH:]
         parts = []
         if "retrieval" in self._groups:
@@ -179,7 +161,7 @@ class Signals(tf.keras.layers.Layer):
 def _attention(
     past: tf.Tensor, candidates: tf.Tensor, there: tf.Tensor
 ) -> tf.Tensor:
-    """How near the candidate is to single items of the history.
+    """How near the candidate is to items of the history, `[B, C, 3]`.
 
     Target attention without weights of its own: cosine similarity, the
     largest, its decayed mean, and the mean under a softmax over the history.
@@ -188,9 +170,6 @@ def _attention(
         past: `[B, L, W]`.
         candidates: `[B, C, W]`.
         there: bool `[B, L]`.
-
-    Returns:
-        `[B, C, 3]`.
     """
     similar = tf.einsum(
         "bcd,bld->bcl",
@@ -249,6 +228,6 @@ def _constant(values: np.ndarray, name: str) -> tf.Variable:
     return tf.Variable(values, trainable=False, name=name)
 
 
-def _shape(tensor: tf.Tensor) -> list[Any]:
+def _shape(tensor: tf.Tensor) -> list[int | tf.Tensor]:
     shape = tf.shape(tensor)
     return [shape[0], shape[1]]

@@ -13,7 +13,6 @@ width, H summaries of a history, K recommendations.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -35,7 +34,6 @@ class Student(tf.keras.Model):
     """Encodes a history and scores the whole catalogue.
 
     Args:
-        config: Encoder and sizes.
         num_rows: V, padding and unknown included.
         features: int32 [V] or [V, width] by name, 0 for missing; numeric
             features are left out.
@@ -72,42 +70,40 @@ class Student(tf.keras.Model):
         self.repeats = repeats
         self.num_rows = num_rows
         width, length = config.embedding_dim, config.history_length
-        self._ids = (
-            self.add_weight(
+        self._ids = None
+        if item_id:
+            self._ids = self.add_weight(
                 name="ids", shape=[num_rows, width], initializer=Rows(0.05)
             )
-            if item_id
-            else None
-        )
         self._features = []
         for spec in used:
             column = np.asarray((features or {})[spec.name])
-            self._features.append(
-                (
-                    tf.constant(column.reshape(num_rows, -1), tf.int32),
-                    self.add_weight(
-                        name=spec.name,
-                        shape=[spec.size, width],
-                        initializer=Rows(0.03),
-                    ),
-                )
+            column = tf.constant(column.reshape(num_rows, -1), tf.int32)
+            table = self.add_weight(
+                name=spec.name,
+                shape=[spec.size, width],
+                initializer=Rows(0.03),
             )
+            self._features.append((column, table))
         heads = 1 if config.encoder == "rnn" else _NUM_HEADS
+        constant = tf.keras.initializers.Constant
         self._start = self.add_weight(
             name="start", shape=[heads, width], initializer="zeros"
         )
         self._prior = self.add_weight(
             name="prior",
             shape=[heads, 1],
-            initializer=tf.keras.initializers.Constant(-2.0),
+            initializer=constant(-2.0),
         )
         self._recency = self.add_weight(
             name="recency",
             shape=[length, heads],
-            initializer=tf.keras.initializers.Constant(
-                _half_lives(length, heads)
-            ),
+            initializer=constant(_half_lives(length, heads)),
         )
+        self._add_layers(heads)
+
+    def _add_layers(self, heads: int) -> None:
+        config, width = self.config, self.config.embedding_dim
         dense = tf.keras.layers.Dense
         self._mix = dense(
             width,
@@ -120,16 +116,15 @@ class Student(tf.keras.Model):
         self._hidden = dense(_HIDDEN_UNITS, "relu", name="hidden")
         self._out = dense(width, kernel_initializer="zeros", name="out")
         self._dropout = tf.keras.layers.Dropout(DROPOUT)
-        self._layers_of_encoder: dict[str, Any] = {}
+        layers: dict[str, tf.keras.layers.Layer] = {}
         if config.encoder == "cnn":
-            self._layers_of_encoder["kernel"] = dense(width, "relu")
+            layers["kernel"] = dense(width, "relu")
         elif config.encoder == "rnn":
-            self._layers_of_encoder["gates"] = dense(2 * width, "sigmoid")
-            self._layers_of_encoder["candidate"] = dense(width, "tanh")
+            layers["gates"] = dense(2 * width, "sigmoid")
+            layers["candidate"] = dense(width, "tanh")
         elif config.encoder == "attention":
-            self._layers_of_encoder["query"] = dense(
-                heads * width, use_bias=False
-            )
+            layers["query"] = dense(heads * width, use_bias=False)
+        self._layers_of_encoder = layers
 
     def table(self) -> tf.Tensor:
         """Rows of all items: [V, D]."""
@@ -166,9 +161,6 @@ class Student(tf.keras.Model):
         """Queries [B, D] of histories [B, L] embedded as [B, L, D].
 
         Args:
-            history: Item indices.
-            embedded: Their rows.
-            training: Whether activations are dropped.
             scale: float32 [D] that the last layer takes in: a product after
                 it would be merged into the table by the converter.
         """

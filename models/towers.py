@@ -12,7 +12,6 @@ width outside (bias and H popularities), N + 2 rows of the catalogue.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -54,14 +53,10 @@ class CandidateTower(tf.keras.Model):
     An index of `num_known` or above has no id embedding: it is answered from
     its features and the embedding of the unknown item, as training prepared
     by hiding the id of some items at random. Index 0 is a vector of zeros.
-
-    Args:
-        config: Width, whether ids and which features are used.
-        inputs: The catalogue.
     """
 
     def __init__(
-        self, config: RetrievalConfig, inputs: CandidateInputs, **kwargs: Any
+        self, config: RetrievalConfig, inputs: CandidateInputs, **kwargs: object
     ) -> None:
         super().__init__(**kwargs)
         self.config = config
@@ -122,15 +117,12 @@ class CandidateTower(tf.keras.Model):
         features: Mapping[str, tf.Tensor],
         training: bool = False,
     ) -> tf.Tensor:
-        """Vector of items described by explicit encoded features.
+        """Vectors `[..., D]` of items described by encoded features.
 
         Args:
             indices: `[...]`; 1 where the item is not in the catalogue.
             features: Encoded columns `[...]` or `[..., values]`.
             training: Whether some ids are hidden.
-
-        Returns:
-            `[..., D]`.
         """
         hidden = indices >= self.num_known
         if training and self.id_dropout:
@@ -151,11 +143,8 @@ class QueryTower(tf.keras.Model):
     """History, user and request to the vector that scores candidates.
 
     Args:
-        config: Encoder and features.
         candidate_tower: Shared, so that a history item and a candidate are
             one vector.
-        user_specs: Columns of the users table.
-        context_specs: Columns of a request.
         num_known_users: First user index without an id embedding.
     """
 
@@ -166,7 +155,7 @@ class QueryTower(tf.keras.Model):
         user_specs: tuple[FeatureSpec, ...],
         context_specs: tuple[FeatureSpec, ...],
         num_known_users: int,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         super().__init__(**kwargs)
         self.config = config
@@ -219,19 +208,13 @@ class QueryTower(tf.keras.Model):
         training: bool = False,
         vectors: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Query vectors for requests; whatever is None counts as unknown.
+        """Query vectors `[B, D]`; whatever is None counts as unknown.
 
         Args:
             history: int `[B, L]`, most recent last, 0 pads on the left.
             user_index: int `[B]`.
-            user_features: Encoded columns `[B]` or `[B, values]`.
-            context: Encoded columns `[B]` or `[B, values]`.
-            training: Whether dropout acts.
             vectors: The candidate tower's of the whole catalogue `[N, D]`,
                 where they are at hand; computed if None.
-
-        Returns:
-            `[B, D]`.
         """
         # One more position of padding: even a history of width 0 has one.
         history = tf.pad(history, [[0, 0], [1, 0]])
@@ -252,7 +235,6 @@ class QueryTower(tf.keras.Model):
         Args:
             embedded: Candidate vectors of the history `[B, L, D]`.
             history: Its item indices, int `[B, L]`, 0 pads.
-            training: Whether dropout acts.
 
         Returns:
             `[B, L + 1, W]`: the state at `t` has read the positions below

@@ -228,6 +228,17 @@ def _ablation(config: Config, options: argparse.Namespace) -> None:
     print(console.text(console.table(title, rows)))
 
 
+def _ondevice_android(config: Config, options: argparse.Namespace) -> None:
+    from pipeline.ondevice import android
+
+    run = Run(config, progress=console.progress)
+    prepared, distilled = run.prepared(), run.distill()
+    size = android.run(
+        config, prepared, distilled, options.output, options.genres
+    )
+    print(f"android: assets in {options.output}, model of {size:,} bytes")
+
+
 def _bench_ondevice(config: Config, options: argparse.Namespace) -> None:
     from pipeline.bench import ondevice
 
@@ -302,6 +313,10 @@ _COMMANDS = {
         "run a Spark master and two workers until interrupted",
     ),
     "bench-scale": (_bench_scale, "measure speed, memory and cost by size"),
+    "ondevice-android": (
+        _ondevice_android,
+        "write assets for TensorFlow's Android sample",
+    ),
     "bench-ondevice": (
         _bench_ondevice,
         "measure the student against the toolkit's",
@@ -361,6 +376,12 @@ _ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
         "--interactions": {"type": _count, "nargs": "*"},
         "--directory": {"type": Path, "default": "artifacts/bench"},
         "--price": {"type": float, "default": 0.05, "metavar": "PER_HOUR"},
+    },
+    "ondevice-android": {
+        "--output": {"type": Path, "default": Path("artifacts/android")},
+        "--genres": {
+            "help": "item column of genres; `genres` where there is one"
+        },
     },
     "bench-ondevice": {"--rounds": {"type": int, "default": 2_000}},
     "ablation": {

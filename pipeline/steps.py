@@ -133,14 +133,13 @@ class Run:
             report = index.run(
                 self.config, self._load(), retrieval, directory, shards
             )
-            k = report["num_candidates"]
             merged = f", merged from {len(shards)} shards" if shards else ""
             self._progress(
-                f"  {report['kind']} index of {report['num_items']} items"
-                f"{merged}: recall@{k} {report[f'recall@{k}']:.3f}, "
-                f"{report['latency_ms']:.2f} ms a query"
+                f"  {report.kind} index of {report.num_items} items"
+                f"{merged}: recall@{report.k} {report.recall:.3f}, "
+                f"{report.latency_ms:.2f} ms a query"
             )
-            return [auto.index_kind(self.config.index, report["num_items"])]
+            return [auto.index_kind(self.config.index, report.num_items)]
 
         inputs = self._index_inputs(retrieval)
         if shards:

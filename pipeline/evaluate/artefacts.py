@@ -31,7 +31,6 @@ class Artefacts:
 
     Args:
         directories: SavedModel directory by model name.
-        prepared: Tables that requests are built from.
     """
 
     def __init__(

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from models.config import FIRST_ITEM
 from pipeline.measure import metrics, requests, search
 from pipeline.measure.requests import Requests
 from pipeline.ranking import cooccurrence
@@ -107,8 +106,6 @@ def fit_all(
     """Tunes on validation, fits to all before `part`, one after another.
 
     Args:
-        prepared: The prepared tables.
-        part: The part that will be evaluated.
         seed: Of `random` and of the users drawn for tuning.
         seen: Whether items of the history are "excluded" from the lists.
     """
@@ -126,14 +123,8 @@ def fit_all(
 
 def left_out(prepared: Prepared, part: str = "test") -> dict[str, str]:
     """Baselines that `fit_all` cannot fit, with the reason."""
-    count = _before(prepared, PARTS.index(part)).num_known - FIRST_ITEM
-    if count + FIRST_ITEM <= EASE_MAX_ITEMS:
-        return {}
-    limit = EASE_MAX_ITEMS - FIRST_ITEM
-    return {
-        "ease": f"it inverts a matrix over all items with interactions, "
-        f"{count:,} here and {limit:,} at most"
-    }
+    reason = _before(prepared, PARTS.index(part)).too_large(EASE_MAX_ITEMS)
+    return {"ease": reason} if reason else {}
 
 
 def _before(prepared: Prepared, part: int) -> Log:
@@ -171,7 +162,7 @@ def fit(
 
     Settings that differ only in `decay` share a table.
     """
-    popularity = np.bincount(log.histories.items, minlength=log.num_items)
+    popularity = log.popularity()
     # Small enough to decide only between items that score the same.
     tie_break = (1e-6 * popularity / max(popularity.max(), 1)).astype(
         np.float32
@@ -189,26 +180,12 @@ def fit(
         elif name == "popularity":
             items = popularity.astype(np.float32)
         elif name == "recent_popularity":
-            items = recent_popularity(log, settings["half_life_days"])
+            items = log.popularity(
+                settings["half_life_days"], _SECONDS_A_DAY
+            ).astype(np.float32)
         elif name != PERSONAL and structure != fitted:
             table, fitted = _table(name, log, structure), structure
         yield Baseline(name, settings, items, table)
-
-
-def recent_popularity(log: Log, half_life_days: float) -> np.ndarray:
-    """Interactions an item, each counting half after every half-life.
-
-    Returns:
-        float32 `[N]`.
-    """
-    if not len(log.timestamps):
-        return np.zeros(log.num_items, np.float32)
-    age = (log.timestamps.max() - log.timestamps) / _SECONDS_A_DAY
-    return np.bincount(
-        log.histories.items,
-        weights=np.exp2(-age / half_life_days),
-        minlength=log.num_items,
-    ).astype(np.float32)
 
 
 def find(

@@ -23,7 +23,6 @@ def measure(
 
     Args:
         bundle: With the fused model.
-        asked: The evaluation's queries.
         embeddings: `[N, D]` vectors of the items, for their likeness.
     """
     norms = np.linalg.norm(embeddings, axis=1, keepdims=True)

@@ -5,7 +5,6 @@ the step's directory, `evaluation.json` and `examples.json`; the modules
 `evaluation` and `examples` say what stands in them.
 """
 
-import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +31,7 @@ from pipeline.measure import metrics, requests, search
 from pipeline.measure.requests import Requests
 from pipeline.measure.search import Answer
 from pipeline.retrieval import index
+from pipeline.retrieval.report import Report
 from pipeline.run.config import Config
 from pipeline.tables.prepared import Prepared
 from pipeline.tables.ragged import Ragged
@@ -272,14 +272,14 @@ def _left_out(trial: _Trial) -> dict[str, str]:
 
 def _index_loss(answers: dict[str, Answer], directory: Path) -> Index:
     """Share of the exact answer that the index returns."""
-    report = json.loads((directory / index.REPORT).read_text(encoding="utf-8"))
+    report = Report.read(directory)
     exact = answers[signatures.RETRIEVAL_EXACT][1]
     shares = []
     for k in CUTOFFS:
         there = Ragged.unpadded(exact[:, :k])
         hits = metrics.find_hits(answers[signatures.RETRIEVAL][1][:, :k], there)
         shares.append(figure(hits.sum() / max(len(there.items), 1)))
-    return Index(report["kind"], report["latency_ms"], *shares)
+    return Index(report.kind, report.latency_ms, *shares)
 
 
 def _ratings(trial: _Trial, bundle: Artefacts) -> Ratings | None:

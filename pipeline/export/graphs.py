@@ -9,14 +9,14 @@ Shape letters as in `serving.signatures`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from models import index as search
 from models import rerank
+from models.query import Query
 from models.ranking import RankingModel
 from models.retrieval import RetrievalModel
 from pipeline.export import encode as lookups
@@ -38,32 +38,16 @@ class Module(Protocol):
         """Concrete functions by signature name."""
 
 
-@dataclass(frozen=True)
-class Query:
+class Asked(NamedTuple):
     """One encoded batch of queries.
 
     Attributes:
-        history: int32 [B, L'], most recent last, padding left.
+        query: What the models take.
         seen: int32 [B, S], every item of the request's history.
-        user_index: int32 [B].
-        user_features: Encoded, by feature name.
-        context: Encoded, by feature name.
     """
 
-    history: tf.Tensor
+    query: Query
     seen: tf.Tensor
-    user_index: tf.Tensor
-    user_features: Tensors
-    context: Tensors
-
-    def arguments(self) -> tuple[tf.Tensor, tf.Tensor, Tensors, Tensors]:
-        """What a query tower and a ranking model take, in order."""
-        return (
-            self.history,
-            self.user_index,
-            self.user_features,
-            self.context,
-        )
 
 
 class QueryInputs(tf.Module):
@@ -96,7 +80,7 @@ class QueryInputs(tf.Module):
                 specs[f"{table}_{name}"] = lookup.signature(f"{table}_{name}")
         return specs
 
-    def encode(self, inputs: Mapping[str, tf.Tensor]) -> Query:
+    def encode(self, inputs: Mapping[str, tf.Tensor]) -> Asked:
         """Looks every input up."""
         seen = self.items(inputs["history"])
         encoded = {
@@ -106,14 +90,14 @@ class QueryInputs(tf.Module):
             }
             for table, features in self._tables()
         }
-        return Query(
+        query = Query(
             lookups.keep_last(seen, self.history_length),
-            seen,
             # Nobody is a user like any other unknown one, not padding.
             tf.maximum(self.users(inputs["user_id"]), 1),
             encoded["user"],
             encoded["context"],
         )
+        return Asked(query, seen)
 
     def ids(self, indices: tf.Tensor) -> tf.Tensor:
         """Item ids of indices, "" for padding."""
@@ -152,20 +136,20 @@ class Retrieval(tf.Module):
         self._model = _Untracked(model)
         self.saved_variables = list(model.variables)
 
-    def embed(self, query: Query) -> tf.Tensor:
+    def embed(self, asked: Asked) -> tf.Tensor:
         """Returns query embeddings float32 [B, D]."""
         return self._model.value.query_tower(
-            *query.arguments(), vectors=self.embeddings
+            *asked.query, vectors=self.embeddings
         )
 
     def search(
-        self, query: Query, excluded: tf.Tensor | None = None
+        self, asked: Asked, excluded: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns `(scores, indices)` [B, K] without what is hidden."""
-        hidden = query.seen[:, :0] if self._repeats else query.seen
+        hidden = asked.seen[:, :0] if self._repeats else asked.seen
         if excluded is not None:
             hidden = tf.concat([hidden, excluded], axis=1)
-        return self.index(self.embed(query), hidden)
+        return self.index(self.embed(asked), hidden)
 
     def functions(self) -> Functions:
         """Concrete functions by signature name."""
@@ -250,19 +234,19 @@ class Ranking(tf.Module):
             if id(variable) not in unread
         ]
 
-    def score(self, query: Query, candidates: tf.Tensor) -> Tensors:
+    def score(self, asked: Asked, candidates: tf.Tensor) -> Tensors:
         """Scores int32 candidates [B, C]; padding gets `MASKED_SCORE`."""
-        outputs = self._model.value(*query.arguments(), candidates)
+        outputs = self._model.value(asked.query, candidates)
         scores = tf.where(
             candidates == 0, search.MASKED_SCORE, outputs["scores"]
         )
         return {**outputs, "scores": scores}
 
     def order(
-        self, query: Query, candidates: tf.Tensor, n: int | tf.Tensor
+        self, asked: Asked, candidates: tf.Tensor, n: int | tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the best n as `(scores, position in candidates)`."""
-        scores = self.score(query, candidates)["scores"]
+        scores = self.score(asked, candidates)["scores"]
         return tf.math.top_k(scores, n)
 
     def functions(self) -> Functions:

@@ -27,7 +27,6 @@ def top_k(
 
     Args:
         scores: `[B, N]`; -inf and NaN mark what must not be recommended.
-        k: Length of the lists.
         seed: Of the order in which ties are cut.
 
     Returns:
@@ -150,14 +149,10 @@ def means(
     hits: np.ndarray, num_relevant: np.ndarray, cutoffs: tuple[int, ...] = (10,)
 ) -> dict[str, float]:
     """Mean `ndcg@k` and `recall@k` of all lists for each cut-off."""
-    values = {
-        f"{name}@{k}": per_list(hits, num_relevant, k)
-        for k in cutoffs
-        for name, per_list in (("ndcg", ndcg_at_k), ("recall", recall_at_k))
-    }
     return {
-        name: float(value.mean()) if len(hits) else 0.0
-        for name, value in values.items()
+        name: float(values.mean()) if len(hits) else 0.0
+        for name, values in summarise(hits, num_relevant, cutoffs).items()
+        if name != "mrr"
     }
 
 

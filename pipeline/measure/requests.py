@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from models.config import FIRST_ITEM, UNKNOWN
+from models.query import Query
 from pipeline.measure import metrics
 from pipeline.tables import past
 from pipeline.tables.prepared import Prepared
@@ -26,31 +26,6 @@ from pipeline.tables.schema import PARTS, DataError
 from pipeline.tables.sequences import Sequences
 
 Columns = dict[str, np.ndarray]
-
-
-class Inputs(NamedTuple):
-    """What towers and ranking models take of requests, in this order.
-
-    Attributes:
-        history: int32 `[Q, L]`, most recent last, 0 pads on the left.
-        user_index: int32 `[Q]`.
-        user_features: Encoded columns `[Q, ...]`.
-        context: Encoded columns `[Q]`.
-    """
-
-    history: np.ndarray
-    user_index: np.ndarray
-    user_features: Columns
-    context: Columns
-
-    def take(self, rows: np.ndarray | slice) -> Inputs:
-        """Those of some requests."""
-        return Inputs(
-            self.history[rows],
-            self.user_index[rows],
-            {name: value[rows] for name, value in self.user_features.items()},
-            {name: value[rows] for name, value in self.context.items()},
-        )
 
 
 @dataclass(frozen=True)
@@ -103,9 +78,9 @@ class Requests:
             self.num_relevant[chosen],
         )
 
-    def inputs(self, prepared: Prepared, length: int) -> Inputs:
+    def inputs(self, prepared: Prepared, length: int) -> Query:
         """What the models are told: `length` items of each history at most."""
-        return Inputs(
+        return Query(
             self.histories.last(length),
             (self.rows + FIRST_ITEM).astype(np.int32),
             user_features(prepared, self.rows),
@@ -131,12 +106,10 @@ def make(
     """Makes the requests of a part.
 
     Args:
-        prepared: The prepared tables.
         part: "validation" or "test"; its interactions are the targets.
         protocol: "split" asks once a user, with everything before the part
             as history; "rolling" before each interaction of the part.
         num_users: Users drawn, 0 for all.
-        seed: Of the draw.
     """
     sequences, code = prepared.sequences(), PARTS.index(part)
     users = past.users_of(sequences)

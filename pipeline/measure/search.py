@@ -29,9 +29,7 @@ def find(
 
     Args:
         score: Gives the scores `[B, N]` of a block's rows `[B]`.
-        k: Items a row.
         hidden: Items never to return, Q rows.
-        block: B at most.
         seed: Of the order in which ties are cut.
     """
     found = []

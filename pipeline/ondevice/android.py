@@ -1,7 +1,5 @@
 """Assets that TensorFlow's Android recommendation sample loads unchanged.
 
-    python -m pipeline.ondevice.android --config FILE [--output DIRECTORY]
-
 Writes `config.json`, `recommendation.tflite`, `sorted_movie_vocab.json` and,
 where the student has a column of genres, `movie_genre_vocab.txt`: the contents
 of the app's `assets` folder. The app addresses inputs and outputs by number,
@@ -15,12 +13,11 @@ places known ones. Genres of known items are in the item table already.
 Shape letters: L history length, G genres, K recommendations, D width.
 """
 
-import argparse
 import shutil
-import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -29,8 +26,11 @@ from tensorflow.lite.tools import flatbuffer_utils
 from models import student as students
 from models.config import FIRST_ITEM, UNKNOWN, check
 from models.student import Student
-from pipeline.ondevice import export
+from pipeline.ondevice import distill
+from pipeline.ondevice.bundle import Catalogue, Words
+from pipeline.ondevice.convert import Precision, converter_of
 from pipeline.run import manifest
+from pipeline.run.config import Config
 from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import DataError
 
@@ -46,7 +46,6 @@ class _GenreAware:
     """A student that places unknown items by the genres of the request.
 
     Args:
-        student: Encodes.
         embeddings: Of the genres, [size, D].
         genres: int32 [G], lines of the genre list; 0 is unknown.
     """
@@ -68,26 +67,25 @@ class _GenreAware:
         self._mean = total / tf.maximum(tf.reduce_sum(present), 1.0)
 
     def encode(
-        self, history: tf.Tensor, embedded: tf.Tensor, **options: Any
+        self, history: tf.Tensor, embedded: tf.Tensor, scale: np.ndarray
     ) -> tf.Tensor:
         """As the student does, of history [1, L]."""
         unknown = tf.cast(tf.equal(history, UNKNOWN), tf.float32)
         embedded += unknown[..., None] * self._mean
-        return self._student.encode(history, embedded, **options)
+        return self._student.encode(history, embedded, scale=scale)
 
 
 def convert(
     student: Student,
     genres: str = "",
     genre_length: int = 32,
-    precision: Literal["float32", "float16"] = "float16",
+    precision: Precision = "float16",
 ) -> bytes:
     """The student as a .tflite file for the app.
 
     Args:
         student: Called at least once, so that its layers are built.
         genres: Its column of genres, "" for none.
-        genre_length: G.
         precision: Of the weights in the file; all is computed in float32.
 
     Raises:
@@ -111,16 +109,8 @@ def convert(
         scores = tf.sigmoid(found["scores"])
         return {_IDS: found["ids"], _SCORES: scores}
 
-    module = tf.Module()
-    module.student, module.serve = student, serve
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [serve.get_concrete_function()], module
-    )
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    converter = converter_of(student, serve, precision)
     converter.unfold_batchmatmul = True
-    if precision == "float16":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.target_spec.supported_types = [tf.float16]
     content: bytes = converter.convert()
     needed = minimum_runtime(content)
     if needed > RUNTIME:
@@ -133,72 +123,97 @@ def convert(
     return content
 
 
-def write(
-    student: Student,
-    titles: Sequence[str],
-    counts: Sequence[int],
-    words: Sequence[Sequence[str]],
-    known: Sequence[str],
+@dataclass(frozen=True)
+class Genres:
+    """What the app calls genres: a categorical item column.
+
+    Attributes:
+        column: Its name, "" for none.
+        known: Its words, without padding and unknown.
+        words: Those of each row, to be shown.
+    """
+
+    column: str
+    known: Sequence[str]
+    words: Words
+
+
+def run(
+    config: Config,
+    prepared: Prepared,
+    distilled: Path,
     directory: Path,
-    genres: str = "",
-    precision: Literal["float32", "float16"] = "float16",
-) -> None:
-    """Writes the assets; what stood there before is replaced as a whole.
+    wanted: str | None = None,
+) -> int:
+    """Writes the assets of a run's student; the bytes of its model.
 
     Args:
-        student: The trained student.
-        titles: Of its rows.
-        counts: Train interactions of each row.
-        words: Genres of each row, to be shown.
-        known: The vocabulary of the column `genres`, without padding and
-            unknown.
-        directory: Where to write.
-        genres: The student's column that the app's genres belong to.
+        distilled: Directory of the distill step.
+        wanted: Column of genres; see `genres_of`.
+    """
+    catalogue = Catalogue.of(prepared)
+    genres = genres_of(prepared, catalogue, wanted)
+    student = distill.load(config, prepared, distilled)
+    used = config.student.item_features
+    is_asked = genres.column and (genres.column in used or used == ("*",))
+    return write(student, catalogue, genres, directory, bool(is_asked))
+
+
+def write(
+    student: Student,
+    catalogue: Catalogue,
+    genres: Genres,
+    directory: Path,
+    is_asked: bool = False,
+    precision: Precision = "float16",
+) -> int:
+    """Replaces the assets as a whole; the bytes of the model.
+
+    Args:
+        genres: To be shown.
+        is_asked: Whether the student has that column, so that the app can
+            send genres too.
         precision: See `convert`.
     """
+    catalogue.check(student)
     check(
         (
-            len(titles) == len(counts) == len(words) == student.num_rows,
-            "`titles`, `counts` and `words` must have "
-            f"{student.num_rows} rows. Received: {len(titles)}, "
-            f"{len(counts)} and {len(words)}.",
-        ),
-        (
-            not any("\n" in word or "\r" in word for word in known),
+            not any("\n" in word or "\r" in word for word in genres.known),
             "A genre must be one line. Received: one with a line break.",
         ),
     )
-    content = convert(student, genres, precision=precision)
+    column = genres.column if is_asked else ""
+    content = convert(student, column, precision=precision)
     staging = directory.with_name(f".staging-{directory.name}")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     (staging / MODEL).write_bytes(content)
-    order = sorted(
-        range(FIRST_ITEM, student.num_rows),
-        key=lambda row: (-int(counts[row]), row),
-    )
     movies = [
         {
             "id": row,
-            "title": titles[row],
-            "genres": list(words[row]),
-            "count": int(counts[row]),
+            "title": catalogue.titles[row] or catalogue.ids[row],
+            "genres": list(genres.words[row]),
+            "count": int(catalogue.counts[row]),
         }
-        for row in order
+        for row in sorted(
+            range(FIRST_ITEM, student.num_rows),
+            key=lambda row: -int(catalogue.counts[row]),
+        )
     ]
     manifest.write_json(staging / MOVIES, movies)
-    if genres:
+    if column:
         # The app counts different lines: the first must be like no other.
         unknown = "UNK"
-        while unknown in known:
+        while unknown in genres.known:
             unknown += "_"
-        lines = "\n".join([unknown, *known])
+        lines = "\n".join([unknown, *genres.known])
         (staging / GENRES).write_text(lines, encoding="utf-8")
-    manifest.write_json(staging / CONFIG, describe(content, bool(genres)))
+    manifest.write_json(staging / CONFIG, describe(content, bool(column)))
     manifest.replace(staging, directory)
+    return len(content)
 
 
-def describe(content: bytes, genres: bool) -> dict[str, Any]:
+def describe(content: bytes, genres: bool) -> dict[str, object]:
     """The app's `config.json` for a model: which number is which tensor."""
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
     graph, signature = model.subgraphs[0], model.signatureDefs[0]
@@ -214,7 +229,7 @@ def describe(content: bytes, genres: bool) -> dict[str, Any]:
     )
     features = {_MOVIE_INPUT: "movieFeature", _GENRE_INPUT: "genreFeature"}
     length = int(graph.tensors[graph.outputs[outputs[_IDS]]].shape[0])
-    config: dict[str, Any] = {
+    config: dict[str, object] = {
         "model": MODEL,
         "inputs": [
             {
@@ -261,82 +276,27 @@ def _embeddings(student: Student, column: str) -> np.ndarray:
 
 
 def genres_of(
-    prepared: Prepared, wanted: str | None
-) -> tuple[str, list[str], list[list[str]]]:
-    """The column of genres, its words, and those of each item row.
+    prepared: Prepared, catalogue: Catalogue, wanted: str | None
+) -> Genres:
+    """The column of genres.
 
     Args:
-        prepared: The prepared tables.
         wanted: The column; None takes `genres` where there is one, and no
             words otherwise.
 
     Raises:
         DataError: If `wanted` is no column of words.
     """
-    columns = export.words(prepared)
+    columns = list(catalogue.features)
     column = "genres" if wanted is None else wanted
-    if column not in columns:
-        if wanted is None:
-            return "", [], [[] for _ in prepared.items.ids]
-        raise DataError(
-            "`--genres` must be a categorical item column. Received: "
-            f"{wanted!r}; there {'is' if len(columns) == 1 else 'are'} "
-            f"{', '.join(columns) or 'none'} (from {prepared.directory}). "
-            "Name one of the source's item_features."
-        )
-    return column, prepared.vocabularies[f"items.{column}"], columns[column]
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes the assets of a config's student; the exit status."""
-    from models.config import ConfigError
-    from pipeline.ondevice import distill
-    from pipeline.run import config as configuration
-    from pipeline.steps import Run
-    from pipeline.tables.schema import TRAIN
-    from pipeline.terminal import console
-
-    parser = argparse.ArgumentParser(prog="python -m pipeline.ondevice.android")
-    parser.add_argument("--config", default="pipeline/configs/sample.toml")
-    parser.add_argument("--set", action="append", default=[])
-    parser.add_argument(
-        "--output", type=Path, default=Path("artifacts/android")
+    if column in columns:
+        known = [str(word) for word in prepared.vocabularies[f"items.{column}"]]
+        return Genres(column, known, catalogue.features[column])
+    if wanted is None:
+        return Genres("", [], [[] for _ in catalogue.ids])
+    raise DataError(
+        "`--genres` must be a categorical item column. Received: "
+        f"{wanted!r}; there {'is' if len(columns) == 1 else 'are'} "
+        f"{', '.join(columns) or 'none'} (from {prepared.directory}). "
+        "Name one of the source's item_features."
     )
-    parser.add_argument(
-        "--genres", help="item column of genres; `genres` where there is one"
-    )
-    options = parser.parse_args(arguments)
-    try:
-        config = configuration.load(options.config, options.set)
-        console.quiet_native_logs(config.run_directory / "native.log")
-        run = Run(config, progress=console.progress)
-        prepared = run.prepared()
-        items = prepared.items
-        column, known, words = genres_of(prepared, options.genres)
-        student = distill.load(config, prepared, run.distill())
-        wanted = config.student.item_features
-        used = bool(known) and (column in wanted or wanted == ("*",))
-        write(
-            student,
-            [
-                str(title) or str(item)
-                for title, item in zip(items.titles, items.ids, strict=True)
-            ],
-            items.counts[TRAIN].tolist(),
-            words,
-            known,
-            options.output,
-            column if used else "",
-        )
-    except (ConfigError, DataError) as error:
-        sys.stderr.write(f"android: {error}\n")
-        return 1
-    size = (options.output / MODEL).stat().st_size
-    sys.stdout.write(
-        f"android: assets in {options.output}, model of {size:,} bytes\n"
-    )
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

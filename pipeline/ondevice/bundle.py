@@ -4,10 +4,9 @@ Writes `model.tflite`, `vocabulary.json`, `golden.json` and, with the digests
 of these, `config.json`. The folder is staged beside its target and renamed.
 """
 
-import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,88 +14,120 @@ from models.config import check
 from models.student import Student
 from pipeline.ondevice.convert import Precision, convert
 from pipeline.run import manifest
+from pipeline.tables.prepared import Prepared
+from pipeline.tables.schema import TRAIN
 from serving.ondevice import bundle as ondevice
+from serving.releases import files
+
+Words = Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What a device knows of each row of the student, the first two empty.
+
+    Attributes:
+        ids: Item ids.
+        titles: To be shown.
+        counts: Train interactions; empty leaves them out.
+        features: Words of each row by categorical column.
+    """
+
+    ids: Sequence[str]
+    titles: Sequence[str]
+    counts: Sequence[int] = ()
+    features: Mapping[str, Words] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, prepared: Prepared) -> "Catalogue":
+        """That of prepared tables."""
+        items = prepared.items
+        words = {
+            name: column.words(items.features[name])
+            for name, column in prepared.columns("items").items()
+            if column.spec.kind in ("categorical", "multi_categorical")
+        }
+        return cls(
+            [str(value) for value in items.ids],
+            [str(value) for value in items.titles],
+            items.counts[TRAIN].tolist(),
+            words,
+        )
+
+    def check(self, student: Student) -> None:
+        """Refuses lists of another length than the student's table.
+
+        Raises:
+            ConfigError: If there are any.
+        """
+        sizes = [len(self.ids), len(self.titles)]
+        sizes += [len(self.counts)] * bool(self.counts)
+        check(
+            (
+                set(sizes) == {student.num_rows},
+                f"`ids`, `titles` and `counts` must have {student.num_rows} "
+                f"rows. Received: {', '.join(map(str, sizes))}.",
+            )
+        )
 
 
 def write(
     student: Student,
-    ids: Sequence[str],
-    titles: Sequence[str],
+    catalogue: Catalogue,
     directory: Path,
     precision: Precision = "int8",
-    counts: Sequence[int] = (),
-    features: Mapping[str, Sequence[Sequence[str]]] | None = None,
-    facts: Mapping[str, Any] | None = None,
+    facts: Mapping[str, object] | None = None,
 ) -> str:
     """Writes the bundle and replays it; returns the bundle id.
 
     Args:
-        student: The trained student.
-        ids: Item ids of its rows, the first two empty.
-        titles: Likewise.
         directory: Where the bundle will stand; must not exist.
         precision: Of the item table.
-        counts: Train interactions of each row; empty leaves them out.
-        features: Words of each row by item column.
         facts: Added to `config.json`.
     """
+    catalogue.check(student)
     check(
-        (
-            len(ids) == len(titles) == student.num_rows,
-            f"`ids` and `titles` must have {student.num_rows} rows. "
-            f"Received: {len(ids)} and {len(titles)}.",
-        ),
         (
             not directory.exists(),
             f"A bundle must not overwrite another. Received: {directory}. "
             "Choose the next version.",
         ),
     )
-    staging = directory.with_name(f".staging-{directory.name}")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    (staging / ondevice.MODEL).write_bytes(convert(student, precision))
-    manifest.write_json(
-        staging / ondevice.VOCABULARY,
-        {
-            "ids": list(ids),
-            "titles": list(titles),
-            "counts": [int(count) for count in counts],
-            "features": dict(features or {}),
-        },
-    )
-    described = _describe(student, precision) | dict(facts or {})
-    # Without cases yet: whole enough for the model to be asked for them.
-    _seal(staging, described, [], 0.0)
-    bundle = ondevice.OnDevice(staging)
-    cases: list[dict[str, Any]] = []
-    for history in _golden(student):
-        best, scores = bundle.run(history)
-        cases.append(
+    with files.staged(directory) as staging:
+        staging.mkdir()
+        (staging / ondevice.MODEL).write_bytes(convert(student, precision))
+        manifest.write_json(
+            staging / ondevice.VOCABULARY,
+            {
+                "ids": list(catalogue.ids),
+                "titles": list(catalogue.titles),
+                "counts": [int(count) for count in catalogue.counts],
+                "features": dict(catalogue.features),
+            },
+        )
+        described = _describe(student, precision) | dict(facts or {})
+        # Without cases yet: whole enough for the model to be asked for them.
+        _seal(staging, described, [], 0.0)
+        bundle = ondevice.OnDevice(staging)
+        answers = [
+            (history, *bundle.run(history)) for history in _golden(student)
+        ]
+        cases = [
             {
                 "history": history,
                 "ids": best.tolist(),
                 "scores": [float(score) for score in scores],
             }
-        )
-    # int8 products round differently on other processors.
-    share = 0.02 if precision == "int8" else 1e-4
-    largest = max(
-        (
-            abs(score)
-            for case in cases
-            for item, score in zip(case["ids"], case["scores"], strict=True)
-            if item
-        ),
-        default=0.0,
-    )
-    tolerance = share * max(largest, 1e-3)
-    bundle_id = _seal(staging, described, cases, tolerance)
-    manifest.replace(staging, directory)
-    return bundle_id
+            for history, best, scores in answers
+        ]
+        # int8 products round differently on other processors.
+        share = 0.02 if precision == "int8" else 1e-4
+        largest = [np.abs(s[best > 0]).max(initial=0) for _, best, s in answers]
+        tolerance = share * max(1e-3, float(max(largest)))
+        return _seal(staging, described, cases, tolerance)
 
 
-def _describe(student: Student, precision: Precision) -> dict[str, Any]:
+def _describe(student: Student, precision: Precision) -> dict[str, object]:
     options = student.config
     return {
         "precision": precision,
@@ -114,8 +145,8 @@ def _describe(student: Student, precision: Precision) -> dict[str, Any]:
 
 def _seal(
     directory: Path,
-    described: dict[str, Any],
-    cases: list[dict[str, Any]],
+    described: dict[str, object],
+    cases: list[dict[str, object]],
     tolerance: float,
 ) -> str:
     """Writes `golden.json` and `config.json`; returns the bundle id."""
@@ -128,16 +159,16 @@ def _seal(
             "cases": cases,
         },
     )
-    files = {
+    digests = {
         name: manifest.file_digest(directory / name)
         for name in (ondevice.MODEL, ondevice.VOCABULARY, ondevice.GOLDEN)
     }
-    bundle_id = manifest.digest(files)[:16]
-    config: dict[str, Any] = {
+    bundle_id = manifest.digest(digests)[:16]
+    config: dict[str, object] = {
         "bundle_id": bundle_id,
         **described,
         "model_bytes": (directory / ondevice.MODEL).stat().st_size,
-        "files": files,
+        "files": digests,
     }
     manifest.write_json(directory / ondevice.CONFIG, config)
     return bundle_id

@@ -38,6 +38,19 @@ def convert(student: Student, precision: Precision = "int8") -> bytes:
     def serve(history: tf.Tensor) -> dict[str, tf.Tensor]:
         return students.recommend(student, table, scale, history)
 
+    converter = converter_of(student, serve, precision)
+    if precision == "int8":
+        # A scale a row would cost 12 bytes each; columns have theirs already.
+        converter._experimental_disable_per_channel = True
+    return _compact(converter.convert())
+
+
+def converter_of(
+    student: Student,
+    serve: tf.types.experimental.GenericFunction,
+    precision: Precision,
+) -> tf.lite.TFLiteConverter:
+    """A converter of what is served, with built-in operations only."""
     module = tf.Module()
     # Not the Keras object, whose class would be looked at and complained of.
     module.weights, module.serve = student.weights, serve
@@ -51,10 +64,7 @@ def convert(student: Student, precision: Precision = "int8") -> bytes:
         # TFLite gathers no float16 rows: the converter stores the table so
         # and widens it when the model is loaded.
         converter.target_spec.supported_types = [tf.float16]
-    if precision == "int8":
-        # A scale a row would cost 12 bytes each; columns have theirs already.
-        converter._experimental_disable_per_channel = True
-    return _compact(converter.convert())
+    return converter
 
 
 def _compact(content: bytes) -> bytes:

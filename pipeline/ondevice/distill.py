@@ -16,7 +16,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -29,7 +29,7 @@ from pipeline.measure import metrics, requests, search
 from pipeline.measure.requests import Requests
 from pipeline.ondevice import teacher
 from pipeline.ondevice.teacher import Opinions
-from pipeline.run import auto, seeds
+from pipeline.run import auto, seeds, weights
 from pipeline.run.auto import Choice
 from pipeline.run.config import Config
 from pipeline.tables.prepared import Prepared
@@ -57,24 +57,18 @@ def run(
     directory: Path,
     progress: Callable[[str], None],
 ) -> list[Choice]:
-    """Trains and writes the students.
+    """Trains and writes the students; what the config left open.
 
     Args:
-        config: The `student` section decides.
-        prepared: The prepared tables.
         ranking: Directory of the train-ranking step: the teacher.
-        directory: Where to write.
         progress: Receives one line a student.
-
-    Returns:
-        What was chosen where the config leaves it open.
     """
     options = config.student
     seed = seeds.of(config, "distill")
     found = teacher.moments(config, prepared, np.random.default_rng(seed))
     started = time.monotonic()
     opinions = teacher.ask(config, prepared, ranking, found)
-    report: dict[str, Any] = {
+    report: dict[str, object] = {
         "histories": len(found),
         "teacher_seconds": round(time.monotonic() - started, 1),
     }
@@ -83,8 +77,8 @@ def run(
         tf.keras.utils.set_random_seed(seed)
         student = make(options, prepared)
         losses_ = fit(student, options, found, opinions, seed, mix)
-        save(student, directory / f"{name}.npz")
-        report[name] = {
+        weights.save(student, directory / f"{name}.npz")
+        told: dict[str, object] = {
             "mix": mix,
             "loss": losses_,
             "seconds": round(time.monotonic() - started, 1),
@@ -92,9 +86,9 @@ def run(
         said = ""
         if not config.retrieval.refit:
             # Otherwise the validation part was trained on.
-            report[name]["validation"] = validate(student, prepared, seed)
-            value = report[name]["validation"]["ndcg@10"]
-            said = f", validation NDCG@10 {value:.4f}"
+            told["validation"] = figures = validate(student, prepared, seed)
+            said = f", validation NDCG@10 {figures['ndcg@10']:.4f}"
+        report[name] = told
         progress(
             f"  {name}: {len(found)} histories, loss {losses_[-1]:.3f}{said}"
         )
@@ -129,15 +123,24 @@ def load(
 ) -> Student:
     """Builds a student and loads what `run` wrote."""
     student = make(config.student, prepared)
-    with np.load(Path(directory) / f"{name}.npz") as saved:
-        student.set_weights([saved[key] for key in saved.files])
+    weights.load(student, Path(directory) / f"{name}.npz")
     return student
 
 
-def save(student: Student, path: Path) -> None:
-    """Writes the weights in their order."""
-    weights = student.get_weights()
-    np.savez(path, **{f"w{n:03d}": w for n, w in enumerate(weights)})
+class Examples(NamedTuple):
+    """What is learnt from, arrays or tensors.
+
+    Attributes:
+        history: int32 [B, L].
+        target: int32 [B], what came next.
+        candidates: int32 [B, K] of the teacher, 0 pads.
+        scores: The teacher's [B, K].
+    """
+
+    history: tf.Tensor
+    target: tf.Tensor
+    candidates: tf.Tensor
+    scores: tf.Tensor
 
 
 def fit(
@@ -155,7 +158,7 @@ def fit(
     random = np.random.default_rng(seed)
     # No wider than the longest one: padding takes time and changes nothing.
     longest = int(found.histories.lengths.max())
-    examples = (
+    examples = Examples(
         found.histories.last(max(1, min(options.history_length, longest))),
         found.relevant.items,
         opinions.candidates,
@@ -170,12 +173,8 @@ def fit(
         for rows in np.array_split(random.permutation(count), steps):
             done += 1
             momentum = min(_AVERAGING, done / (done + 10.0))
-            total.append(
-                step(
-                    *(tf.constant(values[rows]) for values in examples),
-                    tf.constant(momentum, tf.float32),
-                )
-            )
+            batch = Examples(*(tf.constant(v[rows]) for v in examples))
+            total.append(step(batch, tf.constant(momentum, tf.float32)))
         curve.append(round(float(np.mean(total)), 4))
     for average, value in zip(
         averages, student.trainable_variables, strict=True
@@ -208,16 +207,12 @@ def _step(
         var_names=["bias", "start", "prior", "recency"]
     )
     variables = student.trainable_variables
-    small = student.num_rows <= FULL_SOFTMAX_BELOW
+    is_small = student.num_rows <= FULL_SOFTMAX_BELOW
 
     @tf.function(reduce_retracing=True)
-    def step(history, target, candidates, scores, momentum):  # type: ignore
+    def step(batch: Examples, momentum: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(
-                (_full_loss if small else _sampled_loss)(
-                    student, mix, history, target, candidates, scores
-                )
-            )
+            loss = tf.reduce_mean(loss_of(student, mix, batch, is_small))
         gradients = tape.gradient(loss, variables)
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
         for average, value in zip(averages, variables, strict=True):
@@ -227,15 +222,32 @@ def _step(
     return step
 
 
-def _full_loss(
-    student: Student,
-    mix: float,
-    history: tf.Tensor,
-    target: tf.Tensor,
-    candidates: tf.Tensor,
-    scores: tf.Tensor,
+def loss_of(
+    student: Student, mix: float, batch: Examples, is_small: bool
 ) -> tf.Tensor:
-    """Cross-entropies over the whole catalogue: [B]."""
+    """Cross-entropies with what came next and with the teacher, mixed: [B].
+
+    Over the whole of a small catalogue; a larger one is estimated.
+    """
+    found, total, hard = (_whole if is_small else _sampled)(student, batch)
+    if mix == 0.0:
+        return hard
+    there = batch.candidates > 0
+    taught = tf.nn.softmax(
+        tf.where(there, batch.scores, losses.MASKED_LOGIT), axis=1
+    )
+    logits = tf.where(there, found, 0.0)
+    soft = total - tf.reduce_sum(taught * logits, axis=1)
+    return mix * soft + (1.0 - mix) * hard
+
+
+# Logits of the candidates [B, K], their log-sum over the catalogue [B], and
+# the cross-entropy with what came next [B].
+_Found = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
+
+
+def _whole(student: Student, batch: Examples) -> _Found:
+    history = batch.history
     logits = student(history, training=True)
     if not student.repeats:
         # What the graph on the device hides need not be pushed down.
@@ -246,70 +258,35 @@ def _full_loss(
             tf.reshape(hidden, [-1, 2]),
             tf.fill([tf.size(history)], losses.MASKED_LOGIT),
         )
-    hard = losses.full_softmax(logits, target)
-    if mix == 0.0:
-        return hard
-    found = tf.gather(logits, candidates, batch_dims=1)
-    total = tf.reduce_logsumexp(logits, axis=1)
-    soft = _soft(found, total, candidates, scores)
-    return mix * soft + (1.0 - mix) * hard
+    return (
+        tf.gather(logits, batch.candidates, batch_dims=1),
+        tf.reduce_logsumexp(logits, axis=1),
+        tf.nn.sparse_softmax_cross_entropy_with_logits(batch.target, logits),
+    )
 
 
-def _sampled_loss(
-    student: Student,
-    mix: float,
-    history: tf.Tensor,
-    target: tf.Tensor,
-    candidates: tf.Tensor,
-    scores: tf.Tensor,
-) -> tf.Tensor:
-    """The same, the catalogue estimated: [B].
+def _sampled(student: Student, batch: Examples) -> _Found:
+    """The teacher's candidates, where the probability is, count exactly.
 
-    The teacher's candidates, where the probability is, are counted exactly,
-    items drawn uniformly stand for all others.
+    Items drawn uniformly stand for all others.
     """
     table = student.table()
-    query = student.query(history, table, training=True)
+    query = student.query(batch.history, table, training=True)
     drawn = tf.random.uniform(
         [NUM_UNIFORM], FIRST_ITEM, student.num_rows, tf.int32
     )
     others = tf.matmul(query, tf.gather(table, drawn), transpose_b=True)
-    found = tf.einsum("bd,bkd->bk", query, tf.gather(table, candidates))
-    positive = tf.reduce_sum(query * tf.gather(table, target), axis=1)
+    found = tf.einsum("bd,bkd->bk", query, tf.gather(table, batch.candidates))
+    positive = tf.reduce_sum(query * tf.gather(table, batch.target), axis=1)
     stands_for = float(np.log(student.num_rows / NUM_UNIFORM))
-    there = candidates > 0
-    in_list = tf.reduce_any(candidates == target[:, None], axis=1)
+    in_list = tf.reduce_any(batch.candidates == batch.target[:, None], axis=1)
     everything = [
-        tf.where(there, found, losses.MASKED_LOGIT),
+        tf.where(batch.candidates > 0, found, losses.MASKED_LOGIT),
         others + stands_for,
         tf.where(in_list, losses.MASKED_LOGIT, positive)[:, None],
     ]
     total = tf.reduce_logsumexp(tf.concat(everything, axis=1), axis=1)
-    hard = total - positive
-    if mix == 0.0:
-        return hard
-    soft = _soft(found, total, candidates, scores)
-    return mix * soft + (1.0 - mix) * hard
-
-
-def _soft(
-    logits: tf.Tensor,
-    total: tf.Tensor,
-    candidates: tf.Tensor,
-    scores: tf.Tensor,
-) -> tf.Tensor:
-    """Cross-entropy with the teacher's distribution over candidates: [B].
-
-    Args:
-        logits: The student's, of the candidates [B, K].
-        total: Its log-sum over the catalogue [B].
-        candidates: int32 [B, K], 0 pads.
-        scores: The teacher's [B, K].
-    """
-    there = candidates > 0
-    taught = tf.nn.softmax(tf.where(there, scores, losses.MASKED_LOGIT), axis=1)
-    logits = tf.where(there, logits, 0.0)
-    return total - tf.reduce_sum(taught * logits, axis=1)
+    return found, total, total - positive
 
 
 def validate(

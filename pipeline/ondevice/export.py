@@ -13,7 +13,6 @@ from pipeline.ondevice import distill
 from pipeline.ondevice.convert import PRECISIONS, Precision
 from pipeline.run.config import Config
 from pipeline.tables.prepared import Prepared
-from pipeline.tables.schema import TRAIN
 from serving import signatures
 
 
@@ -24,45 +23,21 @@ def run(
     exports: Path,
     directory: Path,
 ) -> None:
-    """Exports the students.
-
-    Args:
-        config: The run's options.
-        prepared: The prepared tables.
-        distilled: Directory of the distill step.
-        exports: Directory of the export step, whose bundle id is noted.
-        directory: Where to write.
-    """
-    items = prepared.items
+    """Exports the students."""
     facts = {
         "run": config.name,
         "server_bundle_id": bundle.read_bundle_id(
             exports / signatures.BUNDLE[0]
         ),
     }
-
-    def write(student: str, precision: Precision, name: str) -> None:
-        ondevice_bundle.write(
-            distill.load(config, prepared, distilled, student),
-            [str(value) for value in items.ids],
-            [str(value) for value in items.titles],
-            directory / name,
-            precision,
-            items.counts[TRAIN].tolist(),
-            words(prepared),
-            facts,
-        )
-
-    for precision in PRECISIONS:
-        write(distill.STUDENT, precision, precision)
+    catalogue = ondevice_bundle.Catalogue.of(prepared)
+    written: list[tuple[str, Precision, str]] = [
+        (distill.STUDENT, precision, precision) for precision in PRECISIONS
+    ]
     if (distilled / f"{distill.UNDISTILLED}.npz").exists():
-        write(distill.UNDISTILLED, "float32", distill.UNDISTILLED)
-
-
-def words(prepared: Prepared) -> dict[str, list[list[str]]]:
-    """Each item's words of its categorical columns."""
-    return {
-        name: column.words(prepared.items.features[name])
-        for name, column in prepared.columns("items").items()
-        if column.spec.kind in ("categorical", "multi_categorical")
-    }
+        written.append((distill.UNDISTILLED, "float32", distill.UNDISTILLED))
+    for name, precision, folder in written:
+        student = distill.load(config, prepared, distilled, name)
+        ondevice_bundle.write(
+            student, catalogue, directory / folder, precision, facts
+        )

@@ -54,8 +54,6 @@ def moments(
 
     Args:
         config: `student.max_histories` of them are drawn.
-        prepared: The prepared tables.
-        rng: Draws them.
     """
     sequences = prepared.sequences()
     last = VALIDATION if config.retrieval.refit else TRAIN
@@ -80,7 +78,6 @@ def ask(
 
     Args:
         config: `index.num_candidates` are retrieved, by exact search.
-        prepared: The prepared tables.
         ranking: Directory of the train-ranking step; it holds both models.
         asked: N moments.
     """

@@ -54,6 +54,32 @@ class Log:
             max(int(items.max(initial=0)) + 1, FIRST_ITEM),
         )
 
+    def popularity(
+        self, half_life: float = np.inf, unit: float = 1.0
+    ) -> np.ndarray:
+        """Interactions an item, float64 `[N]`.
+
+        Args:
+            half_life: In units, after which an interaction counts half.
+            unit: Seconds.
+        """
+        last = self.timestamps.max(initial=np.iinfo(np.int64).min)
+        return np.bincount(
+            self.histories.items,
+            np.exp2(-(last - self.timestamps) / unit / half_life),
+            minlength=self.num_items,
+        )
+
+    def too_large(self, limit: int) -> str:
+        """Why a dense matrix over `limit` rows at most is not made, or ""."""
+        if self.num_known <= limit:
+            return ""
+        return (
+            "it inverts a matrix over all items with interactions, "
+            f"{self.num_known - FIRST_ITEM:,} here and "
+            f"{limit - FIRST_ITEM:,} at most"
+        )
+
 
 def decayed(
     histories: Ragged, num_items: int, decay: float, length: int = 100
@@ -61,8 +87,6 @@ def decayed(
     """Weighs every history: the newest item 1, each older one `decay` less.
 
     Args:
-        histories: B rows, oldest first.
-        num_items: Columns.
         decay: Factor from one item to the one before it; 1 forgets order.
         length: Newest items that count; 0 for all.
 
@@ -92,15 +116,9 @@ def window_markov(
     """Counts which items follow within a few steps, as shares of the row.
 
     Args:
-        histories: Interactions to count, oldest first.
-        num_items: Rows and columns.
-        window: Steps that count as following.
         decay: Factor for each step of distance.
         backward: Weight of the pair in the opposite order.
         shrinkage: Added to the row sum, so that rare items speak softly.
-
-    Returns:
-        float32 `[num_items, num_items]`.
     """
     rows = histories.row_of_item
     items = histories.items
@@ -136,13 +154,7 @@ def item_knn(
     """Cosine between the users of two items, shrunk, best neighbours kept.
 
     Args:
-        histories: Interactions to count.
-        num_items: Rows and columns.
         shrinkage: Added to the denominator; pairs seen rarely weigh less.
-        num_neighbours: Kept per item.
-
-    Returns:
-        float32 `[num_items, num_items]`.
     """
     users = decayed(histories, num_items, decay=1.0, length=0)
     users.data[:] = 1.0
@@ -172,13 +184,9 @@ def ease(
     """Closed-form linear item model (Steck 2019, "Embarrassingly shallow").
 
     Args:
-        histories: Interactions to fit.
         num_items: Rows and columns of the result; the time grows with their
             cube.
         regularisation: L2 weight, in interactions.
-
-    Returns:
-        float32 `[num_items, num_items]`, zero diagonal.
     """
     users = decayed(histories, num_items, decay=1.0, length=0)
     users.data[:] = 1.0

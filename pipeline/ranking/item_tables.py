@@ -12,11 +12,9 @@ last with interactions, M neighbours, T tables, P popularity columns.
 import numpy as np
 import scipy.sparse as sparse
 
-from models.config import FIRST_ITEM
 from models.signals import ItemTables
 from pipeline.ranking import cooccurrence
 from pipeline.ranking.cooccurrence import Log
-from pipeline.tables.ragged import Ragged
 
 TABLES = ("forward", "backward", "together", "linear")
 # The linear item model inverts a dense matrix three times in a run. Beyond
@@ -33,45 +31,28 @@ _NUM_NEIGHBOURS = 100
 
 
 def build(log: Log) -> ItemTables:
-    """Counts the log.
-
-    Args:
-        log: Interactions that may be counted.
-    """
-    reverse = _reversed(log)
+    """Counts the interactions that may be counted."""
+    histories, size = log.histories, log.num_known
     tables = [
-        cooccurrence.window_markov(
-            histories, log.num_known, _WINDOW, backward=0.0
-        )
-        for histories in (log.histories, reverse.histories)
+        cooccurrence.window_markov(given, size, _WINDOW, backward=0.0)
+        for given in (histories, histories.backwards())
     ]
-    tables.append(
-        cooccurrence.item_knn(log.histories, log.num_known, _KNN_SHRINKAGE)
-    )
-    if "linear" not in left_out(log):
-        dense = cooccurrence.ease(
-            log.histories, log.num_known, _EASE_REGULARISATION
-        )
-        tables.append(cooccurrence.largest_of_dense(dense, _NUM_NEIGHBOURS))
-    else:
+    tables.append(cooccurrence.item_knn(histories, size, _KNN_SHRINKAGE))
+    if left_out(log):
         tables.append(sparse.csr_matrix(tables[0].shape, dtype=np.float32))
-    tables = [
-        cooccurrence.keep_largest(table, _NUM_NEIGHBOURS) for table in tables
-    ]
-    neighbours, weights = join(tables)
+    else:
+        dense = cooccurrence.ease(histories, size, _EASE_REGULARISATION)
+        tables.append(cooccurrence.largest_of_dense(dense, _NUM_NEIGHBOURS))
+    neighbours, weights = join(
+        [cooccurrence.keep_largest(table, _NUM_NEIGHBOURS) for table in tables]
+    )
     return ItemTables(neighbours, weights, popularity(log))
 
 
 def left_out(log: Log) -> dict[str, str]:
     """Tables whose column stays empty, with the reason."""
-    count = log.num_known - FIRST_ITEM
-    limit = LINEAR_MAX_ITEMS - FIRST_ITEM
-    if count <= limit:
-        return {}
-    return {
-        "linear": f"it inverts a matrix over all items with interactions, "
-        f"{count:,} here and {limit:,} at most"
-    }
+    reason = log.too_large(LINEAR_MAX_ITEMS)
+    return {"linear": reason} if reason else {}
 
 
 def join(
@@ -114,18 +95,15 @@ def popularity(log: Log) -> np.ndarray:
         all time and with each half-life; log of the share of the log's
         duration since the item was first seen.
     """
-    items = log.histories.items
-    counts = np.bincount(items, minlength=log.num_items).astype(np.float64)
-    columns = [_log_share(counts)]
+    columns = [_log_share(log.popularity())]
     times = log.timestamps.astype(np.float64)
     last = times.max() if len(times) else 0.0
     span = max(1.0, last - times.min()) if len(times) else 1.0
-    for half_life in _HALF_LIVES:
-        decayed = np.exp2((times - last) / span / half_life)
-        recent = np.bincount(items, weights=decayed, minlength=log.num_items)
-        columns.append(_log_share(recent))
+    columns += [
+        _log_share(log.popularity(half_life, span)) for half_life in _HALF_LIVES
+    ]
     first = np.full(log.num_items, last)
-    np.minimum.at(first, items, times)
+    np.minimum.at(first, log.histories.items, times)
     columns.append(np.log((last - first) / span + 0.01))
     return np.stack(columns, axis=1).astype(np.float32)
 
@@ -134,21 +112,3 @@ def _log_share(counts: np.ndarray) -> np.ndarray:
     """Log of counts over their mean, half an interaction for those without."""
     mean = max(counts.sum() / max(np.count_nonzero(counts), 1), 1e-9)
     return np.log((counts + 0.5 * min(1.0, mean)) / mean)
-
-
-def _reversed(log: Log) -> Log:
-    """The same log with every user's history backwards."""
-    histories = log.histories
-    rows = histories.row_of_item
-    mirrored = (
-        histories.offsets[rows]
-        + histories.offsets[rows + 1]
-        - 1
-        - np.arange(len(rows))
-    )
-    return Log(
-        Ragged(histories.offsets, histories.items[mirrored]),
-        log.timestamps[mirrored],
-        log.num_items,
-        log.num_known,
-    )

@@ -16,10 +16,10 @@ import numpy as np
 import tensorflow as tf
 
 from models.config import FIRST_ITEM
+from models.query import Query
 from models.retrieval import RetrievalModel
 from models.signals import Signals
 from pipeline.measure import metrics, search
-from pipeline.measure.requests import Inputs
 from pipeline.tables.ragged import Ragged
 
 BLOCK = 256
@@ -37,7 +37,7 @@ class Lists:
         offsets: Added to scores in the loss `[Q, C]`.
     """
 
-    inputs: Inputs
+    inputs: Query
     candidates: np.ndarray
     scores: np.ndarray
     signals: np.ndarray
@@ -52,17 +52,17 @@ def by_blocks(call: Callable[..., Any]) -> Callable[..., Any]:
     """Compiles what is asked block by block.
 
     Args:
-        call: Takes tensors of `Inputs` and of whatever is given beside.
+        call: Takes a `Query` of tensors and of whatever is given beside.
 
     Returns:
         Asks for some rows, at most `BLOCK`, of inputs and other arrays.
     """
     graph = tf.function(call, reduce_retracing=True)
 
-    def ask(rows: np.ndarray, inputs: Inputs, *beside: np.ndarray) -> Any:
+    def ask(rows: np.ndarray, inputs: Query, *beside: np.ndarray) -> Any:
         # A graph is traced for each shape it meets: one shape, one trace.
         padded = np.resize(rows, BLOCK)
-        given = (*inputs.take(padded), *(values[padded] for values in beside))
+        given = (inputs.take(padded), *(values[padded] for values in beside))
         return tf.nest.map_structure(
             lambda found: found.numpy()[: len(rows)],
             graph(*tf.nest.map_structure(tf.constant, given)),
@@ -72,12 +72,12 @@ def by_blocks(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def retrieve(
-    model: RetrievalModel, inputs: Inputs, hidden: Ragged, k: int
+    model: RetrievalModel, inputs: Query, hidden: Ragged, k: int
 ) -> search.Answer:
     """Exact retrieval: scores and items `[Q, K]`, without what is hidden."""
     vectors = model.candidate_embeddings()
     table = tf.constant(vectors)
-    ask = by_blocks(lambda *query: model.query_tower(*query, vectors=table))
+    ask = by_blocks(lambda query: model.query_tower(*query, vectors=table))
     return search.find(
         lambda rows: ask(rows, inputs) @ vectors.T,
         min(k, len(vectors) - FIRST_ITEM),
@@ -106,7 +106,6 @@ def compose(
         targets: int32 `[Q]`, each among those.
         seen: Never candidates.
         size: C.
-        rng: Source of the draws.
 
     Returns:
         Candidates int32 `[Q, C]`, the target first, 0 where an item was seen
@@ -147,7 +146,7 @@ def _repeated(lists: np.ndarray) -> np.ndarray:
 
 def describe(
     signals: Signals,
-    inputs: Inputs,
+    inputs: Query,
     candidates: np.ndarray,
     offsets: np.ndarray | None = None,
 ) -> Lists:

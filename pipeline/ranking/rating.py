@@ -27,6 +27,8 @@ from pipeline.tables.ragged import Ragged
 from pipeline.tables.schema import TRAIN, VALIDATION
 from pipeline.tables.sequences import Sequences, keep
 
+# What a step writes into its `metrics.json`.
+Report = dict[str, Any]
 _WEIGHTS = "rating.npz"
 _SHAPE = "rating.json"
 _BATCH = 2048
@@ -37,12 +39,8 @@ _LEARNING_RATE = 0.004
 _L2 = (0.12, 0.02)
 
 
-def run(config: Config, prepared: Prepared, directory: Path) -> dict[str, Any]:
-    """Trains and writes the head.
-
-    Returns:
-        Validation error by epoch and the epochs trained.
-    """
+def run(config: Config, prepared: Prepared, directory: Path) -> Report:
+    """Trains and writes the head; validation error by epoch."""
     sequences = prepared.sequences()
     ratings = sequences.ratings
     if ratings is None:
@@ -94,16 +92,7 @@ class Rated:
     def fit(
         self, used: np.ndarray, held: np.ndarray, epochs: int
     ) -> tuple[RatingHead, list[float]]:
-        """Trains on `used`, stops by the error on `held` if there is any.
-
-        Args:
-            used: bool `[E]`.
-            held: bool `[E]`.
-            epochs: At most.
-
-        Returns:
-            The head, and the error on `held` by epoch.
-        """
+        """Trains on `used`, stops by the error on `held` if there is any."""
         seed = seeds.of(self.config, "train-rating")
         tf.keras.utils.set_random_seed(seed)
         users = past.users_of(self.sequences)[used] + FIRST_ITEM

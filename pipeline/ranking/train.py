@@ -15,21 +15,22 @@ import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from models.config import FIRST_ITEM
-from models.ranking import RankingModel, Scorer, listwise_loss
+from models.query import Query
+from models.ranking import RankingModel, Scorer, Specs, listwise_loss
 from models.retrieval import RetrievalModel
 from models.signals import ItemTables, Signals
 from pipeline.measure import metrics, requests
-from pipeline.measure.requests import Inputs, Requests
+from pipeline.measure.requests import Requests
 from pipeline.ranking import item_tables, lists
 from pipeline.ranking import rating as train_rating
 from pipeline.ranking.cooccurrence import Log
 from pipeline.ranking.lists import Lists
+from pipeline.ranking.rating import Report
 from pipeline.retrieval import feed, targets
 from pipeline.retrieval import train as train_retrieval
 from pipeline.run import seeds, weights
@@ -57,20 +58,12 @@ def run(
     retrieval: Path,
     index: Path,
     directory: Path,
-) -> dict[str, Any]:
-    """Trains and writes the ranking model.
+) -> Report:
+    """Trains and writes the ranking model; what `metrics.json` says.
 
     Args:
-        config: The `ranking` section decides; lists are as long as the
-            index's answers.
-        prepared: The prepared tables.
-        retrieval: Directory of the train-retrieval step.
         index: Directory of the index step; lists are made by exact search, so
             that they do not change with the index's settings.
-        directory: Where to write.
-
-    Returns:
-        The metrics, as saved in `metrics.json`.
     """
     started = time.monotonic()
     base = train_retrieval.load(config, prepared, retrieval, "base")
@@ -94,13 +87,13 @@ def run(
 
 def learn(
     config: Config, prepared: Prepared, base: RetrievalModel
-) -> tuple[Scorer, dict[str, Any]]:
+) -> tuple[Scorer, Report]:
     """Trains the scorer on lists of `base` and reports how it went."""
     started = time.monotonic()
     step_seed = seeds.of(config, "train-ranking")
     tf.keras.utils.set_random_seed(step_seed)
     sequences = prepared.sequences()
-    held = train_retrieval.holdout(config, prepared, sequences)
+    held = train_retrieval.holdout(config, prepared)
     train = sequences.parts == TRAIN
     signals = signals_of(config, prepared, base, train & ~held)
     training = training_lists(config, prepared, base, signals, held)
@@ -144,11 +137,13 @@ def make_scorer(config: Config, prepared: Prepared, signals: Signals) -> Scorer:
         config.ranking,
         lines.signals.shape[-1],
         prepared.items.features,
-        # Words name single items: with thousands of lists they are learned
-        # by heart (ML-1M: validation NDCG@10 .194 with titles, .209 without).
-        tuple(spec for spec in prepared.items.specs if spec.kind != "text"),
-        prepared.users.specs,
-        prepared.context_specs,
+        Specs(
+            # Words name single items: with thousands of lists they are learned
+            # by heart (ML-1M: NDCG@10 .194 with titles, .209 without).
+            tuple(spec for spec in prepared.items.specs if spec.kind != "text"),
+            prepared.users.specs,
+            prepared.context_specs,
+        ),
         signals.num_taken,
         name="scorer",
     )
@@ -205,7 +200,7 @@ def training_lists(
 
 def _told(
     config: Config, prepared: Prepared, asked: Requests
-) -> tuple[Inputs, Ragged]:
+) -> tuple[Query, Ragged]:
     """What the models are told of requests, and what they must not return."""
     return (
         asked.inputs(prepared, config.retrieval.history_length),
@@ -220,7 +215,7 @@ def fit(
     validation: Lists,
     asked: Requests,
     seed: int,
-) -> dict[str, Any]:
+) -> Report:
     """Trains until validation stops improving; keeps the best weights.
 
     Returns:
@@ -304,15 +299,12 @@ def signals_of(
 
 def _inputs(lines: Lists, rows: slice | np.ndarray) -> tuple:
     """Arguments of the scorer for some lists."""
-    history, _, features, context = lines.inputs.take(rows)
     return tf.nest.map_structure(
         tf.constant,
         (
             lines.scores[rows],
             lines.signals[rows].astype(np.float32),
-            history,
-            features,
-            context,
+            lines.inputs.take(rows)._replace(user_index=()),
             lines.candidates[rows],
         ),
     )

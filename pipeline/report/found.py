@@ -12,7 +12,7 @@ from pipeline.evaluate import evaluation, examples
 from pipeline.evaluate.evaluation import Evaluation
 from pipeline.evaluate.examples import Example
 from pipeline.release import gate
-from pipeline.retrieval import index
+from pipeline.retrieval import report as index_report
 from pipeline.run import manifest
 from pipeline.run.config import Config
 from pipeline.tables import prepared
@@ -99,7 +99,7 @@ class Run:
             prepared.load(tables) if "prepare" in records else None,
             found,
             verdict,
-            _json(directory / "index" / index.REPORT),
+            _json(directory / "index" / index_report.FILE),
             _json(directory / "train-retrieval" / "metrics.json"),
             _json(directory / "train-ranking" / "metrics.json"),
             _json(directory / "distill" / "metrics.json"),

@@ -13,7 +13,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -110,7 +109,6 @@ class Cut:
         Args:
             read: Gives the parts of the data; called once an epoch with that
                 epoch's random state.
-            prepared: Features of users and requests.
         """
 
         def generate() -> Iterator[Batch]:
@@ -209,7 +207,7 @@ class Cut:
         return groups
 
 
-def _signature(prepared: Prepared) -> dict[str, Any]:
+def _signature(prepared: Prepared) -> dict[str, tf.TypeSpec]:
     integers = tf.TensorSpec([None], tf.int32)
     return {
         "history": tf.TensorSpec([None, None], tf.int32),

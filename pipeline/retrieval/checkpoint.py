@@ -17,28 +17,18 @@ from serving.releases import files
 
 
 class Checkpoint(tf.keras.callbacks.Callback):
-    """Saves after each epoch; comes after `Watch` among the callbacks.
+    """Saves after each epoch; comes after `Watch` among the callbacks."""
 
-    Args:
-        path: The file; its folder is made when it is first written.
-        averages: Averaged weights, and the model that is trained.
-        watch: What the epochs showed.
-        is_written: Whether this process writes.
-    """
-
-    def __init__(
-        self, path: Path, averages: Averages, watch: Watch, is_written: bool
-    ) -> None:
+    def __init__(self, path: Path, averages: Averages, watch: Watch) -> None:
         super().__init__()
         self.path = path
         self.averages = averages
         self.watch = watch
-        self.is_written = is_written
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(
+        self, epoch: int, logs: dict[str, float] | None = None
+    ) -> None:
         """Writes the state after an epoch."""
-        if not self.is_written:
-            return
         told = self.watch.state() | {"epochs": epoch + 1}
         with files.staged(self.path) as staged, staged.open("wb") as file:
             arrays: dict[str, Any] = {
@@ -49,12 +39,9 @@ class Checkpoint(tf.keras.callbacks.Callback):
             np.savez(file, **arrays)
 
     def restore(self) -> int:
-        """Takes up the state of the last epoch; 0 where there is none.
+        """Takes up the last epoch's state; the epochs done, 0 without any.
 
         Call when the model is compiled, inside its strategy's scope.
-
-        Returns:
-            Epochs that are done.
         """
         if not self.path.exists():
             return 0

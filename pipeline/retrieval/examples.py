@@ -4,7 +4,7 @@ Shape letters: U users, E events of them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,21 +48,13 @@ class Part:
 
 def join(parts: Sequence[Part]) -> Part:
     """Several parts as one."""
-    bases = np.cumsum([0, *(len(part.weights) for part in parts)])
-    return Part(
-        storage.join([part.sequences for part in parts]),
-        np.concatenate([part.user_rows for part in parts]),
-        np.concatenate(
-            [
-                part.stops + base
-                for part, base in zip(parts, bases[:-1], strict=True)
-            ]
-        ),
-        np.concatenate([part.weights for part in parts]),
-        np.concatenate([part.moments for part in parts]),
-        parts[0].horizon,
-        parts[0].lag,
-        parts[0].bounds,
-        parts[0].is_unordered,
-        parts[0].share,
+    bases = np.cumsum([0, *(len(part.weights) for part in parts[:-1])])
+    stops = [p.stops + base for p, base in zip(parts, bases, strict=True)]
+    return replace(
+        parts[0],
+        sequences=storage.join([part.sequences for part in parts]),
+        user_rows=np.concatenate([part.user_rows for part in parts]),
+        stops=np.concatenate(stops),
+        weights=np.concatenate([part.weights for part in parts]),
+        moments=np.concatenate([part.moments for part in parts]),
     )

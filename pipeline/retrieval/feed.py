@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from pipeline.retrieval import batches
 from pipeline.retrieval import examples as training_parts
+from pipeline.retrieval.batches import Read
 from pipeline.retrieval.examples import Part
 from pipeline.run import auto
 from pipeline.tables import sequences
@@ -45,42 +46,23 @@ class Chunk:
     first_event: int = 0
 
 
-class Feed(Protocol):
-    """What training asks of the interactions."""
-
-    def chunks(self) -> Iterator[Chunk]:
-        """All interactions, in the order of the file."""
-
-    def parts(
-        self, make: Callable[[Chunk], Part], share: tuple[int, int] = (0, 1)
-    ) -> Callable[[np.random.Generator], Iterable[Part]]:
-        """What `batches.training` reads epoch by epoch.
-
-        Args:
-            make: Says what of a chunk is trained on.
-            share: The how-manieth of how many equal shares to read.
-        """
+# Says what of a chunk is trained on.
+Make = Callable[[Chunk], Part]
 
 
+@dataclass(frozen=True)
 class Memory:
-    """All interactions at once.
+    """All interactions at once."""
 
-    Args:
-        held: They.
-    """
-
-    def __init__(self, held: Sequences) -> None:
-        self._held = held
+    held: Sequences
 
     def chunks(self) -> Iterator[Chunk]:
         """All interactions as one chunk."""
-        yield Chunk(self._held)
+        yield Chunk(self.held)
 
-    def parts(
-        self, make: Callable[[Chunk], Part], share: tuple[int, int] = (0, 1)
-    ) -> Callable[[np.random.Generator], Iterable[Part]]:
-        """One part; shares are taken of its batches."""
-        part = make(Chunk(self._held))
+    def parts(self, make: Make, share: tuple[int, int] = (0, 1)) -> Read:
+        """One part an epoch; shares are taken of its batches."""
+        part = make(Chunk(self.held))
 
         def read(rng: np.random.Generator) -> Iterable[Part]:
             yield batches.drawn(part, rng, share)
@@ -108,9 +90,7 @@ class Stream:
         """All interactions, about a buffer at a time."""
         yield from _ahead(self._chunks())
 
-    def parts(
-        self, make: Callable[[Chunk], Part], share: tuple[int, int] = (0, 1)
-    ) -> Callable[[np.random.Generator], Iterable[Part]]:
+    def parts(self, make: Make, share: tuple[int, int] = (0, 1)) -> Read:
         """Buffers of row groups; shares are taken of the groups."""
         if share[1] > self._file.num_groups:
             raise DataError(
@@ -151,6 +131,9 @@ class Stream:
             int(self._file.first_rows[groups[0]]),
             int(self._file.first_events[groups[0]]),
         )
+
+
+Feed = Memory | Stream
 
 
 def open_feed(prepared: Prepared) -> Feed:

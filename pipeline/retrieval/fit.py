@@ -37,13 +37,8 @@ def fit(
     Args:
         task: Made in the scope of the team's strategy.
         goal: What decides when to stop.
-        team: Who trains together.
         saved: Checkpoint to go on from and to keep; None for none.
-        logs: Folder for TensorBoard.
         progress: Receives a line where training goes on from a checkpoint.
-
-    Returns:
-        What the epochs showed.
 
     Raises:
         DataError: If the workers do not see the same checkpoint.
@@ -63,16 +58,10 @@ def fit(
         ]
         done = 0
         if saved is not None:
-            checkpoint = Checkpoint(saved, averages, watch, team.is_chief)
-            callbacks.append(checkpoint)
-            done = checkpoint.restore()
-            if team.agree(done) != done:
-                raise DataError(
-                    "All workers must read the same checkpoint. Received: "
-                    f"{done} epochs at worker {team.workers.index}, another "
-                    f"number at the chief (from {saved}). Put the artifacts "
-                    "directory on storage that all workers share."
-                )
+            checkpoint = Checkpoint(saved, averages, watch)
+            done = _restored(checkpoint, team)
+            if team.is_chief:
+                callbacks.append(checkpoint)
     if done:
         progress(f"  going on from the checkpoint after epoch {done}")
         # The batches that would have come next, and not the first again.
@@ -94,6 +83,19 @@ def fit(
         )
     watch.restore()
     return watch
+
+
+def _restored(checkpoint: Checkpoint, team: Team) -> int:
+    """Epochs that are done."""
+    done = checkpoint.restore()
+    if team.agree(done) != done:
+        raise DataError(
+            "All workers must read the same checkpoint. Received: "
+            f"{done} epochs at worker {team.workers.index}, another number at "
+            f"the chief (from {checkpoint.path}). Put the artifacts directory "
+            "on storage that all workers share."
+        )
+    return done
 
 
 def optimizer(

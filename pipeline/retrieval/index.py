@@ -9,11 +9,9 @@ Exact search is the truth that recall is measured against, and the choice for
 small catalogues: one matrix product beats a tree there.
 """
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -21,9 +19,11 @@ from tensorflow.core.framework.tensor_pb2 import TensorProto
 
 from models import index as search
 from models.config import FIRST_ITEM
-from pipeline.measure import requests
+from models.retrieval import RetrievalModel
+from pipeline.measure import metrics, requests
 from pipeline.retrieval import train
-from pipeline.run import auto, manifest, seeds
+from pipeline.retrieval.report import Point, Report, Tuned
+from pipeline.run import auto, seeds
 from pipeline.run.config import Config
 from pipeline.run.release import IndexConfig
 from pipeline.tables import past
@@ -32,13 +32,15 @@ from pipeline.tables.ragged import Ragged
 from pipeline.tables.schema import VALIDATION, DataError
 
 EMBEDDINGS = "embeddings.npy"
-REPORT = "index.json"
 _SEARCHER = "searcher-{}.npz"
 # Below this ScaNN cannot train its codebooks.
 _SCANN_MINIMUM = 1_000
 _SHOWN = 5
 # Queries the recall is measured on.
 _TUNING_QUERIES = 500
+Index = search.ExactIndex | search.ScannIndex
+# The tensors of each.
+Searchers = list[list[np.ndarray]]
 
 
 def run(
@@ -47,18 +49,11 @@ def run(
     retrieval: Path,
     directory: Path,
     shards: Sequence[Path] = (),
-) -> dict[str, Any]:
+) -> Report:
     """Embeds the catalogue, builds, tunes and saves the index.
 
     Args:
-        config: The `index` section decides.
-        prepared: The prepared tables.
-        retrieval: Directory of the train-retrieval step.
-        directory: Where to write.
         shards: What `run_shard` wrote, all of it; none embeds here.
-
-    Returns:
-        The report, as saved in `index.json`.
 
     Raises:
         DataError: If ScaNN is asked for on too small a catalogue, or an
@@ -70,7 +65,10 @@ def run(
         embeddings = np.concatenate(
             [np.load(shard / EMBEDDINGS) for shard in shards]
         )
-        searchers = _searchers(shards)
+        paths = [shard / _SEARCHER.format(0) for shard in shards]
+        # A shard may be too small for one.
+        if all(path.exists() for path in paths):
+            searchers = [_load_searcher(path) for path in paths]
     else:
         embeddings = model.candidate_embeddings()
     _check(embeddings, prepared.items.ids)
@@ -88,18 +86,10 @@ def run_shard(
     shard: int,
     num_shards: int,
 ) -> int:
-    """Embeds and indexes one slice of the catalogue, for `run` to merge.
+    """Embeds and indexes a slice for `run` to merge; its number of items.
 
     Args:
-        config: The `index` section decides.
-        prepared: The prepared tables.
-        retrieval: Directory of the train-retrieval step.
-        directory: Where to write.
         shard: Which slice, counted from 0.
-        num_shards: Slices in all.
-
-    Returns:
-        The slice's items.
 
     Raises:
         DataError: If there are more slices than items.
@@ -110,8 +100,10 @@ def run_shard(
             "Every shard must have an item. Received: "
             f"{num_shards} shards of {num_items} items (from --shard)."
         )
-    bounds = FIRST_ITEM + np.arange(num_shards + 1) * num_items // (num_shards)
-    first, stop = int(bounds[shard]), int(bounds[shard + 1])
+    first, stop = (
+        FIRST_ITEM + place * num_items // num_shards
+        for place in (shard, shard + 1)
+    )
     model = train.load(config, prepared, retrieval)
     # The first slice carries the rows of padding and unknown items.
     embeddings = model.candidate_embeddings(
@@ -143,29 +135,21 @@ def _check(embeddings: np.ndarray, ids: Sequence[str] | np.ndarray) -> None:
         )
 
 
-def _searchers(shards: Sequence[Path]) -> list[list[np.ndarray]] | None:
-    """Those of the shards, or None where a shard is too small for one."""
-    paths = [shard / _SEARCHER.format(0) for shard in shards]
-    if not all(path.exists() for path in paths):
-        return None
-    return [_load_searcher(path) for path in paths]
-
-
 def _num_leaves(num_items: int) -> int:
     return int(np.sqrt(num_items))
 
 
 def save(
     embeddings: np.ndarray,
-    report: dict[str, Any],
-    searchers: list[list[np.ndarray]] | None,
+    report: Report,
+    searchers: Searchers | None,
     directory: Path,
 ) -> None:
     """Writes what `build` made of `embeddings` for `load`."""
     np.save(directory / EMBEDDINGS, embeddings)
     for number, searcher in enumerate(searchers or ()):
         _save_searcher(searcher, directory / _SEARCHER.format(number))
-    manifest.write_json(directory / REPORT, report)
+    report.write(directory)
 
 
 def _save_searcher(searcher: list[np.ndarray], path: Path) -> None:
@@ -188,25 +172,23 @@ def _load_searcher(path: Path) -> list[np.ndarray]:
         ]
 
 
-def load(
-    config: IndexConfig, directory: Path
-) -> search.ExactIndex | search.ScannIndex:
+def load(config: IndexConfig, directory: Path) -> Index:
     """The index a step directory holds."""
-    report = json.loads((directory / REPORT).read_text(encoding="utf-8"))
+    tuned = Report.read(directory).scann
     embeddings = np.load(directory / EMBEDDINGS)
-    if report["kind"] == "exact":
+    if tuned is None:
         return search.ExactIndex(embeddings, config.num_candidates)
-    chosen = report["chosen"]
+    searchers = [
+        _load_searcher(directory / _SEARCHER.format(number))
+        for number in range(len(tuned.shards))
+    ]
     return search.ScannIndex(
         embeddings,
         config.num_candidates,
-        [
-            _load_searcher(directory / _SEARCHER.format(number))
-            for number in range(len(report["shards"]))
-        ],
-        report["shards"],
-        chosen["num_leaves_to_search"],
-        chosen["num_reordering_candidates"],
+        searchers,
+        tuned.shards,
+        tuned.chosen.leaves,
+        tuned.chosen.reordering,
     )
 
 
@@ -214,37 +196,24 @@ def build(
     embeddings: np.ndarray,
     queries: np.ndarray,
     config: IndexConfig,
-    searchers: list[list[np.ndarray]] | None = None,
-) -> tuple[dict[str, Any], list[list[np.ndarray]] | None]:
+    searchers: Searchers | None = None,
+) -> tuple[Report, Searchers | None]:
     """Chooses an index by the config and measures it.
 
     Args:
         embeddings: `[num_items + 2, embedding_dim]`.
         queries: `[num_queries, embedding_dim]` to measure recall with.
-        config: Kind, list length and recall floor.
         searchers: Of equal slices of the items, to be merged; None builds
             one over all of them.
-
-    Returns:
-        The report, and the tensors of the ScaNN searchers if there are any.
 
     Raises:
         DataError: If ScaNN is asked for on too small a catalogue.
     """
     num_items = len(embeddings) - FIRST_ITEM
     exact = search.ExactIndex(embeddings, config.num_candidates)
-    truth = _answers(exact.__call__, queries)
-    k = exact.k
-    report: dict[str, Any] = {
-        "kind": "exact",
-        "num_items": num_items,
-        "num_candidates": k,
-        f"recall@{k}": 1.0,
-        "latency_ms": _latency_ms(exact, queries),
-    }
+    latency = _latency_ms(exact, queries)
     if auto.index_kind(config, num_items).value == "exact":
-        report["frontier"] = []
-        return report, None
+        return Report(num_items, exact.k, 1.0, latency), None
     if num_items < _SCANN_MINIMUM:
         raise DataError(
             f"A ScaNN index needs at least {_SCANN_MINIMUM} items. Received: "
@@ -262,9 +231,34 @@ def build(
     sizes = np.diff(
         np.arange(len(searchers) + 1) * num_items // len(searchers)
     ).tolist()
-    num_leaves = _num_leaves(min(sizes))
+    frontier = _tune(embeddings, queries, config, searchers, sizes)
+    best = max(frontier, key=lambda point: point.recall)
+    tuned = Tuned(
+        sizes,
+        _num_leaves(min(sizes)),
+        best,
+        latency,
+        best.recall >= config.recall_floor,
+        frontier,
+    )
+    return (
+        Report(num_items, exact.k, best.recall, best.latency_ms, tuned),
+        searchers,
+    )
+
+
+def _tune(
+    embeddings: np.ndarray,
+    queries: np.ndarray,
+    config: IndexConfig,
+    searchers: Searchers,
+    sizes: list[int],
+) -> list[Point]:
+    """Settings from cheap to thorough, up to the first that is good enough."""
+    exact = search.ExactIndex(embeddings, config.num_candidates)
+    truth, k = _answers(exact.__call__, queries), exact.k
     frontier = []
-    for leaves, reordering in _settings(num_leaves, k):
+    for leaves, reordering in _settings(_num_leaves(min(sizes)), k):
         index = search.ScannIndex(
             embeddings,
             config.num_candidates,
@@ -276,37 +270,15 @@ def build(
         # Without the exact search behind it, which would hide lists that
         # visit too few leaves to be filled.
         answers = _answers(index.approximate, queries)
-        recall = np.mean(
-            [
-                len(set(a) & set(b) - {0}) / k
-                for a, b in zip(answers, truth, strict=True)
-            ]
-        )
-        frontier.append(
-            {
-                "num_leaves_to_search": leaves,
-                "num_reordering_candidates": reordering,
-                f"recall@{k}": round(float(recall), 4),
-                "latency_ms": _latency_ms(index, queries),
-            }
-        )
-        # The settings go from cheap to thorough; recall decides, not the
-        # clock, so that the same data always give the same index.
+        hits = metrics.find_hits(answers, Ragged.unpadded(truth))
+        recall = float(np.mean(hits.sum(axis=1) / k))
+        latency = _latency_ms(index, queries)
+        frontier.append(Point(leaves, reordering, round(recall, 4), latency))
+        # Recall decides, not the clock, so that the same data always give the
+        # same index.
         if recall >= config.recall_floor:
             break
-    best = max(frontier, key=lambda point: point[f"recall@{k}"])
-    report |= {
-        "kind": "scann",
-        "shards": sizes,
-        "num_leaves": num_leaves,
-        "chosen": best,
-        "exact_latency_ms": report["latency_ms"],
-        f"recall@{k}": best[f"recall@{k}"],
-        "latency_ms": best["latency_ms"],
-        "meets_recall_floor": best[f"recall@{k}"] >= config.recall_floor,
-        "frontier": frontier,
-    }
-    return report, searchers
+    return frontier
 
 
 def _settings(num_leaves: int, k: int) -> list[tuple[int, int]]:
@@ -325,9 +297,7 @@ def _answers(find: Callable, queries: np.ndarray) -> np.ndarray:
     )
 
 
-def _latency_ms(
-    index: search.ExactIndex | search.ScannIndex, queries: np.ndarray
-) -> float:
+def _latency_ms(index: Index, queries: np.ndarray) -> float:
     """Median of single queries, milliseconds."""
     seen = np.zeros((1, 1), np.int32)
     call = tf.function(index.__call__)
@@ -339,7 +309,9 @@ def _latency_ms(
     return round(1e3 * float(np.median(durations)), 3)
 
 
-def _queries(config: Config, prepared: Prepared, model: Any) -> np.ndarray:
+def _queries(
+    config: Config, prepared: Prepared, model: RetrievalModel
+) -> np.ndarray:
     """Embeddings of real queries, as they stand before validation."""
     sequences = prepared.sequences()
     generator = np.random.default_rng(seeds.of(config, "index"))

@@ -44,18 +44,9 @@ class Trends:
     tables: np.ndarray
     now: np.ndarray
 
-    def moments(self, timestamps: np.ndarray) -> np.ndarray:
-        """Which table a request at each timestamp may read, int32 `[E]`."""
-        return moments(self.bounds, timestamps)
-
 
 def moments(bounds: np.ndarray, timestamps: np.ndarray) -> np.ndarray:
-    """Which table a request at each timestamp may read, int32 `[E]`.
-
-    Args:
-        bounds: `Trends.bounds`.
-        timestamps: int64 `[E]` seconds.
-    """
+    """Which table a request at each timestamp may read, int32 `[E]`."""
     found = np.searchsorted(bounds, timestamps, side="right") - 1
     return np.maximum(found, 0).astype(np.int32)
 

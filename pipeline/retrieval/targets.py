@@ -92,12 +92,10 @@ def rule(
     if which == "base" and made.share:
         # The smallest time with at most the share at it or later; rounded,
         # because 0.9 times a count is seldom the whole number it should be.
+        kept = 1 - made.share
         found = quantiles.select(
             lambda: _train_times(feed),
-            lambda count: np.array(
-                [np.ceil(np.round((1 - made.share) * (count - 1), 6))],
-                np.int64,
-            ),
+            lambda n: np.array([np.ceil(np.round(kept * (n - 1), 6))], int),
         )
         made = replace(made, cut=int(found[0])) if len(found) else made
     return made
@@ -109,11 +107,7 @@ def _train_times(feed: Feed) -> Iterator[np.ndarray]:
 
 
 def count(feed: Feed, made: Rule, num_rows: int) -> tuple[np.ndarray, int]:
-    """Weight of each item among the targets, and their number.
-
-    Returns:
-        float64 `[N + 2]`, 0 in the first rows; and how many targets.
-    """
+    """Weight of each item among the targets `[N + 2]`, and their number."""
     counts, total = np.zeros(num_rows), 0
     for chunk in feed.chunks():
         weights = made.weights(chunk)

@@ -129,8 +129,6 @@ def build(
     """A model whose vocabulary ends at the last item it trains on.
 
     Args:
-        config: Options.
-        prepared: The tables.
         counts: Weight of each item among the targets `[N + 2]`.
         popularity: How popular each item is now `[N + 2, H]`.
         tables: The same at moments of the log `[T, N + 2, H]`, to train.
@@ -180,7 +178,7 @@ def _part(
     moments = (
         np.zeros(len(weights), np.int32)
         if popular is None
-        else popular.moments(sequences.timestamps)
+        else trends.moments(popular.bounds, sequences.timestamps)
     )
     return Part(
         sequences,

@@ -4,8 +4,6 @@ One process with at most one GPU trains plainly; one with several GPUs mirrors
 the model on them; several workers train one model together.
 """
 
-from typing import Any
-
 import tensorflow as tf
 
 from pipeline.run.workers import Workers
@@ -15,9 +13,6 @@ class Team:
     """A strategy with what training needs to know of it.
 
     Made before any other TensorFlow work where there are several workers.
-
-    Args:
-        workers: The processes.
     """
 
     def __init__(self, workers: Workers) -> None:
@@ -52,7 +47,7 @@ class Team:
         """Copies of the model, over all processes."""
         return int(self.strategy.num_replicas_in_sync)
 
-    def distribute(self, dataset: tf.data.Dataset) -> Any:
+    def distribute(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         """This process's endless batches, one a copy in turn."""
         if self.num_replicas == 1:
             return dataset

@@ -37,7 +37,6 @@ from pipeline.run.config import Config
 from pipeline.run.workers import Workers
 from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import TRAIN, DataError
-from pipeline.tables.sequences import Sequences
 
 logger = logging.getLogger(__name__)
 
@@ -53,19 +52,13 @@ def run(
     checkpoints: Path | None = None,
     progress: Callable[[str], None] = logger.info,
 ) -> list[Choice]:
-    """Trains both models and writes them with their metrics.
+    """Trains both models and writes them; what the config left open.
 
     Args:
-        config: The `retrieval` section decides.
-        prepared: The prepared tables.
         directory: Where to write; left empty by workers behind the chief.
         workers: The processes that train together; None for this one alone.
         checkpoints: Folder from which a killed training goes on, None for
             none. Used by several workers and where the log is streamed.
-        progress: Receives lines to show.
-
-    Returns:
-        What was chosen where the config leaves it open.
 
     Raises:
         DataError: If there is nothing to learn from, or a worker was lost.
@@ -133,9 +126,9 @@ class Training:
             chosen = auto.encoder(self._options, figures)
             if chosen.value == encoder:
                 self._metrics["base"] = self._metrics[name]
-                self._save(made, "base")
+                self._save("base", made)
         self.choices += [chosen, task.loss(self._config, made.facts["counts"])]
-        self._write()
+        self._save("base")
 
     def final(self) -> None:
         """Trains what ships, as `base` was best."""
@@ -143,8 +136,7 @@ class Training:
         made, _ = self._train(
             "final", base["encoder"], "final", base["best_epoch"]
         )
-        self._save(made, "final")
-        self._write()
+        self._save("final", made)
 
     def _train(
         self, which: Which, encoder: Encoder, name: str, goal: Goal
@@ -177,14 +169,13 @@ class Training:
         }
         return made, watch
 
-    def _save(self, made: task.Task, which: Which) -> None:
-        if self._team.is_chief:
+    def _save(self, which: Which, made: task.Task | None = None) -> None:
+        if not self._team.is_chief:
+            return
+        if made is not None:
             made.save(self._directory / which)
-
-    def _write(self) -> None:
-        if self._team.is_chief:
-            text = json.dumps(self._metrics, indent=2)
-            (self._directory / "metrics.json").write_text(text)
+        text = json.dumps(self._metrics, indent=2)
+        (self._directory / "metrics.json").write_text(text)
 
 
 @contextlib.contextmanager
@@ -220,29 +211,14 @@ def load(
     return model
 
 
-def holdout(
-    config: Config, prepared: Prepared, sequences: Sequences | None = None
-) -> np.ndarray:
+def holdout(config: Config, prepared: Prepared) -> np.ndarray:
     """Train events that `base` never had as targets, bool `[E]`."""
-    chunk = feed.Chunk(sequences or prepared.sequences())
-    return _rule(config, prepared, chunk, "base").held_out(chunk)
-
-
-def target_weights(
-    config: Config, prepared: Prepared, sequences: Sequences, which: Which
-) -> np.ndarray:
-    """How much each event counts as a training target, float32 `[E]`."""
-    chunk = feed.Chunk(sequences)
-    return _rule(config, prepared, chunk, which).weights(chunk)
-
-
-def _rule(
-    config: Config, prepared: Prepared, chunk: feed.Chunk, which: Which
-) -> targets.Rule:
-    return targets.rule(
+    sequences = prepared.sequences()
+    rule = targets.rule(
         config.retrieval,
         prepared.split,
-        which,
+        "base",
         seeds.of(config, "ranking_holdout"),
-        feed.Memory(chunk.sequences),
+        feed.Memory(sequences),
     )
+    return rule.held_out(feed.Chunk(sequences))

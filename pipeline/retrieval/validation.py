@@ -63,7 +63,7 @@ def measure(
 
     def score(rows: np.ndarray) -> np.ndarray:
         query = tf.nest.map_structure(tf.constant, inputs.take(rows))
-        return model.query_embeddings(*query).numpy() @ candidates.T
+        return model.query_embeddings(query).numpy() @ candidates.T
 
     hidden = (
         Ragged.empty(len(asked))

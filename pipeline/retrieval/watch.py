@@ -24,7 +24,6 @@ class Averages:
     the weights a step.
 
     Args:
-        trained: Built model, not yet compiled.
         momentum: Share kept a step, less in the first steps; 0 averages
             nothing.
     """
@@ -64,10 +63,7 @@ class Averages:
     def take(self) -> None:
         """Makes the averages the model's weights."""
         if self.momentum:
-            for mean, weight in zip(
-                self._means, self.trained.trainable_weights, strict=True
-            ):
-                weight.assign(mean)
+            assign(self.trained, self._means)
 
     @contextmanager
     def used(self) -> Iterator[None]:
@@ -98,8 +94,6 @@ class Watch(tf.keras.callbacks.Callback):
     """Validates after each epoch, keeps the best weights, stops in time.
 
     Args:
-        averages: Weights that are validated and kept.
-        goal: What decides when to stop.
         patience: Epochs without a better figure before stopping.
         team: Who trains together; the chief validates for all.
     """
@@ -121,7 +115,9 @@ class Watch(tf.keras.callbacks.Callback):
         self.best = -1.0
         self.best_weights: list[np.ndarray] = []
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(
+        self, epoch: int, logs: dict[str, float] | None = None
+    ) -> None:
         """Validates and decides; adds the figures to Keras' line."""
         logs = {} if logs is None else logs
         loss = round(float(logs.get("loss", 0.0)), 5)
@@ -161,7 +157,7 @@ class Watch(tf.keras.callbacks.Callback):
             return epochs >= self.goal
         return epochs - self.best_epoch >= self.patience
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, object]:
         """What a checkpoint keeps beside `best_weights`."""
         return {
             "best_epoch": self.best_epoch,

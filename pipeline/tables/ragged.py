@@ -75,6 +75,12 @@ class Ragged:
             self.items, self.offsets[rows], self.offsets[rows + 1]
         )
 
+    def backwards(self) -> Ragged:
+        """Each row from its end."""
+        ends = self.offsets[:-1] + self.offsets[1:] - 1
+        place = ends[self.row_of_item] - np.arange(len(self.items))
+        return Ragged(self.offsets, self.items[place])
+
     def last(self, width: int) -> np.ndarray:
         """The last `width` items a row, int32 `[B, width]`, 0 on the left."""
         padded = np.zeros((len(self), width), np.int32)

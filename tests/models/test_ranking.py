@@ -11,7 +11,8 @@ from models.config import (
     RankingConfig,
     RetrievalConfig,
 )
-from models.ranking import RankingModel, Scorer
+from models.query import Query
+from models.ranking import RankingModel, Scorer, Specs
 from models.rating import RatingHead
 from models.signals import ItemTables, Signals
 from models.towers import CandidateInputs
@@ -63,10 +64,7 @@ def tables():
 def request(history, candidates):
     history = np.array(history, np.int32)
     return (
-        tf.constant(history),
-        tf.ones([len(history)], tf.int32),
-        {},
-        {},
+        Query(tf.constant(history), tf.ones([len(history)], tf.int32), {}, {}),
         tf.constant(np.array(candidates, np.int32)),
     )
 
@@ -167,7 +165,7 @@ def test_score_signal_is_the_dot_product_of_the_towers(towers, tables):
 
 
 def make_scorer(config, features, num_signals):
-    scorer = Scorer(config, num_signals, features, (GENRES, YEAR), (), ())
+    scorer = Scorer(config, num_signals, features, Specs((GENRES, YEAR)))
     return scorer
 
 
@@ -241,10 +239,7 @@ def test_padded_candidates_do_not_change_the_others(model):
 
 def test_empty_history_and_unknown_ids_are_answered(model):
     outputs = model(
-        tf.zeros([1, 1], tf.int32),
-        tf.constant([99]),
-        {},
-        {},
+        Query(tf.zeros([1, 1], tf.int32), tf.constant([99]), {}, {}),
         tf.constant([[1, 13, 2]]),
     )
     assert np.isfinite(outputs["scores"]).all()

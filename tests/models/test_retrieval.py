@@ -82,7 +82,7 @@ def test_targets_meet_the_popularity_of_their_moment(loss):
         popularity=tables[2],
     )
     model.query_tower.trends.bias.assign([0.3, -0.8])
-    assert model.dimension == model.candidate_embeddings().shape[1] == 7
+    assert model.candidate_embeddings().shape[1] == 7
     # The towers score with the popularity of now, moment 2.
     now = scores(model).astype(np.float64)
     trend = tables @ [0.3, -0.8]

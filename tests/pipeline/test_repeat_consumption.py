@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from models.config import RankingConfig, RetrievalConfig
 from models.index import ExactIndex
+from models.query import Query
 from models.retrieval import RetrievalModel
 from models.signals import ItemTables, Signals
 from models.student_config import StudentConfig
@@ -24,6 +25,7 @@ from pipeline.export.bundle import read_manifest
 from pipeline.measure import metrics, requests
 from pipeline.ondevice import bundle as ondevice_bundle
 from pipeline.ondevice import distill, teacher
+from pipeline.ondevice.bundle import Catalogue
 from pipeline.ranking import train as train_ranking
 from pipeline.ranking.cooccurrence import Log
 from pipeline.retrieval import train as train_retrieval
@@ -164,7 +166,7 @@ def test_lists_hold_what_was_had_only_where_it_may_be_answered(
     for given in (prepared, off(prepared)):
         signals = train_ranking.signals_of(config, given, base, ~held)
         made = train_ranking.training_lists(config, given, base, signals, held)
-        same = made.candidates[:, :, None] == made.requests.history[:, None]
+        same = made.candidates[:, :, None] == made.inputs.history[:, None]
         had.append((same & (made.candidates[:, :, None] > 0)).any(axis=2))
     assert had[0][:, 0].mean() > 0.5 and had[0][:, 1:].any()
     assert len(had[1]) and not had[1].any()
@@ -179,10 +181,7 @@ def test_taken_signals_count_and_date(base: RetrievalModel) -> None:
     )
     made = Signals(RankingConfig(features=()), base, tables, repeats=True)
     _, found = made(
-        tf.constant(history),
-        tf.ones([2], tf.int32),
-        {},
-        {},
+        Query(tf.constant(history), tf.ones([2], tf.int32), {}, {}),
         tf.constant([[3, 4, 5, 6, 1, 0]] * 2),
     )
     # Ages: 3 stands 1 and 4 steps back, 4 at the end, 5 two steps back.
@@ -241,12 +240,12 @@ def test_the_student_answers_the_history_but_nothing_excluded(
         none = teacher.Opinions(
             np.zeros((len(found), 1), np.int32), np.zeros((len(found), 1))
         )
-        distill.fit(student, options, found, none, 0)
+        distill.fit(student, options, found, none, 0, 0.0)
         # Trained on validation too; the share of what can be found counts.
         quality.append(distill.validate(student, given, 0)["ndcg@10"])
         folder = tmp_path / str(given.repeat_consumption)
         ids = [str(item) for item in given.items.ids]
-        ondevice_bundle.write(student, ids, ids, folder, "int8")
+        ondevice_bundle.write(student, Catalogue(ids, ids), folder, "int8")
         bundle = OnDevice(folder)
         assert bundle.config["repeat_consumption"] == given.repeat_consumption
         assert bundle.replay()
@@ -266,7 +265,9 @@ def test_a_bundle_from_before_the_choice_hides_the_history(
     config, prepared = small
     student = distill.make(config.student, off(prepared))
     ids = [str(item) for item in prepared.items.ids]
-    ondevice_bundle.write(student, ids, ids, tmp_path / "old", "float32")
+    ondevice_bundle.write(
+        student, Catalogue(ids, ids), tmp_path / "old", "float32"
+    )
     path = tmp_path / "old" / "config.json"
     described = json.loads(path.read_text())
     del described["repeat_consumption"]

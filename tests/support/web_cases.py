@@ -39,12 +39,14 @@ def write(directory: Path, seed: int, precision: Any) -> Path:
     rows = range(2, ROWS)
     bundle.write(
         make(seed),
-        ["", "", *(f"i{row:02d}" for row in rows)],
-        ["", "", *(f"Title {row:02d} of Many" for row in rows)],
+        bundle.Catalogue(
+            ["", "", *(f"i{row:02d}" for row in rows)],
+            ["", "", *(f"Title {row:02d} of Many" for row in rows)],
+            [0, 0, *(row % 7 for row in rows)],
+            {"genres": [[], [], *([f"g{row % 5}"] for row in rows)]},
+        ),
         directory,
         precision,
-        counts=[0, 0, *(row % 7 for row in rows)],
-        features={"genres": [[], [], *([f"g{row % 5}"] for row in rows)]},
     )
     return directory
 

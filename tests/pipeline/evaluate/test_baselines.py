@@ -142,7 +142,7 @@ def test_decayed_history_weighs_the_newest_most():
 
 def test_recent_popularity_halves_after_the_half_life():
     log = Log(Ragged.of([[2, 3]]), np.array([0, 86_400 * 3]), 4, 4)
-    found = baselines.recent_popularity(log, half_life_days=3)
+    found = log.popularity(half_life=3, unit=86_400)
     np.testing.assert_allclose(found, [0, 0, 0.5, 1.0])
 
 

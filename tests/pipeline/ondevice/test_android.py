@@ -14,6 +14,7 @@ from models.config import ConfigError, FeatureSpec
 from models.student import Student
 from models.student_config import StudentConfig
 from pipeline.ondevice import android
+from pipeline.ondevice.bundle import Catalogue
 from pipeline.tables.schema import DataError
 from tests.support.prepared_stub import make_prepared, make_table
 
@@ -91,7 +92,9 @@ def write(student: Student, directory: Path, **options: Any) -> Path:
     words = [[], [], *([WORDS[row % 4]] for row in range(2, ROWS))]
     counts = [0, 0, *((row * 7) % 50 for row in range(2, ROWS))]
     titles = ["", "", *(f"Title {row}" for row in range(2, ROWS))]
-    android.write(student, titles, counts, words, WORDS, directory, **options)
+    catalogue = Catalogue([""] * ROWS, titles, counts)
+    genres = android.Genres("genres", WORDS, words)
+    android.write(student, catalogue, genres, directory, **options)
     return directory
 
 
@@ -228,7 +231,7 @@ def test_the_check_of_operations_sees_what_2_2_0_lacks(tmp_path: Path) -> None:
 def test_genres_place_items_that_the_list_lacks(tmp_path: Path) -> None:
     student = make("bow", genres=True)
     assets = write(
-        student, tmp_path / "assets", genres="genres", precision="float32"
+        student, tmp_path / "assets", is_asked=True, precision="float32"
     )
     app = App(assets)
     inputs = app.config["inputs"]
@@ -303,7 +306,7 @@ def test_more_than_the_model_reads_is_cut_as_the_app_does(
 
 def test_assets_are_replaced_as_a_whole(tmp_path: Path) -> None:
     student = make("bow", genres=True)
-    directory = write(student, tmp_path / "assets", genres="genres")
+    directory = write(student, tmp_path / "assets", is_asked=True)
     assert (directory / android.GENRES).exists()
     write(student, directory)
     assert not (directory / android.GENRES).exists()
@@ -314,7 +317,12 @@ def test_assets_are_replaced_as_a_whole(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     student = make("bow")
     with pytest.raises(ConfigError, match="must have 60 rows"):
-        android.write(student, [], [], [], [], tmp_path / "a")
+        android.write(
+            student,
+            Catalogue([], []),
+            android.Genres("", [], []),
+            tmp_path / "a",
+        )
     with pytest.raises(DataError, match="`genres` must be an item feature"):
         android.convert(student, "genres")
     assert not list(tmp_path.iterdir())
@@ -330,11 +338,14 @@ def test_a_column_of_genres_is_found_or_asked_for() -> None:
     items = make_table("i", 3, 5, specs=specs, features={"mood": column})
     prepared = make_prepared([[2, 3, 4]], 3, items=items)
     prepared.vocabularies["items.mood"] = ["Comedy", "Drama"]
-    named = android.genres_of(prepared, "mood")
+    catalogue = Catalogue.of(prepared)
+    named = android.genres_of(prepared, catalogue, "mood")
     words = [[], [], ["Comedy"], ["Comedy", "Drama"], []]
-    assert named == ("mood", ["Comedy", "Drama"], words)
+    assert named == android.Genres("mood", ["Comedy", "Drama"], words)
     # The app can do without, but not with what was misspelt.
-    assert android.genres_of(prepared, None) == ("", [], [[]] * 5)
+    assert android.genres_of(prepared, catalogue, None) == android.Genres(
+        "", [], [[]] * 5
+    )
     for wrong in ("moods", "year"):
         with pytest.raises(DataError, match=f"Received: '{wrong}'; there is"):
-            android.genres_of(prepared, wrong)
+            android.genres_of(prepared, catalogue, wrong)

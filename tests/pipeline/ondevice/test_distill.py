@@ -13,7 +13,7 @@ from models.student_config import StudentConfig
 from pipeline.measure.requests import Requests
 from pipeline.ondevice import distill
 from pipeline.ondevice.teacher import Opinions
-from pipeline.run import auto
+from pipeline.run import auto, weights
 from pipeline.tables.ragged import Ragged
 from tests.support.prepared_stub import make_prepared
 
@@ -88,9 +88,11 @@ def test_the_sampled_loss_estimates_that_of_the_catalogue(
     target = tf.constant([5, 6, 7])
     candidates = tf.constant([[5, 9, 0], [8, 9, 10], [11, 7, 12]])
     scores = tf.constant(random.normal(size=[3, 3]), tf.float32)
-    arguments = (student, 0.7, history, target, candidates, scores)
-    full = distill._full_loss(*arguments).numpy()
-    sampled = distill._sampled_loss(*arguments).numpy()
+    batch = distill.Examples(history, target, candidates, scores)
+    full, sampled = (
+        distill.loss_of(student, 0.7, batch, is_small).numpy()
+        for is_small in (True, False)
+    )
     # Candidates are counted exactly and again, rarely, among the drawn.
     np.testing.assert_allclose(sampled, full, atol=0.15)
 
@@ -120,7 +122,7 @@ def test_padding_beyond_the_longest_history_changes_nothing(encoder) -> None:
 def test_weights_come_back(tmp_path) -> None:
     prepared = make_prepared([[2, 3, 4]], ROWS - 2)
     student = distill.make(OPTIONS, prepared)
-    distill.save(student, tmp_path / "student.npz")
+    weights.save(student, tmp_path / "student.npz")
     config = type("Config", (), {"student": OPTIONS})()
     again = distill.load(config, prepared, tmp_path)
     history = np.array([[0, 2, 3, 4]], np.int32)

@@ -132,7 +132,7 @@ def base(run, tmp_path_factory):
 def test_lists_are_made_at_events_the_tables_did_not_count(run, base):
     config, prepared = run
     sequences = prepared.sequences()
-    held = train_retrieval.holdout(config, prepared, sequences)
+    held = train_retrieval.holdout(config, prepared)
     assert held.any() and (sequences.parts[held] == 0).all()
     log = Log.of(sequences, (sequences.parts == 0) & ~held, NUM_ITEMS + 2)
     assert len(log.timestamps) == (sequences.parts == 0).sum() - held.sum()
@@ -172,9 +172,9 @@ def test_trained_ranking_beats_retrieval_and_reloads(run, base, tmp_path):
     asked = requests.make(prepared, "test", num_users=20)
     inputs = asked.inputs(prepared, 10)
     candidates = np.tile(np.arange(2, NUM_ITEMS + 2, dtype=np.int32), (20, 1))
-    outputs = model(*inputs, candidates)
+    outputs = model(inputs, candidates)
     assert set(outputs) == {"scores", "predicted_rating"}
-    for name, values in again(*inputs, candidates).items():
+    for name, values in again(inputs, candidates).items():
         np.testing.assert_array_equal(values, outputs[name])
 
 

@@ -30,8 +30,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("exports")
     ondevice_bundle.write(
         make(),
-        names(),
-        names(),
+        ondevice_bundle.Catalogue(names(), names()),
         directory / "int8",
         "int8",
         facts={"server_bundle_id": "feed", "run": "tiny"},

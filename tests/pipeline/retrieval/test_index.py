@@ -1,5 +1,6 @@
 """Exact and ScaNN search against NumPy; saving; lists that stay full."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from models import index as search
 from pipeline.retrieval import index
+from pipeline.retrieval.report import Point, Report, Tuned
 from pipeline.run.release import IndexConfig
 from pipeline.steps import Run
 from pipeline.tables.schema import DataError
@@ -43,7 +45,7 @@ def scann(
     """As the exporter gets it: built, written and read again."""
     config = IndexConfig(kind="scann", num_candidates=K)
     report, searcher = index.build(embeddings, queries, config)
-    assert report["meets_recall_floor"]
+    assert report.scann and report.scann.meets_recall_floor
     directory = tmp_path_factory.mktemp("index")
     index.save(embeddings, report, searcher, directory)
     loaded = index.load(config, directory)
@@ -160,8 +162,8 @@ def test_scann_shards_are_merged_and_saved(
         for first in (2, 2002)
     ]
     report, kept = index.build(embeddings, queries, config, searchers)
-    assert report["shards"] == [2000, 2000]
-    assert report["meets_recall_floor"]
+    assert report.scann and report.scann.shards == [2000, 2000]
+    assert report.scann and report.scann.meets_recall_floor
     index.save(embeddings, report, kept, tmp_path)
     loaded = index.load(config, tmp_path)
     seen = np.zeros((1, 1), np.int32)
@@ -205,8 +207,30 @@ def test_small_catalogues_are_searched_exactly(
     embeddings: np.ndarray, queries: np.ndarray
 ) -> None:
     report, searcher = index.build(embeddings, queries, IndexConfig())
-    assert report["kind"] == "exact"
+    assert report.kind == "exact"
     assert searcher is None
+
+
+@pytest.mark.parametrize("is_tuned", [False, True])
+def test_a_report_is_read_as_it_was_written(
+    is_tuned: bool, tmp_path: Path
+) -> None:
+    points = [Point(2, 60, 0.8, 0.3), Point(4, 90, 0.97, 0.4)]
+    tuned = Tuned([5, 4], 9, points[1], 1.5, True, points)
+    made = Report(9, 30, 0.97, 0.4, tuned if is_tuned else None)
+    made.write(tmp_path)
+    assert Report.read(tmp_path) == made
+    content = json.loads((tmp_path / "index.json").read_text())
+    common = ["kind", "num_items", "num_candidates", "recall@30", "latency_ms"]
+    assert list(content)[:5] == common and list(content)[-1] == "frontier"
+    if is_tuned:
+        assert content["chosen"] == {
+            "num_leaves_to_search": 4,
+            "num_reordering_candidates": 90,
+            "recall@30": 0.97,
+            "latency_ms": 0.4,
+        }
+        assert content["frontier"][1] == content["chosen"]
 
 
 def test_scann_refuses_a_catalogue_it_cannot_train_on(

@@ -204,9 +204,9 @@ def test_test_part_and_unknown_items_are_never_targets(which, split):
         parts=np.array([0, 0, 0, 1, 2, 0, 0, 1, 2]),
     )
     sequences = prepared.sequences()
-    weights = train_retrieval.target_weights(
-        make_config(), prepared, sequences, which
-    )
+    memory = feed.Memory(sequences)
+    rule = targets.rule(make_config().retrieval, split, which, 0, memory)
+    weights = rule.weights(feed.Chunk(sequences))
     assert not weights[sequences.parts == TEST].any()
     assert not weights[sequences.item_indices == 1].any()
     assert weights[sequences.parts == VALIDATION].any() == (which == "final")
@@ -247,8 +247,8 @@ class Scores:
     def candidate_embeddings(self):
         return self.values[:, None]
 
-    def query_embeddings(self, history, *_):
-        return np.ones([len(history), 1], np.float32).view(Array)
+    def query_embeddings(self, query):
+        return np.ones([len(query.history), 1], np.float32).view(Array)
 
 
 class Array(np.ndarray):

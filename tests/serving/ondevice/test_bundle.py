@@ -13,6 +13,7 @@ from models.config import ConfigError, FeatureSpec
 from models.student import Student
 from models.student_config import StudentConfig
 from pipeline.ondevice import bundle as ondevice_bundle
+from pipeline.ondevice.bundle import Catalogue
 from serving.errors import ServingError
 from serving.ondevice import __main__ as command
 from serving.ondevice import bundle as ondevice
@@ -51,7 +52,7 @@ def names(rows: int = ROWS) -> list[str]:
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("ondevice") / "1"
-    ondevice_bundle.write(make(), names(), names(), directory)
+    ondevice_bundle.write(make(), Catalogue(names(), names()), directory)
     return directory
 
 
@@ -60,7 +61,9 @@ def test_a_converted_model_equals_the_student_at_every_filling(
     encoder: str, tmp_path: Path
 ) -> None:
     student = make(encoder)
-    ondevice_bundle.write(student, names(), names(), tmp_path / "1", "float32")
+    ondevice_bundle.write(
+        student, Catalogue(names(), names()), tmp_path / "1", "float32"
+    )
     loaded = ondevice.OnDevice(tmp_path / "1")
     random = np.random.default_rng(0)
     for filled in [*range(LENGTH + 1), LENGTH, 2]:
@@ -133,7 +136,7 @@ def test_two_stages_find_what_a_full_sort_finds(
 ) -> None:
     student = make(rows=rows)
     ondevice_bundle.write(
-        student, names(rows), names(rows), tmp_path / "1", "float32"
+        student, Catalogue(names(rows), names(rows)), tmp_path / "1", "float32"
     )
     loaded = ondevice.OnDevice(tmp_path / "1")
     random = np.random.default_rng(1)
@@ -307,7 +310,7 @@ def test_a_missing_bundle_is_an_error(tmp_path: Path) -> None:
 
 def test_a_bundle_is_never_overwritten(bundle: Path) -> None:
     with pytest.raises(ConfigError, match="must not overwrite"):
-        ondevice_bundle.write(make(), names(), names(), bundle)
+        ondevice_bundle.write(make(), Catalogue(names(), names()), bundle)
 
 
 def test_the_command_line_answers_and_replays(

@@ -1,0 +1,118 @@
+"""What building an index found: `index.json`, written and read here alone."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.run import manifest
+
+FILE = "index.json"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting of ScaNN, measured.
+
+    Attributes:
+        leaves: Visited a query and searcher.
+        reordering: Candidates scored exactly, a query and searcher.
+        recall: Share of the exact list.
+        latency_ms: Median of single queries.
+    """
+
+    leaves: int
+    reordering: int
+    recall: float
+    latency_ms: float
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What ScaNN was tuned to.
+
+    Attributes:
+        shards: Items of each searcher.
+        num_leaves: Of each searcher's tree.
+        chosen: Of the frontier.
+        exact_latency_ms: Of exact search.
+        meets_recall_floor: Whether `chosen` does.
+        frontier: From cheap to thorough.
+    """
+
+    shards: list[int]
+    num_leaves: int
+    chosen: Point
+    exact_latency_ms: float
+    meets_recall_floor: bool
+    frontier: list[Point]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was built.
+
+    Attributes:
+        num_items: In the index.
+        k: Items it returns.
+        recall: Share of the exact list.
+        latency_ms: Median of single queries.
+        scann: None for exact search.
+    """
+
+    num_items: int
+    k: int
+    recall: float
+    latency_ms: float
+    scann: Tuned | None = None
+
+    @property
+    def kind(self) -> Literal["exact", "scann"]:
+        """Which index it is."""
+        return "scann" if self.scann else "exact"
+
+    def write(self, directory: Path) -> None:
+        """Writes `index.json`."""
+        recall, tuned = f"recall@{self.k}", self.scann
+
+        def row(point: Point) -> dict[str, float]:
+            return {
+                "num_leaves_to_search": point.leaves,
+                "num_reordering_candidates": point.reordering,
+                recall: point.recall,
+                "latency_ms": point.latency_ms,
+            }
+
+        content: dict[str, Any] = {
+            "kind": self.kind,
+            "num_items": self.num_items,
+            "num_candidates": self.k,
+            recall: self.recall,
+            "latency_ms": self.latency_ms,
+        }
+        if tuned is not None:
+            content |= vars(tuned) | {"chosen": row(tuned.chosen)}
+        content["frontier"] = [row(p) for p in tuned.frontier] if tuned else []
+        manifest.write_json(directory / FILE, content)
+
+    @classmethod
+    def read(cls, directory: Path) -> "Report":
+        """Reads what `write` wrote."""
+        content = json.loads((directory / FILE).read_text("utf-8"))
+        k, scann = content["num_candidates"], None
+        if content["kind"] == "scann":
+            scann = Tuned(
+                content["shards"],
+                content["num_leaves"],
+                Point(*content["chosen"].values()),
+                content["exact_latency_ms"],
+                content["meets_recall_floor"],
+                [Point(*row.values()) for row in content["frontier"]],
+            )
+        return cls(
+            content["num_items"],
+            k,
+            content[f"recall@{k}"],
+            content["latency_ms"],
+            scann,
+        )
