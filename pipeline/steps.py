@@ -27,6 +27,17 @@ logger = logging.getLogger(__name__)
 
 EVALUATION = "evaluation.json"
 Progress = Callable[[str], None]
+# What makes each step besides those before it: a module, config sections.
+_MAKERS = {
+    "prepare": ("pipeline.prepare.step", "source", "prepare"),
+    "train-retrieval": ("pipeline.retrieval.train", "retrieval"),
+    "index": ("pipeline.retrieval.index", "index"),
+    "train-ranking": ("pipeline.ranking.train", "ranking"),
+    "distill": ("pipeline.ondevice.distill", "student"),
+    "export": ("pipeline.export.step",),
+    "ondevice-export": ("pipeline.ondevice.export",),
+    "evaluate": ("pipeline.evaluate.step", "evaluate"),
+}
 
 
 class Run:
@@ -70,11 +81,11 @@ class Run:
         from pipeline import sources
         from pipeline.sources.reading import files
 
-        source = self.config.source
+        if "prepare" in self._current:
+            return self._directory("prepare")
+        paths = sources.paths(self.config.source)
         inputs = self._inputs(
-            "pipeline.prepare.step",
-            ("source", "prepare"),
-            files={path: files.content(path) for path in sources.paths(source)},
+            "prepare", files={path: files.content(path) for path in paths}
         )
 
         def work(directory: Path) -> None:
@@ -98,9 +109,7 @@ class Run:
             DataError: If several workers find nothing prepared.
         """
         prepared = self.prepare(only_current=self._workers.count > 1)
-        inputs = self._inputs(
-            "pipeline.retrieval.train", ["retrieval"], prepared
-        )
+        inputs = self._inputs("train-retrieval", prepared)
         # Outside the step's directory, which a killed run leaves to nobody;
         # of the same code too: weights of other layers are no start.
         checkpoints = self.config.run_directory / ".checkpoints"
@@ -141,9 +150,8 @@ class Run:
             )
             return [auto.index_kind(self.config.index, report.num_items)]
 
-        inputs = self._index_inputs(retrieval)
-        if shards:
-            inputs["shards"] = len(shards)
+        count = {"shards": len(shards)} if shards else {}
+        inputs = self._inputs("index", retrieval, **count)
         return self._step("index", inputs, work)
 
     def index_shard(self, shard: int, num_shards: int) -> Path:
@@ -168,22 +176,16 @@ class Run:
             self._progress(f"  {size} items")
 
         name = _shard_name(shard, num_shards)
-        return self._step(name, self._index_inputs(retrieval), work)
-
-    def _index_inputs(self, retrieval: Path) -> dict[str, object]:
-        return self._inputs("pipeline.retrieval.index", ["index"], retrieval)
+        return self._step(name, self._inputs("index", retrieval), work)
 
     def _shards(self, retrieval: Path) -> list[Path]:
         """A complete set of shards that are up to date, or none."""
-        inputs = self._index_inputs(retrieval)
+        inputs = self._inputs("index", retrieval)
         for first in sorted(self.config.run_directory.glob("index-shard-0-*")):
             count = int(first.name.rpartition("-")[2])
-            found = [
-                self.config.run_directory / _shard_name(shard, count)
-                for shard in range(count)
-            ]
-            if all(manifest.is_current(shard, inputs) for shard in found):
-                return found
+            found = [_shard_name(shard, count) for shard in range(count)]
+            if all(self._is_current(name, inputs) for name in found):
+                return [self._directory(name) for name in found]
         return []
 
     def train_ranking(self) -> Path:
@@ -199,9 +201,7 @@ class Run:
             for table, reason in report["left_out"].items():
                 self._progress(f"  without the {table} item table: {reason}")
 
-        inputs = self._inputs(
-            "pipeline.ranking.train", ["ranking"], retrieval, index
-        )
+        inputs = self._inputs("train-ranking", retrieval, index)
         return self._step("train-ranking", inputs, work)
 
     def distill(self) -> Path:
@@ -215,8 +215,7 @@ class Run:
                 self.config, self._load(), ranking, directory, self._progress
             )
 
-        inputs = self._inputs("pipeline.ondevice.distill", ["student"], ranking)
-        return self._step("distill", inputs, work)
+        return self._step("distill", self._inputs("distill", ranking), work)
 
     def export(self) -> Path:
         """Writes the SavedModels that ship."""
@@ -234,7 +233,7 @@ class Run:
                 f"  bundle {bundle_id}: {', '.join(signatures.BUNDLE)}"
             )
 
-        inputs = self._inputs("pipeline.export.step", [], *before.values())
+        inputs = self._inputs("export", *before.values())
         return self._step("export", inputs, work)
 
     def ondevice_export(self) -> Path:
@@ -248,9 +247,7 @@ class Run:
                 self.config, self._load(), distilled, exports, directory
             )
 
-        inputs = self._inputs(
-            "pipeline.ondevice.export", [], distilled, exports
-        )
+        inputs = self._inputs("ondevice-export", distilled, exports)
         return self._step("ondevice-export", inputs, work)
 
     def evaluate(self) -> Path:
@@ -275,13 +272,7 @@ class Run:
             found = student.precisions if student else {}
             return [auto.precision(wanted, found)] if found else []
 
-        inputs = self._inputs(
-            "pipeline.evaluate.step",
-            ["evaluate"],
-            exports,
-            ondevice,
-            live=live,
-        )
+        inputs = self._inputs("evaluate", exports, ondevice, live=live)
         directory = self._step("evaluate", inputs, work)
         # The one file people and scripts read stands at a short path.
         with files.staged(self.evaluation) as staged:
@@ -357,14 +348,10 @@ class Run:
         return directory
 
     def _inputs(
-        self,
-        module: str,
-        sections: Sequence[str],
-        *after: Path,
-        **others: object,
+        self, name: str, *after: Path, **others: object
     ) -> dict[str, object]:
         """What a step depends on: options, the steps before it, its code."""
-        found = manifest.inputs_of(self.config, module, *sections) | others
+        found = manifest.inputs_of(self.config, *_MAKERS[name]) | others
         if after:
             found["after"] = {
                 step.name: manifest.file_digest(step / manifest.MANIFEST)
