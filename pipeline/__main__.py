@@ -107,7 +107,7 @@ def _step(config: Config, options: argparse.Namespace) -> None:
     if name == "prepare":
         print(console.summary(run.prepared()))
     if name == "evaluate":
-        print(console.evaluation(run.evaluation))
+        _show(run)
 
 
 @contextlib.contextmanager
@@ -116,11 +116,18 @@ def _figures(run: Run, options: argparse.Namespace) -> Iterator[None]:
     try:
         yield
     except GateRejected:
-        print(console.evaluation(run.evaluation))
+        _show(run)
         _report(run.config, options)
         raise
-    print(console.evaluation(run.evaluation))
+    _show(run)
     _report(run.config, options)
+
+
+def _show(run: Run) -> None:
+    from pipeline.evaluate.evaluation import Evaluation
+    from pipeline.terminal import report
+
+    print(report.table(Evaluation.read(run.evaluation)))
 
 
 def _report(config: Config, options: argparse.Namespace) -> None:

@@ -1,8 +1,8 @@
 """Readers of interaction logs: each writes the canonical tables as Parquet.
 
-`read` is the seam: a source takes its part of the config and an empty
-directory, writes canonical Parquet there, and returns where it is and what
-its columns mean. Nothing downstream knows which source it was.
+Enters: a source's part of the config, an empty directory. Leaves: canonical
+Parquet there, and what its columns mean; nothing downstream knows which source
+it was. `read` is the seam. May import `tables` and `run`.
 """
 
 from pathlib import Path

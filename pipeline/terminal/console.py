@@ -123,14 +123,6 @@ def summary(prepared: Prepared) -> str:
     return "\n".join(lines)
 
 
-def evaluation(path: Path) -> str:
-    """The evaluation table, read from evaluation.json."""
-    from pipeline.evaluate.evaluation import Evaluation
-    from pipeline.terminal import report
-
-    return report.table(Evaluation.read(path))
-
-
 def next_commands(prepared: Prepared) -> str:
     """What to try after the demo, with ids that exist."""
     first, second = prepared.items.ids[2:4]
