@@ -64,19 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECTION.KEY=VALUE",
         help="override one option; repeat for more",
     )
-    how = parser.add_mutually_exclusive_group()
-    for detail, text in (
-        (console.Detail.QUIET, "results and errors alone"),
-        (console.Detail.ALL, "every line of every step"),
-    ):
-        how.add_argument(
-            f"--{detail.value}",
-            dest="detail",
-            action="store_const",
-            const=detail,
-            default=console.Detail.STEPS,
-            help=text,
-        )
+    console.add_options(parser)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, (run, text) in _COMMANDS.items():
         command = commands.add_parser(name, help=text)

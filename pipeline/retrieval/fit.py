@@ -4,6 +4,7 @@ On one device or many: see `workers`. Only the chief prints, validates, keeps
 checkpoints and writes TensorBoard's files.
 """
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from models.config import RetrievalConfig
 from pipeline.retrieval.checkpoint import Checkpoint
 from pipeline.retrieval.task import Task
 from pipeline.retrieval.team import Team
-from pipeline.retrieval.watch import Averages, Goal, Watch
+from pipeline.retrieval.watch import CHOSEN_BY, Averages, Goal, Watch
 from pipeline.tables.schema import DataError
 
 # Momentum of the averaged weights that are kept; validations without a better
@@ -38,7 +39,7 @@ def fit(
         task: Made in the scope of the team's strategy.
         goal: What decides when to stop.
         saved: Checkpoint to go on from and to keep; None for none.
-        progress: Receives a line where training goes on from a checkpoint.
+        progress: Receives a line an epoch.
 
     Raises:
         DataError: If the workers do not see the same checkpoint.
@@ -69,20 +70,47 @@ def fit(
         dataset = dataset.skip(taken)
         tf.keras.utils.set_random_seed((task.seed + done) % 2**32)
     if team.is_chief:
-        callbacks.append(
-            tf.keras.callbacks.TensorBoard(str(logs), write_graph=False)
-        )
+        callbacks += [
+            tf.keras.callbacks.TensorBoard(str(logs), write_graph=False),
+            _Epochs(done, options.epochs, progress),
+        ]
     if done < options.epochs and not (done and watch.is_done):
         model.fit(
             team.distribute(dataset),
             initial_epoch=done,
             epochs=options.epochs,
             steps_per_epoch=task.steps,
-            verbose=2 if team.is_chief else 0,
+            verbose=0,
             callbacks=callbacks,
         )
     watch.restore()
     return watch
+
+
+class _Epochs(tf.keras.callbacks.Callback):
+    """Says after every epoch what it brought and how long the rest takes."""
+
+    def __init__(
+        self, done: int, epochs: int, progress: Callable[[str], None]
+    ) -> None:
+        super().__init__()
+        self._done, self._epochs = done, epochs
+        self._progress = progress
+
+    def on_train_begin(self, logs: object = None) -> None:
+        """Starts the clock."""
+        self._start = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Writes the line."""
+        shown = [f"loss {logs['loss']:.3f}"]
+        if (found := logs.get(f"validation_{CHOSEN_BY}")) is not None:
+            shown.append(f"{CHOSEN_BY} {found:.4f} on validation")
+        took = (time.monotonic() - self._start) / (epoch + 1 - self._done)
+        self._progress(
+            f"  epoch {epoch + 1} of {self._epochs}: {', '.join(shown)}, at "
+            f"most {took * (self._epochs - epoch - 1):.0f} s left"
+        )
 
 
 def _restored(checkpoint: Checkpoint, team: Team) -> int:

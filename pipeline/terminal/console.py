@@ -1,5 +1,6 @@
 """What people read on the terminal: progress, tables, next steps."""
 
+import argparse
 import enum
 import logging
 import os
@@ -70,6 +71,23 @@ class Progress:
 
 
 progress = Progress(Detail.STEPS, sys.stderr)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds `--quiet` and `--debug`, which set `detail`."""
+    group = parser.add_mutually_exclusive_group()
+    for detail, text in (
+        (Detail.QUIET, "results and errors alone"),
+        (Detail.ALL, "every line of every step"),
+    ):
+        group.add_argument(
+            f"--{detail.value}",
+            dest="detail",
+            action="store_const",
+            const=detail,
+            default=Detail.STEPS,
+            help=text,
+        )
 
 
 def quiet_native_logs(path: Path) -> None:
