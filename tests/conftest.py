@@ -63,7 +63,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> "Run":
             embedding_dim=16,
             history_length=20,
             batch_positions=256,
-            epochs=2,
+            epochs=3,
         ),
         index=IndexConfig(num_candidates=30),
         ranking=models_config.RankingConfig(epochs=3),

@@ -13,6 +13,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from models import index as search
 from models.config import FIRST_ITEM
+from models.query import Query
 from pipeline.ranking import train as train_ranking
 from pipeline.retrieval import train as train_retrieval
 from pipeline.steps import Run
@@ -166,13 +167,15 @@ def test_ranking_answers_a_stranger_as_the_model_does(
         tiny_run.config, tiny_run.prepared(), tiny_run.train_ranking()
     )
     expected = model(
-        np.array([[6, 11]], np.int32),
-        np.array([1], np.int32),
-        {
-            "age": np.zeros(1, np.float32),
-            "region": np.zeros(1, np.int32),
-        },
-        {},
+        Query(
+            np.array([[6, 11]], np.int32),
+            np.array([1], np.int32),
+            {
+                "age": np.zeros(1, np.float32),
+                "region": np.zeros(1, np.int32),
+            },
+            {},
+        ),
         np.array([[2, 0, 22, 1]], np.int32),
     )
     there = [0, 2, 3]

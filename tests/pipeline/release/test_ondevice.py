@@ -93,14 +93,6 @@ def test_another_student_than_the_evaluated_one_is_refused(
     assert "must be of the staged student" in reason
 
 
-def test_the_smallest_file_that_loses_little_is_chosen() -> None:
-    assert ondevice_evaluate.choose(PRECISIONS, "auto") == "float16"
-    int8 = replace(PRECISIONS["int8"], ndcg_at_10=0.0991)
-    good = PRECISIONS | {"int8": int8}
-    assert ondevice_evaluate.choose(good, "auto") == "int8"
-    assert ondevice_evaluate.choose(good, "float32") == "float32"
-
-
 def test_what_the_model_no_longer_reads_is_not_recommended(
     exports: Path,
 ) -> None:

@@ -53,3 +53,5 @@ def test_the_smallest_file_that_is_as_good_is_published() -> None:
     }
     assert auto.precision("auto", found).value == "float16"
     assert auto.precision("int8", found).value == "int8"
+    found["int8"].ndcg_at_10 = 0.0991
+    assert auto.precision("auto", found).value == "int8"
