@@ -67,7 +67,12 @@ def test_a_stopped_training_ends_as_one_that_was_not(tmp_path):
     fitted(2, tmp_path, saved)
     assert saved.exists()
     watch, weights, said = fitted(4, tmp_path, saved)
-    assert said == ["  going on from the checkpoint after epoch 2"]
+    begun, *epochs = said
+    assert begun == "  going on from the checkpoint after epoch 2"
+    assert [line.split(":")[0] for line in epochs] == [
+        "  epoch 3 of 4",
+        "  epoch 4 of 4",
+    ]
     assert watch.best_epoch == whole.best_epoch == 4
     losses = [row["loss"] for row in watch.curve]
     assert losses == pytest.approx([row["loss"] for row in whole.curve])
