@@ -191,16 +191,25 @@ def _in_order(
     ).drop("tie")
 
 
+# Engines widen small numbers as they like; the files do not depend on it.
+_TYPES = {
+    "item_index": np.int32,
+    "timestamp": np.int64,
+    "part": np.int8,
+    "rating": np.float32,
+    "weight": np.float32,
+}
+
+
 def _columns(
     batch: pa.RecordBatch, context: Mapping[str, FeatureColumn]
 ) -> dict[str, np.ndarray]:
     """Columns as the writer takes them."""
-    names = ("item_index", "timestamp", "part", "rating", "weight")
     return {
         "user_row": batch["user_row"].to_numpy() - 2,
         **{
-            name: batch[name].to_numpy(zero_copy_only=False)
-            for name in names
+            name: batch[name].to_numpy(zero_copy_only=False).astype(kind)
+            for name, kind in _TYPES.items()
             if name in batch.schema.names
         },
         **{
