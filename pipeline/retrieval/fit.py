@@ -64,7 +64,7 @@ def fit(
             if team.is_chief:
                 callbacks.append(checkpoint)
     if done:
-        progress(f"  going on from the checkpoint after epoch {done}")
+        progress(f"train-retrieval: going on after epoch {done}")
         # The batches that would have come next, and not the first again.
         taken = done * task.steps * team.num_replicas // team.workers.count
         dataset = dataset.skip(taken)

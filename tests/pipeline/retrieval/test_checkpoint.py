@@ -68,7 +68,7 @@ def test_a_stopped_training_ends_as_one_that_was_not(tmp_path):
     assert saved.exists()
     watch, weights, said = fitted(4, tmp_path, saved)
     begun, *epochs = said
-    assert begun == "  going on from the checkpoint after epoch 2"
+    assert begun == "train-retrieval: going on after epoch 2"
     assert [line.split(":")[0] for line in epochs] == [
         "  epoch 3 of 4",
         "  epoch 4 of 4",

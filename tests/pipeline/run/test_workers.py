@@ -127,6 +127,7 @@ def test_a_killed_worker_goes_on_from_the_last_checkpoint(tmp_path):
     )
     command = [
         "tests.support.small_groups",
+        "--debug",
         *(f"--set={option}" for option in options),
     ]
     run = tmp_path / "artifacts" / "runs" / "sample"
@@ -173,9 +174,9 @@ def test_a_killed_worker_goes_on_from_the_last_checkpoint(tmp_path):
             process.kill()
     text = [log.read_text() for log in logs]
     for words in text:
-        assert "going on from the checkpoint after epoch" in words
+        assert "going on after epoch" in words
     # Only the final model starts from the beginning.
-    assert text[0].count("Epoch 1/5") == 1
+    assert text[0].count("epoch 1 of 5") == 1
     assert "running for the chief" in text[1]
     metrics = json.loads((run / "train-retrieval/metrics.json").read_text())
     assert len(metrics["base"]["curve"]) == 5
