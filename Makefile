@@ -50,7 +50,7 @@ $(VENV)/.requirements-dev: requirements-dev.txt $(VENV)/.requirements
 			-r requirements-dev.txt && sha256sum requirements-dev.txt > $@; }
 	@touch $@
 
-demo: setup ## everything end to end on the embedded sample, about 4 minutes
+demo: setup ## everything end to end on the embedded sample, about 3 minutes
 	$(RUN) -m pipeline --config pipeline/configs/sample.toml demo $(FORCED)
 
 prepare: setup ## read the source, split it by time, encode it
