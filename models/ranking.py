@@ -18,7 +18,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from models.config import PADDING, FeatureSpec, RankingConfig
-from models.features import FeatureEncoder
+from models.layers.features import FeatureEncoder
 from models.query import Query
 from models.rating import RatingHead
 from models.signals import Signals

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.config import FeatureSpec, check
-from models.features import Rows
+from models.layers.features import Rows
 from models.student_config import StudentConfig
 
 _EXCLUDED = -1e9

@@ -16,8 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from models import history as encoders
-from models import ids as tables
 from models.config import (
     FIRST_ITEM,
     PADDING,
@@ -25,7 +23,9 @@ from models.config import (
     FeatureSpec,
     RetrievalConfig,
 )
-from models.features import FeatureEncoder, Rows, select
+from models.layers import history as encoders
+from models.layers import ids as tables
+from models.layers.features import FeatureEncoder, Rows, select
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import tensorflow as tf
 
-from models import index as search
-from models import rerank
+from models.layers import index as search
+from models.layers import rerank
 from models.query import Query
 from models.ranking import RankingModel
 from models.retrieval import RetrievalModel

@@ -14,8 +14,8 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from models import index as search
 from models.config import FIRST_ITEM
+from models.layers import index as search
 from pipeline.export import catalogue, graphs
 from pipeline.ranking import train as train_ranking
 from pipeline.retrieval import index

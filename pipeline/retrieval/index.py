@@ -17,8 +17,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 
-from models import index as search
 from models.config import FIRST_ITEM
+from models.layers import index as search
 from models.retrieval import RetrievalModel
 from pipeline.measure import metrics, requests
 from pipeline.retrieval import train

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from models import ids, retrieval
+from models import retrieval
 from models.config import FIRST_ITEM
+from models.layers import ids
 from models.retrieval import RetrievalModel
 from models.towers import CandidateInputs
 from pipeline.retrieval import batches, feed, targets

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from models import retrieval
 from models.config import FeatureSpec, RetrievalConfig
-from models.features import FeatureEncoder, select
+from models.layers.features import FeatureEncoder, select
 from models.student import Student
 from models.student_config import StudentConfig
 from models.towers import CandidateInputs

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 from models.config import RankingConfig, RetrievalConfig
-from models.index import ExactIndex
+from models.layers.index import ExactIndex
 from models.query import Query
 from models.retrieval import RetrievalModel
 from models.signals import ItemTables, Signals

@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from models import index as search
 from models.config import FIRST_ITEM
+from models.layers import index as search
 from models.query import Query
 from pipeline.ranking import train as train_ranking
 from pipeline.retrieval import train as train_retrieval

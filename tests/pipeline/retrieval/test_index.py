@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models import index as search
+from models.layers import index as search
 from pipeline.retrieval import index
 from pipeline.retrieval.report import Point, Report, Tuned
 from pipeline.run.release import IndexConfig

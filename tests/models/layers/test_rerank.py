@@ -5,7 +5,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from models import rerank
+from models.layers import rerank
 
 
 def oracle(scores, valid, vectors, diversity, n):

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models import ids, retrieval
+from models import retrieval
 from models.config import ConfigError, RetrievalConfig
+from models.layers import ids
 from models.towers import CandidateInputs
 
 COUNT, ROWS = 400, 64

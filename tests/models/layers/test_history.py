@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models import history
 from models.config import ConfigError, RetrievalConfig
+from models.layers import history
 
 ENCODERS = ("bow", "cnn", "rnn", "attention")
 
