@@ -1,13 +1,17 @@
 """What documents say exists, and what exists is said by one."""
 
+import dataclasses
 import importlib.util
 import re
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
 
+from pipeline.run import options
+from pipeline.run.config import Config
 from serving import signatures
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,6 +52,35 @@ def test_every_module_of_a_document_exists() -> None:
     for module in set(re.findall(r"python3? -m ([\w.]+)", EVERYTHING)):
         ours = module.partition(".")[0] in ("pipeline", "serving", "tests")
         assert not ours or importlib.util.find_spec(module), module
+
+
+def test_every_option_of_a_document_exists() -> None:
+    hints = typing.get_type_hints(Config)
+    known = {
+        f"{section}.{field.name}"
+        for section in hints
+        for kind in options.classes(hints[section])
+        for field in dataclasses.fields(kind)
+    }
+    sections = "|".join({name.partition(".")[0] for name in known})
+    named = set(
+        re.findall(
+            rf"`(?:SET=\")?((?:{sections})\.[a-z_]+)\b(?!\.)", EVERYTHING
+        )
+    )
+    assert len(named) > 8
+    assert {name for name in named if not name.endswith(".py")} <= known
+
+
+def test_what_ci_runs_can_be_imported() -> None:
+    text = (ROOT / ".ci/run").read_text("utf-8") + MAKEFILE
+    found = re.findall(r"from ([\w.]+) import (\w+);", text)
+    assert found
+    for package, name in found:
+        module = importlib.import_module(package)
+        assert hasattr(module, name) or importlib.util.find_spec(
+            f"{package}.{name}"
+        )
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

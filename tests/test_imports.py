@@ -127,7 +127,7 @@ ARROWS = {
     "pipeline.__main__": "*",
 }
 MOST_LINES = 400
-MOST_FILES = 17
+MOST_FILES = 16
 GENERATED = "_pb2"
 
 

@@ -27,6 +27,7 @@ from pipeline.measure import requests
 from pipeline.prepare import step as prepare
 from pipeline.release.gate import GateRejected
 from pipeline.report import step
+from pipeline.retrieval.report import Point, Report, Tuned
 from pipeline.run import config as configuration
 from pipeline.run import manifest
 from pipeline.run.config import Config
@@ -128,23 +129,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "rating": {"epochs": 1, "validation_rmse": [1.0, 1.1]},
         },
         "distill/metrics": {"histories": 9, "student": {"loss": [2.0, 1.0]}},
-        "index/index": {
-            "kind": "scann",
-            "num_items": 6,
-            "num_candidates": 5,
-            "recall@5": 0.9,
-            "latency_ms": 0.4,
-            "frontier": [
-                {"leaves": 1, "recall@5": 0.5, "latency_ms": 0.1},
-                {"leaves": 2, "recall@5": 0.9, "latency_ms": 0.4},
-            ],
-        },
         "gate": {"bundle_id": "b1", "accepted": True, "reasons": []},
     }
     for name, values in written.items():
         target = run / f"{name}.json"
         target.parent.mkdir(exist_ok=True)
         target.write_text(json.dumps(values))
+    frontier = [Point(1, 5, 0.5, 0.1), Point(2, 5, 0.9, 0.4)]
+    tuned = Tuned([6], 2, frontier[1], 0.2, True, frontier)
+    (run / "index").mkdir()
+    Report(6, 5, 0.9, 0.4, tuned).write(run / "index")
     for name in ("train-retrieval", "index", "train-ranking", "distill"):
         choice = {"option": f"{name}.x", "value": 3, "why": "9 <targets>"}
         manifest.Record({}, 10**18, 1.0, [choice]).write(run / name)
