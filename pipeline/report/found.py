@@ -20,16 +20,6 @@ from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import DataError
 
 Json: TypeAlias = Mapping[str, Any]
-_STEPS = (
-    "prepare",
-    "train-retrieval",
-    "index",
-    "train-ranking",
-    "distill",
-    "export",
-    "ondevice-export",
-    "evaluate",
-)
 
 
 @dataclass(frozen=True)
@@ -58,7 +48,7 @@ class Run:
     prepared: Prepared | None
     evaluation: Evaluation | None
     gate: Json
-    index: Json
+    index: index_report.Report | None
     retrieval: Json
     ranking: Json
     student: Json
@@ -74,11 +64,14 @@ class Run:
             DataError: If no step of the run is complete.
         """
         directory = config.run_directory
-        records = {
-            step: record
-            for step in _STEPS
-            if (record := manifest.Record.read(directory / step))
+        found_records = {
+            path.parent.name: record
+            for path in directory.glob(f"*/{manifest.MANIFEST}")
+            if (record := manifest.Record.read(path.parent))
         }
+        records = dict(
+            sorted(found_records.items(), key=lambda item: item[1].made_at)
+        )
         if not records:
             raise DataError(
                 "A report needs a run. Received: no complete step in "
@@ -99,7 +92,9 @@ class Run:
             prepared.load(tables) if "prepare" in records else None,
             found,
             verdict,
-            _json(directory / "index" / index_report.FILE),
+            index_report.Report.read(directory / "index")
+            if "index" in records
+            else None,
             _json(directory / "train-retrieval" / "metrics.json"),
             _json(directory / "train-ranking" / "metrics.json"),
             _json(directory / "distill" / "metrics.json"),

@@ -110,31 +110,31 @@ def index(run: Run) -> Section:
     found = run.index
     if not found:
         return Section("Index")
-    k = found["num_candidates"]
+    recall = f"recall@{found.k}"
     facts = [
-        ("kind", found["kind"], f"{found['num_items']:,} items"),
-        (f"recall@{k}", f"{found[f'recall@{k}']:.3f}", "of exact search"),
-        ("latency", f"{found['latency_ms']:.2f} ms", "a query"),
+        ("kind", found.kind, f"{found.num_items:,} items"),
+        (recall, f"{found.recall:.3f}", "of exact search"),
+        ("latency", f"{found.latency_ms:.2f} ms", "a query"),
     ]
-    if "exact_latency_ms" in found:
-        exact = f"{found['exact_latency_ms']:.2f} ms"
-        facts.append(("exact search", exact, "a query"))
     blocks: list[Block] = [Facts(facts)]
-    frontier = found["frontier"]
-    if frontier:
-        names = tuple(frontier[0])
+    if tuned := found.scann:
+        exact = f"{tuned.exact_latency_ms:.2f} ms"
+        blocks = [Facts([*facts, ("exact search", exact, "a query")])]
         blocks.append(
             Table(
                 "Settings that were tried",
-                [name.replace("_", " ") for name in names],
-                [[f"{point[name]:,}" for name in names] for point in frontier],
+                ["leaves searched", "candidates reordered", recall, "ms"],
+                [
+                    [f"{value:,}" for value in vars(point).values()]
+                    for point in tuned.frontier
+                ],
             )
         )
         curve = (
-            [point["latency_ms"] for point in frontier],
-            [point[f"recall@{k}"] for point in frontier],
+            [point.latency_ms for point in tuned.frontier],
+            [point.recall for point in tuned.frontier],
         )
-        picture = plots.lines({"": curve}, ("ms a query", f"recall@{k}"))
+        picture = plots.lines({"": curve}, ("ms a query", recall))
         words = "What more time finds of exact search."
         blocks.append(Figure("Recall against time", words, picture))
     return Section("Index", "", blocks)

@@ -67,10 +67,7 @@ class _Files(Options):
     """Where files are, and how broken they may be.
 
     Attributes:
-        path: File, folder, glob or fsspec address of the interactions. For
-            movielens an archive or its folder, fetched from its official
-            address where a name such as ml-1m.zip is not there; empty for
-            ml-100k.zip in the folder of data.
+        path: File, folder, glob or fsspec address of the interactions.
         max_bad_share: Share of the rows of a file, 0 to 1, that may be
             unusable and set aside before the run stops.
     """
@@ -84,6 +81,9 @@ class MovielensSource(_Files):
     """An official MovieLens archive or folder.
 
     Attributes:
+        path: The archive or its folder, fetched from its official address
+            where a name such as ml-1m.zip is not there; empty for
+            ml-100k.zip in the folder of data.
         kind: See `SyntheticSource`.
     """
 
