@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.report import (
+from pipeline.report import markdown, page
+from pipeline.report.document import Document
+from pipeline.report.found import Run
+from pipeline.report.sections import (
     data,
-    markdown,
     origin,
-    page,
     people,
     quality,
     training,
     variety,
 )
-from pipeline.report.document import Document
-from pipeline.report.found import Run
 from pipeline.run.config import Config
 from serving.releases import files
 

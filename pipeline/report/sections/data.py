@@ -7,9 +7,9 @@ import datetime
 import numpy as np
 
 from models.config import FIRST_ITEM
-from pipeline.report import plots
 from pipeline.report.document import Facts, Figure, Notes, Section, Table
 from pipeline.report.found import Run
+from pipeline.report.plots import bars, curves
 from pipeline.tables import sequences
 from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import FIRST_MOMENT, PARTS, TRAIN, iso
@@ -73,7 +73,7 @@ def _tail(prepared: Prepared) -> Figure:
     return Figure(
         "The long tail",
         f"{half:,} of {len(held):,} items hold half of the train part.",
-        plots.lines(
+        curves.lines(
             {"": ((100 * shares).tolist(), (100 * held[places]).tolist())},
             ("% of the items, most popular first", "% of the interactions"),
         ),
@@ -94,7 +94,7 @@ def _histories(prepared: Prepared) -> Figure:
         f"Half of the users have {int(np.median(lengths)):,} or fewer."
         if len(lengths)
         else "No user has any.",
-        plots.bars(
+        bars.stacked(
             places,
             {"users": heights.tolist()},
             ("interactions of a user", "users"),
@@ -122,7 +122,7 @@ def _activity(prepared: Prepared) -> list[Figure]:
         Figure(
             "Activity over time",
             f"From {when[0]} to {when[1]}; busiest around {when[2]}.",
-            plots.bars(
+            bars.stacked(
                 edges.tolist(),
                 {
                     part: row.tolist()

@@ -11,10 +11,10 @@ from pipeline.evaluate.evaluation import (
     Evaluation,
     Whole,
 )
-from pipeline.report import plots
 from pipeline.report.document import Facts, Figure, Notes, Section, Table
 from pipeline.report.found import Run
-from pipeline.report.plots import Estimate
+from pipeline.report.plots import forest
+from pipeline.report.plots.forest import Estimate
 from pipeline.terminal import report as terminal
 
 OURS = "two_stage"
@@ -135,7 +135,7 @@ def _ranked(rows: Sequence[Whole], metric: str) -> Figure:
         f"{metric} with its 95 % interval",
         f"From {best.name} at {best.value:.3f} down to {last.name} at "
         f"{last.value:.3f}.",
-        plots.forest(shown, metric, False),
+        forest.intervals(shown, metric, False),
     )
 
 
@@ -144,7 +144,7 @@ def _differences(pairs: list[Difference]) -> Figure:
     return Figure(
         "Paired differences in ndcg@10",
         f"{clear} of {len(pairs)} intervals do not hold zero.",
-        plots.forest(
+        forest.intervals(
             [
                 Estimate(
                     f"{item.model} − {item.against}",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-from pipeline.report import plots
 from pipeline.report.document import Block, Facts, Figure, Section, Table
 from pipeline.report.found import Json, Run
+from pipeline.report.plots import curves
 
 # What decides which epoch is kept.
 _RETRIEVAL, _RANKING = "ndcg@100", "ndcg@10"
@@ -101,7 +101,7 @@ def _figure(
             f"{name} from {y[0]:.3f} to {y[-1]:.3f}"
             for name, (_, y) in series.items()
         )
-        picture = plots.lines(series, ("epoch", label), best)
+        picture = curves.lines(series, ("epoch", label), best)
         yield Figure(title, f"{words}.", picture)
 
 
@@ -134,7 +134,7 @@ def index(run: Run) -> Section:
             [point.latency_ms for point in tuned.frontier],
             [point.recall for point in tuned.frontier],
         )
-        picture = plots.lines({"": curve}, ("ms a query", recall))
+        picture = curves.lines({"": curve}, ("ms a query", recall))
         words = "What more time finds of exact search."
         blocks.append(Figure("Recall against time", words, picture))
     return Section("Index", "", blocks)

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipeline.evaluate.evaluation import Row, Whole
-from pipeline.report import plots
 from pipeline.report.document import Figure, Section, Table
 from pipeline.report.found import Run
-from pipeline.report.quality import METRICS, OURS, best_baseline
+from pipeline.report.plots import curves, points
+from pipeline.report.sections.quality import METRICS, OURS, best_baseline
 
 _DECILE = "popularity_"
 
@@ -76,7 +76,7 @@ def _popularity(
         f"{OURS} finds {first[1]:.0%} of the targets in tenth {first[0]} of "
         f"the catalogue and {last[1]:.0%} in tenth {last[0]}; 10 holds the "
         "most popular items.",
-        plots.lines(
+        curves.lines(
             {
                 model: ([x for x, _ in points], [y for _, y in points])
                 for model, points in tenths.items()
@@ -123,7 +123,7 @@ def _coverage(found: dict[str, Whole]) -> Figure:
         "Accuracy against coverage",
         f"{OURS} covers {found[OURS].coverage_at_10:.0%} of the catalogue at "
         f"NDCG@10 {found[OURS].ndcg_at_10:.3f}.",
-        plots.scatter(
+        points.scatter(
             {
                 name: (row.coverage_at_10, row.ndcg_at_10)
                 for name, row in found.items()
