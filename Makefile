@@ -18,7 +18,7 @@ WEB := serving/ondevice/web
 WEB_PORT ?= 8080
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo prepare train-retrieval index train-ranking \
+.PHONY: help setup setup-dev demo picture reference prepare train-retrieval index train-ranking \
 	distill export ondevice-export ondevice-demo ondevice-android evaluate \
 	publish report rollback retrain serve recommend smoke bench-serving bench-fleet \
 	bench-ondevice ablation init-config check doctor staging-up staging-down \
@@ -52,6 +52,11 @@ $(VENV)/.requirements-dev: requirements-dev.txt $(VENV)/.requirements
 
 demo: setup ## everything end to end on the embedded sample, about 3 minutes
 	$(RUN) -m pipeline --config pipeline/configs/sample.toml demo $(FORCED)
+# In a pipe, as a log keeps it; FORCE=1 shows the training as well.
+picture: setup ## draw the README's picture from what the demo prints
+	@mkdir -p artifacts
+	$(MAKE) --silent demo > artifacts/demo.txt 2>&1 || { cat artifacts/demo.txt; exit 1; }
+	$(RUN) -m pipeline.terminal.picture artifacts/demo.txt --command 'make demo'
 
 prepare: setup ## read the source, split it by time, encode it
 	$(STEP) $@ $(FORCED)
@@ -173,6 +178,9 @@ spark-up: setup ## run a Spark master and two workers; needs Java 17
 	$(RUN) -m pip install --quiet --disable-pip-version-check \
 		-r requirements-spark.txt
 	$(RUN) -m pipeline $@
+
+reference: setup-dev ## write the pages of flags and options again
+	$(RUN) -m tests.support.reference
 
 lint: setup-dev ## ruff: format and rules
 	$(RUN) -m ruff format --check .

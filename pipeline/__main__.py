@@ -7,9 +7,9 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from models.config import ConfigError
+from pipeline import flags
 from pipeline.release.gate import GateRejected
 from pipeline.run import config as configuration
 from pipeline.run import workers
@@ -56,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pipeline")
-    parser.add_argument("--config", default=_DEFAULT_CONFIG, metavar="FILE")
+    parser.add_argument(
+        "--config", default=_DEFAULT_CONFIG, metavar="FILE", help="a TOML file"
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -70,8 +72,9 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text)
         command.set_defaults(run=run)
         if run in (_step, _demo):
-            command.add_argument("--force", action="store_true")
-        for flag, settings in _ARGUMENTS.get(name, {}).items():
+            text = "run steps that are up to date as well"
+            command.add_argument("--force", action="store_true", help=text)
+        for flag, settings in flags.ARGUMENTS.get(name, {}).items():
             command.add_argument(flag, **settings)
         if name == "recommend":
             ids.add_option(command, "--history", "latest last")
@@ -183,24 +186,6 @@ def _bench_scale(options: argparse.Namespace) -> None:
     table = console.table(title, bench_scale.table(report))
     print(console.text(table, *(f"~ {line}" for line in report.assumptions)))
     print(bench_scale.plot(options.directory / bench_scale.FILE))
-
-
-def _count(text: str) -> int:
-    """A positive number; 100_000_000 reads better than its digits."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
-
-
-def _shard(text: str) -> tuple[int, int]:
-    """Which slice of how many."""
-    shard, _slash, count = text.partition("/")
-    if not (shard.isdigit() and count.isdigit() and int(shard) < int(count)):
-        raise argparse.ArgumentTypeError(
-            "must be I/N with I from 0 to N - 1, such as 0/4"
-        )
-    return int(shard), int(count)
 
 
 def _check(config: Config, options: argparse.Namespace) -> None:
@@ -320,75 +305,5 @@ _COMMANDS = {
     "recommend": (_recommend, "ask a running server"),
     "demo": (_demo, "everything, end to end"),
 }
-_ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
-    "index": {
-        "--shard": {
-            "type": _shard,
-            "metavar": "I/N",
-            "help": "only slice I of N, counted from 0; `index` merges them",
-        }
-    },
-    "train-retrieval": {
-        "--workers": {
-            "default": "",
-            "metavar": "HOST:PORT,...",
-            "help": "processes that train together; TF_CONFIG says the same",
-        },
-        "--worker": {
-            "type": int,
-            "metavar": "I",
-            "help": "which of them this one is, from 0, the chief",
-        },
-    },
-    "rollback": {
-        "--to": {
-            "type": _count,
-            "metavar": "VERSION",
-            "help": "which release; the one before the live version if not "
-            "given",
-        }
-    },
-    "options": {"section": {"nargs": "?", "default": ""}},
-    "init-config": {
-        "--interactions": {"required": True},
-        "--items": {"default": ""},
-        "--users": {"default": ""},
-    },
-    "check": {
-        "config": {
-            "nargs": "?",
-            "default": argparse.SUPPRESS,
-            "metavar": "CONFIG",
-        }
-    },
-    "generate": {
-        "--interactions": {"type": _count, "required": True},
-        "--directory": {"type": Path, "required": True},
-        "--seed": {"type": int, "default": 0},
-    },
-    "spark-up": {"--port": {"type": int, "default": 7077}},
-    "bench-scale": {
-        "--interactions": {"type": _count, "nargs": "*"},
-        "--directory": {"type": Path, "default": "artifacts/bench"},
-        "--price": {"type": float, "default": 0.05, "metavar": "PER_HOUR"},
-    },
-    "ondevice-android": {
-        "--output": {"type": Path, "default": Path("artifacts/android")},
-        "--genres": {
-            "help": "item column of genres; `genres` where there is one"
-        },
-    },
-    "bench-ondevice": {"--rounds": {"type": int, "default": 2_000}},
-    "ablation": {
-        "--seeds": {"type": int, "default": 1, "choices": (1, 2, 3)},
-        "--only": {"default": "", "help": "part of a variant's name"},
-    },
-    "recommend": {
-        "--user": {"default": ""},
-        "--target": {"default": "127.0.0.1:8500"},
-    },
-}
-
-
 if __name__ == "__main__":
     sys.exit(main())

@@ -13,16 +13,10 @@ import pytest
 from pipeline.run import options
 from pipeline.run.config import Config
 from serving import signatures
+from tests.support import command_lines, documents, reference
 
-ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = {
-    str(path.relative_to(ROOT)): path.read_text("utf-8")
-    for folder in (".", ".github", "pipeline", "serving", "models", "tests")
-    for path in sorted(
-        (ROOT / folder).glob("**/*.md" if folder != "." else "*.md")
-    )
-    if "node_modules" not in path.parts and ".venv" not in path.parts
-}
+ROOT = documents.ROOT
+DOCUMENTS = documents.texts()
 EVERYTHING = "\n".join(DOCUMENTS.values())
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 TARGETS = set(re.findall(r"^([a-z][a-z0-9-]*):.* ## ", MAKEFILE, re.M))
@@ -46,6 +40,29 @@ def test_every_target_of_a_document_exists() -> None:
     for text in re.findall(r"(?:`|^)make ([a-z][^`\n#]*)", EVERYTHING, re.M):
         named.add(re.match(r"[a-z0-9-]*", text)[0])
     assert named - {"help", "bench"} <= TARGETS
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        pytest.param(path, text, id=path.name)
+        for path, text in reference.pages()
+    ],
+)
+def test_every_flag_and_option_is_in_a_document(path: Path, text: str) -> None:
+    assert path.read_text("utf-8") == text, "run `make reference`"
+
+
+def test_every_command_line_is_in_a_document() -> None:
+    found = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for package in ("pipeline", "serving")
+        for path in (ROOT / package).glob("**/*.py")
+        if "node_modules" not in path.parts
+        and '__name__ == "__main__"' in path.read_text("utf-8")
+    }
+    found = {name.removesuffix(".__main__") for name in found}
+    assert found == set(command_lines.MODULES)
 
 
 def test_every_module_of_a_document_exists() -> None:

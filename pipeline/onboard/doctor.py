@@ -301,8 +301,15 @@ def _release(serving: Path) -> Finding:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints every finding; 1 where one is wrong."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.onboard.doctor")
-    parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--port", type=int, nargs="*", default=[8500, 8501])
+    add = parser.add_argument
+    add("--config", type=Path, required=True, help="whose data are looked for")
+    add(
+        "--port",
+        type=int,
+        nargs="*",
+        default=[8500, 8501],
+        help="that a server needs",
+    )
     options = parser.parse_args(arguments)
     is_wrong = False
     for finding in examine(options.config, options.port):

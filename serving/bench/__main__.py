@@ -23,8 +23,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m serving.bench")
     parser.add_argument("command", choices=("swaps", "fleet"))
     add = parser.add_argument
-    add("--method", default="recommend", choices=("recommend", "retrieve"))
-    add("--threads", type=int, default=2)
+    add(
+        "--method",
+        default="recommend",
+        choices=("recommend", "retrieve"),
+        help="which question",
+    )
+    add("--threads", type=int, default=2, help="that ask at once")
     add("--seconds", type=float, default=10.0, help="of each loop")
     add("--rate", type=float, default=50.0, help="requests a second")
     add("--count", type=int, default=50, help="swaps")
@@ -34,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=Path("artifacts/serving/models.config"),
         help="what the servers serve",
     )
-    add("--json", action="store_true")
+    add("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     load = Load(
         options.method, options.threads, options.seconds, options.rate, 1

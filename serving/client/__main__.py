@@ -79,8 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     waiting = "for the servers to come up"
     add("--wait", type=float, default=0.0, metavar="SECONDS", help=waiting)
     add = command("bench", "measure latency and throughput", _bench)
-    add("--method", default="recommend", choices=load.METHODS)
-    add("--threads", type=int, default=4)
+    text = "which question"
+    add("--method", default="recommend", choices=load.METHODS, help=text)
+    add("--threads", type=int, default=4, help="that ask at once")
     add("--seconds", type=float, default=10.0, help="of each loop")
     add("--rate", type=float, default=200.0, help="open loop, a second")
     add("--batch", type=int, default=1, help="queries a request")
@@ -98,7 +99,8 @@ def _shared() -> argparse.ArgumentParser:
         help="gRPC address, default 127.0.0.1:8500; repeat for replicas or "
         "for one address a model, *=ADDRESS for the other models",
     )
-    add("--timeout", type=float, default=2.0, metavar="SECONDS")
+    waiting = "of a whole question"
+    add("--timeout", type=float, default=2.0, metavar="SECONDS", help=waiting)
     add("--tls", action="store_true", help="encrypt, trust the system's CAs")
     add("--ca", default="", help="PEM file of CAs to trust; implies --tls")
     add("--certificate", default="", help="PEM file of the client's own")
@@ -116,8 +118,10 @@ def _shared() -> argparse.ArgumentParser:
         "--retrieval-model",
         default=signatures.RETRIEVAL,
         choices=[signatures.RETRIEVAL, signatures.RETRIEVAL_EXACT],
+        help="the first stage",
     )
-    add("--fused", default="auto", choices=["auto", "off"])
+    text = "both stages in one call, where the servers have that model"
+    add("--fused", default="auto", choices=["auto", "off"], help=text)
     for option, name, text in (
         ("--popular", "popular.json", "file of fallback items"),
         ("--titles", "titles.tsv", "JSON or id<tab>title file"),

@@ -203,7 +203,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options that name a bundle, or where the live one lies."""
     add = parser.add_argument
     add("--bundle", type=Path, help="its folder; the live one by default")
-    add("--serving", type=Path, default=Path("artifacts/serving"))
+    text = "where releases are published"
+    add("--serving", type=Path, default=Path("artifacts/serving"), help=text)
 
 
 def live(serving: Path) -> Path:

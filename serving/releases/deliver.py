@@ -135,9 +135,11 @@ def _lock(target: Path) -> Iterator[None]:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m serving.releases.deliver")
-    parser.add_argument("--source", type=Path, required=True)
-    parser.add_argument("--target", type=Path, required=True)
-    parser.add_argument("--keep_versions", type=int, default=0)
+    add = parser.add_argument
+    add("--source", type=Path, required=True, help="a published directory")
+    add("--target", type=Path, required=True, help="where servers read it")
+    text = "of each model at the target; 0 for all"
+    add("--keep_versions", type=int, default=0, help=text)
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:

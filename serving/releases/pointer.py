@@ -204,9 +204,18 @@ def _group(text: str) -> tuple[str, tuple[str, ...]]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m serving.releases.pointer")
-    parser.add_argument("--source", type=Path, required=True)
-    parser.add_argument("--directory", type=Path, required=True)
-    parser.add_argument("--group", type=_group, action="append", required=True)
+    add = parser.add_argument
+    add("--source", type=Path, required=True, help="models.config to follow")
+    text = "where each group's NAME.config is written"
+    add("--directory", type=Path, required=True, help=text)
+    add(
+        "--group",
+        type=_group,
+        action="append",
+        required=True,
+        metavar="NAME=MODEL,MODEL",
+        help="models that servers of one kind have; repeat",
+    )
     parser.add_argument(
         "--stock",
         action="append",
@@ -222,8 +231,9 @@ def _parser() -> argparse.ArgumentParser:
             f"--{name}_servers", metavar="HOST:PORT,...", help=text
         )
     parser.add_argument("--ca", default="", help="PEM, if they speak TLS")
-    parser.add_argument("--overlap_seconds", type=float, default=30.0)
-    parser.add_argument("--poll_seconds", type=float, default=1.0)
+    text = "that a replaced version goes on answering"
+    add("--overlap_seconds", type=float, default=30.0, help=text)
+    add("--poll_seconds", type=float, default=1.0, help="between two looks")
     parser.add_argument("--once", action="store_true", help="do not follow")
     return parser
 

@@ -24,10 +24,16 @@ _TRANSPORT: _Flags = dict(
     port=(8500, "gRPC port; 0 needs --grpc_socket_path"),
     grpc_socket_path=("", "UNIX socket for gRPC as well"),
     rest_api_port=(0, "REST port, 0 for none"),
-    rest_api_num_threads=(4 * _CPUS, "threads that answer REST requests"),
+    rest_api_num_threads=(
+        4 * _CPUS,
+        "threads that answer REST requests, 4 a core",
+    ),
     rest_api_timeout_in_ms=(30_000, "limit of a REST request"),
     rest_api_enable_cors_support=(False, "CORS headers in REST answers"),
-    grpc_max_threads=(2 * _CPUS, "for gRPC requests; more of them are slower"),
+    grpc_max_threads=(
+        2 * _CPUS,
+        "threads for gRPC requests, 2 a core; more are slower",
+    ),
     grpc_channel_arguments=("", "a=1,b=2 for the gRPC server"),
     ssl_config_file=("", "SSLConfig: gRPC over TLS only"),
     enable_grpc_healthcheck_service=(False, "grpc.health.v1.Health"),
@@ -88,7 +94,7 @@ _ACCEPTED: _Flags = dict(
     enable_profiler=(True, _IGNORED),
     flush_filesystem_caches=(True, _IGNORED),
     num_unload_threads=(0, _IGNORED),
-    num_tflite_pools=(_CPUS, _IGNORED),
+    num_tflite_pools=(_CPUS, f"{_IGNORED}, 1 a core"),
     num_tflite_interpreters_per_pool=(1, _IGNORED),
     remove_unused_fields_from_bundle_metagraph=(True, _IGNORED),
     skip_initialize_tpu=(False, _IGNORED),
@@ -133,9 +139,14 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
                 const=True if is_switch else None,
                 default=default,
                 metavar="BOOL" if is_switch else type(default).__name__.upper(),
-                help=f"{text} ({shown})" if shown else text,
+                help=_help(text, shown),
             )
     return parser.parse_args(arguments)
+
+
+def _help(text: str, default: str) -> str:
+    """A flag's meaning with its default, the same on every machine."""
+    return f"{text} ({default})" if default and " a core" not in text else text
 
 
 def _boolean(text: str) -> bool:

@@ -1,0 +1,110 @@
+"""What the commands of `python -m pipeline` take besides the options of all."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def _count(text: str) -> int:
+    """A positive number; 100_000_000 reads better than its digits."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """Which slice of how many."""
+    shard, _slash, count = text.partition("/")
+    if not (shard.isdigit() and count.isdigit() and int(shard) < int(count)):
+        raise argparse.ArgumentTypeError(
+            "must be I/N with I from 0 to N - 1, such as 0/4"
+        )
+    return int(shard), int(count)
+
+
+def _takes(text: str, **settings: Any) -> dict[str, Any]:
+    """An argument of a command: what it is for, and how it is read."""
+    return {"help": text, **settings}
+
+
+ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
+    "index": {
+        "--shard": _takes(
+            "only slice I of N, counted from 0; `index` merges them",
+            type=_shard,
+            metavar="I/N",
+        )
+    },
+    "train-retrieval": {
+        "--workers": _takes(
+            "processes that train together; TF_CONFIG says the same",
+            default="",
+            metavar="HOST:PORT,...",
+        ),
+        "--worker": _takes(
+            "which of them this one is, from 0, the chief",
+            type=int,
+            metavar="I",
+        ),
+    },
+    "rollback": {
+        "--to": _takes(
+            "which release; the one before the live version if not given",
+            type=_count,
+            metavar="VERSION",
+        )
+    },
+    "options": {
+        "section": _takes("such as retrieval, or all", nargs="?", default="")
+    },
+    "init-config": {
+        "--interactions": _takes("a file, folder or pattern", required=True),
+        "--items": _takes("the catalogue, if there is one", default=""),
+        "--users": _takes("what is known of users", default=""),
+    },
+    "check": {
+        "config": _takes(
+            "instead of --config",
+            nargs="?",
+            default=argparse.SUPPRESS,
+            metavar="CONFIG",
+        )
+    },
+    "generate": {
+        "--interactions": _takes("how many", type=_count, required=True),
+        "--directory": _takes("where to", type=Path, required=True),
+        "--seed": _takes("of what is drawn", type=int, default=0),
+    },
+    "spark-up": {"--port": _takes("of the master", type=int, default=7077)},
+    "bench-scale": {
+        "--interactions": _takes("sizes to measure", type=_count, nargs="*"),
+        "--directory": _takes(
+            "of logs and figures", type=Path, default="artifacts/bench"
+        ),
+        "--price": _takes(
+            "of a core", type=float, default=0.05, metavar="PER_HOUR"
+        ),
+    },
+    "ondevice-android": {
+        "--output": _takes(
+            "where to", type=Path, default=Path("artifacts/android")
+        ),
+        "--genres": _takes(
+            "item column of genres; `genres` where there is one"
+        ),
+    },
+    "bench-ondevice": {
+        "--rounds": _takes("calls that are timed", type=int, default=2_000)
+    },
+    "ablation": {
+        "--seeds": _takes(
+            "trainings of each variant", type=int, default=1, choices=(1, 2, 3)
+        ),
+        "--only": _takes("part of a variant's name", default=""),
+    },
+    "recommend": {
+        "--user": _takes("an id, known or not", default=""),
+        "--target": _takes("a gRPC address", default="127.0.0.1:8500"),
+    },
+}
