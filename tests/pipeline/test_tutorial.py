@@ -1,16 +1,15 @@
 """Runs the README's ten lines on a made-up shop."""
 
-import csv
-import datetime
 import json
 import os
-import random
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.shop import make_shop
 
 ROOT = Path(__file__).parents[2]
 # As small as it can be and still beat popularity, which the gate asks for.
@@ -20,46 +19,6 @@ SMALLEST = (
     "retrieval.history_length=10 "
     "ranking.epochs=2 index.num_candidates=20"
 )
-
-
-def write(path: Path, header: list[str], rows: list[list[object]]) -> None:
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([header, *rows])
-
-
-def make_shop(directory: Path) -> None:
-    """Customers who buy their way along a shelf of 80 products."""
-    rng = random.Random(0)
-    start = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
-    orders: list[list[object]] = []
-    for customer in range(300):
-        place, day = rng.randrange(80), rng.random() * 200
-        for _ in range(10):
-            place = (place + rng.choice((1, 1, 1, 2))) % 80
-            day += rng.random() * 10
-            moment = start + datetime.timedelta(days=day)
-            orders.append(
-                [
-                    f"o{len(orders)}",
-                    f"c{customer}",
-                    f"P{place:03d}",
-                    moment.strftime("%Y-%m-%d %H:%M:%S"),
-                    rng.randint(1, 3),
-                ]
-            )
-    write(
-        directory / "orders.csv",
-        ["order", "customer", "sku", "ordered_at", "quantity"],
-        orders,
-    )
-    write(
-        directory / "products.csv",
-        ["sku", "name", "category", "price"],
-        [
-            [f"P{n:03d}", f"Thing {n}", "abcd"[n % 4], 5 + n % 17]
-            for n in range(80)
-        ],
-    )
 
 
 def tutorial() -> str:

@@ -11,7 +11,6 @@ and client answered.
 import contextlib
 import json
 import shutil
-import tarfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -20,25 +19,18 @@ import pytest
 
 from pipeline.evaluate.evaluation import Evaluation
 from pipeline.release import gate, publish
-from pipeline.run.release import PublishConfig
 from pipeline.steps import Run
 from serving.client import Query, RecommenderClient
 from serving.errors import ServingError
 from serving.ondevice import bundle as ondevice
 from tests.support import serving_calls
-
-ARCHIVE = Path(__file__).parents[2] / "fixtures" / "published_before.tar.xz"
-GATE = PublishConfig(must_beat=("random",), student_must_beat=("random",))
+from tests.support.published import GATE, unpack
 
 
 @pytest.fixture
 def published(tmp_path: Path) -> Path:
     """The unpacked archive; `serving` in it is a serving directory."""
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(tmp_path, filter="data")
-    pointer = tmp_path / "serving" / publish.POINTER
-    text = pointer.read_text().replace("@SERVING@", str(pointer.parent))
-    pointer.write_text(text)
+    unpack(tmp_path)
     return tmp_path
 
 
