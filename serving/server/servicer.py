@@ -1,22 +1,23 @@
 """PredictionService and ModelService over a `Core`, without a network.
 
-Each method takes a request message and the seconds it may take, and returns a
-response message or raises `ServingError` with the gRPC code. `rpc` puts them
-behind gRPC, `rest` behind HTTP; tests call them directly.
+Each method takes a request message, and the seconds it may take where it runs
+a graph, and returns a response message or raises
+`ServingError` with the gRPC code. `rpc` puts them behind gRPC, `rest` behind
+HTTP; tests call them directly.
 """
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partialmethod
 
 from tensorflow_serving.apis import (
-    classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
     inference_pb2,
     model_management_pb2,
     model_pb2,
     predict_pb2,
-    regression_pb2,
 )
 
 from serving.errors import ServingError, invalid
@@ -30,21 +31,19 @@ from serving.wire import codes
 _SIGNATURE_FIELD = "signature_def"
 
 
+@dataclass(frozen=True)
 class Servicer:
     """Answers requests.
 
-    Args:
+    Attributes:
         core: Resolves and holds the models.
         limits: What one request may ask for.
         metrics: Counts requests.
     """
 
-    def __init__(
-        self, core: Core, limits: Limits, metrics: monitoring.Metrics
-    ) -> None:
-        self.core = core
-        self.limits = limits
-        self.metrics = metrics
+    core: Core
+    limits: Limits
+    metrics: monitoring.Metrics
 
     def count(self, model: str, code: str) -> None:
         """Counts a request, one for a model that nobody knows included."""
@@ -70,28 +69,13 @@ class Servicer:
             self._time("Predict", version.model, start)
         return response
 
-    def classify(
-        self,
-        request: classification_pb2.ClassificationRequest,
-        timeout_seconds: float | None = None,
-    ) -> classification_pb2.ClassificationResponse:
-        """`PredictionService.Classify`."""
-        return self._infer(inference.CLASSIFY, request, timeout_seconds)
-
-    def regress(
-        self,
-        request: regression_pb2.RegressionRequest,
-        timeout_seconds: float | None = None,
-    ) -> regression_pb2.RegressionResponse:
-        """`PredictionService.Regress`."""
-        return self._infer(inference.REGRESS, request, timeout_seconds)
-
-    def _infer(
+    def infer(
         self,
         method: inference.Method,
         request: inference.Request,
-        timeout_seconds: float | None,
+        timeout_seconds: float | None = None,
     ) -> inference.Response:
+        """`PredictionService.Classify` or `Regress`."""
         with self.core.acquire(_spec(request)) as version:
             start = time.perf_counter()
             response, count = inference.infer(
@@ -105,6 +89,9 @@ class Servicer:
             self._time(method.api, version.model, start)
         self.metrics.count_examples(version.model, count)
         return response
+
+    classify = partialmethod(infer, inference.CLASSIFY)
+    regress = partialmethod(infer, inference.REGRESS)
 
     def _time(self, api: str, model: str, start: float) -> None:
         self.metrics.runtime_latency.add(
@@ -131,12 +118,9 @@ class Servicer:
         return response
 
     def get_model_metadata(
-        self,
-        request: get_model_metadata_pb2.GetModelMetadataRequest,
-        timeout_seconds: float | None = None,
+        self, request: get_model_metadata_pb2.GetModelMetadataRequest
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
         """`PredictionService.GetModelMetadata`."""
-        del timeout_seconds
         spec = _spec(request)
         if not request.metadata_field:
             raise invalid(
@@ -157,12 +141,9 @@ class Servicer:
         return response
 
     def get_model_status(
-        self,
-        request: get_model_status_pb2.GetModelStatusRequest,
-        timeout_seconds: float | None = None,
+        self, request: get_model_status_pb2.GetModelStatusRequest
     ) -> get_model_status_pb2.GetModelStatusResponse:
         """`ModelService.GetModelStatus`."""
-        del timeout_seconds
         response = get_model_status_pb2.GetModelStatusResponse()
         for number, status in self.core.statuses(_spec(request)).items():
             entry = response.model_version_status.add()

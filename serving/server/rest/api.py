@@ -54,6 +54,10 @@ _CORS = [
     ("Access-Control-Allow-Methods", "POST, GET"),
     ("Access-Control-Allow-Headers", "Content-Type"),
 ]
+_INFERENCE = {
+    "classify": classification_pb2.ClassificationRequest,
+    "regress": regression_pb2.RegressionRequest,
+}
 # What a compressed body may always grow to, and how many times beyond that:
 # JSON takes a tenth to a fiftieth.
 _INFLATED_BYTES = 2**20
@@ -149,9 +153,10 @@ class Rest:
                 spec.version.value = _version(number)
             if method == "GET":
                 text = self._look(verb, spec)
-            elif verb in ("predict", "classify", "regress"):
-                call = {"predict": self._predict, "classify": self._classify}
-                text = call.get(verb, self._regress)(spec, body)
+            elif verb == "predict":
+                text = self._predict(spec, body)
+            elif verb in _INFERENCE:
+                text = self._infer(verb, spec, body)
             else:
                 # A verb in other letters passes the pattern and means nothing.
                 raise _malformed(method, path)
@@ -187,17 +192,13 @@ class Rest:
             f'"metadata": {{"signature_def": {_json(signatures)}}}\n}}\n'
         )
 
-    def _classify(self, spec: model_pb2.ModelSpec, body: bytes) -> str:
-        request = classification_pb2.ClassificationRequest(model_spec=spec)
+    def _infer(self, verb: str, spec: model_pb2.ModelSpec, body: bytes) -> str:
+        is_classify = verb == "classify"
+        request = _INFERENCE[verb](model_spec=spec)
         examples.fill(requests.parse(body), request)
-        response = self._servicer.classify(request, self._timeout)
-        return answers.classifications(response.result)
-
-    def _regress(self, spec: model_pb2.ModelSpec, body: bytes) -> str:
-        request = regression_pb2.RegressionRequest(model_spec=spec)
-        examples.fill(requests.parse(body), request)
-        response = self._servicer.regress(request, self._timeout)
-        return answers.regressions(response.result)
+        ask = self._servicer.classify if is_classify else self._servicer.regress
+        write = answers.classifications if is_classify else answers.regressions
+        return write(ask(request, self._timeout).result)
 
     def _predict(self, spec: model_pb2.ModelSpec, body: bytes) -> str:
         request = predict_pb2.PredictRequest(model_spec=spec)

@@ -11,20 +11,18 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from concurrent import futures
+from concurrent.futures import ThreadPoolExecutor as _Pool
+from types import SimpleNamespace
 
 import grpc
 from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2
 from tensorflow_serving.apis import (
-    classification_pb2,
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    inference_pb2,
-    model_management_pb2,
-    predict_pb2,
-    regression_pb2,
+    model_service_pb2_grpc,
+    prediction_service_pb2_grpc,
 )
+from tensorflow_serving.apis.model_management_pb2 import ReloadConfigRequest
+from tensorflow_serving.apis.predict_pb2 import PredictRequest
 
 from serving.errors import ServingError, invalid
 from serving.server.servicer import Servicer, as_serving_error
@@ -43,7 +41,7 @@ _MAX_IDLE_MS = 300_000
 # What TensorFlow Serving counts and times.
 _COUNTED = ("Predict", "Classify", "Regress")
 
-_Behaviour = Callable[[Message, grpc.ServicerContext], Message]
+_Method = Callable[..., Message]
 
 
 class Transport:
@@ -71,39 +69,26 @@ class Transport:
             is_number = value.lstrip("+-").isdecimal()
             settings[name] = int(value) if is_number else value
         self._pools = [
-            futures.ThreadPoolExecutor(options.grpc_max_threads, "request"),
-            futures.ThreadPoolExecutor(2, "reload"),
-            futures.ThreadPoolExecutor(2, "status"),
+            _Pool(options.grpc_max_threads, "request"),
+            _Pool(2, "reload"),
+            _Pool(2, "status"),
         ]
-        _, reload_pool, status_pool = self._pools
         self._server = grpc.server(
             self._pools[0],
             options=list(settings.items()),
             maximum_concurrent_rpcs=options.max_concurrent_requests,
         )
-        services = {
-            "tensorflow.serving.PredictionService": _prediction(servicer),
-            "tensorflow.serving.ModelService": {
-                "GetModelStatus": _handler(
-                    _timed(servicer.get_model_status),
-                    get_model_status_pb2.GetModelStatusRequest,
-                    status_pool,
-                ),
-                "HandleReloadConfigRequest": _handler(
-                    _reload(servicer, options.enable_reload_rpc),
-                    model_management_pb2.ReloadConfigRequest,
-                    reload_pool,
-                ),
-            },
-        }
-        if options.enable_grpc_healthcheck_service:
-            services[health.SERVICE_NAME] = _health(status_pool)
-        self._server.add_generic_rpc_handlers(
-            [
-                grpc.method_handlers_generic_handler(name, handlers)
-                for name, handlers in services.items()
-            ]
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+            _prediction(servicer), self._server
         )
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(
+            _models(servicer, options.enable_reload_rpc, self._pools[1:]),
+            self._server,
+        )
+        if options.enable_grpc_healthcheck_service:
+            self._server.add_generic_rpc_handlers(
+                [_health(servicer, self._pools[2])]
+            )
         self._drained = threading.Event()
 
     def listen(
@@ -162,69 +147,34 @@ def check_port(port: int) -> None:
             raise taken(f"0.0.0.0:{port}") from error
 
 
-def _prediction(servicer: Servicer) -> dict[str, grpc.RpcMethodHandler]:
-    methods: dict[str, tuple[Callable[..., Message], type[Message]]] = {
-        "Predict": (servicer.predict, predict_pb2.PredictRequest),
-        "Classify": (
-            servicer.classify,
-            classification_pb2.ClassificationRequest,
-        ),
-        "Regress": (servicer.regress, regression_pb2.RegressionRequest),
-        "MultiInference": (
-            servicer.multi_inference,
-            inference_pb2.MultiInferenceRequest,
-        ),
-        "GetModelMetadata": (
-            servicer.get_model_metadata,
-            get_model_metadata_pb2.GetModelMetadataRequest,
-        ),
-    }
-    return {
-        api: _handler(
-            _counted(servicer, method, api)
-            if api in _COUNTED
-            else _timed(method),
-            request,
+def _prediction(servicer: Servicer) -> SimpleNamespace:
+    def timed(api: str, answer: _Method) -> _Method:
+        return _method(
+            api,
+            lambda request, context: answer(request, _timeout(context)),
+            servicer,
         )
-        for api, (method, request) in methods.items()
-    }
+
+    return SimpleNamespace(
+        Predict=timed("Predict", servicer.predict),
+        Classify=timed("Classify", servicer.classify),
+        Regress=timed("Regress", servicer.regress),
+        MultiInference=timed("MultiInference", servicer.multi_inference),
+        GetModelMetadata=_method(
+            "GetModelMetadata",
+            lambda request, context: servicer.get_model_metadata(request),
+            servicer,
+        ),
+    )
 
 
-def _counted(
-    servicer: Servicer, method: Callable[..., Message], api: str
-) -> _Behaviour:
-    """A method that TensorFlow Serving counts and times."""
-    count = servicer.count
-    latency = servicer.metrics.request_latency
-
-    def answer(
-        request: predict_pb2.PredictRequest, context: grpc.ServicerContext
+def _models(
+    servicer: Servicer, may_reload: bool, pools: list[_Pool]
+) -> SimpleNamespace:
+    def reload(
+        request: ReloadConfigRequest, context: grpc.ServicerContext
     ) -> Message:
-        start = time.perf_counter()
-        name = request.model_spec.name
-        try:
-            response = method(request, _timeout(context))
-        except Exception as error:
-            told = as_serving_error(error, api)
-            count(name, told.code)
-            raise told from error
-        count(name, "OK")
-        latency.add((name, api, "GRPC"), time.perf_counter() - start)
-        return response
-
-    return answer
-
-
-def _timed(method: Callable[..., Message]) -> _Behaviour:
-    return lambda request, context: method(request, _timeout(context))
-
-
-def _reload(servicer: Servicer, is_permitted: bool) -> _Behaviour:
-    def answer(
-        request: model_management_pb2.ReloadConfigRequest,
-        context: grpc.ServicerContext,
-    ) -> model_management_pb2.ReloadConfigResponse:
-        if not is_permitted:
+        if not may_reload:
             raise ServingError(
                 "This server takes its config from its file alone. Start it "
                 "with --enable_reload_rpc=true to change that.",
@@ -233,7 +183,17 @@ def _reload(servicer: Servicer, is_permitted: bool) -> _Behaviour:
         # Deadline passed or caller gone: nobody waits for the answer.
         return servicer.reload_config(request, lambda: not context.is_active())
 
-    return answer
+    return SimpleNamespace(
+        GetModelStatus=_method(
+            "GetModelStatus",
+            lambda request, context: servicer.get_model_status(request),
+            servicer,
+            pools[1],
+        ),
+        HandleReloadConfigRequest=_method(
+            "HandleReloadConfigRequest", reload, servicer, pools[0]
+        ),
+    )
 
 
 def _timeout(context: grpc.ServicerContext) -> float | None:
@@ -245,42 +205,57 @@ def _timeout(context: grpc.ServicerContext) -> float | None:
     return remaining
 
 
-def _handler(
-    behaviour: _Behaviour,
-    request: type[Message],
-    pool: futures.ThreadPoolExecutor | None = None,
-) -> grpc.RpcMethodHandler:
-    def answer(message: Message, context: grpc.ServicerContext) -> Message:
+def _method(
+    api: str,
+    answer: _Method,
+    servicer: Servicer,
+    pool: _Pool | None = None,
+) -> _Method:
+    """A method as gRPC calls it, counted and timed where the original's is."""
+    is_counted = api in _COUNTED
+    latency = servicer.metrics.request_latency
+
+    def serve(
+        request: PredictRequest, context: grpc.ServicerContext
+    ) -> Message:
+        start = time.perf_counter()
         try:
-            return behaviour(message, context)
+            response = answer(request, context)
         except Exception as error:
-            told = as_serving_error(error, request.__name__)
+            told = as_serving_error(error, api)
+        else:
+            if is_counted:
+                name = request.model_spec.name
+                servicer.count(name, "OK")
+                latency.add((name, api, "GRPC"), time.perf_counter() - start)
+            return response
+        if is_counted:
+            servicer.count(request.model_spec.name, told.code)
         context.abort(_STATUSES[told.code], codes.truncate(str(told)))
         raise told
 
     if pool is not None:
-        answer.experimental_thread_pool = pool  # type: ignore[attr-defined]
-    return grpc.unary_unary_rpc_method_handler(
-        answer, request.FromString, _serialize
-    )
+        serve.experimental_thread_pool = pool  # type: ignore[attr-defined]
+    return serve
 
 
-def _serialize(message: Message) -> bytes:
-    return message.SerializeToString()
-
-
-def _health(
-    pool: futures.ThreadPoolExecutor,
-) -> dict[str, grpc.RpcMethodHandler]:
+def _health(servicer: Servicer, pool: _Pool) -> grpc.GenericRpcHandler:
     """gRPC's own service with TensorFlow Serving's short names."""
     service = health.HealthServicer()
     for name in ("", "ModelService", "PredictionService"):
         service.set(name, health_pb2.HealthCheckResponse.SERVING)
-
-    return {
-        # Beside requests, or a busy server would look dead.
-        "Check": _handler(service.Check, health_pb2.HealthCheckRequest, pool),
-        "Watch": grpc.unary_stream_rpc_method_handler(
-            service.Watch, health_pb2.HealthCheckRequest.FromString, _serialize
-        ),
-    }
+    # Beside requests, or a busy server would look dead.
+    check = _method("Check", service.Check, servicer, pool)
+    message = (
+        health_pb2.HealthCheckRequest.FromString,
+        health_pb2.HealthCheckResponse.SerializeToString,
+    )
+    return grpc.method_handlers_generic_handler(
+        health.SERVICE_NAME,
+        {
+            "Check": grpc.unary_unary_rpc_method_handler(check, *message),
+            "Watch": grpc.unary_stream_rpc_method_handler(
+                service.Watch, *message
+            ),
+        },
+    )
