@@ -20,8 +20,13 @@ from serving.releases import config_text
 from serving.server import cpus
 from serving.server.batching import tensors
 from serving.server.batching.rules import Rules, rules_of
-from serving.server.runtime.bundle import Bundle, Feeds, Run, Signature
-from serving.server.runtime.session import Endpoint
+from serving.server.runtime.bundle import (
+    Bundle,
+    Endpoint,
+    Feeds,
+    Run,
+    Signature,
+)
 from serving.server.telemetry import events
 from serving.server.telemetry.metrics import Metrics
 from serving.wire import server_config_pb2
@@ -75,9 +80,6 @@ def _rows(tasks: Sequence[_Task]) -> int:
 class Scheduler:
     """The threads that run batches, shared by all models.
 
-    Args:
-        threads: How many.
-
     Attributes:
         batches: That wait, in the order in which they were begun.
         changed: Guards them.
@@ -116,34 +118,21 @@ class Scheduler:
             self.changed.wait(min(times) - now if times else None)
 
 
+@dataclass(eq=False)
 class Batcher:
     """Batches the requests of one loaded version.
 
-    Args:
-        run: Runs the graph once.
-        name: Of the threads that run batches, for the metrics.
-        rules: How batches are formed.
-        scheduler: Runs them.
-        metrics: Gets the time spent waiting and the number of runs.
-
     Attributes:
+        name: Of the threads that run batches, for the metrics.
         served: When a batch of it was last taken, of the monotonic clock.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        name: str,
-        rules: Rules,
-        scheduler: Scheduler,
-        metrics: Metrics,
-    ) -> None:
-        self.rules = rules
-        self.served = 0.0
-        self._run = run
-        self._name = name
-        self._scheduler = scheduler
-        self._metrics = metrics
+    run: Run
+    name: str
+    rules: Rules
+    scheduler: Scheduler
+    metrics: Metrics
+    served: float = 0.0
 
     def run_tensors(
         self,
@@ -152,11 +141,7 @@ class Batcher:
         fetches: list[Endpoint],
         timeout_seconds: float | None,
     ) -> list[np.ndarray]:
-        """As `Bundle.run_alone`, together with other callers.
-
-        Raises:
-            ServingError: If the request cannot be batched or its batch fails.
-        """
+        """As `Bundle.run_alone`, together with other callers."""
         rows = tensors.count_rows(feeds)
         if rows > self.rules.max_rows and not self.rules.split:
             raise invalid(
@@ -169,9 +154,9 @@ class Batcher:
         form = None if self.rules.pad else tensors.form_of(feeds)
         key = (frozenset(feeds), *fetches)
         begun = _Batch(self, signature, fetches, key, form, [], False)
-        with self._scheduler.changed:
+        with self.scheduler.changed:
             tasks = self._enqueue(begun, feeds, rows, deadline)
-            self._scheduler.changed.notify(len(tasks))
+            self.scheduler.changed.notify(len(tasks))
         # All of them, also after one has failed: who asked keeps the model
         # loaded, and the others may still be running in it.
         for task in tasks:
@@ -187,7 +172,7 @@ class Batcher:
         """Adds the parts of one request to batches of its form."""
         queue = [
             batch
-            for batch in self._scheduler.batches
+            for batch in self.scheduler.batches
             if batch.batcher is self and batch.key == begun.key
         ]
         limit = self.rules.max_run_rows
@@ -215,7 +200,7 @@ class Batcher:
         batches = [last, *(replace(begun) for _ in filled[1:])]
         for batch, held in zip(batches, filled, strict=True):
             batch.tasks, batch.is_closed = held, batch is not batches[-1]
-        self._scheduler.batches += batches[not is_new :]
+        self.scheduler.batches += batches[not is_new :]
         return tasks
 
     def process(self, batch: _Batch) -> None:
@@ -224,8 +209,8 @@ class Batcher:
         try:
             now = time.monotonic()
             for task in tasks:
-                self._metrics.queuing_latency.add(
-                    (self._name,), now - task.entered
+                self.metrics.queuing_latency.add(
+                    (self.name,), now - task.entered
                 )
             outputs = self._answer(batch, now)
             for task, part in zip(tasks, outputs, strict=True):
@@ -265,8 +250,8 @@ class Batcher:
             self.rules.pad,
             names,
         )
-        self._metrics.batch_run_count.add(())
-        outputs = self._run(signature, merged, batch.fetches, timeout)
+        self.metrics.batch_run_count.add(())
+        outputs = self.run(signature, merged, batch.fetches, timeout)
         return tensors.share(outputs, counts, filled)
 
 
@@ -287,9 +272,6 @@ def joiner(
         per_model: Whether each version brings its own; one without is not
             batched.
         metrics: Gets the time spent waiting.
-
-    Raises:
-        ServingError: If the file cannot be used.
     """
     common = server_config_pb2.BatchingParameters()
     if parameters_file:

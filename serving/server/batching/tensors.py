@@ -6,19 +6,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from serving.errors import ServingError, invalid
-from serving.server.runtime.bundle import Feeds
-from serving.server.runtime.session import Endpoint
+from serving.server.runtime.bundle import Endpoint, Feeds
 
 # Dtype and inner dimensions of every input.
 Form = dict[Endpoint, tuple[object, ...]]
 
 
 def count_rows(feeds: Feeds) -> int:
-    """The 0th dimension that all inputs share.
-
-    Raises:
-        ServingError: If they share none.
-    """
+    """The 0th dimension that all inputs share."""
     if not feeds:
         raise invalid("Batching Run() must have at least one input tensor")
     if not all(array.ndim for array in feeds.values()):
@@ -43,17 +38,11 @@ def form_of(feeds: Feeds) -> Form:
 def split(
     feeds: Feeds, rows: int, room: int, limit: int
 ) -> list[tuple[Feeds, int]]:
-    """Cuts a request so that each part fits into a batch.
-
-    Args:
-        feeds: `[rows, ...]` each.
-        rows: Of the request.
-        room: Rows that the open batch still takes.
-        limit: Rows of a batch.
+    """Cuts a request of `rows` so that each part fits into a batch of `limit`.
 
     Returns:
-        Parts with their rows; the first fills the open batch if the request
-        has to be cut at all.
+        Parts with their rows; if the request has to be cut at all, the first
+        takes the `room` that the open batch still has.
     """
     if rows <= limit:
         return [(feeds, rows)]
@@ -82,17 +71,10 @@ def merge(
     pad: bool,
     names: Mapping[Endpoint, str],
 ) -> Feeds:
-    """Concatenates inputs by name.
+    """Concatenates inputs by name; with `pad`, widened to the widest.
 
-    Args:
-        requests: Feeds with the same names.
-        num_extra: Rows to append so that the batch has an allowed size:
-            copies of the last request's first row.
-        pad: Whether to widen inputs to the widest.
-        names: Of the tensors, for the error.
-
-    Raises:
-        ServingError: If the inner dimensions differ and are not padded.
+    `num_extra` copies of the last request's first row are appended, so that the
+    batch has an allowed size. `names` are the tensors', for the error.
     """
     merged = {}
     for name in requests[0]:
@@ -143,13 +125,7 @@ def share(
 ) -> list[list[np.ndarray]]:
     """Cuts the outputs of a batch into those of its requests.
 
-    Args:
-        outputs: `[rows, ...]` each.
-        counts: Rows of each request.
-        rows: Of the batch, those appended to it included.
-
-    Raises:
-        ServingError: If an output has no row for each input row.
+    `counts` are the rows of each request, `rows` those of the batch.
     """
     for array in outputs:
         problem = ""

@@ -1,16 +1,19 @@
 """One loaded SavedModel and how its signatures are run.
 
 Enters: a version directory. Leaves: NumPy arrays under the signature's output
-names. The graph runs in a session, as in TensorFlow Serving: shapes are not
-checked against the signature, dtypes are never cast, and errors carry the
-runtime's own code and words. Several threads may run one bundle.
+names. All of it goes through the C API, as TensorFlow Serving goes through C++:
+the same loader, Python's lock is free meanwhile, shapes are not checked against
+the signature, dtypes are never cast, and errors carry the runtime's own code
+and words. Several threads may run one bundle.
 """
 
+import ctypes
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -18,11 +21,17 @@ from google.protobuf.message import EncodeError
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 
 from serving.errors import ServingError, invalid
-from serving.server.runtime import c_api, inline
-from serving.server.runtime.session import Endpoint, Session
+from serving.server.runtime import c_api, c_tensors, inline
+from serving.server.runtime.c_api import checked, locked, unlocked
+from serving.wire import meta_graph_pb2 as light_pb2
 
-# Calls without a deadline arrive with one centuries away.
-_FAR_SECONDS = 1e8
+
+class Endpoint(NamedTuple):
+    """What can be fed or fetched: an operation's address, an output of it."""
+
+    operation: int
+    output: int
+
 
 Feeds = dict[Endpoint, np.ndarray]
 
@@ -55,11 +64,6 @@ Run = Callable[
 class Bundle:
     """A loaded SavedModel.
 
-    Args:
-        directory: Holds `saved_model.pb`.
-        tags: Of the meta graph to load.
-        config: Of its session.
-
     Attributes:
         run: What requests call: `run_alone`, or what joins them in batches.
 
@@ -81,11 +85,54 @@ class Bundle:
                 f"{directory}/saved_model.pb; Not a directory",
                 "FAILED_PRECONDITION",
             )
-        config = config or config_pb2.ConfigProto()
-        self._session = Session(directory, tags, config.SerializeToString())
-        self.signature_defs = self._session.signature_defs
+        settings = config.SerializeToString() if config else b""
+        self._graph = locked.TF_NewGraph()
+        self._session = self._inline = 0
+        meta = locked.TF_NewBuffer()
+        options = locked.TF_NewSessionOptions()
+        try:
+            checked(locked.TF_SetConfig, options, settings, len(settings))
+            names = [tag.encode() for tag in tags]
+            self._session = checked(
+                unlocked.TF_LoadSessionFromSavedModel,
+                options,
+                None,
+                str(directory).encode(),
+                (ctypes.c_char_p * len(names))(*names),
+                len(names),
+                self._graph,
+                meta,
+            )
+            content = c_api.Buffer.from_address(meta)
+            data = ctypes.string_at(content.data, content.length)
+            light = light_pb2.MetaGraphDef.FromString(data)
+            self.signature_defs = {
+                name: meta_graph_pb2.SignatureDef.FromString(definition)
+                for name, definition in sorted(light.signature_def.items())
+            }
+            self._with_loops = inline.with_loops(data)
+            self._check_variables()
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            locked.TF_DeleteSessionOptions(options)
+            locked.TF_DeleteBuffer(meta)
         self._signatures: dict[str, Signature] = {}
         self._inline = _options(inter_op_thread_pool=-1)
+
+    def _check_variables(self) -> None:
+        # Without this file the loader takes it that nothing is to be
+        # restored: half a copy would answer with an error for ever.
+        index = self.directory / "variables" / "variables.index"
+        if index.exists():
+            return
+        place = ctypes.c_size_t()
+        while operation := locked.TF_GraphNextOperation(self._graph, place):
+            if locked.TF_OperationOpType(operation) == b"VarHandleOp":
+                raise ServingError(
+                    f"{index}; No such file or directory", "NOT_FOUND"
+                )
 
     def signature(self, name: str) -> Signature | None:
         """The signature of that name, None if the model has none."""
@@ -100,7 +147,7 @@ class Bundle:
                     alias: tf.make_ndarray(tensor)
                     for alias, tensor in definition.defaults.items()
                 },
-                None if name in self._session.with_loops else inline.Quick(),
+                None if name in self._with_loops else inline.Quick(),
             )
         return found
 
@@ -111,13 +158,31 @@ class Bundle:
         for alias in sorted(infos):
             name = infos[alias].name
             try:
-                found[alias] = self._session.endpoint(name)
+                found[alias] = self._endpoint(name)
             except KeyError as error:
                 raise invalid(
                     f"Tensor {name}, specified in the signature, cannot be "
                     f"fed or fetched: {error.args[0]}"
                 ) from error
         return found
+
+    def _endpoint(self, name: str) -> Endpoint:
+        """Finds what a signature calls `operation:output`.
+
+        Raises:
+            KeyError: If the graph has no such output.
+        """
+        operation_name, _, number = name.partition(":")
+        operation = locked.TF_GraphOperationByName(
+            self._graph, operation_name.encode()
+        )
+        if not operation:
+            raise KeyError(f"the graph has no operation {operation_name!r}")
+        count = locked.TF_OperationNumOutputs(operation)
+        index = int(number or 0) if (number or "0").isdecimal() else count
+        if index >= count:
+            raise KeyError(f"{operation_name!r} has {count} outputs")
+        return Endpoint(operation, index)
 
     def run_alone(
         self,
@@ -126,13 +191,7 @@ class Bundle:
         fetches: list[Endpoint],
         timeout_seconds: float | None,
     ) -> list[np.ndarray]:
-        """Runs the graph for one caller.
-
-        Args:
-            signature: Of this bundle, whose run times are remembered.
-            feeds: Inputs.
-            fetches: Outputs to compute.
-            timeout_seconds: When to give up, None for never.
+        """Runs the graph for one caller; remembers which signatures were quick.
 
         Raises:
             ServingError: With the runtime's code and message.
@@ -145,30 +204,64 @@ class Bundle:
         is_quick = quick is not None and quick.knows(fetches, size)
         if is_quick:
             options = self._inline
-        elif timeout_seconds is None or timeout_seconds > _FAR_SECONDS:
+        elif timeout_seconds is None:
             options = None
         else:
             milliseconds = max(1, math.ceil(timeout_seconds * 1000))
             options = timed = _options(timeout_in_ms=milliseconds)
         start = time.perf_counter()
         try:
-            return self._session.run(feeds, fetches, options)
+            return self._compute(feeds, fetches, options)
         except (TypeError, ValueError, EncodeError) as error:
             # An array that the runtime cannot take or give.
             raise invalid(str(error)) from error
         finally:
             if timed is not None:
-                c_api.locked.TF_DeleteBuffer(timed)
+                locked.TF_DeleteBuffer(timed)
             elapsed = time.perf_counter() - start
             # What was known and is true needs no note.
             if quick and is_quick != (elapsed < inline.QUICK_SECONDS):
                 quick.learn(fetches, size, elapsed)
 
+    def _compute(
+        self, feeds: Feeds, fetches: list[Endpoint], options: int | None
+    ) -> list[np.ndarray]:
+        values = (ctypes.c_void_p * len(feeds))()
+        found = (ctypes.c_void_p * len(fetches))()
+        try:
+            for place, array in enumerate(feeds.values()):
+                values[place] = c_tensors.make(array)
+            checked(
+                unlocked.TF_SessionRun,
+                self._session,
+                options,
+                c_api.outputs(feeds),
+                values,
+                len(feeds),
+                c_api.outputs(fetches),
+                found,
+                len(fetches),
+                None,
+                0,
+                None,
+            )
+            return [c_tensors.read(tensor or 0) for tensor in found]
+        finally:
+            for tensor in (*values, *found):
+                if tensor:
+                    locked.TF_DeleteTensor(tensor)
+
     def close(self) -> None:
         """Frees the model; nothing may run it any more."""
-        self._session.close()
+        if self._session:
+            checked(unlocked.TF_CloseSession, self._session)
+            checked(unlocked.TF_DeleteSession, self._session)
+        self._session = 0
+        if self._graph:
+            unlocked.TF_DeleteGraph(self._graph)
+        self._graph = 0
         if self._inline:
-            c_api.locked.TF_DeleteBuffer(self._inline)
+            locked.TF_DeleteBuffer(self._inline)
         self._inline = 0
 
 

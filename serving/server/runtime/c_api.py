@@ -10,7 +10,6 @@ giving it away would cost a turn.
 
 import ctypes
 from collections.abc import Callable, Collection
-from typing import TypeVar
 
 from tensorflow.python import _pywrap_tensorflow_internal
 
@@ -73,31 +72,20 @@ _UNLOCKED: _Types = {
     "TF_LoadSessionFromSavedModel": (
         _POINTER,
         [
-            _POINTER,  # session options
-            _POINTER,  # run options
-            _TEXT,  # directory
-            ctypes.POINTER(_TEXT),  # tags
-            _INT,
-            _POINTER,  # graph, filled
-            _POINTER,  # buffer of the MetaGraphDef, filled
+            *(_POINTER, _POINTER),  # session options, run options
+            *(_TEXT, ctypes.POINTER(_TEXT), _INT),  # directory, tags
+            *(_POINTER, _POINTER),  # graph, MetaGraphDef's buffer: filled
             _POINTER,  # status
         ],
     ),
     "TF_SessionRun": (
         None,
         [
-            _POINTER,  # session
-            _POINTER,  # run options
-            _OUTPUTS,  # inputs, their tensors, their number
-            _POINTERS,
-            _INT,
-            _OUTPUTS,  # outputs, their tensors (filled), their number
-            _POINTERS,
-            _INT,
-            _POINTERS,  # target operations and their number
-            _INT,
-            _POINTER,  # run metadata
-            _POINTER,  # status
+            *(_POINTER, _POINTER),  # session, run options
+            *(_OUTPUTS, _POINTERS, _INT),  # inputs, their tensors, number
+            *(_OUTPUTS, _POINTERS, _INT),  # outputs, likewise: filled
+            *(_POINTERS, _INT),  # target operations
+            *(_POINTER, _POINTER),  # run metadata, status
         ],
     ),
     "TF_CloseSession": (None, [_POINTER, _POINTER]),
@@ -107,19 +95,12 @@ _UNLOCKED: _Types = {
 }
 
 
-_Library = TypeVar("_Library", bound=ctypes.CDLL)
-
-
-def _declare(library: _Library, functions: _Types) -> _Library:
+locked = ctypes.PyDLL(_pywrap_tensorflow_internal.__file__)
+unlocked = ctypes.CDLL(_pywrap_tensorflow_internal.__file__)
+for library, functions in ((locked, _LOCKED), (unlocked, _UNLOCKED)):
     for name, (result, arguments) in functions.items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
-    return library
-
-
-_PATH = _pywrap_tensorflow_internal.__file__
-locked = _declare(ctypes.PyDLL(_PATH), _LOCKED)
-unlocked = _declare(ctypes.CDLL(_PATH), _UNLOCKED)
 
 
 def checked(function: Callable[..., int], *arguments: object) -> int:

@@ -29,7 +29,6 @@ def make(array: np.ndarray) -> int:
 
     Raises:
         TypeError: If the runtime has no such dtype, or a string is not bytes.
-        MemoryError: If there is no room.
     """
     if array.dtype.kind in "OS":
         values = array.ravel().tolist()

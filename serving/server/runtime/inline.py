@@ -22,11 +22,7 @@ Size = tuple[int, ...]
 
 
 def with_loops(meta_graph: bytes) -> set[str]:
-    """Names of the signatures whose run time their inputs' sizes do not tell.
-
-    Args:
-        meta_graph: Serialized `MetaGraphDef`.
-    """
+    """Signatures of a serialized `MetaGraphDef` whose time no size tells."""
     # Most graphs have none, and are not taken apart.
     if not any(name.encode() in meta_graph for name in _LOOPS):
         return set()

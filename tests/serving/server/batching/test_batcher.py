@@ -263,6 +263,6 @@ def test_a_failed_part_waits_for_the_others():
 
 def test_a_fault_of_a_batch_reaches_its_callers():
     batcher = batcher_of(Model())
-    batcher._metrics.queuing_latency = None
+    batcher.metrics.queuing_latency = None
     with pytest.raises(AttributeError):
         batcher.run_tensors(SIGNATURE, {"x": np.arange(2)}, ["y"], None)

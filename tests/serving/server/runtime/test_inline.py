@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 import tests.support.serving_models as models
 from serving.server.runtime import inline
-from serving.server.runtime.session import Session
+from serving.server.runtime.bundle import Bundle
 
 QUICK, LONG = 0.001, 0.1
 
@@ -71,9 +71,15 @@ def test_long_strings_count():
 
 
 def test_signatures_with_loops_are_told_apart():
-    session = Session(models.originals()["affine"], ["serve"])
-    assert session.with_loops == {"slow"}
-    session.close()
-    session = Session(models.originals()["examples"], ["serve"])
-    assert session.with_loops == set()
-    session.close()
+    def looping(name):
+        bundle = Bundle(models.originals()[name])
+        found = {
+            one
+            for one, definition in bundle.signature_defs.items()
+            if definition.method_name and bundle.signature(one).quick is None
+        }
+        bundle.close()
+        return found
+
+    assert looping("affine") == {"slow"}
+    assert looping("examples") == set()
