@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from serving.errors import ModelNotFound
+from serving.wire.tensors import varint
 
 GRAPH = "saved_model.pb"
 # Field numbers from SavedModel to the `op` of a node: meta_graphs, graph_def,
@@ -24,9 +25,6 @@ def foreign(directory: Path) -> list[str]:
 
     Packages register theirs as `Namespace>Operation`, as ScaNN does; one
     that was registered without a namespace is not recognized.
-
-    Raises:
-        ServingError: If there is no SavedModel.
     """
     return sorted(
         name
@@ -36,11 +34,7 @@ def foreign(directory: Path) -> list[str]:
 
 
 def names(directory: Path) -> set[str]:
-    """All operations of the graph and its functions.
-
-    Raises:
-        ServingError: If there is no SavedModel.
-    """
+    """All operations of the graph and its functions."""
     path = directory / GRAPH
     try:
         with (
@@ -79,12 +73,12 @@ def _fields(
     """Number, start and end of each field of bytes in a message."""
     place = start
     while place < end:
-        tag, place = _varint(data, place)
+        tag, place = varint(data, place)
         kind = tag & 7
         if kind == 0:
-            _, place = _varint(data, place)
+            _, place = varint(data, place)
         elif kind == 2:
-            length, place = _varint(data, place)
+            length, place = varint(data, place)
             if place + length > end:
                 raise ValueError("a field is longer than its message")
             yield tag >> 3, place, place + length
@@ -93,16 +87,3 @@ def _fields(
             place += 8 if kind == 1 else 4
         else:
             raise ValueError(f"no field has wire type {kind}")
-
-
-def _varint(data: mmap.mmap, place: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[place]
-        place += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, place
-        shift += 7
-        if shift > 63:
-            raise ValueError("a number has more than 64 bits")

@@ -32,8 +32,6 @@ _MAX_DETAILS = 1024
 
 def truncate(message: str) -> str:
     """Cuts a message as TensorFlow Serving cuts gRPC details."""
-    if len(message) <= _MAX_DETAILS // 4:
-        return message
     data = message.encode("utf-8", "replace")
     if len(data) <= _MAX_DETAILS:
         return message

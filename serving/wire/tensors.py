@@ -10,6 +10,7 @@ are ignored. Writing uses typed fields, as TensorFlow Serving answers, or
 
 import itertools
 import math
+import mmap
 from collections.abc import Sequence
 
 import numpy as np
@@ -69,14 +70,7 @@ def shape_of(tensor: TensorProto) -> tuple[int, ...]:
 
 
 class Budget:
-    """The memory left for the tensors of one request.
-
-    Args:
-        limit: Bytes.
-
-    Attributes:
-        left: Bytes.
-    """
+    """The bytes of memory left for the tensors of one request."""
 
     def __init__(self, limit: int = MAX_TENSOR_BYTES) -> None:
         self._limit = self.left = limit
@@ -119,8 +113,7 @@ def decode(
 
     Raises:
         TooLarge: If the budget does not suffice.
-        ValueError: If the dtype is unset or not one of ours, a dimension is
-            negative or unknown, or `tensor_content` has another size.
+        ValueError: If dtype, shape or size of the content cannot be read.
     """
     if shape is None:
         shape = shape_of(tensor)
@@ -201,23 +194,36 @@ def _strings(values: list[bytes], count: int) -> np.ndarray:
     return found
 
 
+def varint(data: bytes | mmap.mmap, place: int) -> tuple[int, int]:
+    """A number in base 128, lowest digits first, and where it ends.
+
+    Raises:
+        IndexError: If the data end before.
+        ValueError: If it has more than 64 bits.
+    """
+    value = shift = 0
+    while True:
+        byte = data[place]
+        place += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, place
+        shift += 7
+        if shift > 63:
+            raise ValueError("a number has more than 64 bits")
+
+
 def _split(content: bytes, count: int) -> list[bytes]:
     """Strings in `tensor_content`: all lengths as varints, then all bytes."""
     if count > len(content):
         raise ValueError(f"tensor_content does not hold {count} strings")
     lengths, place = [], 0
-    for _ in range(count):
-        length = shift = 0
-        while True:
-            if place >= len(content) or shift > 63:
-                raise ValueError("tensor_content has a broken string length")
-            byte = content[place]
-            place += 1
-            length |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                break
-        lengths.append(length)
+    try:
+        for _ in range(count):
+            length, place = varint(content, place)
+            lengths.append(length)
+    except (IndexError, ValueError) as error:
+        raise ValueError("tensor_content has a broken string length") from error
     if place + sum(lengths) != len(content):
         raise ValueError("tensor_content has strings of another size")
     values = []
@@ -242,16 +248,9 @@ def _join(values: list[bytes]) -> bytes:
 def encode(
     array: np.ndarray, tensor: TensorProto, as_tensor_content: bool = False
 ) -> TensorProto:
-    """Writes an array into an empty tensor message.
+    """Writes numbers, or objects that are bytes, into an empty tensor message.
 
-    Args:
-        array: Numbers, or objects that are bytes.
-        tensor: TensorProto of either kind.
-        as_tensor_content: Whether to write one block of bytes instead of the
-            typed fields.
-
-    Returns:
-        `tensor`.
+    With `as_tensor_content` they are one block instead of the typed fields.
 
     Raises:
         ValueError: If the dtype has no number on the wire.
