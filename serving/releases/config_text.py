@@ -32,11 +32,11 @@ def read(
 def parse(
     path: str | Path, message: Read, named_by: str, lenient: bool = False
 ) -> Read:
-    """Fills a message from the text of a file.
+    """Fills a message, empty and of the kind expected, from the text of a file.
 
     Args:
         path: The file.
-        message: Empty, of the kind that is expected; returned filled.
+        message: Returned filled.
         named_by: Who named the file, for the error.
         lenient: Whether fields that we do not know are passed over.
 

@@ -61,7 +61,10 @@ def deliver(source: Path, target: Path, keep_versions: int = 0) -> list[Path]:
             name: (str((target / name).resolve()), numbers)
             for name, (_, numbers) in models.items()
         }
-        if not _is_written(target / POINTER, live):
+        written = None
+        with contextlib.suppress(FileNotFoundError, ServingError):
+            written = versions.read_models_config(target / POINTER)
+        if written != live:
             versions.write_models_config(
                 target / POINTER, live, "\n".join(comment)
             )
@@ -70,13 +73,6 @@ def deliver(source: Path, target: Path, keep_versions: int = 0) -> list[Path]:
             for name, (_, numbers) in models.items():
                 _prune(target / name, numbers, keep_versions)
     return placed
-
-
-def _is_written(pointer: Path, live: dict[str, tuple[str, list[int]]]) -> bool:
-    try:
-        return versions.read_models_config(pointer) == live
-    except (FileNotFoundError, ServingError):
-        return False
 
 
 def _place(source: Path, target: Path, number: int) -> Path | None:

@@ -53,7 +53,7 @@ class Phases:
         older: Older,
         now: float,
     ) -> Listed:
-        """What to list now.
+        """What to list now: versions by model, ascending.
 
         Args:
             released: The live versions of every model.
@@ -61,9 +61,6 @@ class Phases:
                 others or is absent.
             older: Finds what was served before.
             now: Seconds of a monotonic clock.
-
-        Returns:
-            The versions by model, ascending.
         """
         self.waiting = ""
         # At the very start nothing answers that could be missed.

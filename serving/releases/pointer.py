@@ -41,9 +41,6 @@ class Follower:
         source: The published models.config.
         directory: Where `<group>.config` files are written.
         groups: Model names by group.
-        overlap_seconds: How long a replaced version stays listed.
-        ranking: The servers of `ranking`, None if they cannot be asked.
-        retrieval: The servers of the other models, None likewise.
         stock: Groups whose servers have TensorFlow's own ops only.
         held: Why versions are not listed that were released.
     """
@@ -51,12 +48,10 @@ class Follower:
     source: Path
     directory: Path
     groups: Mapping[str, tuple[str, ...]]
-    overlap_seconds: float = 30.0
-    ranking: Replicas | None = None
-    retrieval: Replicas | None = None
+    phases: Phases
     stock: frozenset[str] = frozenset()
     held: list[str] = field(default_factory=list)
-    _phases: Phases | None = None
+    _is_resumed: bool = False
     _good: dict[str, list[int]] = field(default_factory=dict)
     _foreign: dict[tuple[str, int], str] = field(default_factory=dict)
     _written: dict[str, object] = field(default_factory=dict)
@@ -74,7 +69,9 @@ class Follower:
         now = time.monotonic() if now is None else now
         found = versions.read_models_config(self.source)
         released = {model: numbers for model, (_, numbers) in found.items()}
-        phases = self._phases = self._phases or self._resumed()
+        phases = self.phases
+        if not self._is_resumed:
+            self._resume()
         self.held = []
         allowed = self._allowed(released)
         plan = phases.step(released, allowed, self._older, now)
@@ -104,9 +101,8 @@ class Follower:
                 written.append(group)
         return written
 
-    def _resumed(self) -> Phases:
+    def _resume(self) -> None:
         """Goes on where the process before this one stopped."""
-        phases = Phases(self.overlap_seconds, self.ranking, self.retrieval)
         for group in self.groups:
             try:
                 listed = versions.read_models_config(
@@ -116,8 +112,8 @@ class Follower:
                 continue
             self._written[group] = listed
             for model, (_, numbers) in listed.items():
-                phases.listed[model] = numbers
-        return phases
+                self.phases.listed[model] = numbers
+        self._is_resumed = True
 
     def _allowed(self, released: Listed) -> Listed:
         """The released versions, but for those a server could not load."""
@@ -253,15 +249,13 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"--stock names no --group: {', '.join(sorted(unknown))}")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
-        follower = Follower(
-            args.source,
-            args.directory,
-            groups,
+        phases = Phases(
             args.overlap_seconds,
             _replicas(args.ranking_servers, args.ca),
             _replicas(args.retrieval_servers, args.ca),
-            frozenset(args.stock),
         )
+        stock = frozenset(args.stock)
+        follower = Follower(args.source, args.directory, groups, phases, stock)
         if args.once:
             follower.step()
             for line in follower.held:

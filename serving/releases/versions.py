@@ -99,10 +99,6 @@ def read_models_config(path: Path) -> dict[str, tuple[str, list[int]]]:
 
     The versions are those of a `specific` policy; under another policy the
     list is empty, for the directories decide.
-
-    Raises:
-        OSError: If the file cannot be read.
-        ServingError: If it is not the text of a ModelServerConfig.
     """
     config = config_text.parse(
         path,

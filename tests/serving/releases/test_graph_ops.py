@@ -10,6 +10,7 @@ from tensorflow.python.client import pywrap_tf_session as c_api
 
 from serving.errors import ServingError
 from serving.releases import graph_ops, pointer, versions
+from serving.releases.phases import Phases
 from tests.support import serving_models
 
 
@@ -109,7 +110,7 @@ def follower(repository):
             repository.directory / "models.config",
             repository.directory / "pointers",
             {"stock": ("ranking",), "scann": ("retrieval",)},
-            overlap_seconds=0,
+            phases=Phases(0),
             stock=frozenset({"stock"}),
         )
 

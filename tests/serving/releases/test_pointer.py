@@ -9,6 +9,7 @@ import pytest
 
 from serving.errors import ServingError
 from serving.releases import pointer, versions
+from serving.releases.phases import Phases
 from tests.support.waiting import eventually
 
 MODELS = ("retrieval", "retrieval_exact", "ranking", "recommender")
@@ -33,7 +34,7 @@ def follower(tmp_path, publish):
         tmp_path / "repository" / "models.config",
         tmp_path / "pointers",
         {"stock": ("ranking", "retrieval_exact"), "scann": ("retrieval",)},
-        overlap_seconds=30,
+        phases=Phases(30),
     )
 
 
