@@ -48,14 +48,9 @@ class FleetReport(bench.Report):
 
 
 def run(models_config: Path, load: bench.Load) -> FleetReport:
-    """Keeps asking two servers of its own while one fails.
+    """Keeps asking two servers of its own while one of them fails.
 
-    Args:
-        models_config: What both serve.
-        load: What to send; `seconds` of each phase.
-
-    Raises:
-        ServingError: If the servers do not come to answer.
+    `load.seconds` are those of each phase.
     """
     rows: list[bench.Summary] = []
     with contextlib.ExitStack() as stack:
@@ -80,7 +75,7 @@ def run(models_config: Path, load: bench.Load) -> FleetReport:
         for name, number in _PHASES.items():
             if number:
                 os.kill(process.pid, number)
-            summary = bench.opened(ask, load, name).summary()
+            summary = bench.opened(ask, load, name)
             healthy = rows[0] if rows else summary
             rows.append(
                 summary

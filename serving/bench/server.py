@@ -16,22 +16,13 @@ _PATIENCE_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Server:
-    """A model server in a process of its own.
-
-    Attributes:
-        target: Its gRPC address.
-        process: To be signalled.
-    """
+    """A model server in a process of its own, and its gRPC address."""
 
     target: str
     process: subprocess.Popen[bytes]
 
     def wait(self, is_served: Callable[[], bool], what: str) -> None:
-        """Returns when it serves what it should.
-
-        Raises:
-            ServingError: If that does not happen.
-        """
+        """Returns when it serves what it should."""
         end = time.monotonic() + _PATIENCE_SECONDS
         while not is_served():
             if self.process.poll() is not None or time.monotonic() > end:

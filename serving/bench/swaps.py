@@ -13,8 +13,8 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent import futures
+from dataclasses import dataclass
 from pathlib import Path
 
 from serving import signatures
@@ -40,74 +40,52 @@ class SwapReport(bench.Report):
         )
 
 
+@dataclass
 class Deployment:
-    """A server on two versions of each stage.
+    """Two versions of each stage, and a server that follows the pointer.
 
-    Args:
-        models_config: Names the versions to copy.
-        directory: Empty, for the copies.
+    Attributes:
+        directory: Of the pointer and the copies.
     """
 
-    def __init__(self, models_config: Path, directory: Path) -> None:
-        self._pointer = directory / "models.config"
-        self._bases = {name: directory / name for name in STAGES}
-        for name, source in _live(models_config).items():
-            for number in (1, 2):
-                shutil.copytree(source, self._bases[name] / str(number))
-        self.point(1)
+    directory: Path
+    server: bench_server.Server
+    client: RecommenderClient
 
-    def point(self, number: int) -> None:
-        """Makes one version of both stages the wanted one."""
-        versions.write_models_config(
-            self._pointer,
-            {name: (str(base), [number]) for name, base in self._bases.items()},
-        )
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator[RecommenderClient]:
-        """Serves; gives a client of both stages."""
-        with (
-            bench_server.running(self._pointer) as server,
-            RecommenderClient(
-                server.target, timeout_seconds=10.0, fused="off"
-            ) as client,
-        ):
-            self._server = server
-            self.wait(client, 1)
-            yield client
-
-    def swap(self, client: RecommenderClient, count: int) -> float:
-        """Swaps back to back; returns the seconds that all of it took.
-
-        Raises:
-            ServingError: If a version does not come to answer.
-        """
+    def swap(self, count: int) -> float:
+        """Swaps back to back; returns the seconds that all of it took."""
         began = time.monotonic()
         for index in range(count):
-            self.point(2 - index % 2)
-            self.wait(client, 2 - index % 2)
+            number = 2 - index % 2
+            _point(self.directory, number)
+            self.wait(number)
         return time.monotonic() - began
 
-    def wait(self, client: RecommenderClient, number: int) -> None:
-        """Returns when a version of both stages answers, and no other.
-
-        Raises:
-            ServingError: If that does not happen.
-        """
-        self._server.wait(
-            lambda: self._is_served(client, number),
+    def wait(self, number: int) -> None:
+        """Returns when a version of both stages answers, and no other."""
+        self.server.wait(
+            lambda: self._is_served(number),
             f"version {number} of {' and '.join(STAGES)}",
         )
 
-    def _is_served(self, client: RecommenderClient, number: int) -> bool:
+    def _is_served(self, number: int) -> bool:
         with contextlib.suppress(ServingError):
             found = {
                 (status.model, status.version, status.state)
-                for status in client.status(STAGES)
+                for status in self.client.status(STAGES)
                 if status.state != "END"
             }
             return found == {(name, number, "AVAILABLE") for name in STAGES}
         return False
+
+
+def _point(directory: Path, number: int) -> Path:
+    """Makes one version of both stages the wanted one."""
+    pointer = directory / "models.config"
+    versions.write_models_config(
+        pointer, {name: (str(directory / name), [number]) for name in STAGES}
+    )
+    return pointer
 
 
 def _live(models_config: Path) -> dict[str, Path]:
@@ -128,25 +106,25 @@ def _live(models_config: Path) -> dict[str, Path]:
 
 
 def run(models_config: Path, load: bench.Load, swaps: int) -> SwapReport:
-    """Runs the open loop steadily, then through `swaps` swaps.
-
-    Raises:
-        ServingError: If the models cannot be served or swapped.
-    """
-    with tempfile.TemporaryDirectory(prefix="swaps-") as directory:
-        deployment = Deployment(models_config, Path(directory))
-        with deployment.running() as client:
-            ask = bench.requests(client, load)
-            for _ in range(100):
-                ask()
-            steady = bench.opened(ask, load, "steady")
-            with futures.ThreadPoolExecutor(1) as pool:
-                seconds = pool.submit(deployment.swap, client, swaps)
-                swapping = bench.opened(ask, load, "swapping", seconds.done)
-    return SwapReport(
-        [
-            steady.summary(),
-            swapping.summary()
-            | {"swaps": swaps, "swap_seconds": seconds.result() / swaps},
-        ]
-    )
+    """Runs the open loop steadily, then through `swaps` swaps."""
+    with contextlib.ExitStack() as stack:
+        begin = stack.enter_context
+        directory = Path(begin(tempfile.TemporaryDirectory(prefix="swaps-")))
+        for name, source in _live(models_config).items():
+            for number in "12":
+                shutil.copytree(source, directory / name / number)
+        server = begin(bench_server.running(_point(directory, 1)))
+        client = begin(
+            RecommenderClient(server.target, timeout_seconds=10.0, fused="off")
+        )
+        deployment = Deployment(directory, server, client)
+        deployment.wait(1)
+        ask = bench.requests(client, load)
+        for _ in range(100):
+            ask()
+        steady = bench.opened(ask, load, "steady")
+        with futures.ThreadPoolExecutor(1) as pool:
+            seconds = pool.submit(deployment.swap, swaps)
+            swapping = bench.opened(ask, load, "swapping", seconds.done)
+    cost = {"swaps": swaps, "swap_seconds": seconds.result() / swaps}
+    return SwapReport([steady, swapping | cost])

@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from serving.client.clients import RecommenderClient
@@ -23,7 +23,10 @@ from serving.client.query import Items, Query, Recommendations
 from serving.errors import InvalidRequest, ServingError
 
 METHODS = ("recommend", "retrieve", "rank")
+# What one loop measured: latencies of the answers in milliseconds, failures by
+# gRPC code, answers by model version.
 Summary: TypeAlias = dict[str, Any]
+_SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 Ask: TypeAlias = Callable[[], Sequence[Items | Recommendations]]
 
 
@@ -59,60 +62,6 @@ class Load:
                 )
 
 
-@dataclass(frozen=True)
-class Result:
-    """What one loop measured; latencies in milliseconds, answers only.
-
-    Attributes:
-        loop: "closed" or "open".
-        requests: Sent.
-        failed: Of them, by gRPC code.
-        degraded: Of the answers.
-        retries: Calls beyond the necessary ones.
-        versions: Answers by model version.
-        seconds: From the first request to the last answer.
-        latencies: Of the answers, sorted.
-    """
-
-    loop: str
-    requests: int
-    failed: dict[str, int]
-    degraded: int
-    retries: int
-    versions: dict[int, int]
-    seconds: float
-    latencies: tuple[float, ...] = field(repr=False)
-
-    def quantile(self, share: float) -> float:
-        """Returns the latency that `share` of the answers did not exceed."""
-        if not self.latencies:
-            return float("nan")
-        index = min(int(share * len(self.latencies)), len(self.latencies) - 1)
-        return self.latencies[index]
-
-    @property
-    def per_second(self) -> float:
-        """Answers a second."""
-        return len(self.latencies) / self.seconds if self.seconds else 0.0
-
-    def summary(self) -> Summary:
-        """Returns the figures for machines."""
-        shares = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
-        return {
-            "loop": self.loop,
-            "requests": self.requests,
-            "per_second": round(self.per_second, 1),
-            **{
-                f"{name}_ms": round(self.quantile(share), 3)
-                for name, share in shares.items()
-            },
-            "failed": self.failed,
-            "degraded": self.degraded,
-            "retries": self.retries,
-            "versions": self.versions,
-        }
-
-
 class Report(list[Summary]):
     """Summaries of the loops; prints as a table."""
 
@@ -135,15 +84,10 @@ class Report(list[Summary]):
 
 
 def run(client: RecommenderClient, load: Load) -> Report:
-    """Runs the closed loop, then the open one, on queries of its own making.
-
-    Raises:
-        ServingError: If the deployment does not answer before the start.
-    """
+    """Runs the closed loop, then the open one, on queries of its own making."""
     ask = requests(client, load)
     ask()  # Learns signatures; connections are open before the clock starts.
-    loops = (closed(ask, load), opened(ask, load))
-    return Report(result.summary() for result in loops)
+    return Report([closed(ask, load), opened(ask, load)])
 
 
 def requests(client: RecommenderClient, load: Load) -> Ask:
@@ -173,7 +117,7 @@ def closed(
     load: Load,
     name: str = "closed",
     is_over: Callable[[], bool] | None = None,
-) -> Result:
+) -> Summary:
     """Keeps every thread busy, for `load.seconds` or until `is_over`."""
     end = time.perf_counter() + load.seconds
 
@@ -189,17 +133,11 @@ def opened(
     load: Load,
     name: str = "open",
     is_over: Callable[[], bool] | None = None,
-) -> Result:
-    """Sends on a schedule that does not wait for answers.
+) -> Summary:
+    """Sends on a schedule that does not wait for answers, as long as `closed`.
 
     `load.threads` times 8 callers wait for their turn; when all are busy the
     wait for one counts as latency.
-
-    Args:
-        ask: Sends one request.
-        load: What to send.
-        name: Of the loop, for the report.
-        is_over: Whether to end; None ends after `load.seconds`.
     """
     source = random.Random(1)
     count = max(1, int(load.rate * load.seconds))
@@ -224,7 +162,7 @@ def opened(
 
 def _run(
     loop: str, ask: Ask, threads: int, due: Callable[[], float | None]
-) -> Result:
+) -> Summary:
     """Runs callers until `due` gives no more moments."""
     # Lists take what several threads append without a lock.
     latencies: list[float] = []
@@ -251,14 +189,25 @@ def _run(
         worker.start()
     for worker in workers:
         worker.join()
-    seconds = time.perf_counter() - began
-    return Result(
-        loop,
-        len(answers) + len(failed),
-        dict(Counter(failed)),
-        sum(is_degraded for _, is_degraded, _ in answers),
-        sum(retries for _, _, retries in answers),
-        dict(Counter(version for version, _, _ in answers)),
-        seconds,
-        tuple(sorted(latencies)),
-    )
+    per_second = len(answers) / (time.perf_counter() - began)
+    return {
+        "loop": loop,
+        "requests": len(answers) + len(failed),
+        "per_second": round(per_second, 1),
+        **quantiles(latencies),
+        "failed": dict(Counter(failed)),
+        "degraded": sum(is_degraded for _, is_degraded, _ in answers),
+        "retries": sum(retries for _, _, retries in answers),
+        "versions": dict(Counter(version for version, _, _ in answers)),
+    }
+
+
+def quantiles(latencies: Sequence[float]) -> dict[str, float]:
+    """Milliseconds that a share of the answers did not exceed, by its name."""
+    found = sorted(latencies) or [float("nan")]
+    return {
+        f"{name}_ms": round(
+            found[min(int(share * len(found)), len(found) - 1)], 3
+        )
+        for name, share in _SHARES.items()
+    }

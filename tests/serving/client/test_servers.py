@@ -327,9 +327,9 @@ def test_swaps_under_load_fail_no_request(count, tmp_path, exported):
     finally:
         server.stop()
 
-    assert steady.failed == swapped.failed == {}
-    assert steady.degraded == swapped.degraded == 0
-    assert set(swapped.versions) >= {2, count + 1}
+    assert steady["failed"] == swapped["failed"] == {}
+    assert steady["degraded"] == swapped["degraded"] == 0
+    assert set(swapped["versions"]) >= {2, count + 1}
 
 
 def test_a_killed_server_is_bridged_and_found_again(tmp_path, exported):
