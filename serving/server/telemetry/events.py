@@ -7,15 +7,15 @@ JSON strings. Requests are not logged: they are counted (`monitoring`).
 """
 
 import datetime
+import functools
 import json
 import logging
+import re
 import sys
 
 _LOG = logging.getLogger("serving")
 # Values that need no quotes.
-_PLAIN = set(
-    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-+/:@%,"
-)
+_PLAIN = re.compile(r"[\w.+/:@%,-]+", re.ASCII)
 
 
 class _Formatter(logging.Formatter):
@@ -43,24 +43,17 @@ def setup() -> None:
 
 def _render(value: object) -> str:
     text = str(value)
-    return text if text and set(text) <= _PLAIN else json.dumps(text)
+    return text if _PLAIN.fullmatch(text) else json.dumps(text)
 
 
-def _line(event: str, values: dict[str, object]) -> str:
+def _say(level: int, event: str, **values: object) -> None:
+    """Logs an event; `trace=True` adds the exception being handled."""
+    trace = bool(values.pop("trace", False))
     words = [f"{key}={_render(value)}" for key, value in values.items()]
-    return " ".join([event, *words])
+    _LOG.log(level, "%s", " ".join([event, *words]), exc_info=trace)
 
 
-def info(event: str, **values: object) -> None:
-    """Something that operators expect."""
-    _LOG.info("%s", _line(event, values))
-
-
-def warning(event: str, **values: object) -> None:
-    """Something that operators should look at."""
-    _LOG.warning("%s", _line(event, values))
-
-
-def error(event: str, *, trace: bool = False, **values: object) -> None:
-    """Something that failed; `trace` adds the exception being handled."""
-    _LOG.error("%s", _line(event, values), exc_info=trace)
+# What operators expect, what they should look at, what failed.
+info = functools.partial(_say, logging.INFO)
+warning = functools.partial(_say, logging.WARNING)
+error = functools.partial(_say, logging.ERROR)

@@ -29,57 +29,66 @@ Labels = tuple[str, ...]
 class _Metric:
     """Numbers by label values, under one name."""
 
-    def __init__(self, name: str, labels: Labels) -> None:
+    kind = ""
+
+    def __init__(self, name: str, *labels: str) -> None:
         self.name = name
         self._shown = re.sub(r"[^A-Za-z0-9_]", ":", name)
         self._labels = labels
         self._lock = threading.Lock()
+        self._rows: dict[Labels, list[float]] = {}
 
-    def _row(self, labels: Labels, suffix: str = "", **more: str) -> str:
+    def lines(self) -> list[str]:
+        """Rows of the page."""
+        with self._lock:
+            rows = sorted((key, list(row)) for key, row in self._rows.items())
+        lines = [f"# TYPE {self._shown} {self.kind}"]
+        for labels, row in rows:
+            lines += self._written(labels, row)
+        return lines
+
+    def _written(self, labels: Labels, row: list[float]) -> list[str]:
+        raise NotImplementedError
+
+    def _line(
+        self, labels: Labels, value: str, suffix: str = "", **more: str
+    ) -> str:
         named = dict(zip(self._labels, labels, strict=True)) | more
         text = ",".join(
             f'{name}="{_escape(value)}"' for name, value in named.items()
         )
-        return f"{self._shown}{suffix}{{{text}}}"
+        return f"{self._shown}{suffix}{{{text}}} {value}"
 
 
 class Counter(_Metric):
     """A number by label values that only grows."""
 
-    def __init__(self, name: str, *labels: str) -> None:
-        super().__init__(name, labels)
-        self._values: dict[Labels, int] = {}
+    kind = "counter"
 
     def add(self, labels: Labels, amount: int = 1) -> None:
         """Adds to one row."""
-        values = self._values
         with self._lock:
-            values[labels] = values.get(labels, 0) + amount
+            self._rows.setdefault(labels, [0])[0] += amount
 
     def first(self) -> int:
         """The first row's number."""
         with self._lock:
-            return next(iter(self._values.values()), 0)
+            return int(next(iter(self._rows.values()), [0])[0])
 
-    def lines(self) -> list[str]:
-        """Rows of the page."""
-        with self._lock:
-            rows = sorted(self._values.items())
-        return [f"# TYPE {self._shown} counter"] + [
-            f"{self._row(labels)} {value}" for labels, value in rows
-        ]
+    def _written(self, labels: Labels, row: list[float]) -> list[str]:
+        return [self._line(labels, str(row[0]))]
 
 
 class Histogram(_Metric):
-    """Counts of observations by label values and upper bound."""
+    """Counts of observations by label values and upper bound, and their sum."""
+
+    kind = "histogram"
 
     def __init__(
         self, name: str, buckets: tuple[float, ...], *labels: str
     ) -> None:
-        super().__init__(name, labels)
+        super().__init__(name, *labels)
         self._buckets = buckets
-        self._rows: dict[Labels, list[int]] = {}
-        self._sums: dict[Labels, float] = {}
 
     def observe(self, labels: Labels, value: float) -> None:
         """Adds one observation."""
@@ -87,31 +96,27 @@ class Histogram(_Metric):
         with self._lock:
             row = self._rows.get(labels)
             if row is None:
-                row = self._rows[labels] = [0] * (len(self._buckets) + 1)
-                self._sums[labels] = 0.0
+                row = self._rows[labels] = [0] * (len(self._buckets) + 2)
             row[place] += 1
-            self._sums[labels] += value
+            row[-1] += value
 
     def add(self, labels: Labels, seconds: float) -> None:
         """Adds a duration, kept in microseconds."""
         self.observe(labels, seconds * 1e6)
 
-    def lines(self) -> list[str]:
-        """Rows of the page."""
-        with self._lock:
-            rows = sorted((key, list(row)) for key, row in self._rows.items())
-            sums = dict(self._sums)
-        lines = [f"# TYPE {self._shown} histogram"]
+    def _written(self, labels: Labels, row: list[float]) -> list[str]:
+        *counts, total = row
         bounds = [f"{bound:.6g}" for bound in self._buckets] + ["+Inf"]
-        for labels, row in rows:
-            totals = itertools.accumulate(row)
-            for bound, total in zip(bounds, totals, strict=True):
-                lines.append(
-                    f"{self._row(labels, '_bucket', le=bound)} {total}"
+        return [
+            *(
+                self._line(labels, str(count), "_bucket", le=bound)
+                for bound, count in zip(
+                    bounds, itertools.accumulate(counts), strict=True
                 )
-            lines.append(f"{self._row(labels, '_sum')} {sums[labels]:.6g}")
-            lines.append(f"{self._row(labels, '_count')} {sum(row)}")
-        return lines
+            ),
+            self._line(labels, f"{total:.6g}", "_sum"),
+            self._line(labels, str(sum(counts)), "_count"),
+        ]
 
 
 class Metrics:
@@ -120,14 +125,11 @@ class Metrics:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._unknown: set[str] = set()
-        prefix = "/tensorflow/serving/"
+        serving = "/tensorflow/serving"
 
         def latency(name: str, *labels: str) -> Histogram:
-            return Histogram(prefix + name, LATENCY_BUCKETS, *labels)
+            return Histogram(f"{serving}/{name}", LATENCY_BUCKETS, *labels)
 
-        self.request_count = Counter(
-            f"{prefix}request_count", "model_name", "status"
-        )
         self.request_latency = latency(
             "request_latency", "model_name", "API", "entrypoint"
         )
@@ -137,28 +139,28 @@ class Metrics:
         self.warmup_latency = latency(
             "model_warmup_latency", "model_path", "status"
         )
+        self.request_count = Counter(
+            f"{serving}/request_count", "model_name", "status"
+        )
         self.example_counts = Histogram(
-            f"{prefix}request_example_counts", _COUNT_BUCKETS, "model"
+            f"{serving}/request_example_counts", _COUNT_BUCKETS, "model"
         )
         self.example_count_total = Counter(
-            f"{prefix}request_example_count_total", "model"
+            f"{serving}/request_example_count_total", "model"
         )
         self.load_attempts = Counter(
             "/tensorflow/cc/saved_model/load_attempt_count",
             *("model_path", "status"),
         )
+        batching = f"{serving}/batching_session"
         self.queuing_latency = Histogram(
-            f"{prefix}batching_session/queuing_latency",
-            _QUEUE_BUCKETS,
-            "thread_pool_name",
+            f"{batching}/queuing_latency", _QUEUE_BUCKETS, "thread_pool_name"
         )
-        self.batch_run_count = Counter(
-            f"{prefix}batching_session/wrapped_run_count"
-        )
-        self._all: dict[str, Counter | Histogram] = {
+        self.batch_run_count = Counter(f"{batching}/wrapped_run_count")
+        self._all = {
             metric.name: metric
             for metric in vars(self).values()
-            if isinstance(metric, Counter | Histogram)
+            if isinstance(metric, _Metric)
         }
 
     def unknown_name(self, name: str) -> str:
