@@ -14,11 +14,7 @@ from serving.stop_signals import StopSignals
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs a server until SIGTERM or Ctrl-C.
-
-    Returns:
-        Exit status: 0 after a drained stop, 255 if it could not start.
-    """
+    """Runs until SIGTERM or Ctrl-C; the exit status, 255 without a start."""
     # Help and mistyped flags are answered before TensorFlow is imported, which
     # takes seconds; it reads this level once.
     options = flags.parse(arguments)

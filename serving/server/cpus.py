@@ -17,12 +17,7 @@ def available(
 ) -> int:
     """Processors of the affinity, or of the quota where that is less.
 
-    Args:
-        control_groups: Where the kernel's control groups are mounted.
-        own_groups: The file that names the groups of this process.
-
-    Returns:
-        At least 1; a share of a processor counts as one.
+    At least 1: a share of a processor counts as one.
     """
     if hasattr(os, "sched_getaffinity"):
         count = len(os.sched_getaffinity(0))

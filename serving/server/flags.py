@@ -158,11 +158,7 @@ def _boolean(text: str) -> bool:
 
 
 def check(flags: argparse.Namespace) -> None:
-    """Looks at flags that exclude or need each other.
-
-    Raises:
-        ServingError: In TensorFlow Serving's words.
-    """
+    """Refuses flags that exclude or need each other."""
     if flags.port == 0 and not flags.grpc_socket_path:
         raise invalid(
             "At least one of server_options.grpc_port or "

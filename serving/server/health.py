@@ -7,6 +7,8 @@ answers and the server is not stopping; otherwise 503 and what is missing.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import filterfalse
 
 from serving.server.lifecycle.catalogue import Core
 
@@ -15,24 +17,17 @@ READY = "/readyz"
 PATHS = frozenset({LIVE, READY})
 
 
+@dataclass(frozen=True)
 class Health:
     """Answers probes.
 
-    Args:
-        core: The models.
-        is_stopping: Whether the server was told to end.
+    Attributes:
         ended_loops: Names of the server's own loops that have ended.
     """
 
-    def __init__(
-        self,
-        core: Core,
-        is_stopping: Callable[[], bool],
-        ended_loops: Callable[[], list[str]],
-    ) -> None:
-        self._core = core
-        self._is_stopping = is_stopping
-        self._ended_loops = ended_loops
+    core: Core
+    is_stopping: Callable[[], bool]
+    ended_loops: Callable[[], list[str]]
 
     def answer(self, path: str) -> tuple[int, str]:
         """HTTP status and text for one of `PATHS`."""
@@ -40,20 +35,15 @@ class Health:
         return (503, f"{trouble}\n") if trouble else (200, "ok\n")
 
     def _alive(self) -> str:
-        if self._is_stopping():
-            return ""
-        ended = self._ended_loops()
+        ended = [] if self.is_stopping() else self.ended_loops()
         return f"loops have ended: {', '.join(ended)}" if ended else ""
 
     def _unready(self) -> str:
-        if self._is_stopping():
+        if self.is_stopping():
             return "the server is stopping"
-        names = self._core.names
-        if not names:
+        if not self.core.names:
             return "no models are configured"
-        missing = sorted(
-            name for name in names if not self._core.is_available(name)
-        )
-        if not missing:
-            return ""
-        return f"no version is available of {', '.join(missing)}"
+        is_available = self.core.manager.is_available
+        missing = sorted(filterfalse(is_available, self.core.names))
+        listed = ", ".join(missing)
+        return f"no version is available of {listed}" if missing else ""

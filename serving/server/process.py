@@ -34,15 +34,7 @@ from serving.server.telemetry import metrics as monitoring
 
 
 class Server:
-    """One model server in this process.
-
-    Args:
-        options: The command line.
-
-    Raises:
-        ServingError: If the options contradict each other or a file that
-            they name cannot be read.
-    """
+    """One model server in this process, as a command line asks for it."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
@@ -89,9 +81,6 @@ class Server:
 
     def start(self, is_given_up: Callable[[], bool] = lambda: False) -> None:
         """Loads the models, then opens the ports.
-
-        Args:
-            is_given_up: Polled; ends the wait for the models.
 
         Raises:
             ServingError: If a model cannot be loaded or a port is in use.
@@ -142,15 +131,19 @@ class Server:
             raise rpc.taken(f"port {options.rest_api_port}") from error
 
     def _ended_loops(self) -> list[str]:
-        threads = self.core.threads()
-        if self._config_thread:
-            threads.append(self._config_thread)
+        loops = [self.core.source.thread, self._config_thread]
+        threads = [*filter(None, loops), *self.core.manager.threads()]
         return [thread.name for thread in threads if not thread.is_alive()]
 
     def _read_config(self) -> ModelServerConfig:
         options = self._options
         if options.model_config_file:
-            return catalogue.read_config(Path(options.model_config_file))
+            return config_text.read(
+                options.model_config_file,
+                ModelServerConfig(),
+                "--model_config_file",
+                "Publish a version first: make retrain",
+            )
         config = ModelServerConfig()
         config.model_config_list.config.add(
             name=options.model_name,
@@ -167,7 +160,7 @@ class Server:
             self._stopping, pause, lambda: [config_text.stamp(path)]
         ):
             try:
-                config = catalogue.read_config(path)
+                config = self._read_config()
                 if not self.core.is_applied(config):
                     self.core.apply(config, self._moot(path))
                 told = ""
@@ -192,11 +185,8 @@ class Server:
     def stop(self, grace_seconds: float | None = None) -> None:
         """Refuses new requests, lets those in flight finish, frees all.
 
-        Probes are told first and are answered to the end.
-
-        Args:
-            grace_seconds: After which they are cut off, on all ports
-                together; None for `--drain_seconds`.
+        Probes are told first and are answered to the end. After `grace_seconds`
+        (None: `--drain_seconds`) requests are cut off, on all ports together.
         """
         self._stopping.set()
         if grace_seconds is None:
@@ -208,18 +198,15 @@ class Server:
             self._rest.drain(deadline)
         if self._grpc is not None:
             self._grpc.close()
-        self.core.stop(max(0.0, deadline - time.monotonic()))
+        self.core.source.stop()
+        self.core.manager.stop(max(0.0, deadline - time.monotonic()))
         if self._rest is not None:
             self._rest.close(deadline)
         self._grpc = self._rest = None
 
 
 def session_config(options: argparse.Namespace) -> config_pb2.ConfigProto:
-    """The runtime's settings: those of the file, over which flags win.
-
-    Raises:
-        ServingError: If the file cannot be used.
-    """
+    """The runtime's settings: those of the file, over which flags win."""
     config = config_pb2.ConfigProto()
     # The graph optimizer's second pass takes a fifth of a load and gains
     # nothing measurable on our models.

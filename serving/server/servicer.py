@@ -31,15 +31,9 @@ from serving.wire import codes
 _SIGNATURE_FIELD = "signature_def"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Servicer:
-    """Answers requests.
-
-    Attributes:
-        core: Resolves and holds the models.
-        limits: What one request may ask for.
-        metrics: Counts requests.
-    """
+    """Answers requests."""
 
     core: Core
     limits: Limits

@@ -27,7 +27,8 @@ class Loads:
         self.broken: set[tuple[str, int]] = set()
         self.gates: dict[tuple[str, int], threading.Event] = {}
 
-    def __call__(self, name: str, number: int, path: Path) -> Loaded:
+    def __call__(self, name: str, path: Path) -> Loaded:
+        number = int(path.name)
         self.journal.append(f"load {name}/{number}")
         if (name, number) in self.gates:
             assert self.gates[name, number].wait(WAIT_SECONDS)

@@ -37,9 +37,6 @@ Response: TypeAlias = (
     classification_pb2.ClassificationResponse
     | regression_pb2.RegressionResponse
 )
-# A response, and the number of examples that it answers.
-Answer = tuple[Response, int]
-MultiAnswer = tuple[inference_pb2.MultiInferenceResponse, int]
 _Arrays = dict[str, np.ndarray]
 # In this order; how messages call what NumPy calls otherwise.
 _CLASS_DTYPES = {
@@ -52,13 +49,7 @@ _CLASS_DTYPES = {
 class Method:
     """How Classify and Regress differ.
 
-    Attributes:
-        api: What metrics call it.
-        name: The signature's `method_name`.
-        kind: What messages call it.
-        response: Of the RPC.
-        find_outputs: The outputs to fetch, or an error.
-        write: Fills the result from outputs, for so many examples.
+    `name` is the signature's `method_name`, `kind` what messages call it.
     """
 
     api: str
@@ -69,11 +60,7 @@ class Method:
     write: Callable[[message.Message, _Arrays, int], None]
 
     def outputs(self, signature: Signature, limits: Limits) -> list[str]:
-        """The outputs to fetch.
-
-        Raises:
-            ServingError: If the signature is not one of this method.
-        """
+        """The outputs to fetch."""
         found = signature.definition.method_name
         if limits.check_method_name and found != self.name:
             raise invalid(
@@ -95,19 +82,11 @@ def infer(
     version: int | None,
     timeout_seconds: float | None,
     limits: Limits,
-) -> Answer:
-    """Answers a request for classes or for values.
+) -> tuple[Response, int]:
+    """Answers a request for classes or for values, as `predict.run` does.
 
-    Args:
-        method: Which of the two.
-        bundle: The model that answers.
-        request: Names the signature and holds the examples.
-        version: Goes into the answer; None leaves it out.
-        timeout_seconds: When to give up, None for never.
-        limits: What the request may ask for.
-
-    Raises:
-        ServingError: With the code of each rule.
+    Returns:
+        The response, and the number of examples that it answers.
     """
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     signature = bundle.signature(name)
@@ -129,17 +108,23 @@ def multi(
     version: int | None,
     timeout_seconds: float | None,
     limits: Limits,
-) -> MultiAnswer:
-    """Answers a `MultiInferenceRequest` in one run of the graph.
-
-    Raises:
-        ServingError: With the code of each rule.
-    """
+) -> tuple[inference_pb2.MultiInferenceResponse, int]:
+    """Answers a `MultiInferenceRequest` in one run of the graph."""
     seen: set[str] = set()
     tasks: _Tasks = []
     for task in request.tasks:
-        _check_task(task, request.tasks[0].model_spec.name, seen)
-        name = task.model_spec.signature_name or DEFAULT_SIGNATURE
+        spec = task.model_spec
+        name = spec.signature_name or DEFAULT_SIGNATURE
+        if not spec.name:
+            raise invalid("Found ModelSpec with an empty model name.")
+        if spec.name != request.tasks[0].model_spec.name:
+            raise invalid(
+                "All ModelSpecs in a MultiInferenceRequest must access the "
+                "same model name."
+            )
+        if name in seen:
+            raise invalid(f"Duplicate evaluation of signature: {name}")
+        seen.add(name)
         signature = bundle.signature(name)
         if signature is None:
             raise invalid(
@@ -192,22 +177,6 @@ def _run(
         {name: found[signature.fetches[name]] for name in names}
         for _, signature, names in tasks
     ]
-
-
-def _check_task(
-    task: inference_pb2.InferenceTask, model: str, seen: set[str]
-) -> None:
-    if not task.model_spec.name:
-        raise invalid("Found ModelSpec with an empty model name.")
-    if task.model_spec.name != model:
-        raise invalid(
-            "All ModelSpecs in a MultiInferenceRequest must access the same "
-            "model name."
-        )
-    name = task.model_spec.signature_name or DEFAULT_SIGNATURE
-    if name in seen:
-        raise invalid(f"Duplicate evaluation of signature: {name}")
-    seen.add(name)
 
 
 def _class_outputs(signature: Signature) -> list[str]:

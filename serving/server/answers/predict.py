@@ -61,18 +61,7 @@ def run(
     timeout_seconds: float | None,
     limits: Limits,
 ) -> predict_pb2.PredictResponse:
-    """Answers a request.
-
-    Args:
-        bundle: The model that answers.
-        request: Names the signature, inputs and outputs.
-        version: Goes into the answer; None leaves it out.
-        timeout_seconds: When to give up, None for never.
-        limits: What the request may ask for.
-
-    Raises:
-        ServingError: With the code of each rule.
-    """
+    """Answers a request; None leaves out the version, or the deadline."""
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     signature = bundle.signature(name)
     if signature is None:

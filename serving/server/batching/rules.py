@@ -33,11 +33,7 @@ class Rules:
 
 
 def rules_of(parameters: server_config_pb2.BatchingParameters) -> Rules:
-    """Reads `BatchingParameters`.
-
-    Raises:
-        ServingError: If the allowed sizes do not end with the largest.
-    """
+    """Reads `BatchingParameters`."""
 
     def value(name: str, default: _Value) -> _Value:
         is_set = parameters.HasField(name)

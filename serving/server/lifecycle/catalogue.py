@@ -7,8 +7,8 @@ later checks before its own platforms and labels are checked.
 """
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from tensorflow_serving.apis import model_pb2
 from tensorflow_serving.config.model_server_config_pb2 import (
@@ -17,7 +17,7 @@ from tensorflow_serving.config.model_server_config_pb2 import (
 )
 
 from serving.errors import ServingError, invalid
-from serving.releases import config_text, versions
+from serving.releases import versions
 from serving.server.lifecycle.manager import Manager
 from serving.server.lifecycle.source import Source
 from serving.server.lifecycle.states import State, Status, Version
@@ -29,12 +29,6 @@ _Models = Sequence[ModelConfig]
 class Core:
     """Applies configs and resolves model specs.
 
-    Args:
-        manager: Loads what is wanted.
-        source: Finds versions.
-        allow_labels_for_unavailable: Whether a label that is not in use may
-            name a version that is not loaded.
-
     Attributes:
         names: The models of the config in force.
     """
@@ -45,13 +39,14 @@ class Core:
         source: Source,
         allow_labels_for_unavailable: bool = False,
     ) -> None:
-        self._manager = manager
-        self._source = source
+        self.manager = manager
+        self.source = source
+        self.names: frozenset[str] = frozenset()
+        # Only labels that are in use must name a version that is loaded.
         self._allow_unavailable = allow_labels_for_unavailable
         self._config = ModelServerConfig()
         self._config_lock = threading.Lock()
         self._labels: dict[str, dict[str, int]] = {}
-        self.names: frozenset[str] = frozenset()
         self._is_complete = False
 
     def apply(
@@ -60,15 +55,10 @@ class Core:
         is_given_up: Callable[[], bool] = lambda: False,
         noun: str = "model(s)",
     ) -> None:
-        """Applies a config; returns when all new models answer.
+        """Replaces the config; returns when all new models answer.
 
-        Args:
-            config: Replaces the present one.
-            is_given_up: Polled while waiting; ends the wait.
-            noun: What the error calls those that do not.
-
-        Raises:
-            ServingError: With the code of each rule.
+        `is_given_up` is polled and ends the wait; the error calls those that
+        do not answer by `noun`.
         """
         while not self._config_lock.acquire(timeout=0.1):
             if is_given_up():
@@ -100,9 +90,9 @@ class Core:
             new = {model.name for model in models} - self.names
             self.names = frozenset(model.name for model in models)
             # Of our own: the caller may go on with its config.
-            self._source.set_models(self._config.model_config_list.config)
+            self.source.set_models(self._config.model_config_list.config)
             events.info("config_applied", models=",".join(sorted(self.names)))
-            failed = self._manager.wait_for(new, is_given_up)
+            failed = self.manager.wait_for(new, is_given_up)
             if failed:
                 raise ServingError(_describe(failed, noun), "UNKNOWN")
             self._is_complete = True
@@ -116,7 +106,7 @@ class Core:
     def _checked_labels(self, models: _Models) -> dict[str, dict[str, int]]:
         labels: dict[str, dict[str, int]] = {}
         for model in models:
-            statuses = self._manager.statuses(model.name)
+            statuses = self.manager.statuses(model.name)
             for label, number in sorted(model.version_labels.items()):
                 in_use = self._labels.get(model.name, {}).get(label, number)
                 tolerated = self._allow_unavailable and in_use == number
@@ -133,11 +123,7 @@ class Core:
         return labels
 
     def acquire(self, spec: model_pb2.ModelSpec) -> Version:
-        """The version that is asked for, for a `with` that releases it.
-
-        Raises:
-            ServingError: If there is none.
-        """
+        """The version that is asked for, for a `with` that releases it."""
         name = spec.name
         if not name:
             raise invalid("ModelSpec has no name specified.")
@@ -148,7 +134,7 @@ class Core:
             number = self._labels.get(name, {}).get(label)
             if number is None:
                 raise invalid(f"Unrecognized servable version label: {label}")
-        return self._manager.acquire(name, number)
+        return self.manager.acquire(name, number)
 
     def statuses(self, spec: model_pb2.ModelSpec) -> dict[int, Status]:
         """What GetModelStatus answers; labels are ignored.
@@ -156,59 +142,25 @@ class Core:
         Raises:
             ServingError: NOT_FOUND if no such version was ever seen.
         """
-        found = self._manager.statuses(spec.name)
+        found = self.manager.statuses(spec.name)
+        what = "any versions"
         if spec.WhichOneof("version_choice") == "version":
             number = spec.version.value
-            if number not in found:
-                raise ServingError(
-                    f"Could not find version {number} of model {spec.name}",
-                    "NOT_FOUND",
-                )
-            return {number: found[number]}
+            found = {number: found[number]} if number in found else {}
+            what = f"version {number}"
         if not found:
             raise ServingError(
-                f"Could not find any versions of model {spec.name}",
-                "NOT_FOUND",
+                f"Could not find {what} of model {spec.name}", "NOT_FOUND"
             )
         return found
 
-    def is_available(self, name: str) -> bool:
-        """Whether some version of a model answers; takes no lock."""
-        return self._manager.is_available(name)
-
-    def threads(self) -> list[threading.Thread]:
-        """Those that should run until `stop`."""
-        return [*self._source.threads(), *self._manager.threads()]
-
-    def stop(self, grace_seconds: float = 20.0) -> None:
-        """Stops watching and unloads everything."""
-        self._source.stop()
-        self._manager.stop(grace_seconds)
-
-
-def read_config(path: Path) -> ModelServerConfig:
-    """Reads the file of `--model_config_file`.
-
-    Raises:
-        ServingError: If it is missing or is not a `ModelServerConfig`.
-    """
-    return config_text.read(
-        path,
-        ModelServerConfig(),
-        "--model_config_file",
-        "Publish a version first: make retrain",
-    )
-
 
 def _check_names_and_paths(models: _Models) -> None:
-    names: set[str] = set()
-    for model in models:
-        if model.name in names:
+    for name, count in Counter(model.name for model in models).items():
+        if count > 1:
             raise invalid(
-                f"Illegal to list model {model.name} multiple times in config "
-                "list"
+                f"Illegal to list model {name} multiple times in config list"
             )
-        names.add(model.name)
     for model in models:
         path = model.base_path
         if not path.startswith("/") and "://" not in path:

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent import futures
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tensorflow.core.protobuf import config_pb2
@@ -23,42 +24,25 @@ from serving.server.telemetry import metrics as monitoring
 _NICE = 10
 
 
+@dataclass
 class Loader:
     """What the manager calls to load a version.
 
-    Args:
-        limits: For warm-up requests.
-        metrics: Get warm-up latencies.
-        tags: Of the meta graph.
-        config: Of every session.
+    Attributes:
         warmup_iterations: How often a record is replayed; 0 skips warm-up.
         join: Makes requests to a bundle share runs; None for no batching.
     """
 
-    def __init__(
-        self,
-        limits: Limits,
-        metrics: monitoring.Metrics,
-        tags: Sequence[str] = ("serve",),
-        config: config_pb2.ConfigProto | None = None,
-        warmup_iterations: int = 1,
-        join: Callable[[str, Bundle], None] | None = None,
-    ) -> None:
-        self._limits = limits
-        self._metrics = metrics
-        self._tags = tuple(tags)
-        self._config = config
-        self._iterations = warmup_iterations
-        self._join = join
-        self._has_loaded = False
+    limits: Limits
+    metrics: monitoring.Metrics
+    tags: Sequence[str] = ("serve",)
+    config: config_pb2.ConfigProto | None = None
+    warmup_iterations: int = 1
+    join: Callable[[str, Bundle], None] | None = None
+    _has_loaded: bool = field(default=False, init=False)
 
-    def __call__(self, name: str, number: int, directory: Path) -> Bundle:
-        """Loads a version and replays its warm-up requests.
-
-        Raises:
-            ServingError: If any of it fails.
-        """
-        del number
+    def __call__(self, name: str, directory: Path) -> Bundle:
+        """Loads a version and replays its warm-up requests."""
         _register_ops()
         status = "fail"
         try:
@@ -71,18 +55,18 @@ class Loader:
                 self._has_loaded = True
             status = "success"
         finally:
-            self._metrics.load_attempts.add((str(directory), status))
+            self.metrics.load_attempts.add((str(directory), status))
         return bundle
 
     def _load(self, name: str, directory: Path) -> Bundle:
-        bundle = Bundle(directory, self._tags, self._config)
+        bundle = Bundle(directory, self.tags, self.config)
         try:
-            if self._iterations:
+            if self.warmup_iterations:
                 warmup.replay(
-                    bundle, self._limits, self._metrics, self._iterations
+                    bundle, self.limits, self.metrics, self.warmup_iterations
                 )
-            if self._join is not None:
-                self._join(name, bundle)
+            if self.join is not None:
+                self.join(name, bundle)
         except BaseException:
             bundle.close()
             raise

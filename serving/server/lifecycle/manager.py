@@ -7,6 +7,7 @@ for the requests in flight. States are those of TensorFlow Serving: START,
 LOADING, AVAILABLE, UNLOADING, END; a failed load is END with an error.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -24,8 +25,8 @@ from serving.server.lifecycle.states import (
 from serving.server.runtime.bundle import Bundle
 from serving.server.telemetry import events
 
-# Loads model `name`, version, directory; returns what answers requests.
-Load = Callable[[str, int, Path], Bundle]
+# Loads a model by name from the directory of a version.
+Load = Callable[[str, Path], Bundle]
 _Act = Callable[[Model, Version], None]
 
 # A release brings versions of several models in one look at the file system,
@@ -98,9 +99,7 @@ class Manager:
     def acquire(self, name: str, number: int | None) -> Version:
         """A version that answers, for a `with` that releases it.
 
-        Args:
-            name: Of the model.
-            number: Of the version, None for the highest that is ready.
+        Without a number it is the highest that is ready.
 
         Raises:
             ServingError: NOT_FOUND if there is none.
@@ -149,15 +148,11 @@ class Manager:
         names: set[str],
         is_given_up: Callable[[], bool] = lambda: False,
     ) -> dict[tuple[str, int], Status]:
-        """Waits until each model answers or has failed.
+        """Waits until each model answers or has failed, or `is_given_up`.
 
-        It answers for this when each of its wanted versions was tried, so
-        that whoever waited may ask for the lower ones as well. As in
-        TensorFlow Serving a lower one does not make up for one that failed.
-
-        Args:
-            names: Models that are wanted.
-            is_given_up: Polled; ends the wait.
+        It answers for this when each of its wanted versions was tried, so that
+        whoever waited may ask for the lower ones as well. As in TensorFlow
+        Serving a lower one does not make up for one that failed.
 
         Returns:
             The versions that failed, with none higher that answers.
@@ -185,24 +180,22 @@ class Manager:
             if model is None:
                 waiting.add(name)
                 continue
-            latest = model.latest.number if model.latest else None
+            latest = model.latest.number if model.latest else -math.inf
             broken = [
                 version.number
                 for version in model.present.values()
-                if version.failed
-                and (latest is None or version.number > latest)
+                if version.failed and version.number > latest
             ]
             for number in broken:
                 failed[name, number] = model.statuses[number]
-            if not broken and (latest is None or model.has_untried()):
+            if not broken and (model.latest is None or model.has_untried()):
                 waiting.add(name)
         return failed, waiting
 
     def stop(self, grace_seconds: float) -> None:
         """Ends the workers and unloads everything, requests drained.
 
-        Args:
-            grace_seconds: What is in use after it stays loaded.
+        What is in use after `grace_seconds` stays loaded.
         """
         with self._changed:
             self._stopped = True
@@ -277,9 +270,7 @@ class Manager:
         start = time.perf_counter()
         try:
             with self._slots:
-                servable = self._load(
-                    version.model, version.number, version.path
-                )
+                servable = self._load(version.model, version.path)
         except Exception as error:
             self._fail(model, version, error)
             return

@@ -30,12 +30,7 @@ def changes(
     """Comes back when something changed or `pause_seconds` have passed.
 
     A rename shows in its directory's time, which is cheap to read: what is
-    new need not wait for the next full look.
-
-    Args:
-        stop: Ends it.
-        pause_seconds: The longest wait.
-        glance: Times of the directories and files.
+    new need not wait for the next full look. `glance` reads those times.
     """
     looked, seen = time.monotonic(), glance()
     while not stop.wait(min(pause_seconds, _GLANCE_SECONDS)):
@@ -74,7 +69,7 @@ class Source:
         self._told: dict[str, str] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self.thread: threading.Thread | None = None
 
     def set_models(self, models: Iterable[ModelConfig]) -> None:
         """Replaces what is watched; removed models are unloaded."""
@@ -86,11 +81,11 @@ class Source:
             self._models = wanted
         if self._pause >= 0:
             self.poll()
-        if self._pause > 0 and self._thread is None:
-            self._thread = threading.Thread(
+        if self._pause > 0 and self.thread is None:
+            self.thread = threading.Thread(
                 target=self._loop, name="poll-versions", daemon=True
             )
-            self._thread.start()
+            self.thread.start()
 
     def poll(self) -> None:
         """Looks at every base path once."""
@@ -101,10 +96,8 @@ class Source:
     def _poll_one(self, name: str, model: ModelConfig) -> None:
         base = _base(model)
         try:
-            found, has_doubles = (
-                versions.find_versions(base),
-                _has_doubles(base),
-            )
+            found = versions.find_versions(base)
+            has_doubles = _has_doubles(base)
         except OSError as error:
             self._tell(
                 "base_path_unreadable",
@@ -149,10 +142,6 @@ class Source:
     def _glance(self) -> list[int]:
         with self._lock:
             return [stamp(_base(model)) for model in self._models.values()]
-
-    def threads(self) -> list[threading.Thread]:
-        """Those that should run until `stop`."""
-        return [self._thread] if self._thread else []
 
     def stop(self) -> None:
         """Ends the polling."""

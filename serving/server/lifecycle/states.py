@@ -90,8 +90,7 @@ class Version:
     def free(self, timeout_seconds: float | None = None) -> None:
         """Refuses new users and frees what the present ones have left.
 
-        Args:
-            timeout_seconds: After which it stays loaded; None waits for them.
+        It stays loaded where they take longer than `timeout_seconds`.
         """
         with self._idle:
             self._closing = True

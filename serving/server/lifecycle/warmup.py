@@ -22,6 +22,10 @@ from serving.wire import codes
 
 FILE = Path(signatures.EXTRA_ASSETS) / signatures.WARMUP_REQUESTS
 MAX_RECORDS = 1000
+_METHODS = {
+    "classify_log": inference.CLASSIFY,
+    "regress_log": inference.REGRESS,
+}
 
 
 def replay(
@@ -30,11 +34,7 @@ def replay(
     metrics: monitoring.Metrics,
     iterations: int = 1,
 ) -> None:
-    """Replays the bundle's warm-up file, if it has one.
-
-    Raises:
-        ServingError: If a record fails or the file is wrong.
-    """
+    """Replays the bundle's warm-up file, if it has one."""
     path = bundle.directory / FILE
     if not path.exists():
         return
@@ -90,10 +90,8 @@ def _run(
     request = getattr(getattr(log, kind), "request", None)
     if kind == "predict_log":
         predict.run(bundle, request, None, None, limits)
-    elif kind == "classify_log":
-        inference.infer(inference.CLASSIFY, bundle, request, None, None, limits)
-    elif kind == "regress_log":
-        inference.infer(inference.REGRESS, bundle, request, None, None, limits)
+    elif kind in _METHODS:
+        inference.infer(_METHODS[kind], bundle, request, None, None, limits)
     elif kind == "multi_inference_log":
         inference.multi(bundle, request, None, None, limits)
     else:

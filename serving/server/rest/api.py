@@ -8,6 +8,7 @@ import re
 import time
 import urllib.parse
 import zlib
+from dataclasses import dataclass
 from http import HTTPStatus
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -25,7 +26,7 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving.errors import ServingError, invalid
+from serving.errors import invalid
 from serving.releases import versions
 from serving.server.health import PATHS, Health
 from serving.server.rest import examples, requests
@@ -36,8 +37,7 @@ from serving.wire import codes, tensors
 _MODEL = r"([^/:]+)"
 _CHOICE = r"(?:(?:/versions/(\d+))|(?:/labels/([^/:]+)))?"
 _CALL = re.compile(
-    rf"/v1/models/{_MODEL}{_CHOICE}:(classify|regress|predict)",
-    re.IGNORECASE | re.ASCII,
+    rf"(?i:/v1/models/{_MODEL}{_CHOICE}):(classify|regress|predict)", re.ASCII
 )
 _LOOK = re.compile(
     rf"/v1/models(?:/{_MODEL})?{_CHOICE}(?:/(metadata))?",
@@ -64,33 +64,23 @@ _INFLATED_BYTES = 2**20
 _MAX_RATIO = 100
 
 
+@dataclass
 class Rest:
     """The API as a WSGI application.
 
-    Args:
-        servicer: Answers.
+    Attributes:
         timeout_seconds: Longest call, 0 for no limit.
         metrics_path: Where the metrics page is, empty for nowhere.
-        with_cors: Whether to send CORS headers.
         max_body_bytes: What a compressed body may grow to.
         health: Answers probes, None for nobody.
     """
 
-    def __init__(
-        self,
-        servicer: Servicer,
-        timeout_seconds: float = 30.0,
-        metrics_path: str = "",
-        with_cors: bool = False,
-        max_body_bytes: int = 2**26,
-        health: Health | None = None,
-    ) -> None:
-        self._servicer = servicer
-        self._timeout = timeout_seconds or None
-        self._metrics_path = metrics_path
-        self._with_cors = with_cors
-        self._max_body_bytes = max_body_bytes
-        self._health = health
+    servicer: Servicer
+    timeout_seconds: float = 30.0
+    metrics_path: str = ""
+    with_cors: bool = False
+    max_body_bytes: int = 2**26
+    health: Health | None = None
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
@@ -99,14 +89,14 @@ class Rest:
         status, text, content_type = 200, "", "text/plain"
         headers: list[tuple[str, str]] = []
         path, method = _raw_path(environ), environ["REQUEST_METHOD"]
-        if self._health is not None and path in PATHS:
-            status, text = self._health.answer(path)
-        elif self._metrics_path and path == self._metrics_path:
-            text = self._servicer.metrics.page()
+        if self.health is not None and path in PATHS:
+            status, text = self.health.answer(path)
+        elif self.metrics_path and path == self.metrics_path:
+            text = self.servicer.metrics.page()
         elif not path.lower().startswith("/v1/"):
             status, text, content_type = 404, _NOT_FOUND, "text/html"
         else:
-            headers = _CORS if self._with_cors else []
+            headers = _CORS if self.with_cors else []
             if method == "OPTIONS":
                 origin = environ.get("HTTP_ORIGIN", "")
                 status = 200 if re.search("https?://", origin) else 400
@@ -130,11 +120,7 @@ class Rest:
     ) -> tuple[int, str]:
         """HTTP status and body of a request below /v1/.
 
-        Args:
-            method: GET, POST or another one, which is refused.
-            path: As the caller sent it, escapes included.
-            body: Of a POST.
-            is_gzip: Whether it is compressed.
+        The path is as the caller sent it, escapes included.
         """
         start = time.perf_counter()
         spec, verb, code = model_pb2.ModelSpec(), "", "OK"
@@ -142,31 +128,33 @@ class Rest:
             pattern = {"POST": _CALL, "GET": _LOOK}.get(method)
             found = pattern.fullmatch(path) if pattern else None
             if found is None:
-                raise _malformed(method, path)
+                raise invalid(f"Malformed request: {method} {path}")
             escaped, number, label, verb = found.groups(default="")
             spec.name = _unescape(escaped)
             if is_gzip:
-                body = _inflate(body, self._max_body_bytes)
+                body = _inflate(body, self.max_body_bytes)
             if label:
                 spec.version_label = _unescape(label)
             if number:
-                spec.version.value = _version(number)
+                version = versions.parse_version(number)
+                if version is None:
+                    raise invalid(
+                        f"Failed to convert version: {number} to numeric."
+                    )
+                spec.version.value = version
             if method == "GET":
                 text = self._look(verb, spec)
             elif verb == "predict":
                 text = self._predict(spec, body)
-            elif verb in _INFERENCE:
-                text = self._infer(verb, spec, body)
             else:
-                # A verb in other letters passes the pattern and means nothing.
-                raise _malformed(method, path)
+                text = self._infer(verb, spec, body)
         except Exception as error:
             told = as_serving_error(error, f"REST {verb}")
             code, text = told.code, answers.error(str(told))
-        self._servicer.count(spec.name, code)
+        self.servicer.count(spec.name, code)
         if code == "OK":
             api = verb if method == "POST" else ""
-            self._servicer.metrics.request_latency.add(
+            self.servicer.metrics.request_latency.add(
                 (spec.name, api, "REST"), time.perf_counter() - start
             )
         return codes.HTTP[code], text
@@ -176,11 +164,11 @@ class Rest:
             raise invalid("Missing model name in request.")
         if verb != "metadata":
             return _json(
-                self._servicer.get_model_status(
+                self.servicer.get_model_status(
                     get_model_status_pb2.GetModelStatusRequest(model_spec=spec)
                 )
             )
-        response = self._servicer.get_model_metadata(
+        response = self.servicer.get_model_metadata(
             get_model_metadata_pb2.GetModelMetadataRequest(
                 model_spec=spec, metadata_field=["signature_def"]
             )
@@ -196,16 +184,16 @@ class Rest:
         is_classify = verb == "classify"
         request = _INFERENCE[verb](model_spec=spec)
         examples.fill(requests.parse(body), request)
-        ask = self._servicer.classify if is_classify else self._servicer.regress
+        ask = self.servicer.classify if is_classify else self.servicer.regress
         write = answers.classifications if is_classify else answers.regressions
-        return write(ask(request, self._timeout).result)
+        return write(ask(request, self.timeout_seconds or None).result)
 
     def _predict(self, spec: model_pb2.ModelSpec, body: bytes) -> str:
         request = predict_pb2.PredictRequest(model_spec=spec)
 
         def find_inputs(name: str) -> dict[str, meta_graph_pb2.TensorInfo]:
             key = name or "serving_default"
-            with self._servicer.core.acquire(request.model_spec) as version:
+            with self.servicer.core.acquire(request.model_spec) as version:
                 definition = version.bundle.signature_defs.get(key)
                 if definition is None:
                     raise invalid(
@@ -216,7 +204,7 @@ class Rest:
 
         document = requests.parse(body)
         is_row = requests.fill_predict(document, request, find_inputs)
-        response = self._servicer.predict(request, self._timeout)
+        response = self.servicer.predict(request, self.timeout_seconds or None)
         arrays = {
             name: _decode(response.outputs[name])
             for name in sorted(response.outputs)
@@ -243,10 +231,6 @@ def _inflate(body: bytes, limit: int) -> bytes:
     return found
 
 
-def _malformed(method: str, path: str) -> ServingError:
-    return invalid(f"Malformed request: {method} {path}")
-
-
 def _json(message: Message) -> str:
     text = json_format.MessageToJson(
         message,
@@ -266,13 +250,6 @@ def _decode(tensor: tensor_pb2.TensorProto) -> np.ndarray:
             "Failed to write JSON value for tensor type: "
             f"{requests.dtype_name(tensor.dtype)}"
         ) from error
-
-
-def _version(text: str) -> int:
-    number = versions.parse_version(text)
-    if number is None:
-        raise invalid(f"Failed to convert version: {text} to numeric.")
-    return number
 
 
 def _unescape(text: str) -> str:

@@ -26,18 +26,13 @@ def fill(
     request: classification_pb2.ClassificationRequest
     | regression_pb2.RegressionRequest,
 ) -> None:
-    """Fills a request.
-
-    Raises:
-        ServingError: If the body is not a list of flat examples.
-    """
+    """Fills a request."""
     fill_signature(document, request.model_spec)
     target = request.input.example_list
     if "context" in document:
         target = request.input.example_list_with_context
         _fill_example(document["context"], target.context)
     examples = document.get("examples")
-    problem = ""
     if "examples" not in document:
         problem = (
             "When method is classify, key 'examples' is expected and was not "
@@ -45,12 +40,12 @@ def fill(
         )
     elif not isinstance(examples, list):
         problem = "Expecting 'examples' value to be an list/array"
-    elif not examples:
+    else:
         problem = "'examples' value is an empty array"
-    if problem or not isinstance(examples, list):
+        for item in examples:
+            _fill_example(item, target.examples.add())
+    if not target.examples:
         raise invalid(f"JSON Value: {debug(document)} {problem}")
-    for item in examples:
-        _fill_example(item, target.examples.add())
 
 
 def _fill_example(value: Json, example: example_pb2.Example) -> None:

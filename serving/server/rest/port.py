@@ -32,9 +32,6 @@ _NEVER = 2**40
 class RestServer:
     """An open HTTP port.
 
-    Attributes:
-        port: Its number.
-
     Raises:
         OSError: If the port is taken.
         ServingError: If the monitoring config cannot be read.
@@ -84,18 +81,13 @@ class RestServer:
             events.info("rest_closed", reason=error)
 
     def drain(self, deadline: float) -> None:
-        """Answers requests under way and refuses others, but for probes.
-
-        Args:
-            deadline: Of the monotonic clock; what is left then is cut off.
-        """
+        """Ends what is under way until `deadline`; refuses all but probes."""
         self._dispatcher.drain(deadline)
 
     def close(self, deadline: float) -> None:
         """Closes the port and all connections.
 
-        Args:
-            deadline: Until when answers that are written may leave.
+        Answers that are written may leave until `deadline`.
         """
         self._server.accepting = False
         self._dispatcher.close()

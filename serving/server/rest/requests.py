@@ -106,18 +106,15 @@ def fill_predict(
     request: predict_pb2.PredictRequest,
     find_inputs: Callable[[str], _Infos],
 ) -> bool:
-    """Fills a request.
+    """Fills a request that has its model spec, except the signature.
 
     Args:
         document: The body.
-        request: With the model spec, except the signature.
+        request: The message.
         find_inputs: Signature name to its inputs, by name and in order.
 
     Returns:
         Whether the format is by rows.
-
-    Raises:
-        ServingError: If the body does not fit the signature.
     """
     fill_signature(document, request.model_spec)
     name = request.model_spec.signature_name
@@ -301,11 +298,7 @@ def dtype_name(dtype: int) -> str:
 
 
 def leaf(value: Json, dtype: str) -> "Json | bytes":
-    """A value that fits the dtype.
-
-    Raises:
-        ServingError: If it does not.
-    """
+    """A value that fits the dtype; another is refused."""
     field = _FIELDS.get(dtype)
     if field == "string_val":
         if isinstance(value, str):

@@ -15,11 +15,7 @@ from serving.server.rest.channel import Channel, Unavailable
 
 
 class Dispatcher(task.ThreadedTaskDispatcher):
-    """Hands connections with a complete request to threads.
-
-    Args:
-        threads: That answer requests other than probes.
-    """
+    """Hands connections with a complete request to threads."""
 
     def __init__(self, threads: int) -> None:
         super().__init__()
@@ -47,8 +43,7 @@ class Dispatcher(task.ThreadedTaskDispatcher):
     def drain(self, deadline: float) -> None:
         """Refuses new requests and waits for those it has.
 
-        Args:
-            deadline: Of the monotonic clock; what is left then is cut off.
+        What is left at `deadline`, of the monotonic clock, is cut off.
         """
         with self._gate:
             self._is_draining = True

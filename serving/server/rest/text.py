@@ -114,13 +114,7 @@ def _cells(name: str, array: np.ndarray) -> _Cell:
 
 
 def _write(value: _Cell, level: int, is_flat: bool) -> str:
-    """A value's text.
-
-    Args:
-        value: What to write.
-        level: How many arrays and objects are open around it.
-        is_flat: Whether arrays stay on one line.
-    """
+    """A value's text, inside `level` arrays and objects; flat on one line."""
     if isinstance(value, str):
         return value
     inner = "\n" + _INDENT * (level + 1)
@@ -140,11 +134,7 @@ def _write(value: _Cell, level: int, is_flat: bool) -> str:
 
 
 def predictions(arrays: Mapping[str, np.ndarray]) -> str:
-    """Outputs by rows: `{"predictions": [...]}`.
-
-    Raises:
-        ServingError: If the outputs have no common first dimension.
-    """
+    """Outputs by rows: `{"predictions": [...]}`."""
     _check_any(arrays, "tensor map")
     rows = -1
     for name, array in arrays.items():

@@ -45,12 +45,7 @@ _Method = Callable[..., Message]
 
 
 class Transport:
-    """A gRPC server that is made, started and stopped.
-
-    Args:
-        servicer: Answers.
-        options: The command line.
-    """
+    """A gRPC server that is made, started and stopped."""
 
     def __init__(self, servicer: Servicer, options: argparse.Namespace) -> None:
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -94,14 +89,7 @@ class Transport:
     def listen(
         self, address: str, credentials: grpc.ServerCredentials | None = None
     ) -> int:
-        """Binds an address such as "0.0.0.0:8500" or "unix:/path".
-
-        Returns:
-            The port.
-
-        Raises:
-            ServingError: If it cannot be bound.
-        """
+        """Binds "0.0.0.0:8500", "unix:/path" or the like; returns the port."""
         try:
             if credentials is None:
                 return self._server.add_insecure_port(address)
@@ -133,11 +121,7 @@ def taken(address: str) -> ServingError:
 
 
 def check_port(port: int) -> None:
-    """Fails before the models are loaded instead of after.
-
-    Raises:
-        ServingError: If the port is taken.
-    """
+    """Fails before the models are loaded instead of after."""
     with socket.socket() as probe:
         # As the server will bind: a port in TIME_WAIT is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -72,27 +72,21 @@ class _Follower:
 
 
 def _read(path: str, verifies: bool) -> server_config_pb2.SSLConfig:
+    """gRPC would take broken texts and refuse every handshake later."""
     config = config_text.read(path, server_config_pb2.SSLConfig(), _FLAG)
     if (verifies or config.client_verify) and not config.custom_ca:
         raise invalid(
             "`client_verify` needs `custom_ca`, the authorities of the clients'"
             f" certificates. Received: none (from {path}). Add custom_ca."
         )
-    chain = f"{config.server_key}\n{config.server_cert}"
-    _check(chain.encode(), config.custom_ca.encode(), path)
-    return config
-
-
-def _check(chain: bytes, authorities: bytes, path: str) -> None:
-    """gRPC would take broken texts and refuse every handshake later."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     # The key must not touch a disk: the library reads files only.
     file = os.memfd_create("chain")
     try:
-        os.write(file, chain)
+        os.write(file, f"{config.server_key}\n{config.server_cert}".encode())
         context.load_cert_chain(f"/proc/self/fd/{file}", password="")
-        if authorities:
-            context.load_verify_locations(cadata=authorities.decode())
+        if config.custom_ca:
+            context.load_verify_locations(cadata=config.custom_ca)
     except (ssl.SSLError, ValueError) as error:
         raise invalid(
             "An SSLConfig must hold a private key, its certificate and, if "
@@ -101,3 +95,4 @@ def _check(chain: bytes, authorities: bytes, path: str) -> None:
         ) from error
     finally:
         os.close(file)
+    return config

@@ -79,7 +79,7 @@ def test_a_failed_load_is_counted(tmp_path):
     metrics = monitoring.Metrics()
     load = loader.Loader(predict.Limits(), metrics)
     with pytest.raises(ServingError, match="SavedModel"):
-        load("m", 1, tmp_path)
+        load("m", tmp_path)
     row = f'model_path="{tmp_path}",status="fail"}} 1'
     assert f":load_attempt_count{{{row}\n" in metrics.page()
 

@@ -162,7 +162,7 @@ def test_a_loop_that_ended_is_no_life(base, monkeypatch):
         port,
     ):
         assert ask(port, "/healthz")[0] == 200
-        monkeypatch.setattr(server.core._source, "poll", lambda: exit(1))
+        monkeypatch.setattr(server.core.source, "poll", lambda: exit(1))
         eventually(lambda: ask(port, "/healthz")[0] == 503)
         assert ask(port, "/healthz")[1] == "loops have ended: poll-versions\n"
 

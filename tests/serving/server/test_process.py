@@ -362,7 +362,7 @@ def test_only_later_loads_give_way_to_requests(monkeypatch):
     load = loader.Loader(predict.Limits(), metrics.Metrics())
     here = os.getpriority(os.PRIO_PROCESS, 0)
     for number in (1, 2, 3):
-        load("m", number, Path("/absent"))
+        load("m", Path(f"/absent/{number}"))
     assert found[0] == here
     assert min(found[1:]) > here
     assert os.getpriority(os.PRIO_PROCESS, 0) == here

@@ -359,7 +359,7 @@ def test_a_version_frees_its_memory(base):
         for version in range(2, 6):
             serving_models.publish(ORIGINAL()["affine"], base, version)
             shutil.rmtree(base / str(version - 1))
-            server.core._source.poll()
+            server.core.source.poll()
             eventually(lambda v=version: _version(remote) == v)
         eventually(lambda: list(states(remote).values()).count("END") == 4)
         assert graphs() <= before + 1

@@ -189,7 +189,7 @@ def test_a_wait_can_be_given_up(manager: Manager) -> None:
 
 
 def test_an_unexpected_failure_is_a_failed_load(loads: Loads) -> None:
-    def load(name: str, number: int, path: Path) -> Loaded:
+    def load(name: str, path: Path) -> Loaded:
         raise KeyError("surprise")
 
     manager = Manager(load, 0)
