@@ -29,12 +29,7 @@ _KINDS: dict[int, tuple[object, type | None]] = {
 
 @dataclass(frozen=True)
 class Input:
-    """One input of a signature.
-
-    Attributes:
-        dtype: Number of a DataType.
-        rank: Dimensions, the batch included.
-    """
+    """One input: a DataType's number, and its rank with the batch."""
 
     dtype: int
     rank: int
@@ -78,11 +73,7 @@ def write(
     kind: Input,
     name: str,
 ) -> None:
-    """Writes one value, or one list of values, a query; None is missing.
-
-    Raises:
-        ServingError: If a value has the wrong type.
-    """
+    """Writes one value, or one list of values, a query; None is missing."""
     missing, dtype = _KINDS.get(kind.dtype, (0, None))
     if kind.rank > 1:
         flat, shape = _rectangle([_row(value) for value in values], missing)

@@ -14,11 +14,7 @@ from serving.errors import InvalidRequest
 
 
 def read(source: str | Path | Sequence[str]) -> tuple[str, ...]:
-    """Takes the list as it is, or reads it from a file.
-
-    Raises:
-        ServingError: If the file cannot be read or holds something else.
-    """
+    """Takes the list as it is, or reads it from a file."""
     if not isinstance(source, str | Path):
         return ids.several(source, "popular")
     try:

@@ -22,29 +22,6 @@ Inputs: TypeAlias = dict[str, columns.Input]
 Signatures: TypeAlias = dict[str, Inputs]
 
 
-def spec(
-    model: str, signature: str = "", version: int | str | None = None
-) -> serving_pb2.ModelSpec:
-    """Names a model, a signature and, where pinned, a version or a label."""
-    result = serving_pb2.ModelSpec(name=model, signature_name=signature)
-    if isinstance(version, str):
-        result.version_label = version
-    elif version is not None:
-        result.version.value = version
-    return result
-
-
-def metadata_request(
-    model: serving_pb2.ModelSpec,
-) -> serving_pb2.GetModelMetadataRequest:
-    """Asks for the signatures of a model."""
-    request = serving_pb2.GetModelMetadataRequest(
-        model_spec=model, metadata_field=["signature_def"]
-    )
-    request.model_spec.ClearField("signature_name")
-    return request
-
-
 def signatures(
     response: serving_pb2.GetModelMetadataResponse,
 ) -> tuple[Signatures, int]:
@@ -67,12 +44,11 @@ def predict_request(
     inputs: Inputs,
     queries: Sequence[Query],
     candidates: Sequence[Sequence[str]] = (),
+    item_ids: Sequence[str] = (),
 ) -> serving_pb2.PredictRequest:
     """Fills every input that the signature takes, missing ones as missing.
 
-    Raises:
-        ServingError: If a query has a feature the signature does not take or
-            a value of the wrong type.
+    `candidates` and `item_ids` are those of each query, where it takes them.
     """
     request = serving_pb2.PredictRequest(model_spec=model)
     for query in queries:
@@ -83,23 +59,13 @@ def predict_request(
             columns.strings(target, candidates)
         elif name in _LISTS:
             columns.strings(target, [getattr(query, name) for query in queries])
-        elif name in _PLAIN:
-            values = [getattr(query, name) for query in queries]
-            columns.write(target, values, kind, name)
         else:
-            values = [query.features.get(name) for query in queries]
+            values: Sequence[object] = item_ids
+            if name in _PLAIN:
+                values = [getattr(query, name) for query in queries]
+            elif name != "item_id":
+                values = [query.features.get(name) for query in queries]
             columns.write(target, values, kind, name)
-    return request
-
-
-def item_request(
-    model: serving_pb2.ModelSpec, inputs: Inputs, ids: Sequence[str]
-) -> serving_pb2.PredictRequest:
-    """Asks about items by their ids; item features go out as missing."""
-    request = serving_pb2.PredictRequest(model_spec=model)
-    for name, kind in inputs.items():
-        values = list(ids) if name == "item_id" else [None] * len(ids)
-        columns.write(request.inputs[name], values, kind, name)
     return request
 
 
@@ -169,11 +135,7 @@ def scored(
 
 
 def array(response: serving_pb2.PredictResponse, name: str) -> np.ndarray:
-    """Decodes one output.
-
-    Raises:
-        ServingError: If the answer lacks it.
-    """
+    """Decodes one output."""
     if name not in response.outputs:
         raise ServingError(
             f"An answer must have output {name!r}. Received: "

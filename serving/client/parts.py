@@ -62,10 +62,7 @@ async def ask(
 ) -> list[Answer]:
     """Asks one question a part; returns the answers in the rows' order.
 
-    Args:
-        rows: What is asked for.
-        width: Of a row, as `widths` gives it.
-        question: Asks for some rows.
+    `width` is of a row, as `widths` gives it.
     """
     found: dict[int, Answer] = {}
     for part in split([width(row) for row in rows]):

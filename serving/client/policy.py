@@ -36,13 +36,7 @@ _FUSED_RETRY_SECONDS = 30.0
 
 @dataclass
 class Policy:
-    """Answers recommendations from both stages.
-
-    Attributes:
-        stages: Asks single models.
-        fused: "auto" asks `recommender` where it is deployed; "off" never.
-        popular: Fallback item ids, most popular first.
-    """
+    """Answers recommendations from both stages."""
 
     stages: Stages
     fused: str = "auto"

@@ -212,8 +212,7 @@ class Questions(Client):
             candidate_ids: Of the query, or one list for each.
             version: To pin; waited for shortly while it is being loaded.
             in_order: Keep the candidates' order, give scores (and ratings).
-            timeout_seconds: See `Questions`.
-            metadata: See `Questions`.
+            timeout_seconds, metadata: See `Questions`.
         """
         if version is not None:
             ids.whole(version, "version", 0, "Give a number that is served.")
@@ -270,9 +269,7 @@ class Questions(Client):
         self,
         item_id: list[str] | tuple[str, ...],
         k: int = 10,
-        *,
-        timeout_seconds: float | None = None,
-        metadata: headers.Metadata | None = None,
+        **own: "Unpack[_Own]",
     ) -> list[Items]: ...
 
     async def similar_items(

@@ -4,10 +4,8 @@ Enters: queries. Leaves: typed answers, one a query, in the queries' order.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TypeAlias
 
 from serving import ids, signatures
 from serving.client import messages
@@ -16,9 +14,6 @@ from serving.client.transport import calls, channel, fleet
 from serving.errors import InvalidRequest, ServingError
 from serving.wire import serving_pb2
 
-Fill: TypeAlias = Callable[
-    [serving_pb2.ModelSpec, messages.Inputs], serving_pb2.PredictRequest
-]
 _MOST_KNOWN = 16
 
 
@@ -27,8 +22,6 @@ class Stages:
     """Asks the models one by one; learns from the servers what they take.
 
     Attributes:
-        caller: Sends single messages.
-        retrieval_model: "retrieval" or "retrieval_exact".
         label: Of the versions to ask for; "" for the latest.
         known: Signatures by model and version asked for, with the version
             that they were read from.
@@ -54,10 +47,12 @@ class Stages:
     def _spec(
         self, model: str, signature: str, version: int | None = None
     ) -> serving_pb2.ModelSpec:
-        label = self.label or None
-        return messages.spec(
-            model, signature, label if version is None else version
-        )
+        spec = serving_pb2.ModelSpec(name=model, signature_name=signature)
+        if version is not None:
+            spec.version.value = version
+        elif self.label:
+            spec.version_label = self.label
+        return spec
 
     async def retrieve(
         self, queries: Sequence[Query], k: int | None, trace: calls.Trace
@@ -68,7 +63,7 @@ class Stages:
             signature = signatures.WITH_EXCLUSIONS
         response, took = await self._predict(
             self._spec(self.retrieval_model, signature),
-            partial(messages.predict_request, queries=queries),
+            queries,
             trace,
         )
         return messages.items(response, len(queries), took, k)
@@ -79,8 +74,9 @@ class Stages:
         """Asks for the nearest items of items; `Items` an id."""
         response, took = await self._predict(
             self._spec(self.retrieval_model, signatures.SIMILAR_ITEMS),
-            partial(messages.item_request, ids=item_ids),
+            [Query()] * len(item_ids),
             trace,
+            item_ids=item_ids,
         )
         return messages.items(response, len(item_ids), took, k)
 
@@ -102,10 +98,9 @@ class Stages:
         signature = signatures.SCORE if in_order else signatures.SERVING_DEFAULT
         response, took = await self._predict(
             self._spec(signatures.RANKING, signature, version),
-            partial(
-                messages.predict_request, queries=queries, candidates=candidates
-            ),
+            queries,
             trace,
+            candidates,
         )
         if in_order:
             return messages.scored(response, candidates, took)
@@ -120,7 +115,7 @@ class Stages:
             signature = signatures.WITH_DIVERSITY
         response, took = await self._predict(
             self._spec(signatures.RECOMMENDER, signature),
-            partial(messages.predict_request, queries=queries),
+            queries,
             trace,
         )
         width = messages.array(response, "item_ids").shape[1]
@@ -134,13 +129,11 @@ class Stages:
         result: list[VersionStatus] = []
         for model in models:
             request = serving_pb2.GetModelStatusRequest(
-                model_spec=messages.spec(model)
+                model_spec=serving_pb2.ModelSpec(name=model)
             )
             try:
                 response = await self.caller.ask(
-                    channel.STATUS,
-                    request,
-                    trace.beside(),
+                    channel.STATUS, request, trace.beside()
                 )
             except ServingError as error:
                 if error.code != "NOT_FOUND":
@@ -158,7 +151,12 @@ class Stages:
         return result
 
     async def _predict(
-        self, spec: serving_pb2.ModelSpec, fill: Fill, trace: calls.Trace
+        self,
+        spec: serving_pb2.ModelSpec,
+        queries: Sequence[Query],
+        trace: calls.Trace,
+        candidates: Sequence[Sequence[str]] = (),
+        item_ids: Sequence[str] = (),
     ) -> tuple[serving_pb2.PredictResponse, float]:
         """Asks a signature; learns its inputs anew when they have changed.
 
@@ -171,10 +169,12 @@ class Stages:
         """
 
         async def ask() -> serving_pb2.PredictResponse:
-            inputs = await self._inputs(spec, trace)
-            return await self.caller.ask(
-                channel.PREDICT, fill(spec, inputs), trace
+            request = messages.predict_request(
+                spec,
+                await self._inputs(spec, trace),
+                *(queries, candidates, item_ids),
             )
+            return await self.caller.ask(channel.PREDICT, request, trace)
 
         began = time.monotonic()
         key = calls.wanted(spec)
@@ -202,9 +202,11 @@ class Stages:
         key = calls.wanted(spec)
         learned = self.known.get(key)
         if learned is None:
-            response = await self.caller.ask(
-                channel.METADATA, messages.metadata_request(spec), trace
+            request = serving_pb2.GetModelMetadataRequest(
+                model_spec=spec, metadata_field=["signature_def"]
             )
+            request.model_spec.ClearField("signature_name")
+            response = await self.caller.ask(channel.METADATA, request, trace)
             # A pinned version's signatures never change; a few are enough.
             if len(self.known) >= _MOST_KNOWN:
                 self.known.clear()

@@ -14,11 +14,9 @@ class Report:
     """What a deployment answered.
 
     Attributes:
-        statuses: Of every model found.
         retrieved: The first stage's answer for a user without history.
         recommended: Both stages' answer to that user once the best item
             retrieved has been consumed and is excluded.
-        degraded: As in the recommendation; "" is good.
     """
 
     statuses: list[VersionStatus]

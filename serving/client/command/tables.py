@@ -17,9 +17,6 @@ def read_titles(path: str) -> dict[str, str]:
 
     JSON is an object from id to title or a list of objects with `item_id` and
     `title`. No path gives no titles.
-
-    Raises:
-        ServingError: If the file cannot be read or holds something else.
     """
     if not path:
         return {}

@@ -93,8 +93,6 @@ class Caller:
 
     Attributes:
         targets: Replicas by model name, "*" for the others.
-        policy: When to try again.
-        connections: Carry the calls out.
         health: How the replicas have been answering.
     """
 
@@ -106,11 +104,7 @@ class Caller:
     async def ask(
         self, method: Method[Answer], request: Request, trace: Trace
     ) -> Answer:
-        """Sends one message, again where `transport.fleet` says so.
-
-        Raises:
-            ServingError: With the code of the last attempt.
-        """
+        """Sends one message, again where `transport.fleet` says so."""
         model = request.model_spec.name
         replicas = channel.replicas(self.targets, model)
         key = wanted(request.model_spec)

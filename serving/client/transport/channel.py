@@ -13,7 +13,6 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import methodcaller
 from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 from urllib.parse import urlsplit
@@ -40,25 +39,16 @@ Answer = TypeVar("Answer", bound=Message)
 class Method(Generic[Answer]):
     """A method of a model server: its path, and the message it answers with.
 
-    Paths carry TensorFlow Serving's package, messages carry ours.
+    Paths are those of TensorFlow Serving's package, messages are ours.
     """
 
     path: str
     answer: type[Answer]
 
-    def on(self, opened: grpc.Channel) -> grpc.UnaryUnaryMultiCallable:
-        """Returns the method of an open channel."""
-        return opened.unary_unary(
-            f"/tensorflow.serving.{self.path}",
-            methodcaller("SerializeToString"),
-            self.answer.FromString,
-        )
 
-
-_PREDICTION = "PredictionService"
-PREDICT = Method(f"{_PREDICTION}/Predict", serving_pb2.PredictResponse)
+PREDICT = Method("PredictionService/Predict", serving_pb2.PredictResponse)
 METADATA = Method(
-    f"{_PREDICTION}/GetModelMetadata", serving_pb2.GetModelMetadataResponse
+    "PredictionService/GetModelMetadata", serving_pb2.GetModelMetadataResponse
 )
 STATUS = Method(
     "ModelService/GetModelStatus", serving_pb2.GetModelStatusResponse
@@ -67,14 +57,7 @@ STATUS = Method(
 
 @dataclass(frozen=True)
 class Call:
-    """One message to send.
-
-    Attributes:
-        target: Address to send it to.
-        request: The message.
-        timeout_seconds: Of this call alone.
-        metadata: Its headers.
-    """
+    """One message to send to a target; the timeout is of this call alone."""
 
     target: str
     request: Request
@@ -150,11 +133,7 @@ class Tls:
             )
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """Reads the files into gRPC's credentials.
-
-        Raises:
-            ServingError: If a file cannot be read.
-        """
+        """Reads the files into gRPC's credentials."""
         return grpc.ssl_channel_credentials(
             root_certificates=_read(self.ca),
             private_key=_read(self.private_key),
@@ -210,11 +189,7 @@ def options(
 
 
 def addresses(targets: Targets) -> dict[str, tuple[str, ...]]:
-    """Maps model names, and "*" for the others, to their replicas.
-
-    Raises:
-        ServingError: If there is no target or one is not a string.
-    """
+    """Maps model names, and "*" for the others, to their replicas."""
     named: Mapping[str, object] = {"*": targets}
     if isinstance(targets, Mapping) and targets:  # Empty, it is refused below.
         named = targets
@@ -240,11 +215,7 @@ def addresses(targets: Targets) -> dict[str, tuple[str, ...]]:
 def replicas(
     known: Mapping[str, tuple[str, ...]], model: str
 ) -> tuple[str, ...]:
-    """Returns the addresses that answer for a model.
-
-    Raises:
-        ServingError: If no target was given for it.
-    """
+    """Returns the addresses that answer for a model."""
     found = known.get(model) or known.get("*")
     if not found:
         raise ModelNotFound(

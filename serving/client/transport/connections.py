@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Callable
+from operator import methodcaller
 
 import grpc
 
@@ -13,13 +14,7 @@ from serving.errors import InvalidRequest
 class Connections(abc.ABC):
     """Sends calls and waits, blocking or on an event loop.
 
-    Args:
-        options: gRPC's, of every channel.
-        credentials: None for plaintext.
-        interceptors: For unary calls, first one outermost.
-
-    Raises:
-        ServingError: If an interceptor is of another kind.
+    Without credentials in plaintext; the first interceptor is outermost.
     """
 
     interceptor: type
@@ -75,7 +70,11 @@ class Connections(abc.ABC):
             opened = self._channels.get(target)
             if opened is None:
                 opened = self._channels.setdefault(target, self._open(target))
-            stub = self._stubs[key] = method.on(opened)
+            stub = self._stubs[key] = opened.unary_unary(
+                f"/tensorflow.serving.{method.path}",
+                methodcaller("SerializeToString"),
+                method.answer.FromString,
+            )
         return stub
 
     def drop(self, target: str) -> None:

@@ -12,10 +12,7 @@ class CallFailed(Exception):
     """One call came back with a gRPC status other than OK.
 
     Attributes:
-        code: gRPC status name.
-        details: The server's or gRPC's message.
-        target: Address that was asked.
-        proxy: On the way there, "" for none.
+        proxy: On the way to the target, "" for none.
     """
 
     code: str

@@ -96,13 +96,9 @@ class Health:
         avoid: Sequence[str] = (),
         preferred: str = "",
     ) -> tuple[str, bool]:
-        """Takes the replica to ask next.
+        """Takes the replica to ask next: `preferred` if it is healthy.
 
-        Args:
-            replicas: That answer for the model.
-            wanted: What it will be asked for.
-            avoid: Replicas to ask only when there is no other.
-            preferred: Replica to ask if it is healthy.
+        One of `avoid` is asked only when there is no other.
 
         Returns:
             Its address, and whether a healthy one is left beside it.
@@ -201,9 +197,7 @@ class Health:
     def patience(self, kind: Kind, seconds: float) -> float:
         """How long to wait for a replica while another one is to be had.
 
-        Args:
-            kind: Of the call.
-            seconds: Left until the deadline.
+        `seconds` are left until the deadline.
         """
         now = time.monotonic()
         with self._lock:
