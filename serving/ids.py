@@ -22,11 +22,7 @@ _ITEM = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^,]*?))\s*(?:,|\Z)')
 
 
 def one(value: object, name: str) -> str:
-    """Returns an id as a plain str.
-
-    Raises:
-        ServingError: INVALID_ARGUMENT if it is not an id.
-    """
+    """Returns an id as a plain str."""
     if not isinstance(value, str):
         advice = (
             'Decode it with .decode("utf-8").'
@@ -48,11 +44,7 @@ def one(value: object, name: str) -> str:
 
 
 def several(value: object, name: str, ordered: bool = True) -> tuple[str, ...]:
-    """Returns a list of ids as a tuple; a set only where no order counts.
-
-    Raises:
-        ServingError: INVALID_ARGUMENT if it is not a list of ids.
-    """
+    """Returns a list of ids as a tuple; a set only where no order counts."""
     rule = f"`{name}` must be a list of ids"
     if isinstance(value, str | bytes):
         raise _refused(rule, value, "Put the id in a list: [id].")
@@ -76,12 +68,7 @@ def is_listed(value: object) -> TypeGuard[Iterable[object]]:
 
 
 def whole(value: object, name: str, least: int, advice: str) -> None:
-    """Refuses what is not a whole number; NumPy's are, True and 2.0 are not.
-
-    Raises:
-        ServingError: INVALID_ARGUMENT if it is something else or below
-            `least`.
-    """
+    """Refuses what is not a whole number; NumPy's are, True and 2.0 are not."""
     if (
         isinstance(value, bool)
         or not isinstance(value, Integral)

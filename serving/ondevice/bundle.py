@@ -97,11 +97,7 @@ class OnDevice:
     def run(
         self, history: Sequence[int] | np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Ids int32 [K] and scores float32 [K] for padded indices [L].
-
-        Raises:
-            ServingError: If there are not L whole numbers.
-        """
+        """Ids int32 [K] and scores float32 [K] for padded indices [L]."""
         indices = np.asarray(history)
         length = self.config["history_length"]
         if indices.shape != (length,) or indices.dtype.kind not in "iu":
@@ -154,11 +150,7 @@ class OnDevice:
         ]
 
     def replay(self) -> int:
-        """Runs the golden inputs and compares; how many there were.
-
-        Raises:
-            ServingError: If an answer differs.
-        """
+        """Runs the golden inputs and compares; how many there were."""
         golden = _json(self._directory, GOLDEN)
         # The cases are in rows: another vocabulary would not change them.
         if golden["vocabulary"] != self.config["files"][VOCABULARY]:
@@ -208,11 +200,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def live(serving: Path) -> Path:
-    """The published bundle of the live version.
-
-    Raises:
-        ServingError: If nothing is published.
-    """
+    """The published bundle of the live version."""
     releases = release_history.read(serving)
     if releases:
         return serving / "ondevice" / str(releases[0])

@@ -12,7 +12,6 @@ import http.server
 import re
 import time
 import urllib.request
-from collections.abc import Mapping
 from pathlib import Path
 
 from serving.errors import ModelNotFound, ServingError
@@ -99,7 +98,7 @@ class Site(http.server.ThreadingHTTPServer):
         self.files |= {f"/bundle/{name}": bundle / name for name in _BUNDLE}
         self.packages = packages.resolve()
         self.model_server = server
-        self.policy = _policy((_HERE / _PAGE).read_text(encoding="utf-8"))
+        self.headers = _headers((_HERE / _PAGE).read_text(encoding="utf-8"))
         try:
             super().__init__(("127.0.0.1", port), _Handler)
         except OSError as error:
@@ -197,7 +196,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _send(self, status: int, content: bytes, kind: str) -> None:
         self.send_response(status)
-        for name, value in _headers(self.server.policy).items():
+        for name, value in self.server.headers.items():
             self.send_header(name, value)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
@@ -220,22 +219,19 @@ def _bounded(response: http.client.HTTPResponse) -> bytes:
     return content
 
 
-def _policy(page: str) -> str:
+def _headers(page: str) -> dict[str, str]:
     """What the page may load: itself, and the one script inside it."""
     found = re.search('<script type="importmap">(.*?)</script>', page, re.S)
     inside = found.group(1) if found else ""
     digest = hashlib.sha256(inside.encode()).digest()
     script = f"'sha256-{base64.b64encode(digest).decode()}'"
-    return (
-        f"default-src 'none'; script-src 'self' 'wasm-unsafe-eval' {script}; "
-        "style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-
-
-def _headers(policy: str) -> Mapping[str, str]:
     return {
-        "Content-Security-Policy": policy,
+        "Content-Security-Policy": (
+            "default-src 'none'; "
+            f"script-src 'self' 'wasm-unsafe-eval' {script}; "
+            "style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+            "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        ),
         # Isolation makes the page's clock fine enough for microseconds.
         "Cross-Origin-Opener-Policy": "same-origin",
         "Cross-Origin-Embedder-Policy": "require-corp",
