@@ -15,17 +15,15 @@ from serving.stop_signals import StopSignals
 
 def main(arguments: Sequence[str]) -> int:
     """Runs until SIGTERM or Ctrl-C; the exit status, 255 without a start."""
-    # Help and mistyped flags are answered before TensorFlow is imported, which
-    # takes seconds; it reads this level once.
+    # Help, versions and mistyped flags are answered before TensorFlow is
+    # imported, which takes seconds; it reads this level once.
     options = flags.parse(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if options.version:
-        import tensorflow as tf
-
         api = metadata.version("tensorflow-serving-api")
         sys.stdout.write(
             f"TensorFlow ModelServer: {api} (embedded, same API)\n"
-            f"TensorFlow Library: {tf.__version__}\n"
+            f"TensorFlow Library: {metadata.version('tensorflow')}\n"
         )
         return 0
     events.setup()
