@@ -306,8 +306,8 @@ def swaps(target, directory, count, publish, load):
     return steady, swapped
 
 
-@pytest.mark.parametrize("count", [3, pytest.param(50, marks=pytest.mark.slow)])
-def test_swaps_under_load_fail_no_request(count, tmp_path, exported):
+@pytest.mark.slow
+def test_swaps_under_load_fail_no_request(tmp_path, exported, count=50):
     models = ("retrieval", "ranking")
     config = repository(tmp_path, exported, models)
     server = Process(config)

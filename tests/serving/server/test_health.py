@@ -131,8 +131,8 @@ def test_a_busy_server_lives_and_is_ready(base):
         "--enable_grpc_healthcheck_service",
     ) as (_, remote, port):
         held = [
-            Asking(ask, port, SLOW, slow_body(1_000_000)),
-            Asking(remote, slow_request(1_000_000)),
+            Asking(ask, port, SLOW, slow_body(400_000)),
+            Asking(remote, slow_request(400_000)),
         ]
         time.sleep(0.5)
         behind = [
@@ -184,6 +184,12 @@ def process(base, *arguments):
 
 def test_a_server_that_stops_says_so_first_and_answers_what_it_has(base):
     with process(base) as (started, remote, port):
+        for message in (b"\xff\xff", b"\x0a\xff"):
+            with pytest.raises(grpc.RpcError) as caught:
+                remote.channel.unary_unary(
+                    "/tensorflow.serving.PredictionService/Predict"
+                )(message)
+            assert caught.value.code() == grpc.StatusCode.INTERNAL
         held = [
             Asking(ask, port, SLOW, slow_body(300_000)),
             Asking(remote, slow_request(300_000)),
@@ -198,7 +204,11 @@ def test_a_server_that_stops_says_so_first_and_answers_what_it_has(base):
         assert [asking.answer for asking in held] == [None, None]
         for asking in held:
             asking.join()
-        started.communicate(timeout=30)
+        log, _ = started.communicate(timeout=30)
+    for event in ("version_available", "server_ready", "server_stopped"):
+        assert log.count(f"INFO {event}") == 1, log
+    # Not for the messages that were none either.
+    assert "Traceback" not in log
     assert held[0].answer[0] == 200
     assert held[1].answer.outputs["steps"].int64_val == [300_000]
     assert started.returncode == 0
@@ -206,7 +216,7 @@ def test_a_server_that_stops_says_so_first_and_answers_what_it_has(base):
 
 def test_all_ports_stop_within_one_deadline(base):
     endless = 10**15
-    with process(base, "--drain_seconds=3") as (started, remote, port):
+    with process(base, "--drain_seconds=2") as (started, remote, port):
         held = [
             Asking(ask, port, SLOW, slow_body(endless)),
             Asking(remote, slow_request(endless)),
@@ -225,4 +235,4 @@ def test_all_ports_stop_within_one_deadline(base):
         for event in ("server_stopping", "server_stopped")
     )
     # REST, gRPC and the models in turn would take at least three times that.
-    assert (ended - told).total_seconds() < 3 * 3
+    assert (ended - told).total_seconds() < 3 * 2

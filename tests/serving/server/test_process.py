@@ -1,7 +1,6 @@
 """The server as operators start it: flags, ports, health, the end."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -10,7 +9,6 @@ import time
 from pathlib import Path
 
 import grpc
-import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -28,10 +26,7 @@ from tests.support.serving_calls import (
     predict_request,
     running,
     spawn,
-    spawned,
-    states,
 )
-from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -261,35 +256,6 @@ def test_a_unix_socket_answers_too(base, tmp_path):
         remote = Remote(f"unix:{path}")
         assert remote(predict_request()).model_spec.version.value == 1
         remote.close()
-
-
-def test_sigterm_lets_requests_finish(base):
-    port = free_port()
-    arguments = ("--model_name=affine", f"--model_base_path={base}")
-    with spawned(*arguments, port=port) as (process, remote):
-        eventually(lambda: states(remote) == {1: "AVAILABLE"}, 60)
-        for message in (b"\xff\xff", b"\x0a\xff"):
-            with pytest.raises(grpc.RpcError) as caught:
-                remote.channel.unary_unary(
-                    "/tensorflow.serving.PredictionService/Predict"
-                )(message)
-            assert caught.value.code() == grpc.StatusCode.INTERNAL
-        answers = []
-        slow = predict_request(
-            signature="slow", inputs={"steps": np.int64([100_000])}
-        )
-        thread = threading.Thread(target=lambda: answers.append(remote(slow)))
-        thread.start()
-        time.sleep(0.2)
-        process.send_signal(signal.SIGTERM)
-        thread.join()
-        output, _ = process.communicate(timeout=30)
-    assert len(answers) == 1
-    assert process.returncode == 0
-    lines = output.splitlines()
-    for event in ("version_available", "server_ready", "server_stopped"):
-        assert sum(event in line for line in lines) == 1, output
-    assert "Traceback" not in output
 
 
 def test_a_start_that_fails_says_so_once(tmp_path):

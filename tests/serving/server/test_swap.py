@@ -1,8 +1,5 @@
-"""Versions swapped and servers killed while requests arrive."""
+"""Versions swapped while requests arrive."""
 
-import contextlib
-import os
-import signal
 import threading
 import time
 
@@ -15,7 +12,7 @@ import tests.support.serving_calls as calls
 import tests.support.serving_models as models
 from serving.bench import swaps as bench_swap
 from serving.client.command import load as bench
-from tests.support import ports, toy_models
+from tests.support import toy_models
 from tests.support.waiting import eventually
 
 SLOPES = {1: 0.5, 2: 1 / 3}
@@ -209,37 +206,3 @@ def test_swaps_of_both_stages_lose_no_request(stages, swaps):
     assert swapping["requests"] > 10 * swaps
     # How much slower they are is for the bench to say, on a quiet machine.
     assert "times the steady one" in str(report)
-
-
-@contextlib.contextmanager
-def process(config, port):
-    """The server as operators start it, ready to answer."""
-    spawned = calls.spawn(f"--port={port}", f"--model_config_file={config}")
-    try:
-        yield spawned
-    finally:
-        spawned.kill()
-        spawned.communicate()
-
-
-def wait_ready(call):
-    def answers():
-        with contextlib.suppress(grpc.RpcError):
-            return call(calls.predict_request("m"), timeout=1)
-
-    return eventually(answers, 90)
-
-
-def test_a_killed_server_is_found_again(config):
-    port = ports.free_port()
-    call = calls.Remote(f"127.0.0.1:{port}")
-    with process(config, port) as first:
-        wait_ready(call)
-        os.kill(first.pid, signal.SIGKILL)
-        first.wait()
-        code, _ = call.error(calls.predict_request("m"), timeout=5)
-        assert code == "UNAVAILABLE"
-    with process(config, port):
-        # The same channel finds the new process by itself.
-        assert wait_ready(call).model_spec.version.value == 1
-    call.close()

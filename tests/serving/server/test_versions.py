@@ -5,7 +5,6 @@ import shutil
 import threading
 import time
 
-import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
@@ -138,40 +137,6 @@ def test_a_request_under_way_finishes_on_its_version(base):
         (answer,) = answers
         assert answer.model_spec.version.value == 1
         assert list(answer.outputs["steps"].int64_val) == [300_000]
-
-
-def test_swaps_under_load_fail_no_request(base):
-    with _serve(base, "--file_system_poll_wait_seconds=1") as (_, remote):
-        stop = threading.Event()
-        seen, failures = set(), []
-
-        def ask():
-            while not stop.is_set():
-                try:
-                    answer = remote(predict_request())
-                except Exception as error:
-                    failures.append(error)
-                    continue
-                version = answer.model_spec.version.value
-                slope = 0.5 if version % 2 else 1 / 3
-                expected = np.float32([slope + 2, 2 * slope + 2])
-                found = np.float32(answer.outputs["y"].float_val)
-                if not np.allclose(found, expected):
-                    failures.append(answer)
-                seen.add(version)
-
-        threads = [threading.Thread(target=ask) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        for version in (2, 3, 4):
-            name = "affine" if version % 2 else "third"
-            serving_models.publish(ORIGINAL()[name], base, version)
-            eventually(lambda v=version: v in seen)
-        stop.set()
-        for thread in threads:
-            thread.join()
-        assert not failures
-        assert {1, 2, 3, 4} <= seen
 
 
 def test_one_bad_model_never_stalls_the_others(base, tmp_path):
