@@ -350,6 +350,8 @@ def test_a_killed_server_is_bridged_and_found_again(tmp_path, exported):
                     answers.append(
                         client.recommend(Query(history=["i19"]), k=1)
                     )
+                    # Room for the server, which starts on the same CPUs.
+                    time.sleep(0.02)
 
             asking = [threading.Thread(target=keep_asking) for _ in range(2)]
             for thread in asking:
