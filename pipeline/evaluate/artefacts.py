@@ -107,12 +107,11 @@ class Artefacts:
         signature: str = signatures.SERVING_DEFAULT,
         **beside: np.ndarray,
     ) -> Answer:
-        name = (
-            "item_ids" if model == signatures.RECOMMENDER else "candidate_ids"
-        )
+        is_fused = model == signatures.RECOMMENDER
+        ids = "item_ids" if is_fused else "candidate_ids"
         return search.join(
             [
-                (answer["scores"].numpy(), self._indices(answer[name].numpy()))
+                (answer["scores"].numpy(), self._indices(answer[ids].numpy()))
                 for answer in self._answers(asked, model, signature, **beside)
             ]
         )
@@ -122,38 +121,34 @@ class Artefacts:
     ) -> Iterator[dict[str, tf.Tensor]]:
         """Asks block by block, with other inputs `[Q, ...]` beside."""
         function = self._function(model, signature)
+        _, specs = function.structured_input_signature
         for rows in search.blocks(len(asked), _BLOCK):
+            given = self._request(asked.take(rows))
+            given |= {name: values[rows] for name, values in beside.items()}
             yield function(
                 **{
-                    n: tf.constant(values[rows]) for n, values in beside.items()
-                },
-                **self._request(function, asked.take(rows)),
+                    name: tf.constant(given[name])
+                    for name in given
+                    if name in specs
+                }
             )
 
     def _function(self, model: str, signature: str) -> Any:
         return self._models[model].signatures[signature]
 
-    def _request(self, function: Any, asked: Requests) -> dict[str, Any]:
-        """Query inputs of a signature, features by their prefixed names."""
-        _, specs = function.structured_input_signature
-        users = self._prepared.users
+    def _request(self, asked: Requests) -> dict[str, Any]:
+        """Query inputs, features by their prefixed names."""
+        users, rows = self._prepared.users, asked.rows + FIRST_ITEM
         width = max(1, int(asked.histories.lengths.max(initial=0)))
         inputs = {
-            "user_id": tf.constant(
-                [
-                    str(value).encode()
-                    for value in users.ids[asked.rows + FIRST_ITEM]
-                ]
-            ),
-            "history": tf.constant(self._names(asked.histories.last(width))),
+            "user_id": [str(value).encode() for value in users.ids[rows]],
+            "history": self._names(asked.histories.last(width)),
         }
         for name, column in self._prepared.columns("users").items():
-            encoded = users.features[name][asked.rows + FIRST_ITEM]
-            inputs[f"user_{name}"] = tf.constant(column.decode(encoded))
+            inputs[f"user_{name}"] = column.decode(users.features[name][rows])
         for name, column in self._prepared.columns("context").items():
-            encoded = asked.context[name]
-            inputs[f"context_{name}"] = tf.constant(column.decode(encoded))
-        return {name: value for name, value in inputs.items() if name in specs}
+            inputs[f"context_{name}"] = column.decode(asked.context[name])
+        return inputs
 
     def _names(self, items: np.ndarray) -> np.ndarray:
         """Ids of indices; what is unknown here is unknown to the model."""

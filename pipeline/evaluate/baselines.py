@@ -12,7 +12,7 @@ Shape letters: B histories, N items with padding and out of vocabulary, K of
 them up to the last with interactions.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -59,6 +59,12 @@ _GRIDS: dict[str, dict[str, tuple[float, ...]]] = {
         "decay": (0.6, 0.7, 0.8, 0.9),
     },
     PERSONAL: {"decay": (0.0, 0.7, 0.9, 0.95, 0.98, 0.99, 0.995, 1.0)},
+}
+# What makes the table of those that have one, of the settings under "fit".
+_TABLES: dict[str, Callable[..., Any]] = {
+    "item_knn": cooccurrence.item_knn,
+    "ease": cooccurrence.ease,
+    "window_markov": cooccurrence.window_markov,
 }
 
 
@@ -118,7 +124,7 @@ def fit_all(
         if name in missing:
             continue
         settings = tune(name, tuning, asked, seed, seen)
-        yield next(fit(name, log, [settings], seed))
+        yield next(fit(name, log, [settings]))
 
 
 def left_out(prepared: Prepared, part: str = "test") -> dict[str, str]:
@@ -147,7 +153,7 @@ def tune(
     if len(choices) == 1 or not len(asked):
         return choices[0]
     best, best_value = choices[0], -1.0
-    for baseline in fit(name, log, choices, seed):
+    for baseline in fit(name, log, choices):
         hits = find(baseline, asked, 10, seed, seen)
         value = metrics.ndcg_at_k(hits, asked.num_relevant, 10).mean()
         if value > best_value:
@@ -156,7 +162,7 @@ def tune(
 
 
 def fit(
-    name: str, log: Log, choices: list[dict[str, float]], seed: int
+    name: str, log: Log, choices: list[dict[str, float]]
 ) -> Iterator[Baseline]:
     """Fits one baseline with each of several settings, in their order.
 
@@ -169,22 +175,17 @@ def fit(
     )
     table, fitted = None, None
     for settings in choices:
-        structure = {
-            key: value for key, value in settings.items() if key != "decay"
-        }
+        structure = {k: v for k, v in settings.items() if k != "decay"}
         items = tie_break
-        if name == "random":
-            items = np.random.default_rng(seed).random(
-                log.num_items, dtype=np.float32
-            )
-        elif name == "popularity":
+        if name == "popularity":
             items = popularity.astype(np.float32)
         elif name == "recent_popularity":
             items = log.popularity(
                 settings["half_life_days"], _SECONDS_A_DAY
             ).astype(np.float32)
-        elif name != PERSONAL and structure != fitted:
-            table, fitted = _table(name, log, structure), structure
+        elif name in _TABLES and structure != fitted:
+            make, fitted = _TABLES[name], structure
+            table = make(log.histories, log.num_known, **structure)
         yield Baseline(name, settings, items, table)
 
 
@@ -217,20 +218,3 @@ def recommend(
 
     hidden = Ragged.empty(len(histories)) if seen != "excluded" else histories
     return search.find(score, k, hidden, seed=seed)
-
-
-def _table(name: str, log: Log, settings: dict[str, float]) -> Any:
-    if name == "item_knn":
-        return cooccurrence.item_knn(
-            log.histories, log.num_known, settings["shrinkage"]
-        )
-    if name == "ease":
-        return cooccurrence.ease(
-            log.histories, log.num_known, settings["regularisation"]
-        )
-    return cooccurrence.window_markov(
-        log.histories,
-        log.num_known,
-        int(settings["window"]),
-        backward=settings["backward"],
-    )

@@ -50,14 +50,7 @@ def write(
     asked: Requests,
     answers: Mapping[str, Answer],
 ) -> None:
-    """Keeps ten requests.
-
-    Args:
-        directory: Existing.
-        prepared: Has the titles.
-        asked: All requests.
-        answers: Each model's lists.
-    """
+    """Keeps ten of the requests, with each model's lists."""
     order = np.argsort(asked.histories.lengths, kind="stable")
     places = np.linspace(0, len(order) - 1, min(_COUNT, len(order)))
     chosen = order[places.round().astype(int)]

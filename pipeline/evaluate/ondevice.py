@@ -38,9 +38,7 @@ def run(
     Args:
         directory: Of the ondevice-export step.
         wanted: The precision to publish, or "auto".
-        histories: Of the evaluation's queries.
-        board: Measures the answers to them.
-        teacher: The two-stage answer.
+        board: Measures the answers to the histories' queries.
 
     Returns:
         What was measured, and the answers of the published file and of the

@@ -16,16 +16,7 @@ import numpy as np
 
 from models.config import FIRST_ITEM
 from pipeline.evaluate import evaluation
-from pipeline.evaluate.evaluation import (
-    ALL,
-    HEADLINE,
-    Difference,
-    Interval,
-    Norm,
-    Row,
-    Sanity,
-    Whole,
-)
+from pipeline.evaluate.evaluation import HEADLINE, Difference, Row, Sanity
 from pipeline.measure import metrics, requests
 from pipeline.measure.requests import Requests
 from pipeline.measure.search import Answer
@@ -75,9 +66,9 @@ class Board:
         pooled = np.average(
             values["recall@100"], weights=self._asked.num_relevant
         )
-        yield Whole(
+        yield evaluation.Whole(
             model,
-            ALL,
+            evaluation.ALL,
             len(self._asked),
             ndcg_at_10_interval=self._interval(values["ndcg@10"]),
             recall_at_10_interval=self._interval(values["recall@10"]),
@@ -145,7 +136,7 @@ class Board:
                 name: figure(_overlap(answers[name][1][:, :LISTED], rng), 4)
                 for name in ("two_stage", "retrieval", "popularity")
             },
-            Norm(
+            evaluation.Norm(
                 figure(norms.mean(), 4),
                 figure(norms.std(), 4),
                 figure((norms < 1e-6).mean(), 4),
@@ -153,7 +144,7 @@ class Board:
             figure(found[HEADLINE].mean()),
         )
 
-    def _interval(self, values: np.ndarray) -> Interval:
+    def _interval(self, values: np.ndarray) -> evaluation.Interval:
         low, high = metrics.interval(values, self._num_samples, self._seed)
         return figure(low), figure(high)
 
@@ -194,10 +185,7 @@ def _row(model: str, name: str, values: Values, chosen: np.ndarray) -> Row:
 
 def _means(values: Values) -> dict[str, float]:
     return evaluation.fields(
-        {
-            name: figure(value.mean()) if len(value) else 0.0
-            for name, value in values.items()
-        }
+        {name: figure(value.mean()) for name, value in values.items()}
     )
 
 

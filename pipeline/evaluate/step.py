@@ -12,19 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from models.config import at_most
-from pipeline.evaluate import baselines, diversity, examples
+from pipeline.evaluate import baselines, diversity, evaluation, examples
 from pipeline.evaluate import ondevice as ondevice_evaluate
 from pipeline.evaluate.artefacts import Artefacts
-from pipeline.evaluate.evaluation import (
-    FILE,
-    Again,
-    Diversity,
-    Evaluation,
-    Index,
-    Live,
-    Ratings,
-    Student,
-)
+from pipeline.evaluate.evaluation import Again, Evaluation, Live
 from pipeline.evaluate.scoreboard import CUTOFFS, Board, figure
 from pipeline.export import bundle as bundles
 from pipeline.measure import metrics, requests, search
@@ -82,11 +73,6 @@ def run(
     """Evaluates and writes `evaluation.json`.
 
     Args:
-        config: The `evaluate` section decides.
-        prepared: The prepared tables.
-        exports: Directory of the export step.
-        index_directory: Directory of the index step.
-        directory: Where to write.
         ondevice: Directory of the ondevice-export step; None leaves the
             student out.
 
@@ -127,7 +113,7 @@ def run(
         sanity=board.sanity(answers, embeddings),
         seconds=round(time.monotonic() - started, 1),
     )
-    found.write(directory / FILE)
+    found.write(directory / evaluation.FILE)
     examples.write(directory, prepared, asked, answers)
     return found
 
@@ -203,18 +189,19 @@ def _ask(trial: _Trial, bundle: Artefacts, embeddings: np.ndarray) -> None:
 def _live(trial: _Trial) -> Live:
     """Asks the live version too, where it can answer these queries."""
     serving = trial.config.serving_directory
-    for version in history.read(serving)[:1]:
-        obstacle = _obstacle(trial, serving, version)
-        if not obstacle:
-            models = {
-                name: serving / name / str(version)
-                for name in (signatures.RETRIEVAL, signatures.RANKING)
-            }
-            published = Artefacts(models, trial.prepared)
-            retrieved = published.retrieve(trial.asked)
-            trial.answers["live"] = published.rank(trial.asked, retrieved[1])
-        return Live(version, obstacle)
-    return Live()
+    released = history.read(serving)
+    if not released:
+        return Live()
+    obstacle = _obstacle(trial, serving, released[0])
+    if not obstacle:
+        models = {
+            name: serving / name / str(released[0])
+            for name in (signatures.RETRIEVAL, signatures.RANKING)
+        }
+        published = Artefacts(models, trial.prepared)
+        retrieved = published.retrieve(trial.asked)
+        trial.answers["live"] = published.rank(trial.asked, retrieved[1])
+    return Live(released[0], obstacle)
 
 
 def _obstacle(trial: _Trial, serving: Path, version: int) -> str:
@@ -248,7 +235,7 @@ def _baselines(trial: _Trial) -> dict[str, dict[str, float]]:
 
 def _student(
     trial: _Trial, directory: Path | None, board: Board
-) -> Student | None:
+) -> evaluation.Student | None:
     """Asks the student, where there is one that could answer."""
     if directory is None or not trial.is_shipped:
         return None
@@ -270,7 +257,9 @@ def _left_out(trial: _Trial) -> dict[str, str]:
     return found
 
 
-def _index_loss(answers: dict[str, Answer], directory: Path) -> Index:
+def _index_loss(
+    answers: dict[str, Answer], directory: Path
+) -> evaluation.Index:
     """Share of the exact answer that the index returns."""
     report = Report.read(directory)
     exact = answers[signatures.RETRIEVAL_EXACT][1]
@@ -279,10 +268,10 @@ def _index_loss(answers: dict[str, Answer], directory: Path) -> Index:
         there = Ragged.unpadded(exact[:, :k])
         hits = metrics.find_hits(answers[signatures.RETRIEVAL][1][:, :k], there)
         shares.append(figure(hits.sum() / max(len(there.items), 1)))
-    return Index(report.kind, report.latency_ms, *shares)
+    return evaluation.Index(report.kind, report.latency_ms, *shares)
 
 
-def _ratings(trial: _Trial, bundle: Artefacts) -> Ratings | None:
+def _ratings(trial: _Trial, bundle: Artefacts) -> evaluation.Ratings | None:
     """Error of the predicted ratings of the part, None without ratings."""
     sequences, options = trial.prepared.sequences(), trial.config.evaluate
     if sequences.ratings is None or not bundle.has_ratings:
@@ -297,12 +286,13 @@ def _ratings(trial: _Trial, bundle: Artefacts) -> Ratings | None:
     if not there.any():
         return None
     error = (bundle.rate(asked, candidates) - truth)[there]
-    return Ratings(figure(np.sqrt(np.mean(error**2))), int(there.sum()))
+    rmse = figure(np.sqrt(np.mean(error**2)))
+    return evaluation.Ratings(rmse, int(there.sum()))
 
 
 def _diversity(
     trial: _Trial, bundle: Artefacts, embeddings: np.ndarray
-) -> tuple[Diversity, ...] | None:
+) -> tuple[evaluation.Diversity, ...] | None:
     """What diversity costs; None where it is not answered."""
     if not trial.is_shipped:
         return None

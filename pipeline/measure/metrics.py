@@ -161,7 +161,7 @@ def bootstrap_means(
 ) -> np.ndarray:
     """Means of resampled values, `[num_samples]`."""
     random = np.random.default_rng(seed)
-    means = [np.empty(0)]
+    means = []
     for start in range(0, num_samples, _BOOTSTRAP_BLOCK):
         size = (min(_BOOTSTRAP_BLOCK, num_samples - start), len(values))
         means.append(values[random.integers(len(values), size=size)].mean(1))
@@ -171,13 +171,9 @@ def bootstrap_means(
 def interval(
     values: np.ndarray, num_samples: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean; the mean twice without samples."""
-    if not num_samples or not len(values):
-        mean = float(values.mean()) if len(values) else 0.0
-        return mean, mean
-    low, high = np.percentile(
-        bootstrap_means(values, num_samples, seed), [2.5, 97.5]
-    )
+    """95 % bootstrap interval of the mean."""
+    means = bootstrap_means(values, num_samples, seed)
+    low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
 
 
@@ -195,18 +191,14 @@ def paired_difference(
         the reference scores nothing).
     """
     differences = values - reference
-    low, high = interval(differences, num_samples, seed)
     means = bootstrap_means(differences, num_samples, seed)
-    tail = (
-        min(float((means <= 0).mean()), float((means >= 0).mean()))
-        if len(means)
-        else 0.5
-    )
-    base = float(reference.mean()) if len(reference) else 0.0
+    low, high = np.percentile(means, [2.5, 97.5])
+    tail = min((means <= 0).mean(), (means >= 0).mean())
+    base = reference.mean()
     return {
-        "difference": float(differences.mean()) if len(differences) else 0.0,
+        "difference": differences.mean(),
         "low": low,
         "high": high,
-        "p_value": min(1.0, 2 * max(tail, 1 / max(num_samples, 1))),
-        "ratio": float(values.mean()) / base if base else 0.0,
+        "p_value": min(1.0, 2 * max(tail, 1 / num_samples)),
+        "ratio": values.mean() / base if base else 0.0,
     }

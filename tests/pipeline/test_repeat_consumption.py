@@ -152,7 +152,7 @@ def validated(name: str, prepared: Prepared) -> float:
     log = Log.of(sequences, sequences.parts < 1, NUM_ITEMS + 2)
     asked = requests.make(prepared, "validation")
     settings = baselines.tune(name, log, asked, 0, "included")
-    baseline = next(baselines.fit(name, log, [settings], 0))
+    baseline = next(baselines.fit(name, log, [settings]))
     hits = baselines.find(baseline, asked, 10, 0, "included")
     return float(metrics.ndcg_at_k(hits, asked.num_relevant, 10).mean())
 

@@ -110,18 +110,14 @@ def test_memory_goes_by_known_items_and_not_by_listed_ones(name):
     tracemalloc.start()
     try:
         large = next(
-            baselines.fit(
-                name, Log(histories, times, 100_002, 6), [settings], 0
-            )
+            baselines.fit(name, Log(histories, times, 100_002, 6), [settings])
         )
         item_tables.build(Log(histories, times, 100_002, 6))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert peak < 50e6
-    small = next(
-        baselines.fit(name, Log(histories, times, 6, 6), [settings], 0)
-    )
+    small = next(baselines.fit(name, Log(histories, times, 6, 6), [settings]))
     # A history may hold what is listed and was never taken.
     asked = Ragged.of([[2, 90_000, 3], [5]])
     found = large.score(asked)
