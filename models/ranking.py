@@ -18,6 +18,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from models.config import PADDING, FeatureSpec, RankingConfig
+from models.layers import features
 from models.layers.features import FeatureEncoder
 from models.query import Query
 from models.rating import RatingHead
@@ -65,29 +66,16 @@ class Scorer(tf.keras.Model):
     ) -> None:
         super().__init__(**kwargs)
         self.num_taken = num_taken
-        has_items = "items" in config.features and specs.items
-        has_query = "query" in config.features
-        self.items = (
-            FeatureEncoder(specs.items, _FEATURE_WIDTH, name="items")
-            if has_items
-            else None
+        if "items" not in config.features:
+            specs = specs._replace(items=())
+        if "query" not in config.features:
+            specs = specs._replace(users=(), context=())
+        self.has_features = any(specs)
+        self.items, self.users, self.context = (
+            FeatureEncoder(found, _FEATURE_WIDTH, name=name)
+            for name, found in specs._asdict().items()
         )
-        self.users = (
-            FeatureEncoder(specs.users, _FEATURE_WIDTH, name="users")
-            if has_query and specs.users
-            else None
-        )
-        self.context = (
-            FeatureEncoder(specs.context, _FEATURE_WIDTH, name="context")
-            if has_query and specs.context
-            else None
-        )
-        self.table = {
-            spec.name: tf.Variable(
-                items[spec.name], trainable=False, name=f"{spec.name}_values"
-            )
-            for spec in (specs.items if has_items else ())
-        }
+        self.table = features.constants(specs.items, items)
         self.mean = self.add_weight(
             name="mean", shape=[num_signals], trainable=False
         )
@@ -129,13 +117,11 @@ class Scorer(tf.keras.Model):
         history = query.history
         parts = [tf.clip_by_value((signals - self.mean) / self.std, -5.0, 5.0)]
         asks = tf.zeros([tf.shape(scores)[0], _FEATURE_WIDTH])
-        if self.users is not None:
-            asks += self.users(query.user_features)
-        if self.context is not None:
-            asks += self.context(query.context)
-        if self.items is not None:
-            candidate = self._describe(self.items, candidates)
-            past = self._describe(self.items, history)
+        asks += self.users(query.user_features)
+        asks += self.context(query.context)
+        if self.table:
+            candidate = self.items(features.lookup(self.table, candidates))
+            past = self.items(features.lookup(self.table, history))
             there = tf.cast(history != PADDING, tf.float32)[..., tf.newaxis]
             age = tf.range(tf.shape(history)[1] - 1, -1, -1)
             there *= 0.9 ** tf.cast(age, tf.float32)[:, tf.newaxis]
@@ -144,7 +130,7 @@ class Scorer(tf.keras.Model):
                 tf.reduce_sum(there, axis=1),
             )
             parts += [candidate, candidate * asks[:, tf.newaxis]]
-        if self.items is not None or self.users or self.context:
+        if self.has_features:
             # The candidate's scores give the shape to broadcast to.
             parts.append(
                 asks[:, tf.newaxis] + tf.zeros_like(scores)[..., tf.newaxis]
@@ -166,11 +152,6 @@ class Scorer(tf.keras.Model):
         mean[first:], std[first:] = 0.0, 1.0
         self.mean.assign(mean)
         self.std.assign(np.maximum(std, 1e-3))
-
-    def _describe(self, encoder: FeatureEncoder, items: tf.Tensor) -> tf.Tensor:
-        return encoder(
-            {name: tf.gather(rows, items) for name, rows in self.table.items()}
-        )
 
 
 class RankingModel(tf.keras.Model):

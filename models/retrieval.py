@@ -17,6 +17,7 @@ import tensorflow_recommenders as tfrs
 
 from models import losses, replicas
 from models.config import FIRST_ITEM, FeatureSpec, RetrievalConfig
+from models.layers import features
 from models.mining import Mined
 from models.query import Query
 from models.towers import CandidateInputs, CandidateTower, QueryTower
@@ -24,6 +25,8 @@ from models.towers import CandidateInputs, CandidateTower, QueryTower
 # Items drawn uniformly from the catalogue and added to the in-batch negatives
 # (mixed negative sampling).
 NUM_UNIFORM = 512
+# Rows of the catalogue that are embedded at a time.
+_BLOCK = 8192
 
 
 class Batch(TypedDict):
@@ -53,12 +56,15 @@ class Batch(TypedDict):
 
 
 class _Sample(NamedTuple):
-    """Items of a step `[K]`, and the places among them of what it compares."""
+    """Items of a step `[K]`, and the places among them of what it compares.
+
+    The first negatives, `num_drawn` of them, are targets of the step.
+    """
 
     items: tf.Tensor
     slots: tf.Tensor
-    drawn: tf.Tensor
-    others: tf.Tensor
+    negatives: tf.Tensor
+    num_drawn: tf.Tensor
 
 
 class RetrievalModel(tfrs.Model):
@@ -161,25 +167,19 @@ class RetrievalModel(tfrs.Model):
         self, history: tf.Tensor, targets: tf.Tensor
     ) -> tuple[_Sample, tf.Tensor]:
         """Negatives of a step, and the history's places among its items."""
-        uniform = tf.random.uniform(
-            [NUM_UNIFORM],
-            FIRST_ITEM,
-            self.num_items + FIRST_ITEM,
-            tf.int32,
-        )
+        stop = self.num_items + FIRST_ITEM
+        uniform = tf.random.uniform([NUM_UNIFORM], FIRST_ITEM, stop, tf.int32)
         drawn = replicas.gathered(targets)
-        others = uniform
+        negatives = [drawn, uniform]
         if self._mined is not None:
-            mined = self._mined.draw(targets, self.config.num_mined_negatives)
-            others = tf.concat([uniform, mined], axis=0)
-        used = [tf.reshape(history, [-1]), targets, drawn, others]
+            count = self.config.num_mined_negatives
+            negatives.append(self._mined.draw(targets, count))
+        used = [tf.reshape(history, [-1]), targets, tf.concat(negatives, 0)]
         items, where = tf.unique(tf.concat(used, axis=0))
-        places, slots, drawn, others = tf.split(
-            where, [tf.size(ids) for ids in used]
-        )
-        return _Sample(items, slots, drawn, others), tf.reshape(
-            places, tf.shape(history)
-        )
+        sizes = [tf.size(indices) for indices in used]
+        places, slots, compared = tf.split(where, sizes)
+        sample = _Sample(items, slots, compared, tf.size(drawn))
+        return sample, tf.reshape(places, tf.shape(history))
 
     def mine(self, seed: Sequence[int]) -> None:
         """Finds the hard negatives of an epoch, where it takes any."""
@@ -187,17 +187,14 @@ class RetrievalModel(tfrs.Model):
             self._mined.refresh(self.candidate_embeddings(), seed)
 
     def candidate_embeddings(
-        self, block: int = 8192, first: int = 0, stop: int | None = None
+        self, first: int = 0, stop: int | None = None
     ) -> np.ndarray:
-        """Vectors `[N + 2, D]` of the catalogue, or from `first` to `stop`.
-
-        Row 0 is all zeros; `block` rows are embedded at a time.
-        """
+        """Vectors `[N + 2, D]` of the catalogue, or from `first` to `stop`."""
         rows = np.arange(self.num_items + FIRST_ITEM, dtype=np.int32)
         rows = rows[first:stop]
         blocks = [
-            self.candidate_tower(rows[start : start + block]).numpy()
-            for start in range(0, len(rows), block)
+            self.candidate_tower(rows[start : start + _BLOCK]).numpy()
+            for start in range(0, len(rows), _BLOCK)
         ]
         return np.concatenate(blocks)
 
@@ -212,10 +209,7 @@ class RetrievalModel(tfrs.Model):
         return self.query_tower.combine(
             tf.gather_nd(states, tf.stack([row, inputs["state"]], axis=1)),
             tf.gather(inputs["user_index"], row),
-            {
-                name: tf.gather(values, row)
-                for name, values in inputs["user_features"].items()
-            },
+            features.lookup(inputs["user_features"], row),
             inputs["context"],
             training=training,
         )
@@ -249,17 +243,14 @@ class RetrievalModel(tfrs.Model):
         inputs: Batch,
     ) -> tf.Tensor:
         """Sampled softmax `[P]` over places in `vectors`."""
-        items, slots = sample.items, sample.slots
-        negatives = tf.concat([sample.drawn, sample.others], axis=0)
+        items, slots, negatives, num_drawn = sample
         chance = losses.mixture_probabilities(
             tf.gather(self._probabilities, items),
-            tf.size(sample.drawn),
+            num_drawn,
             NUM_UNIFORM,
             self.num_items,
             self.config.num_mined_negatives,
-            0.0
-            if self._mined is None
-            else tf.gather(self._mined.chance, items),
+            tf.gather(self._mined.chance, items) if self._mined else 0.0,
         )
         chosen = tf.gather(vectors, slots)
         if self._trends is not None:
@@ -330,10 +321,11 @@ def build(
 def _blank(specs: tuple[FeatureSpec, ...]) -> dict[str, tf.Tensor]:
     """One row in which every feature is missing."""
     return {
-        spec.name: tf.zeros([1], tf.float32)
-        if spec.kind == "numeric"
-        else tf.zeros([1, spec.width], tf.int32)
-        if spec.kind in {"multi_categorical", "text"}
-        else tf.zeros([1], tf.int32)
+        spec.name: tf.zeros(
+            [1, spec.width]
+            if spec.kind in ("multi_categorical", "text")
+            else [1],
+            tf.float32 if spec.kind == "numeric" else tf.int32,
+        )
         for spec in specs
     }

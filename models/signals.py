@@ -25,10 +25,10 @@ from models.retrieval import RetrievalModel
 
 # Age weighting of the history: newest item only, short and long memory.
 DECAYS = (0.0, 0.7, 0.9)
-# Of a candidate's own places in the history: the rhythm of taking it again is
-# longer than that of what goes together.
 # Most recent items that co-occurrence looks at.
 _LENGTH = 30
+# Of a candidate's own places in the history: the rhythm of taking it again is
+# longer than that of what goes together.
 _TAKEN_DECAYS = (1.0, 0.98, 0.9)
 _RECENT = 5.0
 _FAR = -1e4
@@ -101,15 +101,13 @@ class Signals(tf.keras.layers.Layer):
             like = vectors[..., : self._width]
             parts.append(_attention(past, like, recent != PADDING))
         if "query" in self._groups:
-            length = tf.reduce_sum(
-                tf.cast(history != PADDING, tf.float32), axis=1
-            )
+            length = tf.math.count_nonzero(history, axis=1, dtype=tf.float32)
             length = tf.math.log1p(length)[:, tf.newaxis, tf.newaxis]
             parts.append(length * tf.ones_like(scores)[..., tf.newaxis])
         if self.num_taken:
             parts.append(_taken(history, candidates))
         if not parts:
-            return scores, tf.zeros([*_shape(scores), 0])
+            return scores, tf.zeros_like(scores)[..., tf.newaxis][..., :0]
         return scores, tf.concat(parts, axis=-1)
 
     def _cooccurrence(
@@ -120,7 +118,7 @@ class Signals(tf.keras.layers.Layer):
         Looks the history's neighbours up among the sorted candidates, so
         that time and memory do not depend on the size of the catalogue.
         """
-        batch, count = _shape(candidates)
+        batch, count = tf.unstack(tf.shape(candidates))
         length = tf.shape(recent)[1]
         width = tf.shape(self.neighbours)[1]
         # Items beyond the tables have no neighbours, as padding has none.
@@ -226,8 +224,3 @@ def _rank(scores: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
 def _constant(values: np.ndarray, name: str) -> tf.Variable:
     """A variable, because a graph's constants must stay below 2 GB."""
     return tf.Variable(values, trainable=False, name=name)
-
-
-def _shape(tensor: tf.Tensor) -> list[int | tf.Tensor]:
-    shape = tf.shape(tensor)
-    return [shape[0], shape[1]]

@@ -38,7 +38,6 @@ class Student(tf.keras.Model):
         features: int32 [V] or [V, width] by name, 0 for missing; numeric
             features are left out.
         specs: The columns of `features`.
-        item_id: Whether items have an embedding of their own.
         repeats: Whether items of the history may be answered.
     """
 
@@ -48,7 +47,6 @@ class Student(tf.keras.Model):
         num_rows: int,
         features: Mapping[str, np.ndarray] | None = None,
         specs: tuple[FeatureSpec, ...] = (),
-        item_id: bool = True,
         repeats: bool = False,
     ) -> None:
         super().__init__()
@@ -61,7 +59,7 @@ class Student(tf.keras.Model):
                 f"{num_rows - 2} items.",
             ),
             (
-                item_id or bool(used),
+                config.item_id or bool(used),
                 "A student needs item ids or at least one categorical item "
                 "feature. Received: neither. Set item_id=True.",
             ),
@@ -70,8 +68,7 @@ class Student(tf.keras.Model):
         self.repeats = repeats
         self.num_rows = num_rows
         width, length = config.embedding_dim, config.history_length
-        self._ids = None
-        if item_id:
+        if config.item_id:
             self._ids = self.add_weight(
                 name="ids", shape=[num_rows, width], initializer=Rows(0.05)
             )
@@ -86,50 +83,46 @@ class Student(tf.keras.Model):
             )
             self._features.append((column, table))
         heads = 1 if config.encoder == "rnn" else _NUM_HEADS
-        constant = tf.keras.initializers.Constant
         self._start = self.add_weight(
             name="start", shape=[heads, width], initializer="zeros"
         )
+        constant = tf.keras.initializers.Constant
         self._prior = self.add_weight(
-            name="prior",
-            shape=[heads, 1],
-            initializer=constant(-2.0),
+            name="prior", shape=[heads, 1], initializer=constant(-2.0)
         )
         self._recency = self.add_weight(
             name="recency",
             shape=[length, heads],
             initializer=constant(_half_lives(length, heads)),
         )
-        self._add_layers(heads)
+        self._add_layers(heads, width)
 
-    def _add_layers(self, heads: int) -> None:
-        config, width = self.config, self.config.embedding_dim
-        dense = tf.keras.layers.Dense
+    def _add_layers(self, heads: int, width: int) -> None:
+        dense, encoder = tf.keras.layers.Dense, self.config.encoder
+        average = np.tile(np.eye(width), [heads, 1]) / heads
         self._mix = dense(
             width,
             use_bias=False,
             name="mix",
-            kernel_initializer=tf.keras.initializers.Constant(
-                np.tile(np.eye(width), [heads, 1]) / heads
-            ),
+            kernel_initializer=tf.keras.initializers.Constant(average),
         )
         self._hidden = dense(_HIDDEN_UNITS, "relu", name="hidden")
         self._out = dense(width, kernel_initializer="zeros", name="out")
         self._dropout = tf.keras.layers.Dropout(DROPOUT)
         layers: dict[str, tf.keras.layers.Layer] = {}
-        if config.encoder == "cnn":
+        if encoder == "cnn":
             layers["kernel"] = dense(width, "relu")
-        elif config.encoder == "rnn":
+        elif encoder == "rnn":
             layers["gates"] = dense(2 * width, "sigmoid")
             layers["candidate"] = dense(width, "tanh")
-        elif config.encoder == "attention":
+        elif encoder == "attention":
             layers["query"] = dense(heads * width, use_bias=False)
         self._layers_of_encoder = layers
 
     def table(self) -> tf.Tensor:
         """Rows of all items: [V, D]."""
         rows = tf.zeros([self.num_rows, self.config.embedding_dim])
-        if self._ids is not None:
+        if self.config.item_id:
             rows += self._ids
         for values, embeddings in self._features:
             present = tf.cast(values > 0, tf.float32)[..., None]

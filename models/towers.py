@@ -23,9 +23,10 @@ from models.config import (
     FeatureSpec,
     RetrievalConfig,
 )
+from models.layers import features
 from models.layers import history as encoders
 from models.layers import ids as tables
-from models.layers.features import FeatureEncoder, Rows, select
+from models.layers.features import FeatureEncoder, Rows
 
 
 @dataclass(frozen=True)
@@ -65,16 +66,9 @@ class CandidateTower(tf.keras.Model):
         self.id_dropout = config.id_dropout
         self.num_known = inputs.num_known
         self.num_rows = len(inputs.counts)
-        specs = select(inputs.specs, config.item_features)
+        specs = features.select(inputs.specs, config.item_features)
         self.encoder = FeatureEncoder(specs, self.width, name="features")
-        self.table = {
-            spec.name: tf.Variable(
-                inputs.features[spec.name],
-                trainable=False,
-                name=f"{spec.name}_values",
-            )
-            for spec in specs
-        }
+        self.table = features.constants(specs, inputs.features)
         self.num_trends = 0
         if inputs.popularity is not None:
             self.num_trends = inputs.popularity.shape[1]
@@ -105,31 +99,25 @@ class CandidateTower(tf.keras.Model):
 
     def call(self, indices: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Maps item indices `[...]` to `[..., D]`."""
-        features = {
-            name: tf.gather(values, indices)
-            for name, values in self.table.items()
-        }
-        return self.embed(indices, features, training=training)
+        columns = features.lookup(self.table, indices)
+        return self.embed(indices, columns, training=training)
 
     def embed(
         self,
         indices: tf.Tensor,
-        features: Mapping[str, tf.Tensor],
+        columns: Mapping[str, tf.Tensor],
         training: bool = False,
     ) -> tf.Tensor:
         """Vectors `[..., D]` of items described by encoded features.
 
         Args:
             indices: `[...]`; 1 where the item is not in the catalogue.
-            features: Encoded columns `[...]` or `[..., values]`.
+            columns: Encoded features `[...]` or `[..., values]`.
             training: Whether some ids are hidden.
         """
-        hidden = indices >= self.num_known
-        if training and self.id_dropout:
-            chance = tf.random.uniform(tf.shape(indices))
-            hidden |= chance < self.id_dropout
-        rows = tf.where(hidden, UNKNOWN, indices)
-        vector = self.encoder(features)
+        dropout = self.id_dropout if training else 0.0
+        rows = _known(indices, self.num_known, dropout)
+        vector = self.encoder(columns)
         if self.item_id:
             vector += tables.embed(self.ids, rows, self.num_known, self.config)
         parts = [vector, tf.gather(self.bias, rows)[..., tf.newaxis]]
@@ -244,7 +232,7 @@ class QueryTower(tf.keras.Model):
         items = embedded[..., : self.width]
         if self.history_id:
             count = self.candidate_tower.num_known
-            known = tf.where(history < count, history, UNKNOWN)
+            known = _known(history, count)
             items += tables.embed(self.past, known, count, self.config)
         # Unit entries, whatever the width, before the first norm.
         items *= self.width**0.5
@@ -270,11 +258,8 @@ class QueryTower(tf.keras.Model):
         if self.user_id:
             if user_index is None:
                 user_index = tf.fill(tf.shape(states)[:-1], UNKNOWN)
-            hidden = user_index >= self.num_known_users
-            if training and self.id_dropout:
-                chance = tf.random.uniform(tf.shape(user_index))
-                hidden |= chance < self.id_dropout
-            rows = tf.where(hidden, UNKNOWN, user_index)
+            dropout = self.id_dropout if training else 0.0
+            rows = _known(user_index, self.num_known_users, dropout)
             total += tables.embed(
                 self.ids, rows, self.num_known_users, self.config
             )
@@ -288,3 +273,13 @@ class QueryTower(tf.keras.Model):
         shape = tf.concat([tf.shape(total)[:-1], tf.shape(query)[1:]], axis=0)
         query = tf.reshape(query, shape)
         return tf.ensure_shape(query, total.shape[:-1] + [query.shape[-1]])
+
+
+def _known(
+    indices: tf.Tensor, num_known: int, dropout: float = 0.0
+) -> tf.Tensor:
+    """Indices with an embedding of their own; others, a share too, unknown."""
+    hidden = indices >= num_known
+    if dropout:
+        hidden |= tf.random.uniform(tf.shape(indices)) < dropout
+    return tf.where(hidden, UNKNOWN, indices)

@@ -8,6 +8,7 @@ Shape letters: W width, V values a row at most.
 
 from collections.abc import Mapping
 
+import numpy as np
 import tensorflow as tf
 
 from models.config import FIRST_ITEM, PADDING, FeatureSpec
@@ -20,6 +21,25 @@ def select(
     if names == ("*",):
         return specs
     return tuple(spec for spec in specs if spec.name in names)
+
+
+def constants(
+    specs: tuple[FeatureSpec, ...], columns: Mapping[str, np.ndarray]
+) -> dict[str, tf.Variable]:
+    """A catalogue's columns as variables, to travel with a model."""
+    return {
+        spec.name: tf.Variable(
+            columns[spec.name], trainable=False, name=f"{spec.name}_values"
+        )
+        for spec in specs
+    }
+
+
+def lookup(
+    columns: Mapping[str, tf.Tensor], rows: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """Some rows of every column."""
+    return {name: tf.gather(values, rows) for name, values in columns.items()}
 
 
 class Rows(tf.keras.initializers.Initializer):
@@ -90,11 +110,9 @@ class FeatureEncoder(tf.keras.layers.Layer):
             total += rows
         present = [name for name in self.numeric if name in features]
         if present:
-            like = tf.cast(features[present[0]], tf.float32)
+            missing = tf.zeros_like(features[present[0]])
             columns = [
-                tf.cast(features[name], tf.float32)
-                if name in features
-                else tf.zeros_like(like)
+                tf.cast(features.get(name, missing), tf.float32)
                 for name in self.numeric
             ]
             total += self.outer(self.inner(tf.stack(columns, axis=-1)))

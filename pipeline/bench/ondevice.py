@@ -80,8 +80,10 @@ def latency(options: StudentConfig, rounds: int) -> Iterator[Row]:
     for size in _SIZES:
         files = {f"toolkit D{d}": Toolkit(size, d).convert() for d in (16, 32)}
         for name, length in (("", options.history_length), (" L10", _LENGTH)):
-            chosen = dataclasses.replace(options, history_length=length)
-            student = Student(chosen, size, item_id=True)
+            chosen = dataclasses.replace(
+                options, history_length=length, item_id=True
+            )
+            student = Student(chosen, size)
             student(np.zeros([1, length], np.int32))
             for precision in PRECISIONS:
                 files[f"student {precision}{name}"] = convert(

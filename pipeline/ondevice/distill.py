@@ -23,6 +23,7 @@ import tensorflow as tf
 
 from models import losses
 from models.config import FIRST_ITEM
+from models.layers import features
 from models.student import Student
 from models.student_config import StudentConfig
 from pipeline.measure import metrics, requests, search
@@ -99,10 +100,6 @@ def run(
 def make(options: StudentConfig, prepared: Prepared) -> Student:
     """An untrained student with all its weights."""
     items = prepared.items
-    wanted = options.item_features
-    specs = tuple(
-        spec for spec in items.specs if wanted == ("*",) or spec.name in wanted
-    )
     # A small catalogue has fewer items to answer with than is asked for.
     answered = min(options.num_recommendations, max(1, len(items.ids) - 3))
     options = dataclasses.replace(options, num_recommendations=answered)
@@ -110,8 +107,7 @@ def make(options: StudentConfig, prepared: Prepared) -> Student:
         options,
         len(items.ids),
         items.features,
-        specs,
-        options.item_id,
+        features.select(items.specs, options.item_features),
         prepared.repeat_consumption,
     )
     student(np.zeros([1, options.history_length], np.int32))

@@ -97,11 +97,12 @@ def test_features_alone_place_items_with_equal_features_together() -> None:
     genres = np.tile([[1, 0], [2, 3]], (ROWS // 2, 1)).astype(np.int32)
     spec = FeatureSpec("genres", "multi_categorical", 4, 2)
     student = Student(
-        StudentConfig(history_length=LENGTH),
+        StudentConfig(
+            history_length=LENGTH, item_id=False, item_features=("genres",)
+        ),
         ROWS,
         {"genres": genres},
         (spec,),
-        item_id=False,
     )
     table = student.table().numpy()
     np.testing.assert_allclose(table[2], table[4])
@@ -124,7 +125,7 @@ def test_the_size_of_the_default_student(item_id: bool) -> None:
     rows, genres = 3953, FeatureSpec("genres", "multi_categorical", 20, 3)
     config = StudentConfig(item_id=item_id, item_features=("genres",))
     values = np.random.default_rng(0).integers(0, 20, (rows, 3))
-    student = Student(config, rows, {"genres": values}, (genres,), item_id)
+    student = Student(config, rows, {"genres": values}, (genres,))
     student(np.zeros([1, config.history_length], np.int32))
     limit = 150_000 if item_id else 250_000
     assert len(ondevice_bundle.convert(student, "int8")) <= limit
