@@ -131,6 +131,14 @@ def test_a_first_page_is_short(name: str, most: int) -> None:
     assert len(DOCUMENTS[name].splitlines()) <= most
 
 
+def test_every_table_of_figures_stands_with_its_command() -> None:
+    sections = DOCUMENTS["pipeline/MEASURED.md"].split("\n## ")[1:]
+    with_figures = [text for text in sections if "|---|" in text]
+    assert len(with_figures) > 4
+    for text in with_figures:
+        assert re.search(r"make (retrain|train|bench|ablation)", text), text
+
+
 def test_every_folder_of_a_document_exists() -> None:
     for name, text in DOCUMENTS.items():
         for found in re.findall(
