@@ -18,7 +18,7 @@ WEB := serving/ondevice/web
 WEB_PORT ?= 8080
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo picture reference prepare train-retrieval index train-ranking \
+.PHONY: help setup setup-dev demo picture notebook reference prepare train-retrieval index train-ranking \
 	distill export ondevice-export ondevice-demo ondevice-android evaluate \
 	publish report rollback retrain serve recommend smoke bench-serving bench-fleet \
 	bench-ondevice ablation init-config check doctor staging-up staging-down \
@@ -179,6 +179,9 @@ spark-up: setup ## run a Spark master and two workers; needs Java 17
 		-r requirements-spark.txt
 	$(RUN) -m pipeline $@
 
+notebook: setup-dev ## run the example notebook again and keep what it shows
+	$(RUN) -m jupyter execute --inplace --NotebookClient.record_timing=False \
+		pipeline/examples/orders.ipynb
 reference: setup-dev ## write the pages of flags and options again
 	$(RUN) -m tests.support.reference
 
@@ -187,13 +190,14 @@ lint: setup-dev ## ruff: format and rules
 	$(RUN) -m ruff check .
 typecheck: setup-dev ## mypy
 	$(RUN) -m mypy
-# What needs processes of its own: Spark, workers, the tutorial.
-test-scale: setup-dev ## Spark (where Java is), several workers, the tutorial
+# What needs processes of its own: Spark, workers, the tutorial, the notebook.
+test-scale: setup-dev ## Spark (where Java is), several workers, tutorial, notebook
 	@if command -v java > /dev/null; then $(RUN) -m pip install --quiet \
 		--disable-pip-version-check -r requirements-spark.txt; \
 	else echo "test-scale: no Java here, so the Spark tests are skipped"; fi
 	$(RUN) -m pytest -m "spark or slow" tests/pipeline/prepare/test_spark.py \
 		tests/pipeline/run/test_workers.py tests/pipeline/test_tutorial.py \
+		tests/pipeline/test_notebook.py \
 		tests/serving/releases/test_pointer_phases.py
 # Builds both Dockerfiles and runs what they hold; root, and the tools that
 # tests/support/containers.py names. PYTHON_IMAGE: a base other than the stand-in.

@@ -61,8 +61,11 @@ class DuckDBEngine:
                 # Every result that needs an order states it.
                 preserve_insertion_order=False,
             )
-            # A bar in a log file is no progress.
-            self.connection.raw_sql("SET enable_progress_bar = false")
+            # A bar in a log file is no progress. In a notebook without
+            # ipywidgets there is none, and DuckDB refuses to hear of it.
+            has_bar = "SELECT current_setting('enable_progress_bar')"
+            if self.connection.raw_sql(has_bar).fetchone()[0]:
+                self.connection.raw_sql("SET enable_progress_bar = false")
         except Exception as error:
             raise DataError(
                 "DuckDB refused its settings: "

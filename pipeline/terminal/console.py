@@ -113,7 +113,7 @@ def quiet_native_logs(path: Path) -> None:
 
 def text(*parts: Table | str) -> str:
     """Tables and lines as plain text."""
-    console = Console(width=100, color_system=None)
+    console = Console(width=100, color_system=None, force_jupyter=False)
     with console.capture() as capture:
         for part in parts:
             console.print(part, markup=False, highlight=False)

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _TOP = ("", ".github", "pipeline", "serving", "models", "tests")
 _PATHS = (
     *(".ci/run", ".venv/bin/python", "artifacts/protoc/bin/python"),
-    "/usr/bin/time",
+    *("/usr/bin/time", str(shutil.which("make"))),
 )
 _NOTE = """
 command_not_found_handle() { printf '%s\\0' "$#" "$@" >> "$NOTED"; }
