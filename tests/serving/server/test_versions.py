@@ -2,7 +2,6 @@
 
 import gc
 import shutil
-import threading
 import time
 
 import pytest
@@ -73,7 +72,7 @@ def test_a_broken_version_leaves_the_old_one_serving(base):
         serving_models.break_model(base, 2)
         eventually(lambda: states(remote).get(2) == "END")
         (entry,) = remote(status_request(version=2)).model_version_status
-        assert entry.status.error_code != 0
+        assert entry.status.error_code == 11
         assert "Read less bytes" in entry.status.error_message
         assert _version(remote) == 1
         # A good one after it takes over.
@@ -121,22 +120,6 @@ def test_polling_can_be_switched_off(base):
         serving_models.publish(ORIGINAL()["third"], base, 2)
         time.sleep(1.3)
         assert states(remote) == {1: "AVAILABLE"}
-
-
-def test_a_request_under_way_finishes_on_its_version(base):
-    slow = predict_request(signature="slow", inputs={"steps": [300_000]})
-    slow.inputs["steps"].dtype = 9
-    answers = []
-    with _serve(base) as (_, remote):
-        thread = threading.Thread(target=lambda: answers.append(remote(slow)))
-        thread.start()
-        time.sleep(0.1)
-        serving_models.publish(ORIGINAL()["third"], base, 2)
-        eventually(lambda: _version(remote) == 2)
-        thread.join()
-        (answer,) = answers
-        assert answer.model_spec.version.value == 1
-        assert list(answer.outputs["steps"].int64_val) == [300_000]
 
 
 def test_one_bad_model_never_stalls_the_others(base, tmp_path):
