@@ -5,7 +5,6 @@ import importlib
 import logging
 import os
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from concurrent import futures
 from dataclasses import dataclass, field
@@ -89,6 +88,6 @@ def _register_ops() -> None:
 
 
 def _give_way() -> None:
-    """Lets requests go before this thread."""
+    """Lets requests go before this thread; only on Linux is it one alone."""
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        os.nice(_NICE)
