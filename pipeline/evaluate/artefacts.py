@@ -8,7 +8,8 @@ Shape letters: B queries of a block, Q queries, K candidates.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ class Artefacts:
     def rank(self, asked: Requests, candidates: np.ndarray) -> Answer:
         """Scores and item indices `[Q, K]` of candidates in new order."""
         return self._lists(
-            asked, signatures.RANKING, candidate_ids=self._names(candidates)
+            asked, signatures.RANKING, candidate_ids=self.names(candidates)
         )
 
     def recommend(self, asked: Requests, diversity: float) -> Answer:
@@ -94,7 +95,7 @@ class Artefacts:
             asked,
             signatures.RANKING,
             signatures.SCORE,
-            candidate_ids=self._names(candidates),
+            candidate_ids=self.names(candidates),
         )
         return np.concatenate(
             [answer["predicted_rating"].numpy() for answer in found]
@@ -120,18 +121,29 @@ class Artefacts:
         self, asked: Requests, model: str, signature: str, **beside: np.ndarray
     ) -> Iterator[dict[str, tf.Tensor]]:
         """Asks block by block, with other inputs `[Q, ...]` beside."""
+        for rows in search.blocks(len(asked), _BLOCK):
+            block = {name: values[rows] for name, values in beside.items()}
+            yield self.call(asked.take(rows), model, signature, **block)()
+
+    def call(
+        self,
+        asked: Requests,
+        model: str,
+        signature: str = signatures.SERVING_DEFAULT,
+        **beside: np.ndarray,
+    ) -> Callable[[], dict[str, tf.Tensor]]:
+        """One call whose inputs are made, other inputs `[Q, ...]` beside."""
         function = self._function(model, signature)
         _, specs = function.structured_input_signature
-        for rows in search.blocks(len(asked), _BLOCK):
-            given = self._request(asked.take(rows))
-            given |= {name: values[rows] for name, values in beside.items()}
-            yield function(
-                **{
-                    name: tf.constant(given[name])
-                    for name in given
-                    if name in specs
-                }
-            )
+        given = self._request(asked) | beside
+        return functools.partial(
+            function,
+            **{
+                name: tf.constant(given[name])
+                for name in given
+                if name in specs
+            },
+        )
 
     def _function(self, model: str, signature: str) -> Any:
         return self._models[model].signatures[signature]
@@ -142,7 +154,7 @@ class Artefacts:
         width = max(1, int(asked.histories.lengths.max(initial=0)))
         inputs = {
             "user_id": [str(value).encode() for value in users.ids[rows]],
-            "history": self._names(asked.histories.last(width)),
+            "history": self.names(asked.histories.last(width)),
         }
         for name, column in self._prepared.columns("users").items():
             inputs[f"user_{name}"] = column.decode(users.features[name][rows])
@@ -150,8 +162,8 @@ class Artefacts:
             inputs[f"context_{name}"] = column.decode(asked.context[name])
         return inputs
 
-    def _names(self, items: np.ndarray) -> np.ndarray:
-        """Ids of indices; what is unknown here is unknown to the model."""
+    def names(self, items: np.ndarray) -> np.ndarray:
+        """Ids of indices; what is unknown here is unknown to the models."""
         names = self._ids[items]
         names[items == 1] = _OTHER.encode()
         return names

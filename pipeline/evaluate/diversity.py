@@ -17,16 +17,14 @@ _SETTINGS = (0.0, 0.3)
 def measure(
     bundle: Artefacts,
     asked: Requests,
-    embeddings: np.ndarray,
+    units: np.ndarray,
 ) -> tuple[Diversity, ...]:
     """One row a setting, that without diversity first.
 
     Args:
         bundle: With the fused model.
-        embeddings: `[N, D]` vectors of the items, for their likeness.
+        units: Directions `[N, D]` of the items, for their likeness.
     """
-    norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    units = embeddings / np.maximum(norms, 1e-12)
     rows = []
     for diversity in _SETTINGS:
         items = bundle.recommend(asked, diversity)[1][:, :LISTED]
@@ -41,6 +39,12 @@ def measure(
             )
         )
     return tuple(rows)
+
+
+def units(embeddings: np.ndarray) -> np.ndarray:
+    """Vectors `[N, D]` at length 1; those of length 0 stay so."""
+    norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return embeddings / np.maximum(norms, 1e-12)
 
 
 def similarity(items: np.ndarray, units: np.ndarray) -> float:

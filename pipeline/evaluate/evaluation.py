@@ -219,7 +219,7 @@ class Evaluation:
     @classmethod
     def read(cls, path: Path) -> Evaluation:
         """Reads what `write` wrote, now or in an earlier version."""
-        found = _made(cls, json.loads(path.read_text(encoding="utf-8")))
+        found = restored(cls, json.loads(path.read_text(encoding="utf-8")))
         return typing.cast(Evaluation, found)
 
     def write(self, path: Path) -> None:
@@ -245,21 +245,23 @@ def fields(values: dict[str, float]) -> dict[str, float]:
     return {key.replace("@", "_at_"): value for key, value in values.items()}
 
 
-def _made(hint: Any, value: Any) -> Any:
-    """What a field holds; keys of which this version knows nothing are left."""
+def restored(hint: Any, value: Any) -> Any:
+    """What a field of this type holds; keys that no field has are left."""
     arguments = typing.get_args(hint)
     if type(None) in arguments:
-        return _made(arguments[0], value)
+        return restored(arguments[0], value)
     if isinstance(value, list):
-        return tuple(_made(arguments[0], item) for item in value)
+        return tuple(restored(arguments[0], item) for item in value)
     if not isinstance(value, dict):
         return value
     if not dataclasses.is_dataclass(hint):
-        return {key: _made(arguments[1], item) for key, item in value.items()}
+        return {
+            key: restored(arguments[1], item) for key, item in value.items()
+        }
     kind: Any = Whole if hint is Row and value["slice"] == ALL else hint
     return kind(
         **{
-            name: _made(inner, value[metric(name)])
+            name: restored(inner, value[metric(name)])
             for name, inner in typing.get_type_hints(kind).items()
             if metric(name) in value
         }

@@ -70,9 +70,9 @@ class Board:
             model,
             evaluation.ALL,
             len(self._asked),
-            ndcg_at_10_interval=self._interval(values["ndcg@10"]),
-            recall_at_10_interval=self._interval(values["recall@10"]),
-            recall_at_100_interval=self._interval(values["recall@100"]),
+            ndcg_at_10_interval=self.interval(values["ndcg@10"]),
+            recall_at_10_interval=self.interval(values["recall@10"]),
+            recall_at_100_interval=self.interval(values["recall@100"]),
             coverage_at_10=coverage(answer[1], self._num_items),
             pooled_recall_at_100=figure(pooled),
             **_means(values),
@@ -144,7 +144,8 @@ class Board:
             figure(found[HEADLINE].mean()),
         )
 
-    def _interval(self, values: np.ndarray) -> evaluation.Interval:
+    def interval(self, values: np.ndarray) -> evaluation.Interval:
+        """The 95 % interval of the mean of some queries' values."""
         low, high = metrics.interval(values, self._num_samples, self._seed)
         return figure(low), figure(high)
 

@@ -1,8 +1,8 @@
 """Measures the exported models against baselines on the same queries.
 
 Enters: the exported bundle, the index step, the prepared tables. Leaves, in
-the step's directory, `evaluation.json` and `examples.json`; the modules
-`evaluation` and `examples` say what stands in them.
+the step's directory, `evaluation.json`, `details.json` and `examples.json`;
+the modules of these names say what stands in them.
 """
 
 import time
@@ -12,11 +12,21 @@ from pathlib import Path
 import numpy as np
 
 from models.config import at_most
-from pipeline.evaluate import baselines, diversity, evaluation, examples
+from pipeline.evaluate import (
+    baselines,
+    calibration,
+    details,
+    diversity,
+    evaluation,
+    examples,
+    latency,
+    variety,
+)
 from pipeline.evaluate import ondevice as ondevice_evaluate
 from pipeline.evaluate.artefacts import Artefacts
+from pipeline.evaluate.details import Details
 from pipeline.evaluate.evaluation import Again, Evaluation, Live
-from pipeline.evaluate.scoreboard import CUTOFFS, Board, figure
+from pipeline.evaluate.scoreboard import CUTOFFS, LISTED, Board, figure
 from pipeline.export import bundle as bundles
 from pipeline.measure import metrics, requests, search
 from pipeline.measure.requests import Requests
@@ -26,7 +36,7 @@ from pipeline.retrieval.report import Report
 from pipeline.run.config import Config
 from pipeline.tables.prepared import Prepared
 from pipeline.tables.ragged import Ragged
-from pipeline.tables.schema import DataError
+from pipeline.tables.schema import TRAIN, DataError
 from serving import signatures
 from serving.releases import history
 
@@ -83,12 +93,14 @@ def run(
     trial = _trial(config, prepared, exports)
     asked, answers, options = trial.asked, trial.answers, config.evaluate
     embeddings = np.load(index_directory / index.EMBEDDINGS)
+    units = diversity.units(embeddings[:, : config.retrieval.embedding_dim])
     models = {name: exports / name for name in signatures.BUNDLE}
     bundle = Artefacts(models, prepared)
     _ask(trial, bundle, embeddings)
     live, chosen = _live(trial), _baselines(trial)
     board = Board(asked, prepared, _BOOTSTRAP_SAMPLES, config.seed)
     student = _student(trial, ondevice, board)
+    rated = _rated(trial, bundle)
     found = Evaluation(
         dataset=config.name,
         split=prepared.split,
@@ -107,14 +119,15 @@ def run(
         baselines=chosen,
         left_out=_left_out(trial),
         index=_index_loss(answers, index_directory),
-        ratings=_ratings(trial, bundle),
+        ratings=_ratings(*rated) if rated else None,
         ondevice=student,
-        diversity=_diversity(trial, bundle, embeddings),
+        diversity=_diversity(trial, bundle, units),
         sanity=board.sanity(answers, embeddings),
         seconds=round(time.monotonic() - started, 1),
     )
     found.write(directory / evaluation.FILE)
     examples.write(directory, prepared, asked, answers)
+    _details(trial, bundle, board, units, rated).write(directory)
     return found
 
 
@@ -271,8 +284,10 @@ def _index_loss(
     return evaluation.Index(report.kind, report.latency_ms, *shares)
 
 
-def _ratings(trial: _Trial, bundle: Artefacts) -> evaluation.Ratings | None:
-    """Error of the predicted ratings of the part, None without ratings."""
+def _rated(
+    trial: _Trial, bundle: Artefacts
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Predicted and real ratings of the part, None without ratings."""
     sequences, options = trial.prepared.sequences(), trial.config.evaluate
     if sequences.ratings is None or not bundle.has_ratings:
         return None
@@ -285,16 +300,46 @@ def _ratings(trial: _Trial, bundle: Artefacts) -> evaluation.Ratings | None:
     there = candidates > 0
     if not there.any():
         return None
-    error = (bundle.rate(asked, candidates) - truth)[there]
-    rmse = figure(np.sqrt(np.mean(error**2)))
-    return evaluation.Ratings(rmse, int(there.sum()))
+    return bundle.rate(asked, candidates)[there], truth[there]
+
+
+def _ratings(predicted: np.ndarray, truth: np.ndarray) -> evaluation.Ratings:
+    error = np.sqrt(np.mean((predicted - truth) ** 2))
+    return evaluation.Ratings(figure(error), len(truth))
+
+
+def _details(
+    trial: _Trial,
+    bundle: Artefacts,
+    board: Board,
+    units: np.ndarray,
+    rated: tuple[np.ndarray, np.ndarray] | None,
+) -> Details:
+    asked, answers, prepared = trial.asked, trial.answers, trial.prepared
+    counts = prepared.items.counts[TRAIN]
+    return Details(
+        details.recall(asked, answers),
+        tuple(details.lengths(asked, answers, board)),
+        {
+            name: variety.measure(items, counts, units)
+            for name, (_, items) in answers.items()
+        },
+        variety.measure(asked.histories.last(LISTED), counts, units),
+        tuple(
+            calibration.probabilities(
+                answers["two_stage"],
+                prepared.sequences().item_indices[asked.events],
+            )
+        ),
+        tuple(calibration.ratings(*rated)) if rated else (),
+        latency.measure(bundle, asked, answers[signatures.RETRIEVAL][1]),
+    )
 
 
 def _diversity(
-    trial: _Trial, bundle: Artefacts, embeddings: np.ndarray
+    trial: _Trial, bundle: Artefacts, units: np.ndarray
 ) -> tuple[evaluation.Diversity, ...] | None:
     """What diversity costs; None where it is not answered."""
     if not trial.is_shipped:
         return None
-    width = trial.config.retrieval.embedding_dim
-    return diversity.measure(bundle, trial.asked, embeddings[:, :width])
+    return diversity.measure(bundle, trial.asked, units)

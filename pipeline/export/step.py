@@ -22,6 +22,7 @@ from pipeline.retrieval import index
 from pipeline.retrieval import train as train_retrieval
 from pipeline.run import manifest
 from pipeline.run.config import Config
+from pipeline.tables import profile
 from pipeline.tables.prepared import Prepared
 from serving import signatures
 
@@ -49,9 +50,9 @@ def run(
     bundle = build(config, prepared, steps)
     for name, module in bundle.items():
         save(module, directory / name, name, _samples(prepared))
-    catalogue.write(
-        prepared, directory / signatures.RETRIEVAL / signatures.EXTRA_ASSETS
-    )
+    beside = directory / signatures.RETRIEVAL / signatures.EXTRA_ASSETS
+    catalogue.write(prepared, beside)
+    profile.of(prepared).write(beside)
     bundle_id = manifest.file_digest(directory)[:16]
     query_inputs = sorted(bundle[signatures.RANKING].inputs.signature())
     for name in bundle:

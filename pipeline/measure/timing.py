@@ -9,7 +9,15 @@ import numpy as np
 def medians(
     calls: Mapping[str, Callable[[], object]], rounds: int
 ) -> dict[str, float]:
-    """Median microseconds of each call.
+    """Median microseconds of each call, see `samples`."""
+    taken = samples(calls, rounds)
+    return {name: float(np.median(found)) for name, found in taken.items()}
+
+
+def samples(
+    calls: Mapping[str, Callable[[], object]], rounds: int
+) -> dict[str, np.ndarray]:
+    """Microseconds of each call in each round, `[rounds]`.
 
     They are called in turn, so that what else runs on the machine slows all
     of them alike.
@@ -20,4 +28,4 @@ def medians(
             started = time.perf_counter()
             call()
             row[place] = time.perf_counter() - started
-    return dict(zip(calls, np.median(taken, axis=0) * 1e6, strict=True))
+    return dict(zip(calls, taken.T * 1e6, strict=True))

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from pipeline.evaluate.calibration import Bin
+from pipeline.evaluate.details import Details, Length, Mean
 from pipeline.evaluate.evaluation import (
     ALL,
     Again,
@@ -15,6 +17,7 @@ from pipeline.evaluate.evaluation import (
     Sanity,
     Whole,
 )
+from pipeline.evaluate.variety import Variety
 
 
 def made(bundle_id: str = "b1", **rows: float) -> Evaluation:
@@ -79,4 +82,41 @@ def compared(highs: dict[str, float]) -> Evaluation:
             Difference("two_stage", "live", name, -0.02, -0.03, high, 0.1, 0.9)
             for name, high in highs.items()
         ),
+    )
+
+
+def details(*models: str) -> Details:
+    """Plausible details of some models, each a little behind the one before."""
+    return Details(
+        recall={
+            model: tuple(k**0.5 / (12 + place) for k in range(1, 101))
+            for place, model in enumerate(models)
+        },
+        lengths=tuple(
+            Length(
+                first,
+                last,
+                50,
+                {
+                    model: Mean(0.2 - place / 50, (0.15, 0.22))
+                    for place, model in enumerate(models)
+                },
+            )
+            for first, last in ((0, 0), (1, 4), (5, 9), (100, None))
+        ),
+        variety={
+            model: Variety(8.0 - place, 0.3 + place / 10, 60.0, 0.75)
+            for place, model in enumerate(models)
+        },
+        taken=Variety(9.25, 0.25, 40.0, 0.5),
+        probabilities=(
+            Bin(40, 0.7, 0.6),
+            Bin(200, 0.2, 0.25),
+            Bin(9_000, 0.01, 0.0105),
+        ),
+        ratings=(Bin(10, 2.5, 2.25), Bin(10, 4.0, 4.25)),
+        latency_us={
+            "retrieval": tuple(1_000.0 + 10 * k for k in range(50)),
+            "ranking": tuple(2_000.0 + 10 * k for k in range(50)),
+        },
     )
