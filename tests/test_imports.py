@@ -119,7 +119,7 @@ ARROWS = {
         "pipeline.evaluate"
     ),
     "pipeline.report": (
-        "models serving.releases pipeline.run pipeline.tables "
+        "models serving serving.releases pipeline.run pipeline.tables "
         "pipeline.retrieval pipeline.evaluate pipeline.release "
         "pipeline.terminal"
     ),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from pipeline.evaluate import evaluation, examples
+from pipeline.evaluate.details import Details
 from pipeline.evaluate.evaluation import Evaluation
 from pipeline.evaluate.examples import Example
 from pipeline.release import gate
@@ -17,7 +18,9 @@ from pipeline.run import manifest
 from pipeline.run.config import Config
 from pipeline.tables import prepared
 from pipeline.tables.prepared import Prepared
+from pipeline.tables.profile import Profile
 from pipeline.tables.schema import DataError
+from serving import signatures
 
 Json: TypeAlias = Mapping[str, Any]
 
@@ -39,6 +42,8 @@ class Run:
         ranking: Curves of the second stage.
         student: Curves of the on-device models, by name.
         examples: A few queries with every model's list.
+        details: What stands behind the figures.
+        live_profile: Of the data of the version that was live.
     """
 
     config: Config
@@ -53,6 +58,8 @@ class Run:
     ranking: Json
     student: Json
     examples: list[Example]
+    details: Details | None
+    live_profile: Profile | None
 
     @classmethod
     def read(
@@ -99,7 +106,18 @@ class Run:
             _json(directory / "train-ranking" / "metrics.json"),
             _json(directory / "distill" / "metrics.json"),
             examples.read(directory / "evaluate") if found else [],
+            Details.read(directory / "evaluate") if found else None,
+            _live_profile(config, found),
         )
+
+
+def _live_profile(config: Config, found: Evaluation | None) -> Profile | None:
+    """What the data were like of which the live version was made."""
+    if found is None or found.live.version is None:
+        return None
+    models = config.serving_directory / signatures.RETRIEVAL
+    version = models / str(found.live.version)
+    return Profile.read(version / signatures.EXTRA_ASSETS)
 
 
 def _json(path: Path) -> Json:

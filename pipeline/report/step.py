@@ -12,10 +12,16 @@ from pipeline.report import markdown, page
 from pipeline.report.document import Document
 from pipeline.report.found import Run
 from pipeline.report.sections import (
+    calibration,
     data,
+    drift,
+    latency,
+    ondevice,
     origin,
     people,
     quality,
+    recall,
+    slices,
     training,
     variety,
 )
@@ -27,13 +33,18 @@ _SECTIONS = (
     quality.summary,
     quality.models,
     quality.live,
-    variety.slices,
-    variety.balance,
+    recall.recall,
+    slices.slices,
+    variety.variety,
+    variety.popularity,
+    calibration.calibration,
     people.people,
-    variety.ondevice,
+    latency.latency,
+    ondevice.ondevice,
     training.training,
     training.index,
     data.data,
+    drift.drift,
     origin.origin,
 )
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from pipeline.report.plots.drawing import ABOVE, SERIES, picture
+from pipeline.report.plots.forest import Estimate
 
 
 @picture
@@ -16,8 +17,17 @@ def lines(
     series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     labels: tuple[str, str],
     best: Mapping[str, int] | None = None,
+    is_log: bool = False,
 ) -> None:
-    """Curves with a legend; `best` marks the x of some of them."""
+    """Curves with a legend; `best` marks the x of some of them.
+
+    Args:
+        axes: To draw on.
+        series: x and y of each.
+        labels: Of both axes.
+        best: The x of each curve that gets a dot.
+        is_log: Whether x, from 1 up, is on a logarithmic scale.
+    """
     for place, (name, (x, y)) in enumerate(series.items()):
         color = SERIES[place % len(SERIES)]
         axes.plot(x, y, color=color, label=name)
@@ -27,6 +37,14 @@ def lines(
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
     axes.margins(x=0.02)
+    if is_log:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(10, (1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        axes.minorticks_off()
+        axes.set_ylim(bottom=0)
+        axes.legend(**ABOVE)
+        return
     is_whole = all(
         float(at).is_integer() for x, _ in series.values() for at in x
     )
@@ -35,3 +53,30 @@ def lines(
     )
     if len(series) > 1:
         axes.legend(**ABOVE)
+
+
+@picture
+def ranges(
+    axes: Axes,
+    names: Sequence[str],
+    series: Mapping[str, Sequence[Estimate]],
+    labels: tuple[str, str],
+) -> None:
+    """Values with intervals over names, a curve a series."""
+    for place, (name, found) in enumerate(series.items()):
+        color = SERIES[place % len(SERIES)]
+        x = [
+            at + 0.08 * (place - (len(series) - 1) / 2)
+            for at in range(len(found))
+        ]
+        for at, row in zip(x, found, strict=True):
+            axes.plot([at] * 2, [row.low, row.high], color=color, linewidth=1.2)
+        axes.plot(
+            x, [row.value for row in found], "-o", color=color, ms=4, label=name
+        )
+    axes.set_xticks(range(len(names)), names)
+    axes.grid(visible=False, axis="x")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(labels[0])
+    axes.set_ylabel(labels[1])
+    axes.legend(**ABOVE)

@@ -196,5 +196,26 @@ def live(run: Run) -> Section:
         "Live against new",
         f"Version {found.live.version} answered the same queries. The gate "
         "asks that no difference is below zero beyond noise.",
-        [_paired("New against live, in every metric", pairs)],
+        [
+            _ratios(pairs),
+            _paired("New against live, in every metric", pairs),
+        ],
+    )
+
+
+def _ratios(pairs: list[Difference]) -> Figure:
+    worse = [item.metric for item in pairs if item.high < 0]
+    return Figure(
+        "New minus live",
+        f"Worse beyond noise in {', '.join(worse)}."
+        if worse
+        else "Worse beyond noise in none.",
+        forest.intervals(
+            [
+                Estimate(item.metric, item.difference, item.low, item.high)
+                for item in pairs
+            ],
+            "difference",
+            True,
+        ),
     )

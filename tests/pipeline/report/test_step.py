@@ -33,6 +33,7 @@ from pipeline.run import manifest
 from pipeline.run.config import Config
 from pipeline.steps import Run
 from pipeline.tables import prepared as tables
+from pipeline.tables.profile import Profile
 from pipeline.tables.schema import DataError
 from pipeline.terminal import console
 from tests.support import evaluations
@@ -49,15 +50,21 @@ SECTIONS = (
     "Summary",
     "Models",
     "Live against new",
+    "Recall at k",
     "Slices",
     "Accuracy and variety",
+    "Popularity bias",
+    "Calibration",
     "Ten users",
+    "Latency",
     "On device",
     "Training",
     "Index",
     "Data",
+    "Drift",
     "Origin",
 )
+DETAILED = ("Recall at k", "Popularity bias", "Calibration", "Latency")
 OPTIONS = """# ratings of <b>nobody</b>
 name = "stub"
 seed = 3
@@ -145,6 +152,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (run / "evaluate").mkdir()
     manifest.Record({}, 10**18, 1.0).write(run / "evaluate")
     evaluation().write(run / "evaluation.json")
+    models = evaluation().models
+    evaluations.details(*models).write(run / "evaluate")
+    live = config.serving_directory / "retrieval/4/assets.extra"
+    live.mkdir(parents=True)
+    days, hours = (9,) + (0,) * 7, (9,) + (0,) * 23
+    Profile(10**9, 10**9 + 10, 9, {"i0": 9}, days, hours).write(live)
     prepared = tables.load(run / "prepare")
     asked = requests.make(prepared, "test")
     lists = np.tile(np.arange(2, 2 + len(TITLES), dtype=np.int32), (12, 1))
@@ -274,9 +287,10 @@ def test_every_colour_is_given_for_light_and_dark(text: str) -> None:
     [
         (["distill", "train-ranking", "train-retrieval"], {"Training"}),
         (["index"], {"Index"}),
-        (["prepare"], {"Data"}),
+        (["prepare"], {"Data", "Drift"}),
+        (["evaluate/details.json"], set(DETAILED)),
         (["evaluate/examples.json"], {"Ten users"}),
-        (["evaluation.json"], {*SECTIONS[:7]}),
+        (["evaluation.json"], {*SECTIONS[:11]}),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else None,
 )

@@ -1,0 +1,230 @@
+"""What has changed: since the train part, and since the live version.
+
+The population stability index of two distributions is the sum over their bins
+of (new - old) ln(new / old). By the usual rule below 0.1 little has changed,
+above 0.25 a lot (Lewis 1994; Siddiqi 2006).
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.report.document import Block, Figure, Notes, Section, Table
+from pipeline.report.found import Run
+from pipeline.report.plots import bars
+from pipeline.tables import profile, sequences
+from pipeline.tables.prepared import Prepared
+from pipeline.tables.profile import Profile
+from pipeline.tables.schema import FIRST_MOMENT, TEST, TRAIN, iso
+from pipeline.tables.sequences import Sequences
+
+LITTLE, MUCH = 0.1, 0.25
+# A bin that holds nothing counts as if it held this share.
+_LEAST_SHARE = 1e-4
+_GROUPS = 10
+_LATEST_SHARE = 0.1
+_NUM_BINS = 10_000
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One distribution at two times.
+
+    Attributes:
+        name: What was counted.
+        bins: Their names.
+        before: Shares `[num_bins]`.
+        after: Likewise.
+    """
+
+    name: str
+    bins: Sequence[str]
+    before: np.ndarray
+    after: np.ndarray
+
+    @property
+    def psi(self) -> float:
+        """The population stability index."""
+        before = np.maximum(self.before, _LEAST_SHARE)
+        after = np.maximum(self.after, _LEAST_SHARE)
+        return float(((after - before) * np.log(after / before)).sum())
+
+    @property
+    def says(self) -> str:
+        """The index in words."""
+        if self.psi < LITTLE:
+            return "little change"
+        return "some change" if self.psi <= MUCH else "much change"
+
+
+def drift(run: Run) -> Section:
+    """The newest interactions against those before, new data against live."""
+    if run.prepared is None:
+        return Section("Drift")
+    blocks = [*_within(run.prepared), *_since_live(run)]
+    return Section(
+        "Drift",
+        "The population stability index (PSI) compares shares of "
+        f"interactions: below {LITTLE} little has changed, above {MUCH} much "
+        "(a rule of thumb: Lewis 1994, Siddiqi 2006). Much change means that "
+        "figures of this test part may not hold next month, and that it is "
+        "time to retrain more often.",
+        blocks,
+    )
+
+
+def compare(before: Profile, after: Profile) -> Iterator[Compared]:
+    """What two profiles have in common, as distributions."""
+    yield _items(before, after)
+    for name, old, new, names in (
+        (
+            "interactions of a user on a day",
+            before.activity,
+            after.activity,
+            _doublings,
+        ),
+        ("hour of the day (UTC)", before.hours, after.hours, _hours),
+    ):
+        # Times that are all midnight are days.
+        if len(old) == len(new) and np.count_nonzero(np.add(old, new)) > 1:
+            yield Compared(name, names(len(old)), _shares(old), _shares(new))
+
+
+def _items(before: Profile, after: Profile) -> Compared:
+    """Items in groups that held a tenth of the interactions each."""
+    counts = np.array(list(before.items.values()))
+    behind = np.cumsum(counts) - counts
+    groups = behind * _GROUPS // max(before.interactions, 1)
+    groups = np.unique(groups, return_inverse=True)[1]
+    group_of = dict(zip(before.items, groups.tolist(), strict=True))
+    sizes = np.bincount(groups)
+    # Whatever is in no group is in the last.
+    sums = np.zeros((2, len(sizes) + 1))
+    for row, found in zip(sums, (before, after), strict=True):
+        for item, count in found.items.items():
+            row[group_of.get(item, -1)] += count
+        row[-1] += found.interactions - sum(found.items.values())
+    ends = np.cumsum(sizes)
+    names = [
+        f"{end - size + 1}–{end}" if size > 1 else str(end)
+        for size, end in zip(sizes.tolist(), ends.tolist(), strict=True)
+    ]
+    return Compared(
+        "items by their popularity before",
+        [*names, "others"],
+        _shares(sums[0]),
+        _shares(sums[1]),
+    )
+
+
+def _within(prepared: Prepared) -> Iterator[Block]:
+    """The newest interactions against those before them."""
+    if prepared.split == "temporal":
+        words = "the test part against the train part"
+        before, after = (
+            profile.of(prepared, functools.partial(_in_part, code))
+            for code in (TRAIN, TEST)
+        )
+    elif prepared.summary["first"] >= FIRST_MOMENT:
+        # Other splits have parts that lie at the same time.
+        moment = _late_moment(prepared)
+        words = f"interactions from {iso(moment)} on against those before"
+        before, after = (
+            profile.of(prepared, functools.partial(_by_time, moment, is_late))
+            for is_late in (False, True)
+        )
+    else:
+        return
+    if before.interactions and after.interactions:
+        yield from _shown(words, before, after, ("before", "latest"))
+
+
+def _in_part(code: int, block: Sequences) -> np.ndarray:
+    return block.parts == code
+
+
+def _by_time(moment: int, is_late: bool, block: Sequences) -> np.ndarray:
+    return (block.timestamps >= moment) == is_late
+
+
+def _late_moment(prepared: Prepared) -> int:
+    """When the latest tenth of the interactions begins, about."""
+    ends = prepared.summary["first"], prepared.summary["last"] + 1
+    counts = np.zeros(_NUM_BINS, np.int64)
+    for block in sequences.iterate(prepared.directory):
+        counts += np.histogram(block.timestamps, _NUM_BINS, ends)[0]
+    shares = counts.cumsum() / max(int(counts.sum()), 1)
+    place = int(np.searchsorted(shares, 1 - _LATEST_SHARE))
+    return int(np.linspace(*ends, _NUM_BINS + 1)[place])
+
+
+def _since_live(run: Run) -> Iterator[Block]:
+    """The data of this run against those of the live version."""
+    before = run.live_profile
+    if run.prepared is None or run.evaluation is None or before is None:
+        return
+    after = profile.of(run.prepared)
+    version = run.evaluation.live.version
+    yield Notes(
+        [
+            f"Version {version} was made from {before.interactions:,} "
+            f"interactions up to {iso(before.last)}, this run from "
+            f"{after.interactions:,} up to {iso(after.last)}."
+        ]
+    )
+    words = f"the data of this run against those of version {version}"
+    yield from _shown(words, before, after, ("live version", "this run"))
+
+
+def _shown(
+    words: str, before: Profile, after: Profile, names: tuple[str, str]
+) -> Iterator[Block]:
+    """A table of the indices and a picture of each distribution."""
+    found = list(compare(before, after))
+    yield Table(
+        f"{words[0].upper()}{words[1:]}",
+        ("distribution", "which says", "PSI"),
+        [(item.name, item.says, f"{item.psi:.3f}") for item in found],
+        num_texts=2,
+    )
+    for item in found:
+        yield Figure(
+            f"{item.name[0].upper()}{item.name[1:]}",
+            f"PSI {item.psi:.3f}, {item.says}: {words}.",
+            bars.paired(
+                item.bins,
+                {
+                    names[0]: item.before.tolist(),
+                    names[1]: item.after.tolist(),
+                },
+                (item.name, "interactions"),
+            ),
+        )
+
+
+def _shares(counts: Sequence[int] | np.ndarray) -> np.ndarray:
+    found = np.asarray(counts, np.float64)
+    return found / max(found.sum(), 1.0)
+
+
+def _doublings(count: int) -> list[str]:
+    """1, 2, 3 to 4, 5 to 8 and so on; the last has no end."""
+    ends = [2**place for place in range(count)]
+    return [
+        "1",
+        *(
+            f"{low + 1}–{high}" if high > low + 1 else str(high)
+            for low, high in itertools.pairwise(ends[:-1])
+        ),
+        f"{ends[-2] + 1}+",
+    ]
+
+
+def _hours(count: int) -> list[str]:
+    # Every third, or they would run into each other.
+    return [str(hour) if hour % 3 == 0 else "" for hour in range(count)]
