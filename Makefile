@@ -20,7 +20,8 @@ WEB_PORT ?= 8080
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo picture notebook reference prepare train-retrieval index train-ranking \
 	distill export ondevice-export ondevice-demo ondevice-android evaluate \
-	publish report rollback retrain serve recommend smoke bench-serving bench-fleet \
+	publish report rollback retrain serve recommend explore smoke \
+	bench-serving bench-fleet \
 	bench-ondevice ablation init-config check doctor staging-up staging-down \
 	k8s-render lock protos client-wheel client-check lint typecheck test \
 	test-scale test-images test-environments spark-up bench-scale clean
@@ -93,6 +94,9 @@ recommend: setup ## ask a running server: USER=<id> or HISTORY='<id>,"<a,b>"'
 		$(if $(filter command line,$(origin USER)),--user "$$USER") \
 		$(if $(HISTORY),--history "$$HISTORY")
 
+explore: setup ## a page that asks every model; WEB_PORT= TARGET= PROJECTOR=1
+	$(STEP) $@ --port $(WEB_PORT) $(if $(PROJECTOR),--projector) \
+		$(if $(filter command line,$(origin TARGET)),--target '$(TARGET)')
 ondevice-demo: setup ## the live on-device model in a browser; BUNDLE= WEB_PORT= SERVER=
 	@sha256sum --check --status $(WEB)/node_modules/.lock 2>/dev/null || { \
 		echo "ondevice-demo: installing the page's packages" >&2; \

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import signal
 import sys
 import tempfile
 import threading
@@ -243,6 +244,24 @@ def _recommend(config: Config, options: argparse.Namespace) -> None:
     )
 
 
+def _explore(config: Config, options: argparse.Namespace) -> None:
+    from pipeline.explore import step as explore
+
+    if options.projector:
+        directory = explore.project(config)
+        print(f"explore: tensorboard --logdir {directory}")
+        return
+    addresses = explore.Addresses(options.port, options.target, options.rest)
+    # The server of our own must not outlive this process.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        explore.start(config, addresses, console.progress) as site,
+    ):
+        print(f"explore: {site.url} (Ctrl-C ends it)", flush=True)
+        site.serve_forever()
+
+
 def _demo(config: Config, options: argparse.Namespace) -> None:
     from pipeline.terminal import showcase
 
@@ -303,6 +322,7 @@ _COMMANDS = {
     ),
     "ablation": (_ablation, "measure what each choice is worth"),
     "recommend": (_recommend, "ask a running server"),
+    "explore": (_explore, "open a page that asks every model side by side"),
     "demo": (_demo, "everything, end to end"),
 }
 if __name__ == "__main__":

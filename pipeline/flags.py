@@ -107,4 +107,22 @@ ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
         "--user": _takes("an id, known or not", default=""),
         "--target": _takes("a gRPC address", default="127.0.0.1:8500"),
     },
+    "explore": {
+        "--port": _takes("of the page; 0 for any", type=int, default=8080),
+        "--target": _takes(
+            "gRPC address of a running server; without it the one on "
+            "127.0.0.1:8500, else one of its own on what is published",
+            default="",
+            metavar="HOST:PORT",
+        ),
+        "--rest": _takes(
+            "REST address of that server; without it the next port",
+            default="",
+            metavar="HOST:PORT",
+        ),
+        "--projector": {
+            "action": "store_true",
+            "help": "write the items' vectors for TensorBoard instead",
+        },
+    },
 }

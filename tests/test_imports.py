@@ -123,6 +123,12 @@ ARROWS = {
         "pipeline.retrieval pipeline.evaluate pipeline.release "
         "pipeline.terminal"
     ),
+    "pipeline.explore": (
+        "models serving serving.client serving.client.transport serving.wire "
+        "serving.ondevice serving.ondevice.web serving.releases pipeline.run "
+        "pipeline.tables pipeline.measure pipeline.retrieval "
+        "pipeline.ranking pipeline.export pipeline.evaluate pipeline.terminal"
+    ),
     "pipeline.steps": "*",
     "pipeline.__main__": "*",
 }

@@ -12,7 +12,7 @@ Shape letters: B histories, N items with padding and out of vocabulary, K of
 them up to the last with interactions.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -124,6 +124,15 @@ def fit_all(
         if name in missing:
             continue
         settings = tune(name, tuning, asked, seed, seen)
+        yield next(fit(name, log, [settings]))
+
+
+def refit(
+    prepared: Prepared, part: str, chosen: Mapping[str, dict[str, float]]
+) -> Iterator[Baseline]:
+    """Fits again what `fit_all` fitted, with the settings it chose, by name."""
+    log = _before(prepared, PARTS.index(part))
+    for name, settings in chosen.items():
         yield next(fit(name, log, [settings]))
 
 

@@ -121,7 +121,7 @@ def recommend(
             )
     if user_id and not history:
         history = _history_of(prepared, user_id)
-    query = Query(user_id, history, _features(prepared, user_id))
+    query = Query(user_id, history, user_features(prepared, user_id))
     label = f"user {user_id}" if user_id else "anonymous"
     with RecommenderClient(
         target, timeout_seconds=10.0, popular=live.popular
@@ -146,12 +146,13 @@ def recommend(
 
 
 @contextlib.contextmanager
-def serve(pointer: Path, log: Path) -> Iterator[str]:
+def serve(pointer: Path, log: Path, *flags: str) -> Iterator[str]:
     """Runs the embedded server in its own process; yields its address.
 
     Args:
         pointer: The models.config to serve.
         log: Where the server's lines go.
+        flags: Of the server, besides those two.
 
     Raises:
         ServingError: If the server does not answer in time.
@@ -165,6 +166,7 @@ def serve(pointer: Path, log: Path) -> Iterator[str]:
         "serving.server",
         f"--port={port}",
         f"--model_config_file={pointer}",
+        *flags,
     ]
     root = Path(__file__).resolve().parents[2]
     with log.open("w", encoding="utf-8") as lines:
@@ -213,7 +215,9 @@ def _three_users(prepared: Prepared) -> list[tuple[str, Query]]:
     row = int(np.argsort(lengths, kind="stable")[int(0.9 * len(lengths))])
     user_id = str(sequences.user_ids[row])
     long = Query(
-        user_id, _history_of(prepared, user_id), _features(prepared, user_id)
+        user_id,
+        _history_of(prepared, user_id),
+        user_features(prepared, user_id),
     )
     two = Query("", long.history[-2:])
     return [
@@ -233,7 +237,7 @@ def _history_of(prepared: Prepared, user_id: str) -> list[str]:
     return [str(item) for item in prepared.items.ids[indices] if item]
 
 
-def _features(prepared: Prepared, user_id: str) -> dict[str, object]:
+def user_features(prepared: Prepared, user_id: str) -> dict[str, object]:
     """A known user's features in the form that requests carry them."""
     (rows,) = np.nonzero(prepared.users.ids == user_id)
     if not user_id or len(rows) == 0:

@@ -1,6 +1,7 @@
 // The page: picks, recommendations after each of them, and what went wrong.
 
 import { BundleError, Model } from "./model.js";
+import { button, cover, duration, element } from "./parts.js";
 import { Picker, Titles } from "./picker.js";
 import { connect } from "./server.js";
 
@@ -13,36 +14,6 @@ let server;
 let titles;
 let picks = [];
 let turn = 0;
-
-function element(name, className, ...children) {
-  const made = document.createElement(name);
-  if (className) made.className = className;
-  made.append(...children);
-  return made;
-}
-
-// A tile in place of a cover: its colour and letters follow from the title.
-function cover(row) {
-  const title = model.title(row);
-  let hash = 7;
-  for (const letter of title) hash = (hash * 31 + letter.codePointAt(0)) >>> 0;
-  const all = title.match(/[\p{L}\p{N}]+/gu) ?? [title];
-  const telling = all.filter((word) => !/^(the|an?|of|and|\d+)$/i.test(word));
-  const [first, second] = telling.length ? telling : all;
-  const letters = second ? first[0] + second[0] : first.slice(0, 2);
-  const tile = element("span", "cover", letters.toUpperCase());
-  tile.setAttribute("aria-hidden", "true");
-  tile.style.setProperty("--hue", hash % 360);
-  return tile;
-}
-
-function button(className, label, text, press) {
-  const made = element("button", className, text);
-  made.type = "button";
-  made.setAttribute("aria-label", label);
-  made.addEventListener("click", press);
-  return made;
-}
 
 function named(row, className = "name") {
   const text = element("span", className, element("b", "", model.title(row)));
@@ -79,7 +50,7 @@ function drawPicks() {
       const remove = button("remove", `Remove ${model.title(row)}`, "", () =>
         drop(place),
       );
-      const entry = element("li", "", cover(row), named(row), remove);
+      const entry = element("li", "", cover(model.title(row)), named(row), remove);
       entry.dataset.item = model.ids[row];
       return entry;
     }),
@@ -112,7 +83,7 @@ function drawDevice(answer) {
         // The list is a new one: stay where the hand is.
         requestAnimationFrame(() => requestAnimationFrame(() => keep(place)));
       });
-      const entry = element("li", "", cover(row), named(row), bar, add);
+      const entry = element("li", "", cover(model.title(row)), named(row), bar, add);
       entry.dataset.item = model.ids[row];
       return entry;
     }),
@@ -153,7 +124,7 @@ async function drawServer(ticket, history, mine) {
       const entry = element(
         "li",
         same.has(id) ? "shared" : "",
-        ...(known ? [cover(row), named(row)] : [element("span", "name", id)]),
+        ...(known ? [cover(model.title(row)), named(row)] : [element("span", "name", id)]),
       );
       entry.dataset.item = id;
       if (same.has(id)) entry.append(element("span", "tag", "in both"));
@@ -165,12 +136,6 @@ async function drawServer(ticket, history, mine) {
   $("agreement").textContent =
     `${shared} of ${best.length} titles are in both lists.`;
   $("agreement").hidden = false;
-}
-
-function duration(milliseconds) {
-  return milliseconds < 10
-    ? `${milliseconds.toFixed(2)} ms`
-    : `${Math.round(milliseconds)} ms`;
 }
 
 async function update() {
@@ -243,7 +208,7 @@ async function start() {
     input: $("search"),
     list: $("options"),
     search: (query) => titles.search(query, taken()),
-    describe: (row) => [cover(row), named(row)],
+    describe: (row) => [cover(model.title(row)), named(row)],
     pick,
     undo: () => {
       if (!picks.length) return;

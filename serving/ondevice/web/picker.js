@@ -50,9 +50,13 @@ export class Titles {
 export class Picker {
   #active = -1;
   #rows = [];
+  #turn = 0;
+  #opened = Promise.resolve();
 
-  constructor({ input, list, search, describe, pick, undo, announce }) {
-    Object.assign(this, { input, list, search, describe, pick, undo, announce });
+  // `search` may give its rows later; `noun` is one of what is searched.
+  constructor({ noun = "title", ...given }) {
+    Object.assign(this, { noun, ...given });
+    const { input, list } = this;
     input.addEventListener("input", () => this.#open());
     input.addEventListener("focus", () => this.#open());
     input.addEventListener("blur", () => this.close());
@@ -66,6 +70,7 @@ export class Picker {
   }
 
   close() {
+    this.#turn += 1;
     this.#rows = [];
     this.#active = -1;
     this.list.hidden = true;
@@ -75,22 +80,29 @@ export class Picker {
   }
 
   #open() {
-    const query = this.input.value;
-    const rows = this.search(query);
+    this.#opened = this.#show(this.input.value);
+  }
+
+  async #show(query) {
+    this.#turn += 1;
+    const turn = this.#turn;
+    const rows = query.trim() ? await this.search(query) : [];
+    // What was typed since has its own answer.
+    if (turn !== this.#turn) return;
     this.close();
     if (!query.trim()) return;
     this.#rows = rows;
     if (!rows.length) {
-      this.announce("No title matches.");
+      this.announce(`No ${this.noun} matches.`);
       const none = document.createElement("li");
       none.className = "none";
       none.setAttribute("role", "presentation");
-      none.textContent = "No title matches";
+      none.textContent = `No ${this.noun} matches`;
       this.list.append(none);
     }
     rows.forEach((row, place) => {
       const option = document.createElement("li");
-      option.id = `option-${place}`;
+      option.id = this.#id(place);
       option.dataset.place = place;
       option.setAttribute("role", "option");
       option.setAttribute("aria-selected", "false");
@@ -100,24 +112,31 @@ export class Picker {
     this.list.hidden = false;
     this.input.setAttribute("aria-expanded", String(rows.length > 0));
     if (rows.length) {
-      const count = rows.length === 1 ? "1 title" : `${rows.length} titles`;
+      const count = `${rows.length} ${this.noun}${rows.length > 1 ? "s" : ""}`;
       this.announce(`${count}. Use the arrow keys.`);
     }
   }
 
-  #key(event) {
+  #id(place) {
+    return `${this.list.id}-${place}`;
+  }
+
+  async #key(event) {
     const { key } = event;
     if (event.isComposing) return;
-    if (key === "ArrowDown" || key === "ArrowUp") {
+    const down = key === "ArrowDown";
+    if (down || key === "ArrowUp") {
+      event.preventDefault();
       if (!this.#rows.length) this.#open();
-      if (!this.#rows.length) return;
-      event.preventDefault();
+      await this.#opened;
       const size = this.#rows.length;
-      const from = this.#active < 0 && key === "ArrowUp" ? 0 : this.#active;
-      this.#mark((from + (key === "ArrowDown" ? 1 : -1) + size) % size);
-    } else if (key === "Enter" && this.#rows.length) {
+      if (!size) return;
+      const from = this.#active < 0 && !down ? 0 : this.#active;
+      this.#mark((from + (down ? 1 : -1) + size) % size);
+    } else if (key === "Enter" && this.input.value.trim()) {
       event.preventDefault();
-      this.#take(Math.max(this.#active, 0));
+      await this.#opened;
+      if (this.#rows.length) this.#take(Math.max(this.#active, 0));
     } else if (key === "Escape") {
       if (this.list.hidden) this.input.value = "";
       this.close();
@@ -132,7 +151,7 @@ export class Picker {
       option.setAttribute("aria-selected", String(index === place));
       if (index === place) option.scrollIntoView({ block: "nearest" });
     });
-    this.input.setAttribute("aria-activedescendant", `option-${place}`);
+    this.input.setAttribute("aria-activedescendant", this.#id(place));
   }
 
   #take(place) {

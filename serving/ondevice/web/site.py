@@ -20,7 +20,8 @@ from serving.ondevice import bundle as ondevice
 _HERE = Path(__file__).resolve().parent
 PACKAGES = _HERE / "node_modules"
 _PAGE = "index.html"
-_FILES = (_PAGE, "style.css", "app.js", "model.js", "picker.js", "server.js")
+_SCRIPTS = ("app.js", "model.js", "parts.js", "picker.js", "server.js")
+_FILES = (_PAGE, "style.css", *_SCRIPTS)
 _BUNDLE = (
     ondevice.CONFIG,
     ondevice.MODEL,

@@ -10,15 +10,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from serving.ondevice import bundle as ondevice
 from serving.ondevice.web import site as sites
 from serving.ondevice.web.site import Site
+from tests.support import chromium
 from tests.support.web_cases import LENGTH, model_server, running, write_both
-
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -28,20 +26,10 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    library = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is absent: make setup-dev"
-    )
     if not (sites.PACKAGES / "@litertjs" / "core").is_dir():
         pytest.skip("Node packages are absent: npm ci in serving/ondevice/web")
-    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if not found:
-        pytest.skip("Chromium is absent: apt-get install chromium")
-    with library.sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=found, args=["--no-sandbox"]
-        )
+    with chromium.started() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture
@@ -183,7 +171,7 @@ def test_the_page_is_used_with_the_keyboard_alone(
     press("ArrowDown")
     active = field.get_attribute("aria-activedescendant")
     chosen = page.get_by_role("option", selected=True)
-    assert chosen.get_attribute("id") == active == "option-1"
+    assert chosen.get_attribute("id") == active == "options-1"
     title = chosen.locator("b").inner_text()
     press("Enter")
     first = f"i{title.split()[1]}"
@@ -307,15 +295,6 @@ def test_the_answer_of_a_server_stands_beside(
         assert "the server is sent your picks" in page.inner_text("#runtime")
 
 
-def luminance(colour: str) -> float:
-    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
-    linear = [
-        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
-        for part in parts
-    ]
-    return float(np.dot([0.2126, 0.7152, 0.0722], linear))
-
-
 @pytest.mark.browser
 def test_text_is_legible_in_light_and_dark(
     visit: Callable[..., Any], bundles: dict[str, Path]
@@ -334,7 +313,7 @@ def test_text_is_legible_in_light_and_dark(
         )
         papers.add(colours["paper"])
         for pair in pairs:
-            one, two = (luminance(colours[name]) for name in pair.split())
-            contrast = (max(one, two) + 0.05) / (min(one, two) + 0.05)
-            assert contrast >= 4.5, (scheme, pair, contrast)
+            one, two = (colours[name] for name in pair.split())
+            found = chromium.contrast(one, two)
+            assert found >= 4.5, (scheme, pair, found)
     assert len(papers) == 2
