@@ -62,7 +62,8 @@ def test_every_command_line_is_in_a_document() -> None:
         and '__name__ == "__main__"' in path.read_text("utf-8")
     }
     found = {name.removesuffix(".__main__") for name in found}
-    assert found == set(command_lines.MODULES)
+    listed = set(command_lines.MODULES)
+    assert found == listed, "tests/support/command_lines.py lists them"
 
 
 def test_every_module_of_a_document_exists() -> None:
