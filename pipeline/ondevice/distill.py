@@ -203,6 +203,8 @@ def _step(
         var_names=["bias", "start", "prior", "recency"]
     )
     variables = student.trainable_variables
+    # Else the first step makes these variables, and is traced again without.
+    optimizer.build(variables)
     is_small = student.num_rows <= FULL_SOFTMAX_BELOW
 
     @tf.function(reduce_retracing=True)

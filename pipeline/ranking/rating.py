@@ -160,6 +160,8 @@ class Rated:
 
 def _step(head: RatingHead) -> Callable[..., None]:
     optimizer = tf.keras.optimizers.Adam(_LEARNING_RATE)
+    # Else the first step makes its variables, and is traced again without.
+    optimizer.build(head.trainable_variables)
 
     @tf.function(reduce_retracing=True)
     def step(history, user, item, rating):  # type: ignore

@@ -47,6 +47,8 @@ def fit(
     model, dataset, options = task.model, task.dataset, task.model.config
     with team.strategy.scope():
         model.compile(optimizer=optimizer(options, task.steps * options.epochs))
+        # Else its first step makes the variables, and is traced again without.
+        model.optimizer.build(model.trainable_variables)
         averages = Averages(model, AVERAGING)
         watch = Watch(averages, goal, PATIENCE, team)
         callbacks: list[tf.keras.callbacks.Callback] = [
