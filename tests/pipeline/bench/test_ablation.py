@@ -1,13 +1,12 @@
 """The table of what each choice is worth."""
 
 import json
-import shutil
-from dataclasses import replace
 from pathlib import Path
 
-from models.config import RetrievalConfig
+from models.config import RankingConfig, RetrievalConfig
 from pipeline.bench import ablation
 from pipeline.run.config import Config
+from pipeline.run.data import PrepareConfig, SyntheticSource
 from pipeline.steps import Run
 
 
@@ -24,10 +23,21 @@ def test_each_variant_changes_one_choice() -> None:
 
 
 def test_variants_share_models_and_a_second_run_trains_nothing(
-    tiny_run: Run, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    config = replace(tiny_run.config, artifacts=str(tmp_path))
-    shutil.copytree(tiny_run.config.run_directory, config.run_directory)
+    config = Config(
+        name="tiny",
+        seed=3,
+        artifacts=str(tmp_path),
+        source=SyntheticSource(
+            num_users=100, num_items=60, interactions_per_user=14
+        ),
+        prepare=PrepareConfig(split="leave_last_out"),
+        retrieval=RetrievalConfig(
+            encoder="bow", embedding_dim=8, batch_positions=256, epochs=1
+        ),
+        ranking=RankingConfig(epochs=1),
+    )
     lines: list[str] = []
     directory = config.run_directory / "ablation"
 
