@@ -22,19 +22,21 @@ from serving import signatures
 DTYPES = {"string": tf.string, "float32": tf.float32, "int64": tf.int64}
 K = 30
 
-# Runs in a process of its own where the project cannot be imported.
+# Runs in a process of its own where the project cannot be imported. What is
+# asked, a triple each: model, signature, inputs; answers lie beside the inputs.
 STRANGER = """
 import sys
 for name in ("models", "pipeline", "serving"):
     sys.modules[name] = None
 import numpy as np, tensorflow as tf
-model, signature, source, target = sys.argv[1:]
-loaded = tf.saved_model.load(model)
-inputs = dict(np.load(source, allow_pickle=True))
-outputs = loaded.signatures[signature](
-    **{key: tf.constant(value.tolist() if value.dtype == object else value)
-       for key, value in inputs.items()})
-np.savez(target, **{key: value.numpy() for key, value in outputs.items()})
+for model, signature, source in zip(*[iter(sys.argv[1:])] * 3):
+    loaded = tf.saved_model.load(model)
+    inputs = dict(np.load(source, allow_pickle=True))
+    outputs = loaded.signatures[signature](
+        **{key: tf.constant(value.tolist() if value.dtype == object else value)
+           for key, value in inputs.items()})
+    np.savez(source + ".answer.npz",
+             **{key: value.numpy() for key, value in outputs.items()})
 """
 
 
@@ -102,35 +104,50 @@ def test_signatures_are_those_of_the_contract(
                 assert side[tensor].shape[0] is None
 
 
-def _in_another_process(
-    model: Path, signature: str, inputs: dict[str, tf.Tensor], folder: Path
-) -> dict[str, np.ndarray]:
-    source, target = folder / "in.npz", folder / "out.npz"
-    np.savez(source, **{key: value.numpy() for key, value in inputs.items()})
+@pytest.fixture(scope="module")
+def answers(
+    exports: Path, items: list[bytes], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, np.ndarray]]:
+    """What a stranger gets of each model, in one process: it takes seconds."""
+    folder = tmp_path_factory.mktemp("stranger")
+    asked = {
+        "retrieval": (
+            "serving_default",
+            _query([[b"", items[4], items[9]], [items[3], b"nobody", b""]]),
+        ),
+        "ranking": (
+            "score",
+            _query(
+                [[items[4], items[9]]],
+                candidate_ids=[[items[0], b"", items[20], b"nobody"]],
+            ),
+        ),
+    }
+    arguments = []
+    for name, (signature, query) in asked.items():
+        source = folder / f"{name}.npz"
+        np.savez(source, **{key: value.numpy() for key, value in query.items()})
+        arguments += [str(exports / name), signature, str(source)]
     subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            STRANGER,
-            str(model),
-            signature,
-            str(source),
-            str(target),
-        ],
+        [sys.executable, "-c", STRANGER, *arguments],
         check=True,
         timeout=120,
         cwd=folder,
     )
-    return dict(np.load(target, allow_pickle=True))
+    return {
+        name: dict(
+            np.load(folder / f"{name}.npz.answer.npz", allow_pickle=True)
+        )
+        for name in asked
+    }
 
 
 def test_retrieval_answers_a_stranger_as_the_towers_do(
-    tiny_run: Run, exports: Path, items: list[bytes], tmp_path: Path
+    tiny_run: Run,
+    items: list[bytes],
+    answers: dict[str, dict[str, np.ndarray]],
 ) -> None:
-    history = [[b"", items[4], items[9]], [items[3], b"nobody", b""]]
-    answer = _in_another_process(
-        exports / "retrieval", "serving_default", _query(history), tmp_path
-    )
+    answer = answers["retrieval"]
     model = train_retrieval.load(
         tiny_run.config, tiny_run.prepared(), tiny_run.train_retrieval()
     )
@@ -156,13 +173,9 @@ def test_retrieval_answers_a_stranger_as_the_towers_do(
 
 
 def test_ranking_answers_a_stranger_as_the_model_does(
-    tiny_run: Run, exports: Path, items: list[bytes], tmp_path: Path
+    tiny_run: Run, answers: dict[str, dict[str, np.ndarray]]
 ) -> None:
-    inputs = _query(
-        [[items[4], items[9]]],
-        candidate_ids=[[items[0], b"", items[20], b"nobody"]],
-    )
-    answer = _in_another_process(exports / "ranking", "score", inputs, tmp_path)
+    answer = answers["ranking"]
     model = train_ranking.load(
         tiny_run.config, tiny_run.prepared(), tiny_run.train_ranking()
     )
