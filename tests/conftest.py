@@ -19,6 +19,28 @@ if TYPE_CHECKING:
     from tests.support.scripted_loads import Loads
 
 
+# Begun first, in this order: two processes then end together, and the one that
+# does not make the shared run has other work meanwhile.
+_LONGEST = (
+    "pipeline/test_steps.py",  # Makes the shared run.
+    "pipeline/retrieval/test_train.py",
+    "pipeline/release/test_published_before.py",
+    "pipeline/test_repeat_consumption.py",
+    "pipeline/export/test_step.py",
+    "pipeline/ranking/test_train.py",
+    "pipeline/bench/test_ablation.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the files that take longest in front."""
+    here = Path(__file__).parent
+    places = {here / name: place for place, name in enumerate(_LONGEST)}
+    if absent := [str(path) for path in places if not path.is_file()]:
+        raise pytest.UsageError(f"_LONGEST names no files: {absent}")
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
 @pytest.fixture(scope="session")
 def data_directory() -> Path:
     """Where data sets are looked for."""
