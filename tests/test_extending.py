@@ -83,7 +83,7 @@ BASELINE: list[Edit] = [
     ),
     (
         "pipeline/evaluate/baselines.py",
-        '        elif name == "popularity":',
+        '        elif name == "recent_popularity":',
         '        elif name == "last_id":\n'
         '            items = settings["weight"] * np.arange(\n'
         "                log.num_items, dtype=np.float32)\n",
@@ -179,7 +179,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     for edits in (ENCODER, SOURCE, BASELINE, SIGNAL, FLAG, OPTION):
         for name, before, lines in edits:
             text = (copy / name).read_text("utf-8")
-            assert before in text, (name, before)
+            assert before in text, f"{name} has no {before!r}: see here, above"
             text = text.replace(before, lines + before, 1)
             (copy / name).write_text(text, "utf-8")
     (copy / "pipeline/sources/pairs.py").write_text(PAIRS, "utf-8")
