@@ -90,4 +90,4 @@ def _register_ops() -> None:
 def _give_way() -> None:
     """Lets requests go before this thread; only on Linux is it one alone."""
     if sys.platform == "linux":
-        os.nice(_NICE)
+        os.nice(max(0, _NICE - os.nice(0)))
