@@ -114,9 +114,7 @@ class RetrievalModel(tfrs.Model):
         """One step; reports the epoch's mean loss, not the last batch's."""
         with tf.GradientTape() as tape:
             loss = self.compute_loss(inputs, training=True)
-        weights = self.trainable_weights
-        gradients = tape.gradient(loss, weights)
-        self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
+        self.optimizer.minimize(loss, self.trainable_weights, tape)
         # The copies' shares of the loss add up to the mean over all targets.
         self.loss_mean.update_state(loss * replicas.count())
         if self.after_step is not None:

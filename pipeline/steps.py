@@ -117,14 +117,14 @@ class Run:
         def work(directory: Path) -> list[Choice]:
             from pipeline.retrieval import train as train_retrieval
 
-            return train_retrieval.run(
+            return train_retrieval.Training(
                 self.config,
                 self._load(),
                 directory,
                 self._workers,
                 checkpoints / manifest.digest(inputs)[:16],
                 self._progress,
-            )
+            ).run()
 
         directory = self._step("train-retrieval", inputs, work)
         if self._workers.is_chief:

@@ -31,7 +31,6 @@ from pipeline.measure import metrics, search, timing
 from pipeline.measure.requests import Requests
 from pipeline.ondevice import distill, teacher
 from pipeline.ondevice.convert import PRECISIONS, convert
-from pipeline.ondevice.teacher import Opinions
 from pipeline.run import manifest, seeds
 from pipeline.run.config import Config
 from pipeline.tables import past
@@ -153,7 +152,8 @@ def quality(config: Config, prepared: Prepared) -> Iterator[Row]:
         else:
             width, options = int(name.rpartition("D")[2]), short
             model = Toolkit(len(prepared.items.ids), width)
-        none = Opinions.none(len(asked))
+        shape = len(asked), 1
+        none = np.zeros(shape, np.float32), np.zeros(shape, np.int32)
         distill.fit(model, options, asked, none, seed, 0.0)
         return model
 

@@ -29,7 +29,6 @@ from models.student_config import StudentConfig
 from pipeline.measure import metrics, requests, search
 from pipeline.measure.requests import Requests
 from pipeline.ondevice import teacher
-from pipeline.ondevice.teacher import Opinions
 from pipeline.run import auto, seeds, weights
 from pipeline.run.auto import Choice
 from pipeline.run.config import Config
@@ -62,7 +61,6 @@ def run(
 
     Args:
         ranking: Directory of the train-ranking step: the teacher.
-        progress: Receives one line a student.
     """
     options = config.student
     seed = seeds.of(config, "distill")
@@ -129,21 +127,21 @@ class Examples(NamedTuple):
     Attributes:
         history: int32 [B, L].
         target: int32 [B], what came next.
-        candidates: int32 [B, K] of the teacher, 0 pads.
         scores: The teacher's [B, K].
+        candidates: int32 [B, K] of the teacher, 0 pads.
     """
 
     history: tf.Tensor
     target: tf.Tensor
-    candidates: tf.Tensor
     scores: tf.Tensor
+    candidates: tf.Tensor
 
 
 def fit(
     student: Student,
     options: StudentConfig,
     found: Requests,
-    opinions: Opinions,
+    opinions: search.Answer,
     seed: int,
     mix: float,
 ) -> list[float]:
@@ -157,8 +155,7 @@ def fit(
     examples = Examples(
         found.histories.last(max(1, min(options.history_length, longest))),
         found.relevant.items,
-        opinions.candidates,
-        opinions.scores,
+        *opinions,
     )
     steps = max(1, round(count / auto.student_batch(count).value))
     averages = [tf.Variable(value) for value in student.trainable_variables]
@@ -211,8 +208,7 @@ def _step(
     def step(batch: Examples, momentum: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(loss_of(student, mix, batch, is_small))
-        gradients = tape.gradient(loss, variables)
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        optimizer.minimize(loss, variables, tape)
         for average, value in zip(averages, variables, strict=True):
             average.assign(momentum * average + (1.0 - momentum) * value)
         return loss
@@ -288,10 +284,10 @@ def _sampled(student: Student, batch: Examples) -> _Found:
 
 
 def validate(
-    student: Student, prepared: Prepared, seed: int, num_users: int = 5_000
+    student: Student, prepared: Prepared, seed: int
 ) -> dict[str, float]:
-    """NDCG@10 and recall@10 on the validation part."""
-    asked = requests.make(prepared, "validation", "split", num_users, seed)
+    """NDCG@10 and recall@10 of 5,000 users on the validation part."""
+    asked = requests.make(prepared, "validation", "split", 5_000, seed)
     histories = asked.histories.last(student.config.history_length)
     scores, items = search.find(
         lambda rows: student(tf.constant(histories[rows])).numpy(),

@@ -6,7 +6,6 @@ they say, not to repeat what they learned from.
 Shape letters: N moments, L history, K candidates.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,25 +22,6 @@ from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import TRAIN, VALIDATION
 
 _CHUNK = 8_192
-
-
-@dataclass(frozen=True)
-class Opinions:
-    """The teacher's scores.
-
-    Attributes:
-        candidates: int32 `[N, K]`, 0 where there are fewer.
-        scores: float32 `[N, K]`, two-stage scores.
-    """
-
-    candidates: np.ndarray
-    scores: np.ndarray
-
-    @classmethod
-    def none(cls, count: int, width: int = 1) -> "Opinions":
-        """No candidates at all."""
-        shape = (count, width)
-        return cls(np.zeros(shape, np.int32), np.zeros(shape, np.float32))
 
 
 def moments(
@@ -73,25 +53,29 @@ def moments(
 
 def ask(
     config: Config, prepared: Prepared, ranking: Path, asked: Requests
-) -> Opinions:
+) -> search.Answer:
     """Asks both stages, as the exported recommender does.
 
     Args:
         config: `index.num_candidates` are retrieved, by exact search.
         ranking: Directory of the train-ranking step; it holds both models.
         asked: N moments.
+
+    Returns:
+        Two-stage scores `[N, K]` and the items `[N, K]` they are of, in the
+        order of retrieval, 0 where there are fewer.
     """
     model = train_ranking.load(config, prepared, ranking)
     towers = train_retrieval.load(config, prepared, ranking / "retrieval")
     rank = lists.by_blocks(lambda *given: model(*given)["scores"])
     k = min(config.index.num_candidates, len(prepared.items.ids) - FIRST_ITEM)
-    found = Opinions.none(len(asked), k)
+    scores = np.zeros((len(asked), k), np.float32)
+    found = np.zeros((len(asked), k), np.int32)
     for chunk in search.blocks(len(asked), _CHUNK):
         part = asked.take(chunk)
         inputs = part.inputs(prepared, config.retrieval.history_length)
         hidden = requests.hidden(prepared, part.histories)
-        items = lists.retrieve(towers, inputs, hidden, k)[1]
-        found.candidates[chunk] = items
+        found[chunk] = items = lists.retrieve(towers, inputs, hidden, k)[1]
         for block in search.blocks(len(chunk), lists.BLOCK):
-            found.scores[chunk[block]] = rank(block, inputs, items)
-    return found
+            scores[chunk[block]] = rank(block, inputs, items)
+    return scores, found

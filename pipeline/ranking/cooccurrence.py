@@ -24,6 +24,9 @@ from pipeline.tables.ragged import Ragged
 from pipeline.tables.sequences import Sequences
 
 _ROWS_AT_ONCE = 2048
+# Of a pair that follows: factor for each step of distance, and what is added
+# to a row's sum, so that rare items speak softly.
+_STEP_DECAY, _SHRINKAGE = 0.8, 10.0
 
 
 @dataclass(frozen=True)
@@ -106,19 +109,12 @@ def decayed(
 
 
 def window_markov(
-    histories: Ragged,
-    num_items: int,
-    window: int = 5,
-    decay: float = 0.8,
-    backward: float = 0.5,
-    shrinkage: float = 10.0,
+    histories: Ragged, num_items: int, window: int, backward: float
 ) -> sparse.csr_matrix:
     """Counts which items follow within a few steps, as shares of the row.
 
     Args:
-        decay: Factor for each step of distance.
         backward: Weight of the pair in the opposite order.
-        shrinkage: Added to the row sum, so that rare items speak softly.
     """
     rows = histories.row_of_item
     items = histories.items
@@ -131,7 +127,7 @@ def window_markov(
             & (after >= FIRST_ITEM)
         )
         before, after = before[same], after[same]
-        weight = np.full(len(before), decay ** (step - 1), np.float32)
+        weight = np.full(len(before), _STEP_DECAY ** (step - 1), np.float32)
         forward = sparse.csr_matrix(
             (weight, (before, after)), shape=counts.shape
         )
@@ -141,8 +137,9 @@ def window_markov(
     counts = sparse.csr_matrix(counts, dtype=np.float32)
     counts.setdiag(0)
     counts.eliminate_zeros()
-    total = np.asarray(counts.sum(axis=1)).ravel() + shrinkage
-    return _scale_rows(counts, 1.0 / total)
+    total = np.asarray(counts.sum(axis=1)).ravel() + _SHRINKAGE
+    scale = sparse.diags((1.0 / total).astype(np.float32))
+    return sparse.csr_matrix(scale @ counts, dtype=np.float32)
 
 
 def item_knn(
@@ -156,8 +153,7 @@ def item_knn(
     Args:
         shrinkage: Added to the denominator; pairs seen rarely weigh less.
     """
-    users = decayed(histories, num_items, decay=1.0, length=0)
-    users.data[:] = 1.0
+    users = _taken(histories, num_items)
     columns = users.T.tocsr()
     norms = np.sqrt(np.asarray(users.sum(axis=0)).ravel())
     blocks = []
@@ -188,12 +184,10 @@ def ease(
             cube.
         regularisation: L2 weight, in interactions.
     """
-    users = decayed(histories, num_items, decay=1.0, length=0)
-    users.data[:] = 1.0
-    users = users[:, FIRST_ITEM:]
+    users = _taken(histories, num_items)[:, FIRST_ITEM:]
     gram = (users.T @ users).toarray().astype(np.float32)
     gram[np.diag_indices_from(gram)] += regularisation
-    precision = _inverse(gram)
+    precision = scipy.linalg.inv(gram, overwrite_a=True, assume_a="pos")
     weights = np.zeros((num_items, num_items), np.float32)
     inner = weights[FIRST_ITEM:, FIRST_ITEM:]
     np.divide(precision, -np.diag(precision), out=inner)
@@ -223,36 +217,19 @@ def largest_of_dense(weights: np.ndarray, width: int) -> sparse.csr_matrix:
     Works on blocks of rows: a dense item-item matrix fits into memory once,
     its positions would not.
     """
-    num_items = weights.shape[1]
+    width = min(width, weights.shape[1])
     blocks = []
     for start in range(0, len(weights), _ROWS_AT_ONCE):
         block = weights[start : start + _ROWS_AT_ONCE]
-        if width < num_items:
-            order = np.argpartition(-np.abs(block), width - 1, axis=1)
-            columns = np.sort(order[:, :width], axis=1)
-        else:
-            columns = np.broadcast_to(np.arange(num_items), block.shape)
-        found = np.take_along_axis(block, columns, axis=1)
-        offsets = np.arange(len(block) + 1) * columns.shape[1]
-        table = sparse.csr_matrix(
-            (found.ravel(), columns.ravel(), offsets), shape=block.shape
-        )
-        table.eliminate_zeros()
-        blocks.append(table)
+        size = np.abs(block)
+        least = np.partition(size, -width, axis=1)[:, [-width]]
+        large = sparse.csr_matrix(np.where(size >= least, block, 0))
+        blocks.append(keep_largest(large, width))
     return sparse.vstack(blocks, format="csr")
 
 
-def _scale_rows(
-    table: sparse.csr_matrix, factors: np.ndarray
-) -> sparse.csr_matrix:
-    return sparse.csr_matrix(
-        sparse.diags(factors.astype(np.float32)) @ table, dtype=np.float32
-    )
-
-
-def _inverse(matrix: np.ndarray) -> np.ndarray:
-    """Inverse of a symmetric positive definite matrix, in place."""
-    factor, _ = scipy.linalg.lapack.spotrf(matrix, lower=0, overwrite_a=1)
-    inverse, _ = scipy.linalg.lapack.spotri(factor, lower=0, overwrite_c=1)
-    upper = np.triu(inverse)
-    return upper + np.triu(inverse, 1).T
+def _taken(histories: Ragged, num_items: int) -> sparse.csr_matrix:
+    """Whether a history has an item, 1 or 0, float32 `[B, num_items]`."""
+    found = decayed(histories, num_items, decay=1.0, length=0)
+    found.data[:] = 1.0
+    return found

@@ -64,10 +64,8 @@ def join(
         Neighbours int32 `[K, M]`, 0-padded, and weights float32 `[K, M, T]`.
     """
     num_items = tables[0].shape[0]
-    keys = []
-    for table in tables:
-        entries = table.tocoo()
-        keys.append(entries.row.astype(np.int64) * num_items + entries.col)
+    entries = [table.tocoo() for table in tables]
+    keys = [e.row.astype(np.int64) * num_items + e.col for e in entries]
     union, where = np.unique(np.concatenate(keys), return_inverse=True)
     rows, columns = union // num_items, union % num_items
     counts = np.bincount(rows, minlength=num_items)
@@ -78,12 +76,9 @@ def join(
     neighbours = np.zeros((num_items, width), np.int32)
     neighbours[rows, place] = columns
     weights = np.zeros((num_items, width, len(tables)), np.float32)
-    first = 0
-    for number, table in enumerate(tables):
-        entries = table.tocoo()
-        mine = where[first : first + len(entries.data)]
-        first += len(entries.data)
-        weights[rows[mine], place[mine], number] = entries.data
+    number = np.repeat(np.arange(len(tables)), [len(key) for key in keys])
+    values = np.concatenate([e.data for e in entries])
+    weights[rows[where], place[where], number] = values
     return neighbours, weights
 
 

@@ -152,14 +152,12 @@ def describe(
 ) -> Lists:
     """Computes retrieval scores and signals once, for all epochs."""
     ask = by_blocks(lambda *given: signals(*given))
-    scores = np.zeros(candidates.shape, np.float32)
-    values = np.zeros((*candidates.shape, 0), np.float16)
+    scores, values = np.zeros(candidates.shape, np.float32), []
     for rows in search.blocks(len(candidates), BLOCK):
         scores[rows], found = ask(rows, inputs, candidates)
-        if not values.size:
-            shape = (*candidates.shape, found.shape[-1])
-            values = np.zeros(shape, np.float16)
-        values[rows] = found
+        values.append(found.astype(np.float16))
+    if not values:
+        values = [np.zeros((*candidates.shape, 0), np.float16)]
     if offsets is None:
         offsets = np.zeros(candidates.shape, np.float32)
-    return Lists(inputs, candidates, scores, values, offsets)
+    return Lists(inputs, candidates, scores, np.concatenate(values), offsets)

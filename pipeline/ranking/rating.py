@@ -10,7 +10,6 @@ On disk: `rating.npz` and `rating.json` (sizes and range, to rebuild it).
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +49,11 @@ def run(config: Config, prepared: Prepared, directory: Path) -> Report:
     if not train.any():
         return {}
     held = rated & (sequences.parts == VALIDATION)
-    rated_log = Rated(config, prepared, sequences, ratings)
-    head, curve = rated_log.fit(train, held, _EPOCHS)
+    head, curve = fit(config, prepared, ratings, train, held, _EPOCHS)
     epochs = 1 + int(np.argmin(curve)) if curve else _EPOCHS
     if config.retrieval.refit and held.any():
-        head, _ = rated_log.fit(train | held, np.zeros_like(held), epochs)
+        none = np.zeros_like(held)
+        head, _ = fit(config, prepared, ratings, train | held, none, epochs)
     weights.save(head, directory / _WEIGHTS)
     (directory / _SHAPE).write_text(json.dumps(head.shape()))
     return {"epochs": epochs, "validation_rmse": curve}
@@ -73,89 +72,80 @@ def load(
     return head
 
 
-@dataclass(frozen=True)
-class Rated:
-    """The log whose ratings are learnt; E events.
+def fit(
+    config: Config,
+    prepared: Prepared,
+    ratings: np.ndarray,
+    used: np.ndarray,
+    held: np.ndarray,
+    epochs: int,
+) -> tuple[RatingHead, list[float]]:
+    """Trains on events `used` `[E]`, stops by the error on `held` if any are.
 
-    Attributes:
-        config: Seed and history length.
-        prepared: The prepared tables.
-        sequences: Of all users.
-        ratings: float32 `[E]`.
+    Returns:
+        The head, and the error on `held` after every epoch.
     """
-
-    config: Config
-    prepared: Prepared
-    sequences: Sequences
-    ratings: np.ndarray
-
-    def fit(
-        self, used: np.ndarray, held: np.ndarray, epochs: int
-    ) -> tuple[RatingHead, list[float]]:
-        """Trains on `used`, stops by the error on `held` if there is any."""
-        seed = seeds.of(self.config, "train-rating")
-        tf.keras.utils.set_random_seed(seed)
-        users = past.users_of(self.sequences)[used] + FIRST_ITEM
-        items = self.sequences.item_indices[used]
-        head = self._head(users, items, self.ratings[used])
-        raters = np.unique(users)
-        raters = raters[raters < head.num_users]
-        rated = np.unique(items[items >= FIRST_ITEM])
-        inputs, step = self._inputs(used), _step(head)
-        random = np.random.default_rng(seed)
-        events, asked = np.flatnonzero(used), np.flatnonzero(held)
-        curve: list[float] = []
-        best = head.get_weights()
-        for epoch in range(epochs):
-            for block in _blocks(random.permutation(events)):
-                step(*inputs(block))
-            head.complete(raters, rated)
-            if not len(asked):
-                continue
-            errors = []
-            for block in _blocks(asked):
-                history, user, item, rating = inputs(block)
-                found = head(history, user, item[:, tf.newaxis])[:, 0]
-                errors.append((found - rating).numpy())
-            error = np.sqrt(np.mean(np.concatenate(errors) ** 2))
-            curve.append(round(float(error), 5))
-            if curve[-1] == min(curve):
-                best = head.get_weights()
-            if epoch - int(np.argmin(curve)) >= _PATIENCE:
-                break
-        if curve:
-            head.set_weights(best)
-        return head, curve
-
-    def _head(
-        self, users: np.ndarray, items: np.ndarray, ratings: np.ndarray
-    ) -> RatingHead:
+    seed = seeds.of(config, "train-rating")
+    tf.keras.utils.set_random_seed(seed)
+    sequences = prepared.sequences()
+    users = past.users_of(sequences)[used] + FIRST_ITEM
+    items = sequences.item_indices[used]
+    head = RatingHead(
         # A request finds the users of the train part; validation's others are
         # rated by users as unknown as they.
-        found = int(users.max(initial=FIRST_ITEM)) + 1
-        return RatingHead(
-            min(found, self.prepared.users.num_known),
-            int(items.max(initial=1)) + 1,
-            float(ratings.mean()),
-            float(ratings.min()),
-            float(ratings.max()),
-        )
+        min(int(users.max()) + 1, prepared.users.num_known),
+        int(items.max()) + 1,
+        float(ratings[used].mean()),
+        float(ratings[used].min()),
+        float(ratings[used].max()),
+    )
+    raters = np.unique(users)
+    raters = raters[raters < head.num_users]
+    rated = np.unique(items[items >= FIRST_ITEM])
+    inputs, step = _inputs(config, sequences, ratings, used), _step(head)
+    random = np.random.default_rng(seed)
+    events, asked = np.flatnonzero(used), np.flatnonzero(held)
+    curve: list[float] = []
+    best = head.get_weights()
+    for epoch in range(epochs):
+        for block in _blocks(random.permutation(events)):
+            step(*inputs(block))
+        head.complete(raters, rated)
+        if not len(asked):
+            continue
+        errors = []
+        for block in _blocks(asked):
+            history, user, item, rating = inputs(block)
+            found = head(history, user, item[:, tf.newaxis])[:, 0]
+            errors.append((found - rating).numpy())
+        error = np.sqrt(np.mean(np.concatenate(errors) ** 2))
+        curve.append(round(float(error), 5))
+        if curve[-1] == min(curve):
+            best = head.get_weights()
+        if epoch - int(np.argmin(curve)) >= _PATIENCE:
+            break
+    if curve:
+        head.set_weights(best)
+    return head, curve
 
-    def _inputs(
-        self, used: np.ndarray
-    ) -> Callable[[np.ndarray], tuple[tf.Tensor, ...]]:
-        """Gives histories, users, items and ratings of events."""
-        rows = past.users_of(self.sequences)
-        known = keep(self.sequences, used)
-        histories = Ragged(known.offsets, known.item_indices).last(
-            self.config.retrieval.history_length
-        )
-        return lambda events: (
-            tf.constant(histories[rows[events]]),
-            tf.constant((rows[events] + FIRST_ITEM).astype(np.int32)),
-            tf.constant(self.sequences.item_indices[events]),
-            tf.constant(self.ratings[events]),
-        )
+
+def _inputs(
+    config: Config, sequences: Sequences, ratings: np.ndarray, used: np.ndarray
+) -> Callable[[np.ndarray], tuple[tf.Tensor, ...]]:
+    """Gives histories, users, items and ratings of events."""
+    rows, known = past.users_of(sequences), keep(sequences, used)
+    histories = Ragged(known.offsets, known.item_indices).last(
+        config.retrieval.history_length
+    )
+    return lambda events: tf.nest.map_structure(
+        tf.constant,
+        (
+            histories[rows[events]],
+            (rows[events] + FIRST_ITEM).astype(np.int32),
+            sequences.item_indices[events],
+            ratings[events],
+        ),
+    )
 
 
 def _step(head: RatingHead) -> Callable[..., None]:
@@ -167,9 +157,7 @@ def _step(head: RatingHead) -> Callable[..., None]:
     def step(history, user, item, rating):  # type: ignore
         with tf.GradientTape() as tape:
             loss = head.loss(history, user, item, rating, *_L2)
-        variables = head.trainable_variables
-        gradients = tape.gradient(loss, variables)
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        optimizer.minimize(loss, head.trainable_variables, tape)
 
     return step
 

@@ -24,7 +24,7 @@ from models.query import Query
 from models.ranking import RankingModel, Scorer, Specs, listwise_loss
 from models.retrieval import RetrievalModel
 from models.signals import ItemTables, Signals
-from pipeline.measure import metrics, requests
+from pipeline.measure import metrics, requests, search
 from pipeline.measure.requests import Requests
 from pipeline.ranking import item_tables, lists
 from pipeline.ranking import rating as train_rating
@@ -49,7 +49,6 @@ _BATCH_SIZE = 128
 _PATIENCE = 3
 _LEARNING_RATE = 0.005
 _WEIGHT_DECAY = 0.05
-_BLOCK = 256
 
 
 def run(
@@ -101,8 +100,7 @@ def learn(
     asked = requests.make(
         prepared, "validation", num_users=_VALIDATION_LISTS, seed=step_seed
     )
-    inputs, hidden = _told(config, prepared, asked)
-    _, found = lists.retrieve(base, inputs, hidden, config.index.num_candidates)
+    inputs, _, found = _retrieved(config, prepared, base, asked)
     validation = lists.describe(signals, inputs, found)
     scorer = make_scorer(config, prepared, signals)
     return scorer, {
@@ -147,7 +145,7 @@ def make_scorer(config: Config, prepared: Prepared, signals: Signals) -> Scorer:
         signals.num_taken,
         name="scorer",
     )
-    scorer(*_inputs(lines, slice(0, 1)))
+    scorer(*_inputs(lines, np.zeros(1, int)))
     return scorer
 
 
@@ -184,28 +182,29 @@ def training_lists(
     if len(asked) > MAX_LISTS:
         chosen = random.choice(len(asked), MAX_LISTS, replace=False)
         asked = asked.take(np.sort(chosen))
-    inputs, hidden = _told(config, prepared, asked)
-    _, found = lists.retrieve(base, inputs, hidden, config.index.num_candidates)
+    inputs, hidden, found = _retrieved(config, prepared, base, asked)
     # Lists that lack their target would teach that what retrieval misses is
     # good.
     is_there = (found == asked.relevant.items[:, None]).any(axis=1)
     kept = np.flatnonzero(is_there)
-    asked, found = asked.take(kept), found[kept]
-    inputs, hidden = _told(config, prepared, asked)
     candidates, offsets = lists.compose(
-        found, asked.relevant.items, hidden, _LIST_SIZE, random
+        found[kept],
+        asked.relevant.items[kept],
+        hidden.take(kept),
+        _LIST_SIZE,
+        random,
     )
-    return lists.describe(signals, inputs, candidates, offsets)
+    return lists.describe(signals, inputs.take(kept), candidates, offsets)
 
 
-def _told(
-    config: Config, prepared: Prepared, asked: Requests
-) -> tuple[Query, Ragged]:
-    """What the models are told of requests, and what they must not return."""
-    return (
-        asked.inputs(prepared, config.retrieval.history_length),
-        requests.hidden(prepared, asked.histories),
-    )
+def _retrieved(
+    config: Config, prepared: Prepared, base: RetrievalModel, asked: Requests
+) -> tuple[Query, Ragged, np.ndarray]:
+    """Requests as models take them, what they must not return, and lists."""
+    inputs = asked.inputs(prepared, config.retrieval.history_length)
+    hidden = requests.hidden(prepared, asked.histories)
+    k = config.index.num_candidates
+    return inputs, hidden, lists.retrieve(base, inputs, hidden, k)[1]
 
 
 def fit(
@@ -244,10 +243,7 @@ def fit(
         with tf.GradientTape() as tape:
             scores = scorer(*inputs, training=True) + offsets
             loss = tf.reduce_mean(listwise_loss(scores, inputs[-1]))
-        gradients = tape.gradient(loss, scorer.trainable_variables)
-        optimizer.apply_gradients(
-            zip(gradients, scorer.trainable_variables, strict=True)
-        )
+        optimizer.minimize(loss, scorer.trainable_variables, tape)
         return loss
 
     for epoch in range(1, options.epochs + 1 if count else 1):
@@ -274,8 +270,8 @@ def validate(
         return metrics.means(np.zeros((0, 10), bool), asked.num_relevant)
     scores = np.concatenate(
         [
-            scorer(*_inputs(validation, slice(start, start + _BLOCK))).numpy()
-            for start in range(0, len(asked), _BLOCK)
+            scorer(*_inputs(validation, rows)).numpy()
+            for rows in search.blocks(len(asked), lists.BLOCK)
         ]
     )
     scores = np.where(validation.candidates > 0, scores, -np.inf)
@@ -297,7 +293,7 @@ def signals_of(
     return Signals(config.ranking, towers, tables, prepared.repeat_consumption)
 
 
-def _inputs(lines: Lists, rows: slice | np.ndarray) -> tuple:
+def _inputs(lines: Lists, rows: np.ndarray) -> tuple:
     """Arguments of the scorer for some lists."""
     return tf.nest.map_structure(
         tf.constant,

@@ -11,8 +11,9 @@ Shape letters: B histories, L positions, P targets, E events, Q queries.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -21,17 +22,67 @@ from models.config import FIRST_ITEM
 from models.retrieval import Batch
 from pipeline.measure import requests
 from pipeline.retrieval import popularity
-from pipeline.retrieval.examples import Part
 from pipeline.tables import past
+from pipeline.tables import sequences as storage
 from pipeline.tables.prepared import Prepared
-from pipeline.tables.sequences import reorder
+from pipeline.tables.sequences import Sequences
 
 # Overlap of neighbouring windows: a target reads at least this share of the
 # history length where the user has it.
 _OVERLAP = 0.2
 _NUM_BUCKETS = 4
+
+
+@dataclass(frozen=True)
+class Part:
+    """Sequences of some users with what to train on.
+
+    Attributes:
+        sequences: The users' events.
+        user_rows: int64 `[U]`, the users' rows among all users.
+        stops: int64 `[E]`, the end of the events an event may depend on.
+        weights: float32 `[E]`, weight of each event as a target; 0 never.
+        moments: int32 `[E]`, which popularity table holds at each event.
+        horizon: Targets are predicted up to so many events early; 1 never is.
+        lag: Seconds. With them a target is asked for up to so long before it
+            happens, and is one only where it is among the `horizon` events
+            that come next; each epoch draws those times.
+        bounds: int64 `[T]`, when each popularity table begins to hold; needed
+            with a lag.
+        is_unordered: Whether a target may follow from any other event of its
+            user, so that each epoch draws an order.
+        share: The how-manieth of how many equal shares of the batches to
+            make; the draws are those of the whole.
+    """
+
+    sequences: Sequences
+    user_rows: np.ndarray
+    stops: np.ndarray
+    weights: np.ndarray
+    moments: np.ndarray
+    horizon: int = 1
+    lag: int = 0
+    bounds: np.ndarray | None = None
+    is_unordered: bool = False
+    share: tuple[int, int] = (0, 1)
+
+
 # Gives the parts of the data; called with an epoch's random state.
 Read = Callable[[np.random.Generator], Iterable[Part]]
+
+
+def join(parts: Sequence[Part]) -> Part:
+    """Several parts as one."""
+    bases = np.cumsum([0, *(len(part.weights) for part in parts[:-1])])
+    stops = [p.stops + base for p, base in zip(parts, bases, strict=True)]
+    return replace(
+        parts[0],
+        sequences=storage.join([part.sequences for part in parts]),
+        user_rows=np.concatenate([part.user_rows for part in parts]),
+        stops=np.concatenate(stops),
+        weights=np.concatenate([part.weights for part in parts]),
+        moments=np.concatenate([part.moments for part in parts]),
+    )
 
 
 def drawn(
@@ -43,7 +94,7 @@ def drawn(
     if part.is_unordered:
         users = past.users_of(part.sequences)
         order = np.lexsort([rng.random(len(users)), users])
-        part = replace(part, sequences=reorder(part.sequences, order))
+        part = replace(part, sequences=storage.reorder(part.sequences, order))
     return replace(part, share=share)
 
 
@@ -64,8 +115,7 @@ def _ask_early(part: Part, rng: np.random.Generator) -> Part:
     )
 
 
-@dataclass(frozen=True)
-class _Windows:
+class _Windows(NamedTuple):
     """Cuts of sequences, `[windows]` each; ends are exclusive.
 
     Inputs are events `start` to `stop - 1`, targets `first` to `stop`.
@@ -78,12 +128,7 @@ class _Windows:
 
     def take(self, members: np.ndarray) -> _Windows:
         """Some of them."""
-        return _Windows(
-            self.rows[members],
-            self.start[members],
-            self.first[members],
-            self.stop[members],
-        )
+        return _Windows(*(values[members] for values in self))
 
 
 @dataclass(frozen=True)
@@ -105,21 +150,16 @@ class Cut:
 
         Keras wants epochs of one length, and these differ by a few batches:
         `steps` says where it may draw the line.
-
-        Args:
-            read: Gives the parts of the data; called once an epoch with that
-                epoch's random state.
         """
 
         def generate() -> Iterator[Batch]:
             for epoch in itertools.count():
                 reading, cutting = self._draws(epoch)
-                empty = True
+                batch = None
                 for part in read(reading):
                     for batch in self._batches(part, prepared, cutting):
-                        empty = False
                         yield batch
-                if empty:
+                if batch is None:
                     return
 
         return tf.data.Dataset.from_generator(
@@ -189,12 +229,8 @@ class Cut:
     ) -> list[tuple[np.ndarray, int]]:
         """Windows of similar length, in random order, and their width."""
         sizes = windows.stop - 1 - windows.start
-        widths = sorted(
-            {
-                max(1, self.history_length >> shift)
-                for shift in range(_NUM_BUCKETS)
-            }
-        )
+        halved = (self.history_length >> n for n in range(_NUM_BUCKETS))
+        widths = sorted({max(1, width) for width in halved})
         buckets = np.searchsorted(widths, sizes)
         groups = []
         for bucket, width in enumerate(widths):
@@ -208,18 +244,14 @@ class Cut:
 
 
 def _signature(prepared: Prepared) -> dict[str, tf.TypeSpec]:
-    integers = tf.TensorSpec([None], tf.int32)
+    names = ("user_index", "row", "state", "target", "moment")
     return {
+        **dict.fromkeys(names, tf.TensorSpec([None], tf.int32)),
         "history": tf.TensorSpec([None, None], tf.int32),
-        "user_index": integers,
         "user_features": {
             name: tf.TensorSpec([None, *values.shape[1:]], values.dtype)
             for name, values in prepared.users.features.items()
         },
-        "row": integers,
-        "state": integers,
-        "target": integers,
-        "moment": integers,
         "weight": tf.TensorSpec([None], tf.float32),
         "context": {
             spec.name: tf.TensorSpec(

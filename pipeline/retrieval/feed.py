@@ -15,9 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from pipeline.retrieval import batches
-from pipeline.retrieval import examples as training_parts
-from pipeline.retrieval.batches import Read
-from pipeline.retrieval.examples import Part
+from pipeline.retrieval.batches import Part, Read
 from pipeline.run import auto
 from pipeline.tables import sequences
 from pipeline.tables.prepared import Prepared
@@ -108,10 +106,10 @@ class Stream:
                 held.append(batches.drawn(make(self._chunk([group])), rng))
                 events += len(held[-1].weights)
                 if events >= self._buffer:
-                    yield training_parts.join(held)
+                    yield batches.join(held)
                     held, events = [], 0
             if held:
-                yield training_parts.join(held)
+                yield batches.join(held)
 
         return lambda rng: _ahead(read(rng))
 

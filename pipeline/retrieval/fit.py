@@ -11,10 +11,15 @@ from pathlib import Path
 import tensorflow as tf
 
 from models.config import RetrievalConfig
-from pipeline.retrieval.checkpoint import Checkpoint
 from pipeline.retrieval.task import Task
 from pipeline.retrieval.team import Team
-from pipeline.retrieval.watch import CHOSEN_BY, Averages, Goal, Watch
+from pipeline.retrieval.watch import (
+    CHOSEN_BY,
+    Averages,
+    Checkpoint,
+    Goal,
+    Watch,
+)
 from pipeline.tables.schema import DataError
 
 # Momentum of the averaged weights that are kept; validations without a better
@@ -49,8 +54,7 @@ def fit(
         model.compile(optimizer=optimizer(options, task.steps * options.epochs))
         # Else its first step makes the variables, and is traced again without.
         model.optimizer.build(model.trainable_variables)
-        averages = Averages(model, AVERAGING)
-        watch = Watch(averages, goal, PATIENCE, team)
+        watch = Watch(Averages(model, AVERAGING), goal, PATIENCE, team)
         callbacks: list[tf.keras.callbacks.Callback] = [
             watch,
             tf.keras.callbacks.LambdaCallback(
@@ -61,7 +65,7 @@ def fit(
         ]
         done = 0
         if saved is not None:
-            checkpoint = Checkpoint(saved, averages, watch)
+            checkpoint = Checkpoint(saved, watch)
             done = _restored(checkpoint, team)
             if team.is_chief:
                 callbacks.append(checkpoint)

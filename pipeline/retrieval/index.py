@@ -9,7 +9,6 @@ Exact search is the truth that recall is measured against, and the choice for
 small catalogues: one matrix product beats a tree there.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from tensorflow.core.framework.tensor_pb2 import TensorProto
 from models.config import FIRST_ITEM
 from models.layers import index as search
 from models.retrieval import RetrievalModel
-from pipeline.measure import metrics, requests
+from pipeline.measure import metrics, requests, timing
 from pipeline.retrieval import train
 from pipeline.retrieval.report import Point, Report, Tuned
 from pipeline.run import auto, seeds
@@ -36,8 +35,10 @@ _SEARCHER = "searcher-{}.npz"
 # Below this ScaNN cannot train its codebooks.
 _SCANN_MINIMUM = 1_000
 _SHOWN = 5
-# Queries the recall is measured on.
-_TUNING_QUERIES = 500
+# Queries that recall and latency are measured on.
+_TUNING_QUERIES, _TIMED_QUERIES = 500, 200
+# What is tried: share of the leaves, reordered candidates for each wanted.
+_SETTINGS = {0.02: 2, 0.05: 3, 0.1: 4, 0.2: 5, 0.4: 6, 0.7: 8, 1.0: 8}
 Index = search.ExactIndex | search.ScannIndex
 # The tensors of each.
 Searchers = list[list[np.ndarray]]
@@ -154,14 +155,8 @@ def save(
 
 def _save_searcher(searcher: list[np.ndarray], path: Path) -> None:
     # Some tensors are strings, which NumPy would have to pickle.
-    protos = [tf.make_tensor_proto(tensor) for tensor in searcher]
-    np.savez(
-        path,
-        *(
-            np.frombuffer(proto.SerializeToString(), np.uint8)
-            for proto in protos
-        ),
-    )
+    protos = (tf.make_tensor_proto(x).SerializeToString() for x in searcher)
+    np.savez(path, *(np.frombuffer(proto, np.uint8) for proto in protos))
 
 
 def _load_searcher(path: Path) -> list[np.ndarray]:
@@ -220,17 +215,15 @@ def build(
             f"{num_items} (from [index] kind = {config.kind!r}). Set it to "
             "'exact', which is faster at this size."
         )
-    if searchers is None:
-        searchers = [
-            search.build_searcher(
-                embeddings[FIRST_ITEM:],
-                config.num_candidates,
-                _num_leaves(num_items),
-            )
-        ]
-    sizes = np.diff(
-        np.arange(len(searchers) + 1) * num_items // len(searchers)
-    ).tolist()
+    searchers = searchers or [
+        search.build_searcher(
+            embeddings[FIRST_ITEM:],
+            config.num_candidates,
+            _num_leaves(num_items),
+        )
+    ]
+    ends = np.arange(len(searchers) + 1) * num_items // len(searchers)
+    sizes = np.diff(ends).tolist()
     frontier = _tune(embeddings, queries, config, searchers, sizes)
     best = max(frontier, key=lambda point: point.recall)
     tuned = Tuned(
@@ -241,10 +234,8 @@ def build(
         best.recall >= config.recall_floor,
         frontier,
     )
-    return (
-        Report(num_items, exact.k, best.recall, best.latency_ms, tuned),
-        searchers,
-    )
+    made = Report(num_items, exact.k, best.recall, best.latency_ms, tuned)
+    return made, searchers
 
 
 def _tune(
@@ -257,8 +248,10 @@ def _tune(
     """Settings from cheap to thorough, up to the first that is good enough."""
     exact = search.ExactIndex(embeddings, config.num_candidates)
     truth, k = _answers(exact.__call__, queries), exact.k
+    num_leaves = _num_leaves(min(sizes))
     frontier = []
-    for leaves, reordering in _settings(_num_leaves(min(sizes)), k):
+    for share, times in _SETTINGS.items():
+        leaves, reordering = max(1, round(share * num_leaves)), times * k
         index = search.ScannIndex(
             embeddings,
             config.num_candidates,
@@ -281,14 +274,6 @@ def _tune(
     return frontier
 
 
-def _settings(num_leaves: int, k: int) -> list[tuple[int, int]]:
-    shares = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
-    leaves = [max(1, round(share * num_leaves)) for share in shares]
-    return [
-        (n, m * k) for n, m in zip(leaves, (2, 3, 4, 5, 6, 8, 8), strict=True)
-    ]
-
-
 def _answers(find: Callable, queries: np.ndarray) -> np.ndarray:
     seen = np.zeros((1, 1), np.int32)
     call = tf.function(find)
@@ -300,13 +285,12 @@ def _answers(find: Callable, queries: np.ndarray) -> np.ndarray:
 def _latency_ms(index: Index, queries: np.ndarray) -> float:
     """Median of single queries, milliseconds."""
     seen = np.zeros((1, 1), np.int32)
-    call = tf.function(index.__call__)
-    durations = []
-    for query in queries[:200]:
-        start = time.perf_counter()
-        call(query[None], seen)[1].numpy()
-        durations.append(time.perf_counter() - start)
-    return round(1e3 * float(np.median(durations)), 3)
+    call, asked = tf.function(index.__call__), iter(queries)
+    taken = timing.medians(
+        {"query": lambda: call(next(asked)[None], seen)[1].numpy()},
+        min(len(queries), _TIMED_QUERIES),
+    )
+    return round(taken["query"] / 1e3, 3)
 
 
 def _queries(
@@ -315,8 +299,8 @@ def _queries(
     """Embeddings of real queries, as they stand before validation."""
     sequences = prepared.sequences()
     generator = np.random.default_rng(seeds.of(config, "index"))
-    num_users = len(sequences.user_ids)
-    rows = np.sort(generator.permutation(num_users)[:_TUNING_QUERIES])
+    users = generator.permutation(len(sequences.user_ids))
+    rows = np.sort(users[:_TUNING_QUERIES])
     stops = past.part_stops(sequences, VALIDATION)[rows]
     history = Ragged.between(
         sequences.item_indices, sequences.offsets[rows], stops

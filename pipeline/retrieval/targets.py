@@ -9,7 +9,7 @@ Shape letters: E events, N + 2 item indices.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -87,23 +87,20 @@ def rule(
 ) -> Rule:
     """Settles the rule of a model for a log."""
     made = Rule(which, split, options.refit, options.ranking_holdout, seed)
-    if split != "temporal":
+    if split != "temporal" or which != "base" or not made.share:
         return made
-    if which == "base" and made.share:
-        # The smallest time with at most the share at it or later; rounded,
-        # because 0.9 times a count is seldom the whole number it should be.
-        kept = 1 - made.share
-        found = quantiles.select(
-            lambda: _train_times(feed),
-            lambda n: np.array([np.ceil(np.round(kept * (n - 1), 6))], int),
-        )
-        made = replace(made, cut=int(found[0])) if len(found) else made
-    return made
 
+    def times() -> Iterator[np.ndarray]:
+        for chunk in feed.chunks():
+            yield chunk.sequences.timestamps[chunk.sequences.parts == TRAIN]
 
-def _train_times(feed: Feed) -> Iterator[np.ndarray]:
-    for chunk in feed.chunks():
-        yield chunk.sequences.timestamps[chunk.sequences.parts == TRAIN]
+    # The smallest time with at most the share at it or later; rounded,
+    # because 0.9 times a count is seldom the whole number it should be.
+    kept = 1 - made.share
+    found = quantiles.select(
+        times, lambda n: np.array([np.ceil(np.round(kept * (n - 1), 6))], int)
+    )
+    return replace(made, cut=int(found[0])) if len(found) else made
 
 
 def count(feed: Feed, made: Rule, num_rows: int) -> tuple[np.ndarray, int]:
@@ -130,8 +127,7 @@ def recent(feed: Feed, made: Rule, num_rows: int) -> popularity.Trends:
     return popularity.make(read, num_rows)
 
 
-@dataclass(frozen=True)
-class Reach:
+class Reach(NamedTuple):
     """How far ahead states learn to predict.
 
     Attributes:

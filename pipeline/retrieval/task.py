@@ -19,7 +19,7 @@ from models.retrieval import RetrievalModel
 from models.towers import CandidateInputs
 from pipeline.retrieval import batches, feed, targets
 from pipeline.retrieval import popularity as trends
-from pipeline.retrieval.examples import Part
+from pipeline.retrieval.batches import Part
 from pipeline.retrieval.targets import Which
 from pipeline.retrieval.team import Team
 from pipeline.run import auto, seeds, weights

@@ -44,35 +44,15 @@ logger = logging.getLogger(__name__)
 _VALIDATION_USERS = 5000
 
 
-def run(
-    config: Config,
-    prepared: Prepared,
-    directory: Path,
-    workers: Workers | None = None,
-    checkpoints: Path | None = None,
-    progress: Callable[[str], None] = logger.info,
-) -> list[Choice]:
-    """Trains both models and writes them; what the config left open.
+class Training:
+    """Trains `base` and, if it will ship, `final`.
 
     Args:
         directory: Where to write; left empty by workers behind the chief.
         workers: The processes that train together; None for this one alone.
         checkpoints: Folder from which a killed training goes on, None for
             none. Used by several workers and where the log is streamed.
-
-    Raises:
-        DataError: If there is nothing to learn from, or a worker was lost.
     """
-    training = Training(
-        config, prepared, directory, workers, checkpoints, progress
-    )
-    training.base()
-    training.final()
-    return training.choices
-
-
-class Training:
-    """Trains `base` and then, if it will ship, `final`; arguments as `run`."""
 
     def __init__(
         self,
@@ -101,6 +81,16 @@ class Training:
         is_kept = self._team.workers.count > 1 or streamed.value
         self._checkpoints = checkpoints if is_kept else None
         self._metrics: dict[str, dict[str, Any]] = {}
+
+    def run(self) -> list[Choice]:
+        """Trains and writes both models; what the config left open.
+
+        Raises:
+            DataError: If there is nothing to learn from, or a worker was lost.
+        """
+        self.base()
+        self.final()
+        return self.choices
 
     def base(self) -> None:
         """Trains with the encoders in question and keeps the best."""

@@ -21,6 +21,8 @@ from pipeline.tables.prepared import Prepared, require_questions
 from pipeline.tables.ragged import Ragged
 from pipeline.tables.schema import VALIDATION
 
+_CUTOFFS = (10, 100)
+
 
 def draw(
     source: feed.Feed, prepared: Prepared, num_users: int, seed: int
@@ -55,9 +57,8 @@ def measure(
     asked: Requests,
     history_length: int,
     model: RetrievalModel,
-    cutoffs: tuple[int, ...] = (10, 100),
 ) -> dict[str, float]:
-    """NDCG and recall at each cut-off, averaged over users."""
+    """NDCG and recall at 10 and 100, averaged over users."""
     candidates = model.candidate_embeddings()
     inputs = asked.inputs(prepared, history_length)
 
@@ -70,11 +71,11 @@ def measure(
         if prepared.split == "random"
         else requests.hidden(prepared, asked.histories)
     )
-    scores, items = search.find(score, max(cutoffs), hidden)
+    scores, items = search.find(score, max(_CUTOFFS), hidden)
     hits = metrics.find_hits(items, asked.relevant, scores)
     # Items outside the catalogue share one index and count once here.
     counts = np.minimum(asked.num_relevant, asked.relevant.lengths + 1)
     return {
         name: round(value, 5)
-        for name, value in metrics.means(hits, counts, cutoffs).items()
+        for name, value in metrics.means(hits, counts, _CUTOFFS).items()
     }

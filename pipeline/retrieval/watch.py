@@ -1,7 +1,15 @@
-"""What happens between the epochs of a training: average, validate, stop."""
+"""What happens between the epochs of a training: validate, stop, keep.
 
+A checkpoint, one file a model, is what a killed training needs to go on: the
+weights, the optimizer's state, the averaged weights and what the epochs so far
+have shown. The chief writes it after every epoch; all workers read it when
+they start.
+"""
+
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +17,7 @@ import tensorflow as tf
 
 from models.retrieval import RetrievalModel
 from pipeline.retrieval.team import Team
+from serving.releases import files
 
 # Retrieval hands on hundreds, and where few users are asked NDCG@10 is mostly
 # chance: on a temporal split of ML-100K it chose untrained models.
@@ -157,24 +166,66 @@ class Watch(tf.keras.callbacks.Callback):
             return epochs >= self.goal
         return epochs - self.best_epoch >= self.patience
 
-    def state(self) -> dict[str, object]:
-        """What a checkpoint keeps beside `best_weights`."""
-        return {
-            "best_epoch": self.best_epoch,
-            "curve": self.curve,
-            "best": self.best,
-        }
-
-    def resume(self, state: dict[str, Any], best: list[np.ndarray]) -> None:
-        """Takes up what `state` gave."""
-        self.best_epoch = state["best_epoch"]
-        self.curve = state["curve"]
-        self.best = state["best"]
-        self.best_weights = best
-
     def restore(self) -> None:
         """Puts the best weights in place, or the last averages."""
         if self.best_weights:
             assign(self.averages.trained, self.best_weights)
         else:
             self.averages.take()
+
+
+class Checkpoint(tf.keras.callbacks.Callback):
+    """Saves after each epoch; comes after `Watch` among the callbacks."""
+
+    _TOLD = ("best_epoch", "curve", "best")
+
+    def __init__(self, path: Path, watch: Watch) -> None:
+        super().__init__()
+        self.path = path
+        self.watch = watch
+
+    def on_epoch_end(
+        self, epoch: int, logs: dict[str, float] | None = None
+    ) -> None:
+        """Writes the state after an epoch, replacing the file as a whole."""
+        told = {name: getattr(self.watch, name) for name in self._TOLD}
+        state = [variable.numpy() for variable in self._variables()]
+        with files.staged(self.path) as staged, staged.open("wb") as file:
+            arrays: dict[str, Any] = {
+                f"{name}_{number}": value
+                for name, values in (
+                    ("state", state),
+                    ("best", self.watch.best_weights),
+                )
+                for number, value in enumerate(values)
+            }
+            text = json.dumps(told | {"epochs": epoch + 1})
+            np.savez(
+                file, told=np.frombuffer(text.encode(), np.uint8), **arrays
+            )
+
+    def restore(self) -> int:
+        """Takes up the last epoch's state; the epochs done, 0 without any.
+
+        Call when the model is compiled, inside its strategy's scope.
+        """
+        if not self.path.exists():
+            return 0
+        with np.load(self.path) as saved:
+            told = json.loads(saved["told"].tobytes())
+            for number, variable in enumerate(self._variables()):
+                variable.assign(saved[f"state_{number}"])
+            best = [name for name in saved.files if name.startswith("best_")]
+            self.watch.best_weights = [saved[name] for name in best]
+        for name in self._TOLD:
+            setattr(self.watch, name, told[name])
+        return int(told["epochs"])
+
+    def _variables(self) -> list[tf.Variable]:
+        model = self.watch.averages.trained
+        model.optimizer.build(model.trainable_variables)
+        return [
+            *model.trainable_weights,
+            *model.optimizer.variables,
+            *self.watch.averages.variables,
+        ]

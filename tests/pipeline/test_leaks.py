@@ -81,7 +81,7 @@ def made(prepared, directory):
     for place in places:
         place.mkdir(parents=True)
     one, two, three = places
-    train_retrieval.run(config, prepared, one)
+    train_retrieval.Training(config, prepared, one).run()
     train_ranking.run(config, prepared, one, one, two)
     distill.run(config, prepared, two, three, lambda line: None)
     found = {}

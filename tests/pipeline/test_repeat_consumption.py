@@ -237,9 +237,8 @@ def test_the_student_answers_the_history_but_nothing_excluded(
     for given in (prepared, off(prepared)):
         found = teacher.moments(config, given, np.random.default_rng(0))
         student = distill.make(options, given)
-        none = teacher.Opinions(
-            np.zeros((len(found), 1), np.int32), np.zeros((len(found), 1))
-        )
+        shape = len(found), 1
+        none = np.zeros(shape, np.float32), np.zeros(shape, np.int32)
         distill.fit(student, options, found, none, 0, 0.0)
         # Trained on validation too; the share of what can be found counts.
         quality.append(distill.validate(student, given, 0)["ndcg@10"])

@@ -45,7 +45,7 @@ def test_window_markov_equals_slow_counts():
                     expected[item, row[place + step]] += weight
                     expected[row[place + step], item] += 0.5 * weight
     expected /= expected.sum(axis=1, keepdims=True) + 10.0
-    found = cooccurrence.window_markov(histories, 12, window=3)
+    found = cooccurrence.window_markov(histories, 12, 3, 0.5)
     np.testing.assert_allclose(found.toarray(), expected, rtol=1e-5)
 
 

@@ -11,8 +11,8 @@ from models.config import ConfigError
 from models.student import Student
 from models.student_config import StudentConfig
 from pipeline.measure.requests import Requests
+from pipeline.measure.search import Answer
 from pipeline.ondevice import distill
-from pipeline.ondevice.teacher import Opinions
 from pipeline.run import auto, weights
 from pipeline.tables.ragged import Ragged
 from tests.support.prepared_stub import make_prepared
@@ -27,7 +27,7 @@ OPTIONS = StudentConfig(
 )
 
 
-def planted(seed: int = 0) -> tuple[Requests, Opinions, np.ndarray]:
+def planted(seed: int = 0) -> tuple[Requests, Answer, np.ndarray]:
     """Histories whose next item is noise; the teacher knows the rule.
 
     After item i comes i + 1, in a circle of 40.
@@ -42,7 +42,7 @@ def planted(seed: int = 0) -> tuple[Requests, Opinions, np.ndarray]:
     ragged = Ragged(np.arange(601) * LENGTH, histories.ravel())
     return (
         Requests(rows, rows, ragged, {}, Ragged(np.arange(601), noise), rows),
-        Opinions(candidates, scores),
+        (scores, candidates),
         right,
     )
 

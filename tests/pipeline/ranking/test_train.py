@@ -125,7 +125,7 @@ def run():
 def base(run, tmp_path_factory):
     config, prepared = run
     directory = tmp_path_factory.mktemp("retrieval")
-    train_retrieval.run(config, prepared, directory)
+    train_retrieval.Training(config, prepared, directory).run()
     return directory
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from models.config import FeatureSpec
 from pipeline.retrieval import batches
-from pipeline.retrieval.examples import Part
+from pipeline.retrieval.batches import Part
 from pipeline.tables import past
 from pipeline.tables import sequences as sequences_of
 from pipeline.tables.ragged import Ragged

@@ -9,7 +9,7 @@ from models.config import RetrievalConfig
 from pipeline.measure import requests
 from pipeline.prepare.sequences import Writer
 from pipeline.retrieval import batches, feed, targets, train, validation
-from pipeline.retrieval.examples import Part
+from pipeline.retrieval.batches import Part
 from pipeline.run import auto
 from pipeline.run.config import Config
 from pipeline.tables import past, sequences
@@ -268,7 +268,7 @@ def test_streamed_training_finds_the_planted_order(tmp_path, monkeypatch):
         refit=False,
     )
     config = Config("ring", 7, retrieval=options)
-    train.run(config, prepared, tmp_path)
+    train.Training(config, prepared, tmp_path).run()
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["base"]["curve"][-1]["ndcg@10"] > 0.8
     model = train.load(config, prepared, tmp_path, "base")

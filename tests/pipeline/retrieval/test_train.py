@@ -48,7 +48,7 @@ def make_walks(num_users=250, length=12, seed=0):
 
 def trained(prepared, directory, **options):
     config = make_config(**options)
-    train_retrieval.run(config, prepared, directory)
+    train_retrieval.Training(config, prepared, directory).run()
     return config, json.loads((directory / "metrics.json").read_text())
 
 
