@@ -30,8 +30,7 @@ def sampled_softmax(
     Args:
         positive_logits: `[P]`.
         negative_logits: `[P, K]`.
-        targets: int `[P]` item indices, never strings: comparing those is 16
-            times slower.
+        targets: int `[P]` item indices.
         negatives: int `[K]` item indices, repeats allowed.
         target_probabilities: `[P]` chance of each target to be drawn as a
             negative, a probability and not a count.

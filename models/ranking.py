@@ -190,11 +190,6 @@ class RankingModel(tf.keras.Model):
 
 
 def listwise_loss(scores: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
-    """Softmax cross-entropy of the first candidate of each list, `[B]`.
-
-    Args:
-        scores: `[B, C]`.
-        candidates: int32 `[B, C]`, the target first, 0 pads.
-    """
+    """Softmax cross-entropy of the first of candidates `[B, C]`: `[B]`."""
     masked = tf.where(candidates == PADDING, -1e9, scores)
     return tf.reduce_logsumexp(masked, axis=1) - scores[:, 0]

@@ -73,13 +73,7 @@ class RatingHead(tf.keras.Model):
     def call(
         self, history: tf.Tensor, user_index: tf.Tensor, candidates: tf.Tensor
     ) -> tf.Tensor:
-        """Ratings `[B, C]` within the range that ratings have.
-
-        Args:
-            history: int32 `[B, L]`, 0 pads.
-            user_index: int32 `[B]`.
-            candidates: int32 `[B, C]`.
-        """
+        """Ratings `[B, C]` of int32 `[B, L]`, `[B]` and `[B, C]`, in range."""
         users, items = self._known(user_index, candidates)
         query = tf.gather(self.users, users) + self._past(history)
         rating = (
@@ -105,10 +99,7 @@ class RatingHead(tf.keras.Model):
         rating does not have it.
 
         Args:
-            history: int32 `[B, L]`, 0 pads.
-            user_index: int32 `[B]`.
-            item: int32 `[B]`.
-            rating: `[B]`.
+            history: int32 `[B, L]`, 0 pads; the others are `[B]`.
             factor_l2: Weight of the factors' squares.
             bias_l2: Weight of the biases' squares.
         """

@@ -162,12 +162,8 @@ def _attention(
     """How near the candidate is to items of the history, `[B, C, 3]`.
 
     Target attention without weights of its own: cosine similarity, the
-    largest, its decayed mean, and the mean under a softmax over the history.
-
-    Args:
-        past: `[B, L, W]`.
-        candidates: `[B, C, W]`.
-        there: bool `[B, L]`.
+    largest, its decayed mean, and the mean under a softmax over the history,
+    where an item is `there`, `[B, L]`.
     """
     similar = tf.einsum(
         "bcd,bld->bcl",
@@ -192,10 +188,6 @@ def _attention(
 
 def _taken(history: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
     """How often and how lately candidates stand in the history.
-
-    Args:
-        history: int32 `[B, L]`, most recent last.
-        candidates: int32 `[B, C]`.
 
     Returns:
         `[B, C, len(_TAKEN_DECAYS) + 1]`: logs of counts that weigh less with

@@ -50,7 +50,6 @@ class Variant:
 
 def variants(config: Config) -> list[Variant]:
     """The config as it is, then every change of one choice."""
-    sampled = {"loss": "in_batch"}
     retrieval: dict[str, Changes] = {
         "as configured": {},
         **{
@@ -59,9 +58,11 @@ def variants(config: Config) -> list[Variant]:
             if name != config.retrieval.encoder
         },
         "loss full softmax": {"loss": "full"},
-        "loss in-batch, logQ, uniform negatives": {**sampled},
-        "loss in-batch, logQ, 512 mined negatives": sampled
-        | {"num_mined_negatives": 512},
+        "loss in-batch, logQ, uniform negatives": {"loss": "in_batch"},
+        "loss in-batch, logQ, 512 mined negatives": {
+            "loss": "in_batch",
+            "num_mined_negatives": 512,
+        },
         "no item features": {"item_features": ()},
         "no item ids": {"item_id": False},
         "user ids": {"user_id": True},
@@ -95,12 +96,9 @@ def run(
     Models that would ship are not trained, only those that validation judges.
 
     Args:
-        config: The starting point.
-        prepared: What is trained on.
         num_seeds: Seeds a variant, the config's own and those after it.
         pattern: Only the config as it is and variants whose name contains
             this; "" for all.
-        progress: Receives one line at a time.
 
     Returns:
         The table, a row a variant: means over the seeds, and the spread where

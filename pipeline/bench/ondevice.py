@@ -56,18 +56,15 @@ def run(
     """Measures and writes both tables.
 
     Args:
-        config: The `student` section is what is measured.
-        prepared: The data both are trained on.
         path: Of the JSON file.
         rounds: Timed calls of each file.
-        progress: Receives one line a figure.
     """
-    found: dict[str, list[Row]] = {}
-    for name, rows in (
-        ("latency", latency(config.student, rounds)),
-        ("quality", quality(config, prepared)),
+    found: dict[str, list[Row]] = {"latency": [], "quality": []}
+    for name, rows in zip(
+        found,
+        (latency(config.student, rounds), quality(config, prepared)),
+        strict=True,
     ):
-        found[name] = []
         for row in rows:
             found[name].append(row)
             progress(_line(row))
@@ -200,8 +197,6 @@ def windows_recall(model: Scorer, test: Requests, excludes: bool) -> float:
     """Share of windows whose target is among the best 10.
 
     Args:
-        model: Scores histories.
-        test: The windows.
         excludes: Whether the model hides what is in the history, as the
             student's file does and the toolkit's does not.
     """

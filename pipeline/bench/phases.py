@@ -50,8 +50,7 @@ def config(directory: Path, interactions: int) -> Config:
         seed=1,
         artifacts=str(directory),
         source=TabularSource(
-            path=str(log_path(directory, interactions)),
-            rating="rating",
+            path=str(log_path(directory, interactions)), rating="rating"
         ),
         retrieval=RetrievalConfig(history_length=50),
     )
@@ -174,11 +173,9 @@ def _task(
 
     options = config(directory, interactions)
     tables = load(options.run_directory / "prepare")
+    positions = auto.batch_positions(options.retrieval, interactions).value
     retrieval = dataclasses.replace(
-        options.retrieval,
-        batch_positions=auto.batch_positions(
-            options.retrieval, interactions
-        ).value,
+        options.retrieval, batch_positions=positions
     )
     options = dataclasses.replace(options, retrieval=retrieval)
     made = task.make(

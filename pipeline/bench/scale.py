@@ -84,9 +84,7 @@ def run(
     Args:
         directory: Scratch, which needs some 40 bytes an interaction; the logs
             are deleted, the report stays.
-        sizes: Interactions.
         price: Of an hour of one core, in any currency.
-        progress: Receives a line a phase.
     """
     report = Report(price)
     directory.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.student_config import StudentConfig
+from pipeline.ondevice.convert import converter_of
 
 
 class Toolkit(tf.keras.Model):
@@ -67,9 +68,4 @@ class Toolkit(tf.keras.Model):
             best, ids = tf.math.top_k(scores, self.config.num_recommendations)
             return {"ids": ids, "scores": best}
 
-        module = tf.Module()
-        module.saved, module.serve = self.weights, serve
-        converter = tf.lite.TFLiteConverter.from_concrete_functions(
-            [serve.get_concrete_function()], module
-        )
-        return bytes(converter.convert())
+        return bytes(converter_of(self, serve, "float32").convert())

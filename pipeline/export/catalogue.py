@@ -55,10 +55,6 @@ def released(model: Path, serving: Path) -> Iterator[None]:
 
     They are copied before, under other names: when the pointer is replaced
     nothing is left that needs space on the disk.
-
-    Args:
-        model: Version directory of `retrieval`.
-        serving: Where clients look for them.
     """
     copies = {name: serving / f".{name}.staging" for name in (POPULAR, TITLES)}
     try:

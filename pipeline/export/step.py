@@ -39,10 +39,7 @@ def run(
     """Exports every model of the bundle.
 
     Args:
-        config: The run's options.
-        prepared: The prepared tables.
         steps: Directories of the steps before by name.
-        directory: Where to write.
 
     Returns:
         The bundle id: a digest over every exported file.

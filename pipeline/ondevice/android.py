@@ -39,7 +39,7 @@ MOVIES, GENRES = "sorted_movie_vocab.json", "movie_genre_vocab.txt"
 RUNTIME = (2, 2, 0)
 _MOVIE_INPUT, _GENRE_INPUT = "context_movie_id", "context_movie_genre"
 _IDS, _SCORES = "top_prediction_ids", "top_prediction_scores"
-_SHOWN, _FAVORITES = 10, 100
+_SHOWN, _FAVORITES, _GENRE_LENGTH = 10, 100, 32
 
 
 class _GenreAware:
@@ -76,10 +76,7 @@ class _GenreAware:
 
 
 def convert(
-    student: Student,
-    genres: str = "",
-    genre_length: int = 32,
-    precision: Precision = "float16",
+    student: Student, genres: str = "", precision: Precision = "float16"
 ) -> bytes:
     """The student as a .tflite file for the app.
 
@@ -98,7 +95,7 @@ def convert(
     ]
     embeddings = _embeddings(student, genres) if genres else None
     if genres:
-        specs.append(tf.TensorSpec([genre_length], tf.int32, _GENRE_INPUT))
+        specs.append(tf.TensorSpec([_GENRE_LENGTH], tf.int32, _GENRE_INPUT))
 
     @tf.function(input_signature=specs)
     def serve(history: tf.Tensor, *given: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -148,7 +145,6 @@ def run(
     """Writes the assets of a run's student; the bytes of its model.
 
     Args:
-        distilled: Directory of the distill step.
         wanted: Column of genres; see `genres_of`.
     """
     catalogue = Catalogue.of(prepared)
@@ -170,10 +166,8 @@ def write(
     """Replaces the assets as a whole; the bytes of the model.
 
     Args:
-        genres: To be shown.
-        is_asked: Whether the student has that column, so that the app can
-            send genres too.
-        precision: See `convert`.
+        is_asked: Whether the student has the column of genres, so that the
+            app can send them too.
     """
     catalogue.check(student)
     check(
@@ -183,7 +177,7 @@ def write(
         ),
     )
     column = genres.column if is_asked else ""
-    content = convert(student, column, precision=precision)
+    content = convert(student, column, precision)
     staging = directory.with_name(f".staging-{directory.name}")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)

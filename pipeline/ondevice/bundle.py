@@ -116,7 +116,7 @@ def write(
             {
                 "history": history,
                 "ids": best.tolist(),
-                "scores": [float(score) for score in scores],
+                "scores": scores.tolist(),
             }
             for history, best, scores in answers
         ]

@@ -23,12 +23,7 @@ class GateRejected(Exception):
 
 
 def gate(evaluation: Evaluation, config: PublishConfig) -> list[str]:
-    """Reasons against publishing, none when the bundle is accepted.
-
-    Args:
-        evaluation: Of the staged bundle.
-        config: The metric and the rows that must be beaten.
-    """
+    """Reasons against publishing, none when the bundle is accepted."""
     metric = config.metric
     figures = {name: row.figures for name, row in evaluation.models.items()}
     if metric not in figures["two_stage"]:
@@ -37,12 +32,10 @@ def gate(evaluation: Evaluation, config: PublishConfig) -> list[str]:
             f"{metric!r}. Choose one of {', '.join(figures['two_stage'])}."
         ]
     reasons = []
-    required = [("two_stage", "must_beat", name) for name in config.must_beat]
+    rules = [("two_stage", "must_beat", config.must_beat)]
     if "student" in figures:
-        required += [
-            ("student", "student_must_beat", name)
-            for name in config.student_must_beat
-        ]
+        rules += [("student", "student_must_beat", config.student_must_beat)]
+    required = ((*rule, name) for *rule, names in rules for name in names)
     for model, option, name in required:
         if name not in figures:
             why = evaluation.left_out.get(name)

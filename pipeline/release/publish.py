@@ -38,7 +38,6 @@ def run(
     """Publishes an evaluated bundle if the gate accepts it.
 
     Args:
-        config: Names the serving directory and the gate's rules.
         exports: Directory of the export step.
         evaluation: The evaluation.json made from exactly those exports.
         ondevice: Directory of the ondevice-export step; None releases the
@@ -116,7 +115,6 @@ def rollback(config: Config, to: int | None = None) -> tuple[int, int]:
     """Points back to an earlier release.
 
     Args:
-        config: Names the serving directory.
         to: Which; None takes the one before the live version.
 
     Returns:
@@ -157,16 +155,11 @@ def _require_whole(serving: Path, version: int, earlier: list[int]) -> None:
     missing = release_history.missing(serving, version)
     if not missing:
         return
-    whole = [
-        number
-        for number in earlier
-        if not release_history.missing(serving, number)
-    ]
-    advice = (
-        f"Version {whole[0]} is whole: make rollback TO={whole[0]}."
-        if whole
-        else "No earlier release is whole: make retrain."
-    )
+    advice = "No earlier release is whole: make retrain."
+    for other in earlier:
+        if not release_history.missing(serving, other):
+            advice = f"Version {other} is whole: make rollback TO={other}."
+            break
     raise GateRejected(
         f"A rollback needs every model of version {version}. Received: "
         f"no, or no whole, {', '.join(map(str, missing))}. {advice}"
