@@ -8,10 +8,9 @@ where this project is not installed.
 Shape letters as in `serving.signatures`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
-import numpy as np
 import tensorflow as tf
 
 from models.layers import index as search
@@ -65,7 +64,7 @@ class QueryInputs(tf.Module):
     ) -> None:
         super().__init__(name="query_inputs")
         self.history_length = history_length
-        self.item_ids = tf.constant(_bytes(prepared.items.ids))
+        self.item_ids = tf.constant([str(id_) for id_ in prepared.items.ids])
         self.items = lookups.IdLookup(list(prepared.items.ids[2:]))
         known = prepared.users.ids[2 : prepared.users.num_known]
         self.users = lookups.IdLookup(list(known) if knows_users else [])
@@ -214,12 +213,7 @@ class Retrieval(tf.Module):
 
 
 class Ranking(tf.Module):
-    """The second stage: rescored candidates.
-
-    Args:
-        inputs: Encodes requests.
-        model: A trained ranking model.
-    """
+    """The second stage: rescored candidates."""
 
     def __init__(self, inputs: QueryInputs, model: RankingModel) -> None:
         super().__init__(name="ranking")
@@ -229,9 +223,7 @@ class Ranking(tf.Module):
         tower = model.signals.query_tower.candidate_tower
         unread = {id(variable) for variable in tower.variables}
         self.saved_variables = [
-            variable
-            for variable in model.variables
-            if id(variable) not in unread
+            found for found in model.variables if id(found) not in unread
         ]
 
     def score(self, asked: Asked, candidates: tf.Tensor) -> Tensors:
@@ -275,13 +267,7 @@ class Ranking(tf.Module):
 
 
 class Recommender(tf.Module):
-    """Both stages in one call: `recommender`.
-
-    Args:
-        retrieval: The first stage.
-        ranking: The second stage.
-        num_recommendations: Items returned a query (N).
-    """
+    """Both stages in one call, for N items: `recommender`."""
 
     def __init__(
         self, retrieval: Retrieval, ranking: Ranking, num_recommendations: int
@@ -347,7 +333,3 @@ def _function(
     return tf.function(lambda **inputs: call(inputs)).get_concrete_function(
         **specs
     )
-
-
-def _bytes(ids: Sequence[str] | np.ndarray) -> list[bytes]:
-    return [str(value).encode() for value in ids]

@@ -45,8 +45,10 @@ def run(
         The bundle id: a digest over every exported file.
     """
     bundle = build(config, prepared, steps)
+    known = prepared.items.ids[FIRST_ITEM:][:10]
+    samples = [str(item).encode() for item in known]
     for name, module in bundle.items():
-        save(module, directory / name, name, _samples(prepared))
+        save(module, directory / name, name, samples)
     beside = directory / signatures.RETRIEVAL / signatures.EXTRA_ASSETS
     catalogue.write(prepared, beside)
     profile.of(prepared).write(beside)
@@ -147,7 +149,3 @@ def _filled(
     if key in ("history", "candidate_ids"):
         return [item_ids] * rows
     return [b""] * rows if spec.shape.rank == 1 else [[b""]] * rows
-
-
-def _samples(prepared: Prepared) -> list[bytes]:
-    return [str(item).encode() for item in prepared.items.ids[FIRST_ITEM:][:10]]

@@ -1,7 +1,7 @@
 """What building an index found: `index.json`, written and read here alone."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,18 +101,9 @@ class Report:
         content = json.loads((directory / FILE).read_text("utf-8"))
         k, scann = content["num_candidates"], None
         if content["kind"] == "scann":
-            scann = Tuned(
-                content["shards"],
-                content["num_leaves"],
-                Point(*content["chosen"].values()),
-                content["exact_latency_ms"],
-                content["meets_recall_floor"],
-                [Point(*row.values()) for row in content["frontier"]],
-            )
-        return cls(
-            content["num_items"],
-            k,
-            content[f"recall@{k}"],
-            content["latency_ms"],
-            scann,
-        )
+            found = {f.name: content[f.name] for f in fields(Tuned)}
+            found["chosen"] = Point(*found["chosen"].values())
+            found["frontier"] = [Point(*r.values()) for r in found["frontier"]]
+            scann = Tuned(**found)
+        recall, latency = content[f"recall@{k}"], content["latency_ms"]
+        return cls(content["num_items"], k, recall, latency, scann)

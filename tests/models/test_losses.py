@@ -11,19 +11,6 @@ def log_softmax(logits):
     return logits - top - np.log(np.exp(logits - top).sum(-1, keepdims=True))
 
 
-def test_sampled_softmax_without_correction():
-    # Target 1 against 2, 3 and 4: -log(1 / 10).
-    loss = losses.sampled_softmax(
-        tf.constant([0.0]),
-        tf.constant([[np.log(2), np.log(3), np.log(4)]], tf.float32),
-        tf.constant([5]),
-        tf.constant([2, 3, 4]),
-        tf.ones([1]),
-        tf.ones([3]),
-    )
-    np.testing.assert_allclose(loss, [np.log(10)], rtol=1e-6)
-
-
 def test_logq_divides_by_the_chance_of_being_drawn():
     # Weights exp(s) / q: 2 / .5 = 4 for the target, 6 / .25 = 24 and
     # 3 / .25 = 12 for the negatives: -log(4 / 40).
