@@ -40,7 +40,6 @@ class Board:
         asked: The queries with their targets.
         prepared: Counts for the slices.
         num_samples: Resamples behind each interval.
-        seed: Of the resampling.
     """
 
     def __init__(

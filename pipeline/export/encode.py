@@ -40,11 +40,7 @@ class IdLookup(tf.Module):
 
 
 class FeatureLookup(tf.Module):
-    """One raw feature column to what a tower takes, as `column` encodes it.
-
-    Args:
-        column: As prepared.
-    """
+    """One raw feature column to what a tower takes, as `column` encodes it."""
 
     def __init__(self, column: FeatureColumn) -> None:
         super().__init__(name=f"feature_{column.spec.name}")

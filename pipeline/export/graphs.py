@@ -53,7 +53,6 @@ class QueryInputs(tf.Module):
     """Encodes the query inputs of every signature.
 
     Args:
-        prepared: Vocabularies and feature columns.
         history_length: Items of the history the towers read.
         knows_users: Whether a model has user embeddings; without them the
             user table stays out of the export.
@@ -110,10 +109,7 @@ class Retrieval(tf.Module):
     """Query tower and index: `retrieval` and `retrieval_exact`.
 
     Args:
-        inputs: Encodes requests.
-        prepared: Item features and their vocabularies.
-        model: A trained retrieval model.
-        index: The exact or the ScaNN index over its candidate embeddings.
+        index: The exact or the ScaNN index over the candidate embeddings.
     """
 
     def __init__(

@@ -83,22 +83,16 @@ def make(
     )
     num_rows = len(prepared.items.ids)
     counts, num_targets = targets.count(source, rule, num_rows)
-    popular = None
+    now, tables, popular = np.zeros([num_rows, 0]), None, None
     if split == "temporal":
         popular = targets.recent(source, rule, num_rows)
-    now = np.zeros([num_rows, 0]) if popular is None else popular.now
+        now, tables = popular.now, popular.tables
     for line in ids.describe(
         options, _num_known(counts), prepared.users.num_known
     ):
         progress(f"  {which}: {line}")
     with team.strategy.scope():
-        model = build(
-            config,
-            prepared,
-            counts,
-            now,
-            None if popular is None else popular.tables,
-        )
+        model = build(config, prepared, counts, now, tables)
     reach = targets.reach(split, source)
     # A step has so many targets over all copies of the model.
     positions = auto.batch_positions(options, num_targets).value
@@ -172,24 +166,22 @@ def _part(
 ) -> Part:
     """What of a chunk is trained on."""
     sequences, weights = chunk.sequences, rule.weights(chunk)
-    rows = np.arange(len(sequences.user_ids)) + chunk.first_row
     if split == "random":
         # Later parts lie between train events there: they leave altogether.
         sequences, weights = keep(sequences, weights > 0), weights[weights > 0]
-    moments = (
-        np.zeros(len(weights), np.int32)
-        if popular is None
-        else trends.moments(popular.bounds, sequences.timestamps)
-    )
+    moments, bounds = np.zeros(len(weights), np.int32), None
+    if popular is not None:
+        bounds = popular.bounds
+        moments = trends.moments(bounds, sequences.timestamps)
     return Part(
         sequences,
-        rows,
+        np.arange(len(sequences.user_ids)) + chunk.first_row,
         past.stops(sequences, split),
         weights,
         moments,
         reach.events,
         reach.seconds,
-        None if popular is None else popular.bounds,
+        bounds,
         # A random split asks for any other item, not for the next one.
         is_unordered=split == "random",
     )
