@@ -9,7 +9,7 @@ Shape letters as in `serving.signatures`.
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -24,17 +24,6 @@ from serving import signatures
 
 Tensors = dict[str, tf.Tensor]
 Functions = dict[str, tf.types.experimental.ConcreteFunction]
-
-
-class Module(Protocol):
-    """What is exported: its functions by the name of their signature."""
-
-    @property
-    def inputs(self) -> "QueryInputs":
-        """Encodes the query inputs."""
-
-    def functions(self) -> Functions:
-        """Concrete functions by signature name."""
 
 
 class Asked(NamedTuple):
@@ -309,6 +298,10 @@ class Recommender(tf.Module):
             scores = tf.gather(scores, places, batch_dims=1)
         items = tf.gather(candidates, places, batch_dims=1)
         return {"item_ids": inputs.ids(items), "scores": scores}
+
+
+# What is exported: its functions by the name of their signature.
+Module = Retrieval | Ranking | Recommender
 
 
 class _Untracked:

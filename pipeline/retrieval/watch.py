@@ -33,8 +33,10 @@ class Averages:
     the weights a step.
 
     Args:
-        momentum: Share kept a step, less in the first steps; 0 averages
-            nothing.
+        momentum: Share kept a step, less in the first steps.
+
+    Attributes:
+        variables: What a checkpoint keeps.
     """
 
     def __init__(self, trained: RetrievalModel, momentum: float) -> None:
@@ -51,13 +53,8 @@ class Averages:
         self._means = [
             tf.Variable(weight, **own) for weight in trained.trainable_weights
         ]
-        if momentum:
-            trained.after_step = self._move
-
-    @property
-    def variables(self) -> list[tf.Variable]:
-        """What a checkpoint keeps."""
-        return [self._steps, *self._means]
+        self.variables = [self._steps, *self._means]
+        trained.after_step = self._move
 
     def _move(self) -> None:
         """Moves the averages after a step, as a part of it."""
@@ -71,8 +68,7 @@ class Averages:
 
     def take(self) -> None:
         """Makes the averages the model's weights."""
-        if self.momentum:
-            assign(self.trained, self._means)
+        assign(self.trained, self._means)
 
     @contextmanager
     def used(self) -> Iterator[None]:
