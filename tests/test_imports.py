@@ -133,7 +133,7 @@ ARROWS = {
     "pipeline.__main__": "*",
 }
 MOST_LINES = 400
-MOST_FILES = 16
+MOST_FILES = 14
 GENERATED = "_pb2"
 
 

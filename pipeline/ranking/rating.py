@@ -66,8 +66,6 @@ def load(
     if not (directory / _SHAPE).exists():
         return None
     head = RatingHead(**json.loads((directory / _SHAPE).read_text()))
-    blank = tf.zeros([1, 1], tf.int32)
-    head(blank, tf.ones([1], tf.int32), blank)
     weights.load(head, directory / _WEIGHTS)
     return head
 
