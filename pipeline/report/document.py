@@ -69,14 +69,14 @@ class Code:
 
 @dataclass(frozen=True)
 class Fold:
-    """A table that readers open when they want it."""
+    """Blocks that readers open when they want them."""
 
     summary: str
-    table: Table
+    blocks: Sequence[Block]
     is_open: bool = False
 
 
-Block: TypeAlias = str | Table | Figure | Facts | Notes | Code | Fold
+Block: TypeAlias = "str | Table | Figure | Facts | Notes | Code | Fold"
 
 
 def _is_there(block: Block) -> bool:
@@ -84,8 +84,8 @@ def _is_there(block: Block) -> bool:
     match block:
         case Table(rows=inside) | Facts(facts=inside) | Notes(sentences=inside):
             return bool(inside)
-        case Fold(table=table):
-            return bool(table.rows)
+        case Fold(blocks=blocks):
+            return any(map(_is_there, blocks))
         case Code(text=text):
             return bool(text)
     return bool(block)

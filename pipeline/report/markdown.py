@@ -24,12 +24,9 @@ _SPECIAL = re.compile(r"([\\`*_\[\]<>|&#~])")
 
 def write(document: Document) -> str:
     """The whole text."""
-    lines = [
-        f"# {_plain(document.title)}",
-        "",
-        f"**{_plain(document.verdict)}**",
-        "",
-    ]
+    lines = [f"# {_plain(document.title)}", ""]
+    if document.verdict:
+        lines += [f"**{_plain(document.verdict)}**", ""]
     lines += [f"- {_plain(reason)}" for reason in document.reasons]
     lines += ["", _plain(" · ".join(document.about)), ""]
     for section in document.sections:
@@ -46,8 +43,9 @@ def _block(block: Block) -> Iterator[str]:
         yield from _table(block)
     elif isinstance(block, Fold):
         yield f"### {_plain(block.summary)}"
-        yield ""
-        yield from _table(block.table)
+        for inner in block.blocks:
+            yield ""
+            yield from _block(inner)
     elif isinstance(block, Figure):
         yield f"*{_plain(block.title)}*: {_plain(block.alt)}"
     elif isinstance(block, Facts):

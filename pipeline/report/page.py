@@ -94,11 +94,11 @@ def _block(block: Block) -> str:
     match block:
         case Table():
             return _table(block)
-        case Fold(summary=summary, table=table):
+        case Fold(summary=summary, blocks=blocks):
             state = " open" if block.is_open else ""
             return (
                 f"<details{state}><summary>{escape(summary)}</summary>"
-                f"{_table(table)}</details>"
+                f"{''.join(map(_block, blocks))}</details>"
             )
         case Figure():
             return _figure(block)

@@ -1,15 +1,19 @@
-"""Writes the report of a run: one HTML file and its Markdown twin.
+"""Writes the report of a run: one HTML file, its Markdown twin, two cards.
 
 Enters: a run's directory. Leaves there `report.html` and `report.md`, which
-hold everything they show. Nothing is measured or trained for them.
+hold everything they show, and from the same parts `model_card.md` and
+`data_sheet.md`. Nothing is measured or trained for them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.report import markdown, page
-from pipeline.report.document import Document
+from pipeline.report.cards import model, sheet
+from pipeline.report.cards.owner import Owner
+from pipeline.report.document import Document, Fold, Notes, Section
 from pipeline.report.found import Run
 from pipeline.report.sections import (
     calibration,
@@ -50,7 +54,7 @@ _SECTIONS = (
 
 
 def run(config: Config, path: Path, overrides: tuple[str, ...] = ()) -> Path:
-    """Writes both files.
+    """Writes all files.
 
     Args:
         config: Of the run.
@@ -63,21 +67,43 @@ def run(config: Config, path: Path, overrides: tuple[str, ...] = ()) -> Path:
     Raises:
         DataError: If no step of the run is complete.
     """
-    document = compose(Run.read(config, path, overrides))
-    shown = config.run_directory / f"{NAME}.html"
-    for write, target in (
-        (markdown.write, shown.with_suffix(".md")),
-        (page.write, shown),
-    ):
+    found = Run.read(config, path, overrides)
+    cards = _cards(found, Owner.read(path))
+    document = compose(found, cards)
+    directory = config.run_directory
+    shown = directory / f"{NAME}.html"
+    texts = {
+        directory / _file(name): markdown.write(
+            Document(
+                f"{config.name}: {name.lower()}", "open", "", (), (), parts
+            )
+        )
+        for name, parts in cards.items()
+    }
+    texts |= {
+        shown.with_suffix(".md"): markdown.write(document),
+        shown: page.write(document),
+    }
+    for target, text in texts.items():
         with files.staged(target) as staged:
-            staged.write_text(write(document), "utf-8")
+            staged.write_text(text, "utf-8")
     return shown
 
 
-def compose(found: Run) -> Document:
+def compose(found: Run, cards: Mapping[str, Sequence[Section]]) -> Document:
     """The report of what was found; what is absent has no section."""
     state, verdict = quality.verdict(found)
     sections = [make(found).filled() for make in _SECTIONS]
+    folded = [
+        Section(
+            name,
+            "What the run knows; the rest is marked for its owner. The same "
+            f"text stands beside this report as {_file(name)}.",
+            [Fold(part.title, part.blocks) for part in parts],
+        ).filled()
+        for name, parts in cards.items()
+    ]
+    sections[-1:-1] = folded
     return Document(
         found.config.name,
         state,
@@ -86,6 +112,28 @@ def compose(found: Run) -> Document:
         _about(found),
         [section for section in sections if section.blocks],
     )
+
+
+def _file(name: str) -> str:
+    return f"{name.lower().replace(' ', '_')}.md"
+
+
+def _cards(found: Run, owner: Owner) -> dict[str, list[Section]]:
+    """The sections of both cards, by name; only those that have any."""
+    cards = {"Model card": model.card(found, owner)}
+    cards["Data sheet"] = sheet.sheet(found, owner)
+    cards = {
+        name: [part.filled() for part in parts]
+        for name, parts in cards.items()
+        if parts
+    }
+    known = [part.title for parts in cards.values() for part in parts]
+    unused = owner.unused(known)
+    if unused:
+        next(iter(cards.values())).insert(
+            0, Section("Not used", "", [Notes(unused)])
+        )
+    return cards
 
 
 def _about(found: Run) -> list[str]:

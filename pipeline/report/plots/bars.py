@@ -66,7 +66,7 @@ def paired(
     axes.grid(visible=False, axis="x")
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, 0, " %"))
     axes.legend(**ABOVE)
 
 
@@ -86,7 +86,7 @@ def histogram(axes: Axes, series: Mapping[str, np.ndarray], label: str) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axes.minorticks_off()
     axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, 0, " %"))
     axes.grid(visible=False, axis="x")
     axes.set_xlabel(label)
     axes.set_ylabel("requests")

@@ -37,8 +37,8 @@ def scatter(
         axes.axhline(level[1], color=SERIES[0], linewidth=1, linestyle="--")
         axes.annotate(
             level[0],
-            (0.01, level[1] / height),
-            (0, 2),
+            (0.02, level[1] / height),
+            (0, 3),
             xycoords="axes fraction",
             textcoords="offset points",
             fontsize=8.5,

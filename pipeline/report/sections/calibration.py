@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from pipeline.evaluate.calibration import Bin
-from pipeline.report.document import Block, Figure, Section, Table
+from pipeline.report.document import Figure, Section, Table
 from pipeline.report.found import Run
 from pipeline.report.plots import reliability
 from pipeline.report.plots.forest import Estimate
@@ -24,17 +24,14 @@ def calibration(run: Run) -> Section:
         "the next is among them. On the dashed line predictions come true; "
         "below it the model is too sure. Order, and so every ranking metric, "
         "does not depend on it; thresholds and expected values do.",
-        [*_probabilities(chances), *_ratings(ratings)],
+        [*_probabilities(chances), *_ratings(ratings), *_table(chances)],
     )
 
 
-def _probabilities(bins: Sequence[Bin]) -> Iterator[Block]:
+def _probabilities(bins: Sequence[Bin]) -> Iterator[Figure]:
     if not bins:
         return
-    seen = [
-        Estimate("", group.observed, *wilson(group.observed, group.count))
-        for group in bins
-    ]
+    seen = _observed(bins)
     # Each query has one next item, so this is the number of queries.
     queries = sum(group.count * group.observed for group in bins)
     wrong = sum(
@@ -54,6 +51,10 @@ def _probabilities(bins: Sequence[Bin]) -> Iterator[Block]:
             is_log=True,
         ),
     )
+
+
+def _table(bins: Sequence[Bin]) -> Iterator[Table]:
+    seen = _observed(bins)
     yield Table(
         "Probabilities that ranking gave its candidates",
         ("predicted", "candidates", "came next", "observed", "95 %"),
@@ -95,6 +96,13 @@ def _ratings(bins: Sequence[Bin]) -> Iterator[Figure]:
             is_log=False,
         ),
     )
+
+
+def _observed(bins: Sequence[Bin]) -> list[Estimate]:
+    return [
+        Estimate("", group.observed, *wilson(group.observed, group.count))
+        for group in bins
+    ]
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:

@@ -69,8 +69,8 @@ def drift(run: Run) -> Section:
     blocks = [*_within(run.prepared), *_since_live(run)]
     return Section(
         "Drift",
-        "The population stability index (PSI) compares shares of "
-        f"interactions: below {LITTLE} little has changed, above {MUCH} much "
+        "The population stability index (PSI) compares two "
+        f"distributions: below {LITTLE} little has changed, above {MUCH} much "
         "(a rule of thumb: Lewis 1994, Siddiqi 2006). Much change means that "
         "figures of this test part may not hold next month, and that it is "
         "time to retrain more often.",
@@ -103,20 +103,16 @@ def _items(before: Profile, after: Profile) -> Compared:
     groups = np.unique(groups, return_inverse=True)[1]
     group_of = dict(zip(before.items, groups.tolist(), strict=True))
     sizes = np.bincount(groups)
-    # Whatever is in no group is in the last.
+    # What was rare before, or not there, is in the last.
     sums = np.zeros((2, len(sizes) + 1))
     for row, found in zip(sums, (before, after), strict=True):
         for item, count in found.items.items():
             row[group_of.get(item, -1)] += count
         row[-1] += found.interactions - sum(found.items.values())
-    ends = np.cumsum(sizes)
-    names = [
-        f"{end - size + 1}–{end}" if size > 1 else str(end)
-        for size, end in zip(sizes.tolist(), ends.tolist(), strict=True)
-    ]
+    names = [str(place) for place in range(1, len(sizes) + 1)]
     return Compared(
-        "items by their popularity before",
-        [*names, "others"],
+        "items, a tenth of the log each, most popular first",
+        [*names, "other"],
         _shares(sums[0]),
         _shares(sums[1]),
     )
@@ -202,7 +198,7 @@ def _shown(
                     names[0]: item.before.tolist(),
                     names[1]: item.after.tolist(),
                 },
-                (item.name, "interactions"),
+                (item.name, "share"),
             ),
         )
 

@@ -39,7 +39,7 @@ def latency(run: Run) -> Section:
         "The exported models in one process, as the evaluation asked them: one "
         "query at a time, without network, batching or the decoding of "
         "requests. They ran in turn on the machine that evaluated, with "
-        "whatever else it was doing; `make bench-serving` measures a server "
+        "whatever else it was doing; make bench-serving measures a server "
         "under load. recommender is both stages in one call.",
         [
             Figure(

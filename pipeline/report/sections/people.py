@@ -22,7 +22,7 @@ def people(run: Run) -> Section:
         "From the shortest history to the longest. ✓ marks what the user "
         "really took next; histories begin with the latest item.",
         [
-            Fold(_summary(example), _table(example), place == 0)
+            Fold(_summary(example), [_table(example)], place == 0)
             for place, example in enumerate(run.examples)
         ],
     )

@@ -7,6 +7,7 @@ import pytest
 from pipeline.report.sections import calibration, drift
 from pipeline.tables.profile import Profile
 
+ITEMS = "items, a tenth of the log each, most popular first"
 LOG = Profile(
     0,
     9,
@@ -36,7 +37,7 @@ def test_the_index_against_arithmetic() -> None:
     found = indices(LOG, replace(LOG, items=items))
     # -0.05 ln(0.5) + 0.05 ln(1.5)
     expected = 0.05 * 0.6931472 + 0.05 * 0.4054651
-    assert found["items by their popularity before"] == pytest.approx(expected)
+    assert found[ITEMS] == pytest.approx(expected)
 
 
 def test_new_items_and_other_hours_are_much_change() -> None:
@@ -47,7 +48,7 @@ def test_new_items_and_other_hours_are_much_change() -> None:
     )
     found = {item.name: item.says for item in drift.compare(LOG, new)}
     assert found == {
-        "items by their popularity before": "much change",
+        ITEMS: "much change",
         "interactions of a user on a day": "little change",
         "hour of the day (UTC)": "much change",
     }
@@ -55,7 +56,7 @@ def test_new_items_and_other_hours_are_much_change() -> None:
 
 def test_days_without_hours_and_positions_are_not_compared() -> None:
     days = replace(LOG, hours=(100,) + (0,) * 23, activity=())
-    assert list(indices(days, days)) == ["items by their popularity before"]
+    assert list(indices(days, days)) == [ITEMS]
 
 
 def test_wilson_holds_the_share_and_stays_a_share() -> None:
