@@ -71,7 +71,9 @@ def drift(run: Run) -> Section:
         "Drift",
         "The population stability index (PSI) compares two "
         f"distributions: below {LITTLE} little has changed, above {MUCH} much "
-        "(a rule of thumb: Lewis 1994, Siddiqi 2006). Much change means that "
+        "(a rule of thumb: Lewis 1994, Siddiqi 2006). Items stand in groups "
+        "that held a tenth of the earlier interactions each, the most popular "
+        "first. Much change means that "
         "figures of this test part may not hold next month, and that it is "
         "time to retrain more often.",
         blocks,
@@ -111,7 +113,7 @@ def _items(before: Profile, after: Profile) -> Compared:
         row[-1] += found.interactions - sum(found.items.values())
     names = [str(place) for place in range(1, len(sizes) + 1)]
     return Compared(
-        "items, a tenth of the log each, most popular first",
+        "items by popularity",
         [*names, "other"],
         _shares(sums[0]),
         _shares(sums[1]),

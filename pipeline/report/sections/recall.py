@@ -33,7 +33,7 @@ def recall(run: Run) -> Section:
                 ),
             )
             for name, curve in sorted(
-                found.items(), key=lambda item: -item[1][-1]
+                found.items(), key=lambda item: -item[1][:10][-1]
             )
         ],
         ours=OURS,

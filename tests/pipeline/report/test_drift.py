@@ -7,7 +7,7 @@ import pytest
 from pipeline.report.sections import calibration, drift
 from pipeline.tables.profile import Profile
 
-ITEMS = "items, a tenth of the log each, most popular first"
+ITEMS = "items by popularity"
 LOG = Profile(
     0,
     9,
