@@ -104,7 +104,7 @@ ARROWS = {
     ),
     "pipeline.onboard": (
         "serving serving.releases pipeline.run pipeline.tables "
-        "pipeline.sources pipeline.sources.canonical "
+        "pipeline.measure pipeline.sources pipeline.sources.canonical "
         "pipeline.sources.reading pipeline.sources.tabular "
         "pipeline.prepare"
     ),

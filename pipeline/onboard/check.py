@@ -6,6 +6,7 @@ again, and reports what a person should know about it in plain words.
 
 from typing import Any
 
+from pipeline.measure import order
 from pipeline.onboard import habits, trial
 from pipeline.prepare import summary
 from pipeline.run.config import Config
@@ -22,9 +23,11 @@ def check(config: Config) -> list[str]:
         DataError: If the data cannot be used at all.
     """
     with trial.read(config.source, config.seed) as tried:
-        figures = tried.figures(config.prepare)
+        with tried.prepared(config.prepare) as tables:
+            figures, foretold = tables.summary, order.measure(tables)
         found = habits.count(tried.tables, tried.directory)
     lines = summary.describe(figures) + _report(found)
+    lines += order.describe(foretold)
     lines += _of_log(figures, found, config)
     return lines + _of_parts(figures, found, config)
 

@@ -17,7 +17,7 @@ from pipeline.prepare import step
 from pipeline.run.config import Config
 from pipeline.run.data import PrepareConfig, Source, is_timed
 from pipeline.sources.canonical.tables import Tables
-from pipeline.tables.prepared import load, require_questions
+from pipeline.tables.prepared import Prepared, load, require_questions
 from pipeline.tables.schema import FIRST_MOMENT, DataError
 
 
@@ -36,20 +36,31 @@ class Trial:
         Raises:
             DataError: If the data cannot be used, or leave nobody to test.
         """
+        with self.prepared(options) as tables:
+            return tables.summary
+
+    @contextmanager
+    def prepared(self, options: PrepareConfig) -> Iterator[Prepared]:
+        """Prepares the tables, which are deleted after the block.
+
+        Raises:
+            DataError: If the data cannot be used, or leave nobody to test.
+        """
         config = Config("check", self.seed, source=self.source, prepare=options)
         with tempfile.TemporaryDirectory(dir=self.directory) as place:
             directory = Path(place)
             (directory / ".scratch").mkdir()
             with engines.open_engine(options, directory / ".scratch") as engine:
                 step.write(config, self.tables, engine, directory)
-            figures = load(directory).summary
+            tables = load(directory)
+            figures = tables.summary
             require_questions(
                 options.split,
                 figures["parts"]["test"]["users"],
                 figures["users"],
                 figures["known_items"],
             )
-            return figures
+            yield tables
 
 
 @contextmanager

@@ -36,9 +36,9 @@ class SyntheticSource(Options):
     """
 
     kind: Literal["synthetic"] = "synthetic"
-    num_users: int = 2_000
-    num_items: int = 800
-    interactions_per_user: int = 28
+    num_users: int = 1_500
+    num_items: int = 1_200
+    interactions_per_user: int = 36
     planted: Literal["all", "none"] = "all"
 
     def _rules(self) -> list[tuple[bool, str]]:

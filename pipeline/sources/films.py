@@ -2,7 +2,8 @@
 
 Titles are made of word lists that go with the genre, so that a person can
 tell from a list of titles whether a recommendation is sensible. About a third
-of the films belong to series; the parts of a series carry numbers.
+of the films belong to series; the parts of a series carry numbers. What a film
+is like is a direction: of its genres, of the word in its title and of its own.
 """
 
 from dataclasses import dataclass
@@ -10,29 +11,30 @@ from dataclasses import dataclass
 import numpy as np
 
 REGIONS = ("north", "east", "south", "west", "overseas")
+# From the most frequent to the rarest.
 GENRES = {
-    "Adventure": "Voyage Expedition Jungle Compass Treasure Summit Caravan "
-    "Island Map River",
-    "Animation": "Rabbit Balloon Toymaker Penguin Teapot Moonbeam Puddle "
-    "Dragonfly Button Acorn",
-    "Comedy": "Wedding Neighbour Holiday Landlord Cousin Casserole Impostor "
-    "Bachelor Reunion Moustache",
-    "Crime": "Alibi Heist Informant Verdict Syndicate Getaway Ledger Witness "
-    "Forger Fingerprint",
     "Drama": "Orchard Letter Daughter Winter Confession Farewell Piano "
     "Inheritance Promise Lighthouse",
-    "Fantasy": "Sorcerer Crown Griffin Prophecy Realm Enchantress Amulet "
-    "Throne Wyrm Oracle",
-    "Horror": "Cellar Whisper Graveyard Mirror Possession Asylum Scarecrow "
-    "Haunting Ritual Marsh",
-    "Musical": "Melody Chorus Ballroom Cabaret Violin Overture Tapdancer "
-    "Serenade Jukebox Waltz",
-    "Mystery": "Cipher Manor Disappearance Clue Locket Corridor Stranger "
-    "Riddle Conservatory Silhouette",
+    "Comedy": "Wedding Neighbour Holiday Landlord Cousin Casserole Impostor "
+    "Bachelor Reunion Moustache",
     "Romance": "Kiss Bouquet Sonnet Valentine Balcony Summer Courtship "
     "Embrace Postcard Rose",
+    "Crime": "Alibi Heist Informant Verdict Syndicate Getaway Ledger Witness "
+    "Forger Fingerprint",
+    "Adventure": "Voyage Expedition Jungle Compass Treasure Summit Caravan "
+    "Island Map River",
     "Sci-Fi": "Android Nebula Orbit Colony Starship Singularity Reactor "
     "Clone Signal Horizon",
+    "Mystery": "Cipher Manor Disappearance Clue Locket Corridor Stranger "
+    "Riddle Conservatory Silhouette",
+    "Horror": "Cellar Whisper Graveyard Mirror Possession Asylum Scarecrow "
+    "Haunting Ritual Marsh",
+    "Fantasy": "Sorcerer Crown Griffin Prophecy Realm Enchantress Amulet "
+    "Throne Wyrm Oracle",
+    "Animation": "Rabbit Balloon Toymaker Penguin Teapot Moonbeam Puddle "
+    "Dragonfly Button Acorn",
+    "Musical": "Melody Chorus Ballroom Cabaret Violin Overture Tapdancer "
+    "Serenade Jukebox Waltz",
     "Western": "Saddle Sheriff Canyon Outlaw Stagecoach Mustang Saloon "
     "Prairie Revolver Homestead",
 }
@@ -50,6 +52,11 @@ NUMERALS = ("", " II", " III", " IV")
 
 # The sequel first, then four neighbours: films people see after one another.
 FOLLOW_WEIGHTS = (0.60, 0.16, 0.12, 0.08, 0.04)
+# In how many directions films differ, and how far the word of its title and
+# what is its own take a film from its genres, which are about 1 long.
+WIDTH = 16
+WORD = 0.9
+OWN = 0.8
 
 
 @dataclass(frozen=True)
@@ -65,8 +72,8 @@ class Catalogue:
             were there before `[num_items]`.
         followers: Rows of the sequel and the neighbours, -1 for none
             `[num_items, 5]`.
-        genre_weights: 1 for a film's only genre, .5 each for two
-            `[num_items, num_genres]`.
+        likeness: What films are like, of length 1 `[num_items, WIDTH]`.
+        genre_likeness: The same of the genres `[num_genres, WIDTH]`.
     """
 
     titles: list[str]
@@ -75,7 +82,8 @@ class Catalogue:
     popularity: np.ndarray
     release_days: np.ndarray
     followers: np.ndarray
-    genre_weights: np.ndarray
+    likeness: np.ndarray
+    genre_likeness: np.ndarray
 
     def genre_names(self) -> list[list[str]]:
         """Names of the genres of each film."""
@@ -87,18 +95,15 @@ def make(num_items: int, seed: int, planted: bool) -> Catalogue:
     """Draws a catalogue; what is not planted is unrelated to any choice."""
     rng = np.random.default_rng([seed, 0])
     num_genres = len(GENRES)
-    genres = np.full((num_items, 2), -1)
-    genres[:, 0] = rng.integers(0, num_genres, num_items)
-    two = rng.random(num_items) < 0.5
-    genres[two, 1] = (
-        genres[two, 0] + rng.integers(1, num_genres, two.sum())
-    ) % num_genres
+    genres = rng.choice(num_genres, (num_items, 2), p=genre_shares())
+    one = (rng.random(num_items) < 0.4) | (genres[:, 0] == genres[:, 1])
+    genres[one, 1] = -1
     years = rng.integers(1955, 2019, num_items)
     release_days = np.full(num_items, -1000.0)
     new = rng.random(num_items) < 0.25
     release_days[new] = rng.uniform(0.0, 500.0, new.sum())
     years[new] = 2020 + (release_days[new] // 365).astype(int)
-    popularity = 1.0 / (rng.permutation(num_items) + 15.0) ** 0.9
+    popularity = 1.0 / (rng.permutation(num_items) + 40.0)
     part, series = _series(num_items, rng)
     followers = np.full((num_items, len(FOLLOW_WEIGHTS)), -1)
     for members in series:
@@ -113,23 +118,44 @@ def make(num_items: int, seed: int, planted: bool) -> Catalogue:
         alike = alike[(alike != row) & (alike != followers[row, 0])]
         count = min(len(alike), followers.shape[1] - 1)
         followers[row, 1 : 1 + count] = rng.choice(alike, count, replace=False)
-    weights = np.zeros((num_items, num_genres))
-    for column in (0, 1):
-        has = genres[:, column] >= 0
-        weights[np.flatnonzero(has), genres[has, column]] = 1.0
-    weights /= weights.sum(1, keepdims=True)
+    titles, words = _titles(genres, part, series, rng)
+    likeness, genre_likeness = _likeness(genres, words, rng)
     if not planted:
         popularity = np.ones(num_items)
         release_days[:] = -1000.0
     return Catalogue(
-        titles=_titles(genres, part, series, rng),
+        titles=titles,
         genres=genres,
         years=years,
         popularity=popularity / popularity.sum(),
         release_days=release_days,
         followers=followers,
-        genre_weights=weights,
+        likeness=likeness,
+        genre_likeness=genre_likeness,
     )
+
+
+def genre_shares() -> np.ndarray:
+    """How often each genre is drawn `[num_genres]`."""
+    weights = 1.0 / (np.arange(len(GENRES)) + 2.0)
+    return weights / weights.sum()
+
+
+def _likeness(
+    genres: np.ndarray, words: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Directions of the films and of the genres."""
+    of_genres = unit(rng.normal(size=(len(GENRES), WIDTH)))
+    of_words = unit(rng.normal(size=(words.max() + 1, WIDTH)))
+    own = unit(rng.normal(size=(len(genres), WIDTH)))
+    has = (genres >= 0)[:, :, None]
+    mean = (of_genres[genres] * has).sum(1) / has.sum(1)
+    return unit(mean + WORD * of_words[words] + OWN * own), of_genres
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """The same directions with length 1 `[..., WIDTH]`."""
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
 def _series(
@@ -152,36 +178,39 @@ def _titles(
     part: np.ndarray,
     series: list[np.ndarray],
     rng: np.random.Generator,
-) -> list[str]:
-    words = [text.split() for text in GENRES.values()]
-    titles = [""] * len(genres)
+) -> tuple[list[str], np.ndarray]:
+    """Titles, and which word of all genres' words each is made of."""
+    nouns = [text.split() for text in GENRES.values()]
+    titles, words = [""] * len(genres), np.zeros(len(genres), np.int64)
     used: set[str] = set()
-    for row in range(len(genres)):
-        title = _title(words[genres[row, 0]], rng)
+    for row, first in enumerate(genres[:, 0]):
+        title, word = _title(nouns[first], rng)
         while title in used:
-            title = _title(words[genres[row, 0]], rng)
+            title, word = _title(nouns[first], rng)
             if title in used and len(used) > 2000:
                 # Far beyond the words: take numbers to keep titles apart.
                 title = f"{title} {row}"
         used.add(title)
-        titles[row] = title
+        titles[row], words[row] = title, first * len(nouns[first]) + word
     for members in series:
+        words[members] = words[members[0]]
         for row in members:
             titles[row] = titles[members[0]] + NUMERALS[part[row]]
-    return titles
+    return titles, words
 
 
-def _title(nouns: list[str], rng: np.random.Generator) -> str:
-    noun = str(rng.choice(nouns))
+def _title(nouns: list[str], rng: np.random.Generator) -> tuple[str, int]:
+    word = int(rng.integers(len(nouns)))
+    noun = nouns[word]
     adjective = str(rng.choice(ADJECTIVES))
-    pattern = rng.integers(0, 5)
-    if pattern == 0:
-        return f"The {adjective} {noun}"
-    if pattern == 1:
-        return f"{adjective} {noun}"
-    if pattern == 2:
-        return f"The {noun} of {rng.choice(PLACES)}"
-    if pattern == 3:
-        article = "An" if noun[0] in "AEIOU" else "A"
-        return f"{article} {noun} in {rng.choice(PLACES)}"
-    return f"{noun} and {rng.choice([n for n in nouns if n != noun])}"
+    place = str(rng.choice(PLACES))
+    article = "An" if noun[0] in "AEIOU" else "A"
+    other = nouns[(word + int(rng.integers(1, len(nouns)))) % len(nouns)]
+    patterns = (
+        f"The {adjective} {noun}",
+        f"{adjective} {noun}",
+        f"The {noun} of {place}",
+        f"{article} {noun} in {place}",
+        f"{noun} and {other}",
+    )
+    return patterns[rng.integers(len(patterns))], word
