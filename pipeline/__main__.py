@@ -2,30 +2,42 @@
 
 import argparse
 import contextlib
+import shlex
 import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from models.config import ConfigError
 from pipeline import flags
+from pipeline.evaluate import evaluation
+from pipeline.evaluate.evaluation import Evaluation
 from pipeline.release.gate import GateRejected
 from pipeline.run import config as configuration
 from pipeline.run import workers
 from pipeline.run.config import Config
 from pipeline.steps import Run
 from pipeline.tables.schema import DataError
-from pipeline.terminal import console
+from pipeline.terminal import console, report
+from pipeline.terminal.console import Answer
 from serving import ids
 from serving.errors import ServingError
 
 _DEFAULT_CONFIG = "pipeline/configs/sample.toml"
+# What a shell calls all this once it completes it.
+_SHELL_NAME = "pipeline"
+# What a shell reports of a program that Ctrl-C ended.
+_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; the exit status is 0, or 1 with a clear message."""
+    """Runs one command.
+
+    Returns:
+        The exit status: 0, 1 with a clear message, 130 if interrupted.
+    """
     options = _parser().parse_args(arguments)
     console.progress.detail = options.detail
     try:
@@ -50,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain("files", f"{error}. Finished steps are kept; run it again.")
     except KeyboardInterrupt:
         _complain("interrupted", "Finished steps are kept; run it again.")
+        return _INTERRUPTED
     else:
         return 0
     return 1
@@ -90,56 +103,85 @@ def _step(config: Config, options: argparse.Namespace) -> None:
     if getattr(options, "shard", None) is not None:
         run.index_shard(*options.shard)
         return
-    name = "publish" if options.command == "retrain" else options.command
-    if name == "publish":
-        with _figures(run, options):
-            run.publish()
+    if options.command in ("publish", "retrain"):
+        _release(run, options)
         return
-    getattr(run, name.replace("-", "_"))()
-    if name == "prepare":
-        print(console.summary(run.prepared()))
-    if name == "evaluate":
-        _show(run)
+    getattr(run, options.command.replace("-", "_"))()
+    if options.command == "prepare":
+        prepared = run.prepared()
+        _say(options, console.summary(prepared), prepared.summary)
+    if options.command == "evaluate":
+        found = _evaluation(run)
+        _say(options, report.table(found), evaluation.plain(found))
 
 
-@contextlib.contextmanager
-def _figures(run: Run, options: argparse.Namespace) -> Iterator[None]:
-    """Shows the evaluation behind a release, and behind a refused one."""
+def _release(run: Run, options: argparse.Namespace) -> None:
+    """Publishes, and shows what a release or a refusal rests on."""
+    from pipeline.terminal import showcase
+
+    is_demo = options.command == "demo"
+    refused = None
+    users = Answer("", [])
     try:
-        yield
-    except GateRejected:
-        _show(run)
-        _report(run.config, options)
-        raise
-    _show(run)
-    _report(run.config, options)
+        run.publish()
+        if is_demo:
+            users = showcase.demo(
+                run.prepared(),
+                run.config.serving_directory,
+                run.config.run_directory / "server.log",
+                console.progress,
+            )
+    except GateRejected as error:
+        refused = error
+    reasons = refused.reasons if refused else ()
+    found, page = _evaluation(run), _page(run.config, options)
+    lines = [users.text] if users.text else []
+    lines += [report.short(found, reasons) if is_demo else report.table(found)]
+    lines += [f"report: {page}"]
+    if is_demo and not refused:
+        lines += ["", console.next_commands(run.prepared())]
+    data = {
+        "accepted": not refused,
+        "reasons": list(reasons),
+        "verdict": report.verdict(found, reasons),
+        "report": str(page),
+        "evaluation": evaluation.plain(found),
+    }
+    if is_demo:
+        data["users"] = users.data
+    _say(options, "\n".join(lines), data)
+    if refused:
+        raise refused
 
 
-def _show(run: Run) -> None:
-    from pipeline.evaluate.evaluation import Evaluation
-    from pipeline.terminal import report
+def _evaluation(run: Run) -> Evaluation:
+    return Evaluation.read(run.evaluation)
 
-    print(report.table(Evaluation.read(run.evaluation)))
+
+def _page(config: Config, options: argparse.Namespace) -> Path:
+    from pipeline.report import step as page
+
+    return page.run(config, Path(options.config), tuple(options.set))
 
 
 def _report(config: Config, options: argparse.Namespace) -> None:
-    from pipeline.report import step as report
-
-    page = report.run(config, Path(options.config), tuple(options.set))
-    print(f"report: {page}")
+    page = _page(config, options)
+    _say(options, f"report: {page}", {"report": str(page)})
 
 
 def _options(options: argparse.Namespace) -> None:
     from pipeline.run import options as described
 
-    print("\n".join(described.describe(options.section)).strip())
+    text = "\n".join(described.describe(options.section)).strip()
+    _say(options, text, described.document(options.section))
 
 
 def _rollback(config: Config, options: argparse.Namespace) -> None:
     from pipeline.release import publish
 
     before, after = publish.rollback(config, options.to)
-    print(f"rollback: version {after} is live again, {before} is not")
+    said = f"rollback: version {after} is live again, {before} is not"
+    _say(options, said, {"live": after, "before": before})
 
 
 def _draft(options: argparse.Namespace) -> None:
@@ -148,7 +190,11 @@ def _draft(options: argparse.Namespace) -> None:
     drafted = draft.init_config(
         options.interactions, options.items, options.users, console.progress
     )
-    print(drafted.text, end="")
+    _say(
+        options,
+        drafted.text.rstrip("\n"),
+        {"config": drafted.text, "doubts": list(drafted.doubts)},
+    )
     for doubt in drafted.doubts:
         _complain("doubt", doubt)
     if drafted.problem:
@@ -161,7 +207,8 @@ def _generate(options: argparse.Namespace) -> None:
     directory = generate.write(
         options.directory, options.interactions, options.seed
     )
-    print(f"generate: {options.interactions:,} interactions in {directory}")
+    said = f"generate: {options.interactions:,} interactions in {directory}"
+    _say(options, said, {"directory": str(directory)})
 
 
 def _spark_up(options: argparse.Namespace) -> None:
@@ -184,15 +231,25 @@ def _bench_scale(options: argparse.Namespace) -> None:
         options.directory, sizes, options.price, console.progress
     )
     title = f"a whole run by size, {options.price:g} a core hour; ~ is on paper"
-    table = console.table(title, bench_scale.table(report))
-    print(console.text(table, *(f"~ {line}" for line in report.assumptions)))
-    print(bench_scale.plot(options.directory / bench_scale.FILE))
+    rows = bench_scale.table(report)
+    assumed = (f"~ {line}" for line in report.assumptions)
+    text = console.text(console.table(title, rows), *assumed)
+    picture = bench_scale.plot(options.directory / bench_scale.FILE)
+    data = {"table": rows, "assumptions": report.assumptions}
+    _say(options, f"{text}\n{picture}", data | {"picture": str(picture)})
 
 
 def _check(config: Config, options: argparse.Namespace) -> None:
     from pipeline.onboard import check
 
-    print("\n".join(check.check(config)))
+    lines = check.check(config)
+    mark = "warning: "
+    warnings = [line for line in lines if line.startswith(mark)]
+    data = {
+        "findings": [line for line in lines if not line.startswith(mark)],
+        "warnings": [line.removeprefix(mark) for line in warnings],
+    }
+    _say(options, "\n".join(lines), data)
 
 
 def _ablation(config: Config, options: argparse.Namespace) -> None:
@@ -206,7 +263,8 @@ def _ablation(config: Config, options: argparse.Namespace) -> None:
         console.progress,
     )
     title = f"validation {ablation.METRIC}"
-    print(console.text(console.table(title, rows)))
+    text = console.text(console.table(title, rows))
+    _say(options, text, {"metric": ablation.METRIC, "table": rows})
 
 
 def _ondevice_android(config: Config, options: argparse.Namespace) -> None:
@@ -217,7 +275,8 @@ def _ondevice_android(config: Config, options: argparse.Namespace) -> None:
     size = android.run(
         config, prepared, distilled, options.output, options.genres
     )
-    print(f"android: assets in {options.output}, model of {size:,} bytes")
+    said = f"android: assets in {options.output}, model of {size:,} bytes"
+    _say(options, said, {"directory": str(options.output), "bytes": size})
 
 
 def _bench_ondevice(config: Config, options: argparse.Namespace) -> None:
@@ -226,22 +285,21 @@ def _bench_ondevice(config: Config, options: argparse.Namespace) -> None:
     run = Run(config, progress=console.progress)
     path = config.run_directory / ondevice.RESULT
     ondevice.run(config, run.prepared(), path, options.rounds, console.progress)
-    print(f"written to {path}")
+    _say(options, f"written to {path}", {"path": str(path)})
 
 
 def _recommend(config: Config, options: argparse.Namespace) -> None:
     from pipeline.terminal import showcase
 
     run = Run(config, progress=console.progress)
-    print(
-        showcase.recommend(
-            run.prepared(),
-            options.target,
-            options.user,
-            ids.written(options.history, "--history"),
-            showcase.Live.read(config.serving_directory, config.name),
-        )
+    answer = showcase.recommend(
+        run.prepared(),
+        options.target,
+        options.user,
+        ids.written(options.history, "--history"),
+        showcase.Live.read(config.serving_directory, config.name),
     )
+    _say(options, *answer)
 
 
 def _explore(config: Config, options: argparse.Namespace) -> None:
@@ -263,27 +321,36 @@ def _explore(config: Config, options: argparse.Namespace) -> None:
 
 
 def _demo(config: Config, options: argparse.Namespace) -> None:
-    from pipeline.terminal import showcase
+    _release(Run(config, options.force, console.progress), options)
 
-    run = Run(config, options.force, console.progress)
-    with _figures(run, options):
-        run.publish()
-        print(
-            showcase.demo(
-                run.prepared(),
-                config.serving_directory,
-                config.run_directory / "server.log",
-                console.progress,
-            )
-        )
-    print(console.next_commands(run.prepared()))
+
+def _completion(options: argparse.Namespace) -> None:
+    """Prints a function `pipeline` and what completes it.
+
+    Shells complete by a command's first word, and `python` is not ours.
+    """
+    import shtab
+
+    parser = _parser()
+    parser.prog = _SHELL_NAME
+    completed = shtab.complete(parser, options.shell).rstrip("\n")
+    run = f"{shlex.quote(sys.executable)} -m pipeline"
+    text = f'{completed}\n{_SHELL_NAME}() {{ {run} "$@"; }}'
+    _say(options, text, {"shell": options.shell, "script": text})
+
+
+def _say(options: argparse.Namespace, text: str, data: object) -> None:
+    console.say(Answer(text, data), options.json)
 
 
 def _complain(kind: str, message: str) -> None:
+    console.progress.close()
     print(f"{kind}: {message}", file=sys.stderr)
 
 
-_WITHOUT_CONFIG = (_options, _draft, _generate, _spark_up, _bench_scale)
+_WITHOUT_CONFIG = (
+    *(_options, _draft, _generate, _spark_up, _bench_scale, _completion),
+)
 _COMMANDS = {
     "prepare": (_step, "read the source, split it by time, encode it"),
     "train-retrieval": (_step, "train the two-tower model"),
@@ -324,6 +391,7 @@ _COMMANDS = {
     "recommend": (_recommend, "ask a running server"),
     "explore": (_explore, "open a page that asks every model side by side"),
     "demo": (_demo, "everything, end to end"),
+    "completion": (_completion, "print what completes these in a shell"),
 }
 if __name__ == "__main__":
     sys.exit(main())

@@ -55,6 +55,9 @@ ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
             metavar="VERSION",
         )
     },
+    "completion": {
+        "shell": _takes("whose completion", choices=("bash", "zsh"))
+    },
     "options": {
         "section": _takes("such as retrieval, or all", nargs="?", default="")
     },

@@ -80,7 +80,9 @@ def _foretold(users: np.ndarray, items: np.ndarray, distance: int) -> float:
     counted = users[distance:][inside] % 2 == 0
     known, counts = np.unique(pairs[counted], return_counts=True)
     before = known // base
-    order = np.lexsort((-counts, before))
+    # Indices rise as popularity falls: it must not decide between equals.
+    drawn = np.random.default_rng(0).permutation(base)[known % base]
+    order = np.lexsort((drawn, -counts, before))
     starts = np.flatnonzero(np.diff(before[order], prepend=-1))
     sizes = np.diff(starts, append=len(order))
     place = np.arange(len(order)) - np.repeat(starts, sizes)

@@ -4,7 +4,7 @@ On one device or many: see `workers`. Only the chief prints, validates, keeps
 checkpoints and writes TensorBoard's files.
 """
 
-import time
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from pipeline.retrieval.watch import (
     Goal,
     Watch,
 )
+from pipeline.run.pace import Pace
 from pipeline.tables.schema import DataError
 
 # Momentum of the averaged weights that are kept; validations without a better
@@ -78,7 +79,11 @@ def fit(
     if team.is_chief:
         callbacks += [
             tf.keras.callbacks.TensorBoard(str(logs), write_graph=False),
-            _Epochs(done, options.epochs, progress),
+            _Epochs(
+                functools.partial(
+                    Pace, progress, options.epochs, task.num_targets, done
+                )
+            ),
         ]
     if done < options.epochs and not (done and watch.is_done):
         model.fit(
@@ -96,27 +101,20 @@ def fit(
 class _Epochs(tf.keras.callbacks.Callback):
     """Says after every epoch what it brought and how long the rest takes."""
 
-    def __init__(
-        self, done: int, epochs: int, progress: Callable[[str], None]
-    ) -> None:
+    def __init__(self, start: Callable[[], Pace]) -> None:
         super().__init__()
-        self._done, self._epochs = done, epochs
-        self._progress = progress
+        self._start = start
 
     def on_train_begin(self, logs: object = None) -> None:
         """Starts the clock."""
-        self._start = time.monotonic()
+        self._pace = self._start()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Writes the line."""
         shown = [f"loss {logs['loss']:.3f}"]
         if (found := logs.get(f"validation_{CHOSEN_BY}")) is not None:
             shown.append(f"{CHOSEN_BY} {found:.4f} on validation")
-        took = (time.monotonic() - self._start) / (epoch + 1 - self._done)
-        self._progress(
-            f"  epoch {epoch + 1} of {self._epochs}: {', '.join(shown)}, at "
-            f"most {took * (self._epochs - epoch - 1):.0f} s left"
-        )
+        self._pace(epoch + 1, *shown)
 
 
 def _restored(checkpoint: Checkpoint, team: Team) -> int:

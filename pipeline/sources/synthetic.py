@@ -197,8 +197,8 @@ def _choices(
     # Equal probabilities share their places evenly.
     ties = (weights == own).sum(1)
     rank = (weights > own).sum(1) + rng.integers(0, ties)
-    rating = 3.2 + 1.2 * affinity[rows, chosen]
-    rating = rating + rng.normal(0.0, 0.7, len(rows))
+    rating = 2.2 + 3.0 * affinity[rows, chosen]
+    rating = rating + rng.normal(0.0, 0.8, len(rows))
     return chosen, rank, np.clip(np.rint(rating), 1, 5).astype(np.float32)
 
 

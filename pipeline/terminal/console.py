@@ -2,6 +2,7 @@
 
 import argparse
 import enum
+import json
 import logging
 import os
 import shutil
@@ -9,7 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -33,8 +34,9 @@ class Detail(enum.Enum):
 class Progress:
     """One line a step, with what it is at where somebody is watching.
 
-    Lines that begin with a blank are details: on a terminal each takes the
-    place of the last one, in a log one a minute is written.
+    Lines that begin with a blank are details of the step that runs: on a
+    terminal each takes the place of the last one, in a log one a minute is
+    written.
 
     Args:
         detail: How much is written.
@@ -45,6 +47,7 @@ class Progress:
         self.detail = detail
         self.stream = stream
         self._start = self._last = time.monotonic()
+        self._step = ""
         self._is_open = False
 
     def __call__(self, line: str) -> None:
@@ -52,10 +55,15 @@ class Progress:
         if self.detail is Detail.QUIET:
             return
         now = time.monotonic()
-        is_passing = line.startswith(" ") or line.endswith(": running")
-        if self.detail is Detail.ALL:
-            is_passing = False
-        watched = self.stream.isatty()
+        step, _colon, doing = line.partition(": ")
+        if doing == "running":
+            self._step = step
+        is_passing = self.detail is not Detail.ALL and (
+            line.startswith(" ") or doing == "running"
+        )
+        if is_passing and line.startswith(" ") and self._step:
+            line = f"{self._step}: {line.strip()}"
+        watched = self.stream.isatty() and os.environ.get("TERM") != "dumb"
         if is_passing and not (
             watched or now - self._last > _HEARTBEAT_SECONDS
         ):
@@ -69,12 +77,43 @@ class Progress:
         self.stream.write(before + text + ("" if self._is_open else "\n"))
         self.stream.flush()
 
+    def close(self) -> None:
+        """Ends the line of a step that goes on, so that others can follow."""
+        if self._is_open:
+            self.stream.write("\n")
+            self._is_open = False
+
 
 progress = Progress(Detail.STEPS, sys.stderr)
 
 
+class Answer(NamedTuple):
+    """What a command found out.
+
+    Attributes:
+        text: For people.
+        data: The same for programs, as JSON has it.
+    """
+
+    text: str
+    data: object
+
+
+def say(answer: Answer, as_json: bool) -> None:
+    """Prints an answer, or the one JSON document that stands for it."""
+    progress.close()
+    text = answer.text
+    if as_json:
+        text = json.dumps(answer.data, indent=2, ensure_ascii=False)
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds `--quiet` and `--debug`, which set `detail`."""
+    """Adds `--json`, and `--quiet` and `--debug`, which set `detail`."""
+    parser.add_argument(
+        "--json", action="store_true", help="the answer as one JSON document"
+    )
     group = parser.add_mutually_exclusive_group()
     for detail, text in (
         (Detail.QUIET, "results and errors alone"),

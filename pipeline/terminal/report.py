@@ -1,6 +1,6 @@
 """The evaluation as people read it on a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pipeline.evaluate.evaluation import (
     ALL,
@@ -8,6 +8,7 @@ from pipeline.evaluate.evaluation import (
     Diversity,
     Evaluation,
     Row,
+    Whole,
 )
 from pipeline.terminal import console
 
@@ -27,6 +28,65 @@ def table(evaluation: Evaluation) -> str:
         console.table("two_stage by slice", _slices(evaluation)),
         *lines(evaluation),
     )
+
+
+def verdict(evaluation: Evaluation, reasons: Sequence[str] = ()) -> str:
+    """What a run is worth, in a sentence.
+
+    Args:
+        evaluation: Of the run.
+        reasons: Why the gate refused it, none where it was accepted.
+    """
+    ours = evaluation.models["two_stage"].recall_at_10
+    best = _best(evaluation, lambda row: row.recall_at_10)
+    said = f"two_stage finds the next item for {ours:.1%} of the queries"
+    if best and best.recall_at_10 > 0:
+        said = (
+            f"two_stage finds the next item {ours / best.recall_at_10:.2f} "
+            f"times as often as the best baseline ({best.model})"
+        )
+    return f"{said}: {'rejected' if reasons else 'accepted'}"
+
+
+def short(evaluation: Evaluation, reasons: Sequence[str] = ()) -> str:
+    """The verdict under the few rows that it rests on."""
+    rows = evaluation.models
+    best = _best(evaluation, lambda row: row.ndcg_at_10)
+    named = {
+        "two_stage": "two_stage: retrieval, then ranking",
+        "retrieval": "retrieval alone",
+        "student": "student, on the device",
+        best.model if best else "": f"{best.model if best else ''}, the best "
+        "baseline",
+        "popularity": "popularity",
+    }
+    table = console.table(
+        "",
+        [
+            ["", "next item in the first ten", "NDCG@10", "of two_stage"],
+            *(
+                [
+                    label,
+                    f"{rows[name].recall_at_10:.1%}",
+                    f"{rows[name].ndcg_at_10:.4f}",
+                    f"{rows[name].ndcg_at_10 / ours:.0%}" if ours else "-",
+                ]
+                for name, label in named.items()
+                for ours in [rows["two_stage"].ndcg_at_10]
+                if name in rows
+            ),
+        ],
+    )
+    return console.text(table, verdict(evaluation, reasons))
+
+
+def _best(
+    evaluation: Evaluation, figure: Callable[[Whole], float]
+) -> Whole | None:
+    """The row of the baseline with the highest figure."""
+    rows = evaluation.models
+    named = [rows[name] for name in evaluation.baselines if name in rows]
+    return max(named, key=figure, default=None)
 
 
 def lines(evaluation: Evaluation) -> list[str]:

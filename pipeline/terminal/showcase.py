@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from rich.table import Table
@@ -22,12 +23,14 @@ from pipeline.export import bundle, catalogue
 from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import DataError
 from pipeline.terminal import console
+from pipeline.terminal.console import Answer
 from serving.client import Items, Query, RecommenderClient
 from serving.errors import ServingError
 from serving.releases.history import POINTER
 
 NUM_SHOWN = 8
 _HISTORY_SHOWN = 5
+_BRIEF = 5
 _SERVER_START_SECONDS = 120
 _OTHER_CATALOGUE = "FAILED_PRECONDITION"
 
@@ -37,8 +40,8 @@ def demo(
     serving: Path,
     log: Path,
     progress: Callable[[str], None],
-) -> str:
-    """Serves what is published, asks for three users and returns the tables.
+) -> Answer:
+    """Serves what is published and asks for three users.
 
     Args:
         prepared: The prepared tables of the published run.
@@ -49,11 +52,14 @@ def demo(
     with serve(serving / POINTER, log) as target:
         progress(f"serve: gRPC on {target}, asking for three users")
         with RecommenderClient(target, timeout_seconds=30.0) as client:
-            tables = [
-                _table(client, prepared, query, label)
+            shown = [
+                _ask(client, prepared, query, label)
                 for label, query in _three_users(prepared)
             ]
-    return console.text(*tables)
+    return Answer(
+        console.text(*(one.brief() for one in shown)),
+        [one.data() for one in shown],
+    )
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ def recommend(
     user_id: str,
     history: Sequence[str],
     live: Live,
-) -> str:
+) -> Answer:
     """Asks a running server for one user.
 
     Args:
@@ -127,7 +133,7 @@ def recommend(
         target, timeout_seconds=10.0, popular=live.popular
     ) as client:
         try:
-            shown = console.text(_table(client, prepared, query, label))
+            shown = _ask(client, prepared, query, label)
         except ServingError as error:
             if live.other_run:
                 raise ServingError(
@@ -136,13 +142,14 @@ def recommend(
                 ) from error
             if not live.popular or error.code == _OTHER_CATALOGUE:
                 raise
-            return console.text(_degraded(client, prepared, query, label))
+            return _degraded(client, prepared, query, label)
+    text = console.text(shown.table())
     if live.other_run:
-        shown += (
+        text += (
             f"Note: what is published here is run {live.other_run!r}; titles "
             "and history are of the config's.\n"
         )
-    return shown
+    return Answer(text, shown.data())
 
 
 @contextlib.contextmanager
@@ -249,40 +256,98 @@ def user_features(prepared: Prepared, user_id: str) -> dict[str, object]:
     }
 
 
-def _table(
+class Offered(NamedTuple):
+    """An item of an answer."""
+
+    item_id: str
+    title: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What one user liked, and what both stages answer.
+
+    Attributes:
+        label: Who asks.
+        liked: Titles of the history, latest first.
+        retrieval: The best of what was retrieved.
+        ranking: The best after ranking.
+    """
+
+    label: str
+    liked: Sequence[str]
+    retrieval: Sequence[Offered]
+    ranking: Sequence[Offered]
+
+    def table(self) -> Table:
+        """Both answers with their scores."""
+        return self._table(
+            [
+                ("retrieval", self.retrieval),
+                ("after ranking", self.ranking),
+            ],
+            has_scores=True,
+        )
+
+    def brief(self) -> Table:
+        """The first few of what is recommended in the end, and before it."""
+        return self._table(
+            [
+                ("recommended", self.ranking[:_BRIEF]),
+                ("without ranking", self.retrieval[:_BRIEF]),
+            ],
+            has_scores=False,
+        )
+
+    def _table(
+        self, answers: list[tuple[str, Sequence[Offered]]], has_scores: bool
+    ) -> Table:
+        table = Table(title=self.label, title_justify="left")
+        table.add_column("latest in the history", ratio=1)
+        columns = [list(self.liked[:_HISTORY_SHOWN])]
+        for head, offered in answers:
+            table.add_column(head, ratio=1)
+            columns.append([one.title for one in offered])
+            if has_scores:
+                table.add_column("score", justify="right")
+                columns.append([f"{one.score:.2f}" for one in offered])
+        for row in itertools.zip_longest(*columns, fillvalue=""):
+            table.add_row(*row)
+        return table
+
+    def data(self) -> dict[str, object]:
+        """The same for programs."""
+        return {
+            "label": self.label,
+            "history": list(self.liked),
+            "retrieval": [one._asdict() for one in self.retrieval],
+            "ranking": [one._asdict() for one in self.ranking],
+        }
+
+
+def _ask(
     client: RecommenderClient, prepared: Prepared, query: Query, label: str
-) -> Table:
-    """What the user liked beside what both stages answer."""
+) -> Shown:
+    """Asks both stages."""
     retrieved = client.retrieve(query)
     ranked = client.rank(query, retrieved.item_ids, version=retrieved.version)
     titles = _titles(prepared)
-    table = Table(title=label, title_justify="left")
-    table.add_column("latest in the history", ratio=1)
-    table.add_column("retrieval", ratio=1)
-    table.add_column("score", justify="right")
-    table.add_column("after ranking", ratio=1)
-    table.add_column("score", justify="right")
-    liked = [titles.get(item, item) for item in reversed(query.history)]
-    liked = liked[:_HISTORY_SHOWN]
     offered = titles | {
         item: f"{titles[item]} (again)"
         for item in query.history
         if item in titles
     }
-    columns = [
-        liked,
-        *_columns(offered, retrieved),
-        *_columns(offered, ranked),
-    ]
-    for row in itertools.zip_longest(*columns, fillvalue=""):
-        table.add_row(*row)
-    return table
+    return Shown(
+        label,
+        [titles.get(item, item) for item in reversed(query.history)],
+        _offered(offered, retrieved),
+        _offered(offered, ranked),
+    )
 
 
-def _columns(
-    titles: dict[str, str], answer: Items
-) -> tuple[list[str], list[str]]:
-    """Titles and scores of the first items of an answer."""
+def _offered(titles: dict[str, str], answer: Items) -> list[Offered]:
+    """The first items of an answer, with titles."""
     shown = list(answer.item_ids[:NUM_SHOWN])
     for item in shown:
         if item not in titles:
@@ -293,10 +358,10 @@ def _columns(
                 "or a target that serves this one.",
                 _OTHER_CATALOGUE,
             )
-    return (
-        [titles[item] for item in shown],
-        [f"{score:.2f}" for score in answer.scores[: len(shown)]],
-    )
+    return [
+        Offered(item, titles[item], round(float(score), 4))
+        for item, score in zip(shown, answer.scores, strict=False)
+    ]
 
 
 def _titles(prepared: Prepared) -> dict[str, str]:
@@ -310,7 +375,7 @@ def _titles(prepared: Prepared) -> dict[str, str]:
 
 def _degraded(
     client: RecommenderClient, prepared: Prepared, query: Query, label: str
-) -> Table:
+) -> Answer:
     """What an application gets while a model does not answer."""
     answer = client.recommend(query, NUM_SHOWN)
     titles = _titles(prepared)
@@ -320,4 +385,5 @@ def _degraded(
     table.add_column("offered")
     for item in answer.item_ids:
         table.add_row(titles.get(item, item))
-    return table
+    data = {"degraded": answer.degraded, "items": list(answer.item_ids)}
+    return Answer(console.text(table), {"label": label, **data})

@@ -1,5 +1,8 @@
 """The command line: one clear message, exit status 1, nothing half-written."""
 
+import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -121,3 +124,92 @@ def test_what_is_only_told_loads_nothing_heavy(
     )
     assert run.returncode == status
     assert run.stderr.endswith("[]"), run.stderr
+
+
+@pytest.mark.parametrize("command_line", [["options"], ["options", "index"]])
+def test_an_answer_is_one_json_document_on_request(
+    capsys: pytest.CaptureFixture[str], command_line: list[str]
+) -> None:
+    assert command.main(["--json", *command_line]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["index"]["kind"]["default"] == '"auto"'
+
+
+def test_a_check_is_one_json_document_on_request(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = 'kind = "synthetic"\nnum_users = 60\nnum_items = 80'
+    arguments = _config(tmp_path, source)
+    assert command.main(["--json", "--quiet", *arguments, "check"]) == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    assert not captured.err
+    assert any("most often stood" in line for line in found["findings"])
+    assert any("users in the test part" in line for line in found["warnings"])
+
+
+def test_an_error_is_one_line_where_json_is_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert command.main(["--json", "options", "indx"]) == 1
+    captured = capsys.readouterr()
+    assert not captured.out
+    assert len(captured.err.splitlines()) == 1
+
+
+def test_an_interrupt_is_one_line_and_leaves_nothing(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    from pipeline.prepare import step
+
+    monkeypatch.setattr(step, "write", interrupt)
+    arguments = _config(tmp_path, 'kind = "synthetic"\nnum_users = 60')
+    assert command.main(["--quiet", *arguments, "prepare"]) == 130
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("interrupted: ")
+    run = tmp_path / "artifacts" / "runs" / "test"
+    assert [path.name for path in run.glob("*") if path.is_dir()] == []
+
+
+def test_bash_completes_commands_and_flags() -> None:
+    script = (
+        f'eval "$({sys.executable} -m pipeline completion bash)"\n'
+        "complete() { :; }\n"
+        "COMP_WORDS=(pipeline retr); COMP_CWORD=1; _shtab_pipeline\n"
+        'echo "${COMPREPLY[@]}"\n'
+        "COMP_WORDS=(pipeline init-config --in); COMP_CWORD=2\n"
+        '_shtab_pipeline; echo "${COMPREPLY[@]}"; pipeline options index\n'
+    )
+    run = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, check=True
+    )
+    lines = run.stdout.splitlines()
+    assert lines[:2] == ["retrain", "--interactions"]
+    assert lines[2].startswith("[index]")
+
+
+def test_zsh_gets_a_function_of_its_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert command.main(["completion", "zsh"]) == 0
+    script = capsys.readouterr().out
+    assert script.startswith("#compdef pipeline\n")
+    assert script.splitlines()[-1].startswith("pipeline() { ")
+    assert "retrain" in script and "--interactions" in script
+    if zsh := shutil.which("zsh"):
+        subprocess.run([zsh, "-n"], input=script, text=True, check=True)
+
+
+def test_nothing_is_coloured() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "pipeline", "options"],
+        capture_output=True,
+        env=os.environ | {"NO_COLOR": "1"},
+        check=True,
+    )
+    assert b"\033" not in run.stdout + run.stderr

@@ -1,6 +1,7 @@
 """What a run says while it works."""
 
 import io
+import json
 
 import pytest
 
@@ -38,9 +39,37 @@ def test_a_log_of_a_long_step_shows_that_it_lives(
 def test_on_a_screen_details_take_each_others_place() -> None:
     text = said(Detail.STEPS, Screen())
     assert [part.split("] ")[1] for part in text.split("\r\033[K")] == [
-        *LINES[:-1],
+        "train: running",
+        "train: epoch 1 of 2",
+        "train: epoch 2 of 2",
         "train: done\n",
     ]
+
+
+def test_a_dumb_terminal_gets_what_a_log_gets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    assert "\033" not in said(Detail.STEPS, Screen())
+
+
+def test_what_interrupts_a_step_stands_on_a_line_of_its_own() -> None:
+    screen = Screen()
+    progress = Progress(Detail.STEPS, screen)
+    progress("train: running")
+    progress.close()
+    progress.close()
+    assert screen.getvalue().endswith("train: running\n")
+
+
+def test_an_answer_is_text_or_one_document(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answer = console.Answer("two films", {"films": ["Amélie", "Ran"]})
+    console.say(answer, as_json=False)
+    assert capsys.readouterr().out == "two films\n"
+    console.say(answer, as_json=True)
+    assert json.loads(capsys.readouterr().out) == answer.data
 
 
 def test_everything_and_nothing() -> None:

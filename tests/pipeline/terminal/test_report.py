@@ -42,3 +42,20 @@ def test_a_baseline_that_was_left_out_is_named() -> None:
     text = report.table(replace(evaluations.full(), left_out=left_out))
     assert re.search(r"│ ease +│ +- │", text)
     assert "ease is not compared: it inverts" in text
+
+
+def test_the_verdict_names_the_best_baseline_and_how_far_it_is() -> None:
+    evaluation = replace(
+        evaluations.made(two_stage=0.24, item_knn=0.16, window_markov=0.2),
+        baselines={"item_knn": {}, "window_markov": {}, "popularity": {}},
+    )
+    said = "two_stage finds the next item 1.20 times as often as the best "
+    said += "baseline (window_markov): "
+    assert report.verdict(evaluation) == f"{said}accepted"
+    assert report.verdict(evaluation, ["why"]) == f"{said}rejected"
+    text = report.short(evaluation)
+    assert re.search(r"window_markov, the best baseline +│ +20.0% ", text)
+    assert "83%" in text and "item_knn" not in text
+    assert "24.0% of the queries" in report.verdict(
+        replace(evaluation, baselines={})
+    )

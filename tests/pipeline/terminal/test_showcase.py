@@ -51,15 +51,21 @@ def _publish(serving: Path, run: str) -> None:
 
 
 def test_an_answer_is_shown_with_titles_and_scores(server: FakeServer) -> None:
-    shown = showcase.recommend(
+    shown, data = showcase.recommend(
         _prepared(), server.target, "", ["i1", "i2"], showcase.Live()
     )
+    assert data["history"] == ["Title 2", "Title 1"]
+    assert data["retrieval"][0] == {
+        "item_id": "i19",
+        "title": "Title 19",
+        "score": 19.0,
+    }
     assert "Title 19" in shown and "19.00" in shown
     assert "Title 2" in shown.splitlines()[4]
 
 
 def test_a_short_answer_is_a_short_table(server: FakeServer) -> None:
-    shown = showcase.recommend(
+    shown, _data = showcase.recommend(
         _prepared(), server.target, "", CATALOGUE[3:], showcase.Live()
     )
     assert [f"Title {n} " in shown for n in range(3)] == [True] * 3
@@ -79,10 +85,10 @@ def test_titles_of_another_run_with_the_same_ids_are_marked(
 ) -> None:
     _publish(tmp_path, "first")
     live = showcase.Live.read(tmp_path, "second")
-    shown = showcase.recommend(_prepared(), server.target, "", ["i1"], live)
+    shown, _ = showcase.recommend(_prepared(), server.target, "", ["i1"], live)
     assert "published here is run 'first'" in shown
     live = showcase.Live.read(tmp_path, "first")
-    shown = showcase.recommend(_prepared(), server.target, "", ["i1"], live)
+    shown, _ = showcase.recommend(_prepared(), server.target, "", ["i1"], live)
     assert "first" not in shown
 
 
@@ -91,7 +97,8 @@ def test_without_a_server_only_the_same_runs_popular_items_are_offered(
 ) -> None:
     _publish(tmp_path, "first")
     own = showcase.Live.read(tmp_path, "first")
-    shown = showcase.recommend(_prepared(), NOWHERE, "", ["i1"], own)
+    shown, data = showcase.recommend(_prepared(), NOWHERE, "", ["i1"], own)
+    assert data["items"] == ["i3", "i4"]
     assert "degraded" in shown and "Title 3" in shown
     other = showcase.Live.read(tmp_path, "second")
     with pytest.raises(ServingError, match="run 'first'"):
