@@ -9,6 +9,7 @@ has its width written beside it, so columns stay columns in any typeface.
 
 import argparse
 import io
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,6 +62,9 @@ clip-path="url(#{unique_id}-clip-terminal)">
 """
 
 
+_STEP = re.compile(r"\[ *[\d.]+ s\] ([\w-]+):")
+
+
 class _Highlighter(RegexHighlighter):
     base_style = "shown."
     highlights = (
@@ -102,7 +106,7 @@ def draw(printed: str, command: str, theme: str) -> str:
         theme=_STYLES,
     )
     highlight = _Highlighter()
-    for line in (f"$ {command}", *printed.splitlines()):
+    for line in (f"$ {command}", *printed.splitlines(), ""):
         console.print(highlight(Text.from_ansi(line)), crop=True, no_wrap=True)
     return console.export_svg(
         title=command,
@@ -112,9 +116,24 @@ def draw(printed: str, command: str, theme: str) -> str:
     )
 
 
+def settled(printed: str) -> str:
+    """What is left on a terminal: the last line of each step."""
+    lines = printed.rstrip().splitlines()
+    steps = [
+        found[1] if (found := _STEP.match(line)) else None for line in lines
+    ]
+    return "\n".join(
+        line
+        for line, step, later in zip(
+            lines, steps, [*steps[1:], None], strict=True
+        )
+        if step is None or step != later
+    )
+
+
 def shortened(printed: str, first: int, last: int) -> str:
     """The first and the last lines of what was printed, with a gap between."""
-    lines = printed.rstrip().splitlines()
+    lines = printed.splitlines()
     if len(lines) <= first + last:
         return "\n".join(lines)
     return "\n".join([*lines[:first], "...", *lines[len(lines) - last :]])
@@ -126,12 +145,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("printed", type=Path, help="what the command printed")
     add("--command", required=True, help="what was typed")
-    add("--first", type=int, default=12, help="lines shown from the start")
-    add("--last", type=int, default=24, help="lines shown from the end")
+    add("--first", type=int, default=20, help="lines shown from the start")
+    add("--last", type=int, default=17, help="lines shown from the end")
     add("--directory", type=Path, default=Path(".github"), help="where to")
     options = parser.parse_args(arguments)
     printed = options.printed.read_text("utf-8")
-    shown = shortened(printed, options.first, options.last)
+    shown = shortened(settled(printed), options.first, options.last)
     for theme in _INKS:
         path = options.directory / f"{options.printed.stem}-{theme}.svg"
         with files.staged(path) as staged:

@@ -59,6 +59,11 @@ def test_both_themes_differ_in_colours_alone(tmp_path: Path) -> None:
     assert "#0d1117" in both["dark"] and "#0d1117" not in both["light"]
 
 
+def test_a_step_is_shown_as_it_ended(tmp_path: Path) -> None:
+    printed = "[ 1.0 s] fit: epoch 1 of 2\n[ 2.0 s] fit: done in 2.0 s\nfit: 3"
+    assert picture.settled(printed) == printed.partition("\n")[2]
+
+
 def test_long_output_is_shortened_in_the_middle(tmp_path: Path) -> None:
     shown = _text(_draw(tmp_path, "--first", "1", "--last", "1")["light"])
     assert "prepare" in shown and "report:" in shown
