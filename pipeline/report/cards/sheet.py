@@ -99,7 +99,7 @@ def _features(prepared: Prepared) -> Block:
         "Columns beside ids and times",
         ("of", "column", "kind", "values"),
         [
-            (table, name, column.spec.kind, f"{_values(prepared, key):,}")
+            (table, name, column.spec.kind, _values(prepared, key))
             for table in ("items", "users", "context")
             for name, column in prepared.columns(table).items()
             for key in (f"{table}.{name}",)
@@ -108,8 +108,10 @@ def _features(prepared: Prepared) -> Block:
     )
 
 
-def _values(prepared: Prepared, name: str) -> int:
-    return len(prepared.vocabularies.get(name, ()))
+def _values(prepared: Prepared, name: str) -> str:
+    """How many values a column has; numbers are not counted."""
+    found = prepared.vocabularies.get(name)
+    return f"{len(found):,}" if found else "–"
 
 
 def _collection(run: Run, prepared: Prepared) -> Block:
