@@ -49,6 +49,8 @@ ONLY_READ = {
     "pipeline train-retrieval --workers": "tests/pipeline/run/test_workers.py",
     "pipeline spark-up": "until stopped; tests/pipeline/prepare/test_spark.py",
     "pipeline.terminal.picture": "after demo; terminal/test_picture.py",
+    "pipeline explore": "until stopped; tests/pipeline/explore",
+    "tensorboard": "until stopped",
     "serving.server": "until stopped; one runs beside these tests",
     "serving.ondevice.web": "until stopped; tests/serving/ondevice/web",
     "serving.bench": "seconds a phase; tests/serving/bench, test_swap.py",
