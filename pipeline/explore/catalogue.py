@@ -1,5 +1,6 @@
 """Items and users of a run as people look for them and read about them."""
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pipeline.tables.schema import PARTS, DataError
 from pipeline.terminal import showcase
 
 _FOUND = 8
+_SEPARATORS = re.compile(r"[\W_]+")
 _WORDS = ("categorical", "multi_categorical")
 
 
@@ -213,11 +215,7 @@ class Catalogue:
 
 def _plain(text: str) -> str:
     """Words without accents, capitals and punctuation, blanks between."""
-    bare = (
-        letter
-        for letter in unicodedata.normalize("NFD", text).lower()
-        if not unicodedata.combining(letter)
-    )
-    return " ".join(
-        "".join(letter if letter.isalnum() else " " for letter in bare).split()
-    )
+    if not text.isascii():
+        letters = unicodedata.normalize("NFD", text)
+        text = "".join(c for c in letters if not unicodedata.combining(c))
+    return _SEPARATORS.sub(" ", text.lower()).strip()

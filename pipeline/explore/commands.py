@@ -90,7 +90,7 @@ def _curl(request: serving_pb2.PredictRequest, rest: str) -> str:
         "signature_name": request.model_spec.signature_name,
         "inputs": {
             name: _plain(tensors.decode(tensor))
-            for name, tensor in request.inputs.items()
+            for name, tensor in sorted(request.inputs.items())
         },
     }
     text = json.dumps(body, ensure_ascii=False)
@@ -100,6 +100,9 @@ def _curl(request: serving_pb2.PredictRequest, rest: str) -> str:
 
 def _plain(array: np.ndarray) -> object:
     """Texts and numbers as JSON has them; what is no UTF-8 in base64."""
+    if array.dtype == np.float32:
+        # 0.4, not what is left of it in 32 bits.
+        array = array.astype(str).astype(float)
     if array.dtype != object:
         return array.tolist()
     return [

@@ -257,7 +257,7 @@ class Explorer:
             found,
             self._catalogue.describe([*shown, *history, *excluded]),
             self._why(history, [*shown]),
-            self._commands(query),
+            None if found[0].error else self._commands(query),
         )
 
     @functools.cached_property

@@ -4,6 +4,8 @@ import { button, cover, duration, element } from "./shared/parts.js";
 import { isShownFirst, ordinal, titleOf } from "./names.js";
 
 export const SHOWN = 10;
+// Below this a baseline's score only decides between items without one.
+const TIE = 1e-5;
 
 // Places from 1 by item, of every list.
 export function placesOf(columns) {
@@ -135,9 +137,12 @@ export class Lists {
   #line({ name, scores }, index, id, now) {
     const from = { two_stage: "retrieval", diverse: "two_stage" }[name];
     const place = now.get(from)?.get(id);
-    if (!from || !place) return scores[index]?.toPrecision(3) ?? "";
-    const where = from === "retrieval" ? "of retrieval" : "of ranking";
-    return `${ordinal(place)} ${where}`;
+    if (from && place) {
+      return `${from === "retrieval" ? from : "ranking"} ${ordinal(place)}`;
+    }
+    const score = scores[index];
+    // Baselines that know nothing of an item fall back on that.
+    return score >= 0 && score < TIE ? "by popularity" : score.toPrecision(3);
   }
 
   #act(place, act) {

@@ -62,3 +62,20 @@ export function drawStages(about, columns) {
     .filter(Boolean)
     .join(" ");
 }
+
+// Versions in one line; below it those that are not served, and why.
+export function drawVersions(versions) {
+  const isLive = ({ state }) => state === "AVAILABLE";
+  const live = versions.filter(isLive).map((v) => `${v.model} ${v.version}`);
+  const others = versions
+    .filter((one) => !isLive(one) && (one.error || one.state !== "END"))
+    .map(({ model, version, state, error }) =>
+      [`${model} ${version} is ${state.toLowerCase()}`, error]
+        .filter(Boolean)
+        .join(": "),
+    );
+  const lines = live.length ? [`Served: ${live.join(", ")}.`] : [];
+  $("versions").replaceChildren(
+    ...[...lines, ...others].map((text) => element("li", "", text)),
+  );
+}

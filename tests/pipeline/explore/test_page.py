@@ -87,9 +87,9 @@ def test_lists_move_with_every_item_and_say_how(
         f"i{number}" for number in (11, 12, 13, 14, 15, 16, 17, 19)
     ]
     line = "[data-column=two_stage] [data-item={}] small"
-    assert page.inner_text(line.format("i11")) == "new 8th of retrieval"
-    assert page.inner_text(line.format("i12")) == "▼ 1 7th of retrieval"
-    assert page.inner_text(line.format("i19")).startswith("1st of retrieval")
+    assert page.inner_text(line.format("i11")) == "new retrieval 8th"
+    assert page.inner_text(line.format("i12")) == "▼ 1 retrieval 7th"
+    assert page.inner_text(line.format("i19")).startswith("retrieval 1st")
     moved = page.inner_text("#moved")
     assert "Added Tale 18 of Many." in moved and "1 after ranking" in moved
     assert "Tale 11 of Many is new, 1st after ranking: its vector" in moved
@@ -120,6 +120,11 @@ def test_a_user_brings_a_history_and_what_came_next(
     assert page.inner_text("#targets-list") == "Tale 02 of Many"
     note = page.inner_text("#targets-note")
     assert "Tale 02 of Many stands" in note and "1st in window-Markov" in note
+    # The question is in the address.
+    page.reload()
+    page.wait_for_selector("body[data-map]")
+    shown(page, ["i0", "i1", "i5", "i10"])
+    assert target.get_attribute("data-item") == "i2"
     page.fill("#user", "nobody")
     page.wait_for_selector("#users .none")
     assert page.inner_text("#users") == "No user matches"
@@ -214,6 +219,10 @@ def test_the_keyboard_is_enough(visit: Callable[..., Any]) -> None:
     shown(page, [first, second])
     # The hand stays where it was, on what moved up.
     assert ", 2nd of After" in page.evaluate(f"{FOCUSED}.ariaLabel")
+    page.get_by_role("button", name=f"Remove {title}").focus()
+    press("Enter")
+    shown(page, [second])
+    assert page.evaluate(f"{FOCUSED}.ariaLabel").startswith("Remove Tale")
     # Lists are put away, and the request is read in three tongues.
     toggle = page.get_by_role("button", name="Popularity", exact=True)
     toggle.focus()
