@@ -31,8 +31,7 @@ from pipeline.export import bundle as bundles
 from pipeline.measure import metrics, requests, search
 from pipeline.measure.requests import Requests
 from pipeline.measure.search import Answer
-from pipeline.retrieval import index
-from pipeline.retrieval.report import Report
+from pipeline.retrieval.report import EMBEDDINGS, Report
 from pipeline.run.config import Config
 from pipeline.tables.prepared import Prepared
 from pipeline.tables.ragged import Ragged
@@ -92,7 +91,7 @@ def run(
     started = time.monotonic()
     trial = _trial(config, prepared, exports)
     asked, answers, options = trial.asked, trial.answers, config.evaluate
-    embeddings = np.load(index_directory / index.EMBEDDINGS)
+    embeddings = np.load(index_directory / EMBEDDINGS)
     units = diversity.units(embeddings[:, : config.retrieval.embedding_dim])
     models = {name: exports / name for name in signatures.BUNDLE}
     bundle = Artefacts(models, prepared)

@@ -18,7 +18,7 @@ from pipeline.evaluate.evaluation import Evaluation
 from pipeline.explore.catalogue import Catalogue
 from pipeline.explore.evidence import Evidence
 from pipeline.ranking.cooccurrence import Log
-from pipeline.retrieval import index
+from pipeline.retrieval.report import EMBEDDINGS
 from pipeline.run.config import Config
 from pipeline.tables import prepared as stored
 from pipeline.tables.prepared import Prepared
@@ -57,7 +57,7 @@ class Tables:
                 f"{EVALUATION} in {directory}. Run `make retrain` with the "
                 "same config first."
             )
-        embeddings = np.load(directory / "index" / index.EMBEDDINGS)
+        embeddings = np.load(directory / "index" / EMBEDDINGS)
         return cls(
             stored.load(directory / "prepare"),
             Evaluation.read(directory / EVALUATION),

@@ -21,7 +21,7 @@ from models.layers import index as search
 from models.retrieval import RetrievalModel
 from pipeline.measure import metrics, requests, timing
 from pipeline.retrieval import train
-from pipeline.retrieval.report import Point, Report, Tuned
+from pipeline.retrieval.report import EMBEDDINGS, Point, Report, Tuned
 from pipeline.run import auto, seeds
 from pipeline.run.config import Config
 from pipeline.run.release import IndexConfig
@@ -30,7 +30,6 @@ from pipeline.tables.prepared import Prepared
 from pipeline.tables.ragged import Ragged
 from pipeline.tables.schema import VALIDATION, DataError
 
-EMBEDDINGS = "embeddings.npy"
 _SEARCHER = "searcher-{}.npz"
 # Below this ScaNN cannot train its codebooks.
 _SCANN_MINIMUM = 1_000

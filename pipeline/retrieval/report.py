@@ -8,6 +8,8 @@ from typing import Any, Literal
 from pipeline.run import manifest
 
 FILE = "index.json"
+# Beside it, `[num_items + 2, embedding_dim]`.
+EMBEDDINGS = "embeddings.npy"
 
 
 @dataclass(frozen=True)
