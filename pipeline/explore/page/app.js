@@ -102,13 +102,20 @@ async function update(what, added, isFresh = false) {
     titleOfItem,
     items: about.items,
   };
-  lists.draw({ ...answer, targets: new Set(question.targets) });
+  const broken = columns.find(({ name, error }) => name === "retrieval" && error);
+  // What the head of the page says need not be said in every list.
+  const told = columns.map((one) =>
+    one.error && one.error === broken?.error
+      ? { ...one, error: "No answer." }
+      : one,
+  );
+  const targets = new Set(question.targets);
+  lists.draw({ ...answer, columns: told, targets });
   drawMoved(what, added);
   question.drawTargets(answer.places);
   drawStages(about, columns);
   request.draw(found.commands);
   mark();
-  const broken = columns.find(({ name, error }) => name === "retrieval" && error);
   if (broken) lost(broken.error);
   else problem();
   $("lists").removeAttribute("aria-busy");
@@ -158,7 +165,8 @@ async function look() {
   if (!found) return;
   const live = found.versions.filter(({ state }) => state === "AVAILABLE");
   const now = found.error || live.map((v) => `${v.model} ${v.version}`).join();
-  const versions = [...new Set(live.map(({ version }) => version))];
+  const numbers = new Set(live.map(({ version }) => version));
+  const versions = [...numbers].sort((a, b) => a - b);
   const whose = about.is_own ? "Started for this page" : "Running server";
   $("server").textContent = found.error
     ? `${about.target} does not answer`

@@ -134,7 +134,7 @@ export class Lists {
   }
 
   // What stands under a title: where ranking took it from, else the score.
-  #line({ name, scores }, index, id, now) {
+  #line({ name, scores, version }, index, id, now) {
     const from = { two_stage: "retrieval", diverse: "two_stage" }[name];
     const place = now.get(from)?.get(id);
     if (from && place) {
@@ -142,7 +142,7 @@ export class Lists {
     }
     const score = scores[index];
     // Baselines that know nothing of an item fall back on that.
-    return score >= 0 && score < TIE ? "by popularity" : score.toPrecision(3);
+    return !version && score < TIE ? "by popularity" : score.toPrecision(3);
   }
 
   #act(place, act) {

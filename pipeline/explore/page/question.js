@@ -98,7 +98,8 @@ export class Question {
       learn(Object.values(found.items));
       this.#become({ ...found.user, user });
     }
-    this.history = kept.getAll("item");
+    // Whoever names a user alone means their history.
+    if (!found || kept.has("item")) this.history = kept.getAll("item");
     this.excluded = kept.getAll("without");
     $("diversity").value = kept.get("diversity") ?? 0;
   }

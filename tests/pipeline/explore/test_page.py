@@ -120,7 +120,9 @@ def test_a_user_brings_a_history_and_what_came_next(
     assert page.inner_text("#targets-list") == "Tale 02 of Many"
     note = page.inner_text("#targets-note")
     assert "Tale 02 of Many stands" in note and "1st in window-Markov" in note
-    # The question is in the address.
+    # The question is in the address, where a user alone is enough.
+    assert "#user=u2&item=i0&item=i1" in page.url
+    page.goto(f"{page.site.url}#user=u2")
     page.reload()
     page.wait_for_selector("body[data-map]")
     shown(page, ["i0", "i1", "i5", "i10"])
@@ -251,6 +253,7 @@ def test_a_lost_server_is_said_and_its_return_is_seen(
     page.wait_for_selector("#problem:not([hidden])")
     alert = page.get_by_role("alert").inner_text()
     assert "The model server does not answer." in alert
+    assert "No answer." in page.inner_text("[data-column=two_stage]")
     assert listed(page, "window_markov")[0] == "i1"
     page.server.restart()
     page.wait_for_selector("body[data-state=ready]", timeout=30_000)
