@@ -30,6 +30,7 @@ class About:
     Attributes:
         run: Its name.
         bundle_id: That was evaluated, and of which the tables are.
+        published: The bundle that is live here, "" where none is.
         part: That is evaluated.
         repeats: Whether items of a history may be recommended.
         history_length: That the models read.
@@ -47,6 +48,7 @@ class About:
 
     run: str
     bundle_id: str
+    published: str
     part: str
     repeats: bool
     history_length: int
@@ -160,6 +162,7 @@ class Explorer:
         return About(
             offline.config.name,
             offline.bundle_id,
+            offline.published,
             offline.part,
             offline.repeats,
             offline.config.retrieval.history_length,

@@ -17,6 +17,7 @@ from pipeline.evaluate.evaluation import FILE as EVALUATION
 from pipeline.evaluate.evaluation import Evaluation
 from pipeline.explore.catalogue import Catalogue
 from pipeline.explore.evidence import Evidence
+from pipeline.export import bundle
 from pipeline.ranking.cooccurrence import Log
 from pipeline.retrieval.report import EMBEDDINGS
 from pipeline.run.config import Config
@@ -79,6 +80,7 @@ class Offline:
         config: Of the run.
         part: That is evaluated: models may know what comes before it.
         bundle_id: That was evaluated.
+        published: The bundle that is live, "" where none is.
         repeats: Whether items of a history may be recommended.
         vectors: Candidate embeddings, `[N, D]`.
         baselines: In the order of the evaluation.
@@ -89,6 +91,7 @@ class Offline:
     config: Config
     part: str
     bundle_id: str
+    published: str
     repeats: bool
     catalogue: Catalogue
     vectors: np.ndarray = field(repr=False)
@@ -119,6 +122,7 @@ class Offline:
             config,
             part,
             measured.bundle_id,
+            bundle.live_bundle(config.serving_directory) or "",
             prepared.repeat_consumption,
             tables.catalogue,
             tables.vectors,

@@ -1,7 +1,7 @@
 """Asks a model server stage by stage, and says what it has.
 
-Enters: the address of a server, queries. Leaves: one list a stage, that of
-every label, and the requests that were asked.
+Enters: the address of a server, queries. Leaves: one list a stage, and one of
+every label.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ RANKED = "two_stage"
 DIVERSE = "diverse"
 # The versions that a server may tell apart by a label.
 LABELS = ("stable", "canary")
-_NO_LABEL = "no version has this label"
 _TIMEOUT_SECONDS = 5.0
 _RECOMMENDED = 10
 
@@ -95,7 +94,7 @@ class Online:
                 for name in (signatures.RETRIEVAL, RANKED)
             ]
         found = [
-            _column(signatures.RETRIEVAL, lambda: retrieved),
+            _list(signatures.RETRIEVAL, retrieved),
             _column(
                 RANKED,
                 lambda: self.stages.rank(
@@ -110,19 +109,35 @@ class Online:
         exact = signatures.RETRIEVAL_EXACT
         found.append(_column(exact, lambda: self.exact.retrieve(plain)))
         for label, client in self.labelled.items():
-            column = _column(label, partial(_recommended, client, query))
-            if column.error != _NO_LABEL:
-                found.append(column)
+            # A server that has no such label is no failure.
+            with contextlib.suppress(ModelNotFound):
+                found.append(_labelled(label, client, query))
         return found
 
 
-def _column(name: str, ask: Callable[[], Items]) -> Column:
+def _labelled(label: str, client: RecommenderClient, query: Query) -> Column:
+    """The column of a label.
+
+    Raises:
+        ModelNotFound: If no version has it.
+    """
     try:
-        answer = ask()
-    except ModelNotFound as error:
-        return Column(name, error=_NO_LABEL if name in LABELS else str(error))
+        return _list(label, _recommended(client, query))
+    except ModelNotFound:
+        raise
+    except ServingError as error:
+        return Column(label, error=str(error))
+
+
+def _column(name: str, ask: Callable[[], Items]) -> Column:
+    """The list that `ask` gives, or why it gives none."""
+    try:
+        return _list(name, ask())
     except ServingError as error:
         return Column(name, error=str(error))
+
+
+def _list(name: str, answer: Items) -> Column:
     return Column(
         name,
         answer.item_ids[:LENGTH],
@@ -140,7 +155,8 @@ def _recommended(client: RecommenderClient, query: Query) -> Items:
     """
     answer = client.recommend(query, _RECOMMENDED)
     if answer.degraded:
-        raise ServingError(f"{answer.degraded}: {answer.reason}")
+        said = filter(None, (str(answer.degraded), answer.reason))
+        raise ServingError(": ".join(said))
     return Items(
         answer.item_ids, answer.scores, answer.version, answer.latency_ms
     )

@@ -57,6 +57,11 @@ export function drawStages(about, columns) {
         "search finds."
       : "",
     "Latency is that of this one question, as the page's server saw it.",
+    // A server elsewhere may serve either.
+    about.published && about.published !== about.bundle_id
+      ? `Published here is bundle ${about.published}; vectors and baselines ` +
+        `are of the run's latest, ${about.bundle_id}.`
+      : "",
     ...missing,
   ]
     .filter(Boolean)

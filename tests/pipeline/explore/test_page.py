@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.export import bundle
 from tests.support import chromium, explorer_cases
 from tests.support.fake_server import FakeServer
 
@@ -279,6 +280,17 @@ def test_a_release_is_seen_and_labels_stand_beside(
         head = page.inner_text(f"[data-column={label}] .list-head")
         assert f"version {version}" in head
     assert "version 2" in page.inner_text("[data-column=retrieval] .list-head")
+
+
+def test_another_bundle_than_was_evaluated_is_told(
+    visit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = visit()
+    assert "Published here is" not in page.inner_text("#stages-note")
+    monkeypatch.setattr(bundle, "live_bundle", lambda serving: "b0")
+    page = visit()
+    note = page.inner_text("#stages-note")
+    assert "Published here is bundle b0" in note and "latest, b1" in note
 
 
 def test_exact_search_is_shown_on_request(visit: Callable[..., Any]) -> None:
