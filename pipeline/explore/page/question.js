@@ -9,6 +9,9 @@ import { Picker } from "./shared/picker.js";
 // Of what a user took next.
 const TOLD = 3;
 const NOBODY = { user: "", features: {}, history: [], targets: [] };
+// Numbers come back from 32 bits.
+const plain = (value) =>
+  typeof value === "number" ? Number(value.toPrecision(5)) : value;
 const $ = (id) => document.getElementById(id);
 
 export class Question {
@@ -173,7 +176,7 @@ export class Question {
     const isEmpty = !this.history.length;
     const words = Object.entries(this.features)
       .filter(([, value]) => value !== "" && value !== null)
-      .map(([name, value]) => ` · ${name.replace("user_", "")} ${value}`);
+      .map(([name, value]) => ` · ${name.replace("user_", "")} ${plain(value)}`);
     $("who").replaceChildren(element("b", "", `User ${user}`), ...words);
     $("who").hidden = !user;
     $("some-users").hidden = Boolean(user);
