@@ -3,8 +3,10 @@
 import dataclasses
 import http.client
 import json
+import shlex
 import shutil
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 
 from pipeline.explore import place, step
+from pipeline.explore.catalogue import Catalogue
 from pipeline.explore.site import Site
 from pipeline.run.config import Config
 from pipeline.run.release import PublishConfig
@@ -23,6 +26,7 @@ from serving.errors import ServingError
 from serving.ondevice import bundle as ondevice
 from tests.support import explorer_cases
 from tests.support.ports import free_port
+from tests.support.prepared_stub import make_prepared
 
 GATE = PublishConfig(must_beat=("random",), student_must_beat=("random",))
 
@@ -123,9 +127,6 @@ def test_published_models_are_asked_without_a_server(
 
 def test_curl_is_answered_on_the_rest_port(started: Site) -> None:
     """What the page shows as curl, sent as curl would."""
-    import shlex
-    import urllib.request
-
     answer = ask(started, "/api/lists", history=[])
     _, url, _, body = shlex.split(
         answer["commands"]["curl"].replace("\\\n", "")
@@ -189,12 +190,10 @@ def test_a_server_of_another_run_is_refused(
         with place.find(other, offline.catalogue, "", "", lambda line: None):
             pass
     with explorer_cases.model_server() as server:
-        server.signatures["retrieval"]
-        known = offline.catalogue
-        known._rows.pop("i19")
+        few = Catalogue(make_prepared([[2, 3, 4]], 5), "test")
         with pytest.raises(ServingError, match="'i19'.*not in its catalogue"):
             with place.find(
-                offline.config, known, server.target, "", lambda line: None
+                offline.config, few, server.target, "", lambda line: None
             ):
                 pass
 
