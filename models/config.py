@@ -78,7 +78,7 @@ class Options:
         ]
         check(*ranges, *self._rules())
 
-    def _rules(self) -> list[tuple[bool, str]]:
+    def _rules(self) -> Iterable[tuple[bool, str]]:
         # What else must hold, and what to say where it does not.
         return []
 

@@ -5,10 +5,13 @@ hands results back as Arrow batches. Everything it writes lies in the scratch
 directory it was opened with, which the caller deletes.
 """
 
+from __future__ import annotations
+
 import contextlib
+import typing
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import TypeAlias
 
 import duckdb
 import ibis
@@ -18,24 +21,10 @@ from ibis import _
 from pipeline.run.data import PrepareConfig
 from pipeline.tables.schema import DataError
 
+if typing.TYPE_CHECKING:
+    from pipeline.prepare.spark import SparkEngine
 
-class Engine(Protocol):
-    """What the prepare step asks of an engine."""
-
-    def read(self, path: Path) -> ibis.Table:
-        """Opens a Parquet file or a folder of them."""
-
-    def save(self, table: ibis.Table, name: str) -> ibis.Table:
-        """Computes a table once and keeps it under a name."""
-
-    def batches(self, table: ibis.Table, rows: int) -> Iterator[pa.RecordBatch]:
-        """Streams a result in its order, about `rows` rows at a time."""
-
-    def collect(self, table: ibis.Table) -> pa.Table:
-        """Brings a result that fits in memory."""
-
-    def close(self) -> None:
-        """Lets go of what was opened."""
+Engine: TypeAlias = "DuckDBEngine | SparkEngine"
 
 
 def count(engine: Engine, table: ibis.Table) -> int:
@@ -44,11 +33,9 @@ def count(engine: Engine, table: ibis.Table) -> int:
 
 
 class DuckDBEngine:
-    """DuckDB on a database file, so that tables and sorts can spill.
+    """DuckDB on a file in a scratch directory, so that it can spill there.
 
-    Args:
-        directory: Scratch directory, existing.
-        memory_limit: Beyond which DuckDB spills, such as "2GB".
+    It does beyond `memory_limit`, such as "2GB".
     """
 
     def __init__(self, directory: Path, memory_limit: str) -> None:
@@ -120,11 +107,7 @@ def _explained(memory_limit: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def open_engine(config: PrepareConfig, directory: Path) -> Iterator[Engine]:
-    """Opens the engine the config names, for the length of a block.
-
-    Args:
-        config: Names the engine and its limits.
-        directory: Scratch directory, existing, deleted by the caller.
+    """Opens the engine the config names in a scratch directory, for a block.
 
     Raises:
         DataError: If the engine does not start.
@@ -133,12 +116,10 @@ def open_engine(config: PrepareConfig, directory: Path) -> Iterator[Engine]:
     if config.engine == "duckdb":
         engine = DuckDBEngine(directory, config.memory_limit)
     else:
-        from pipeline.prepare import spark
+        from pipeline.prepare.spark import SparkEngine
 
-        engine = spark.SparkEngine(
+        engine = SparkEngine(
             directory, config.spark_master, config.memory_limit
         )
-    try:
+    with contextlib.closing(engine):
         yield engine
-    finally:
-        engine.close()

@@ -26,12 +26,7 @@ class Writer:
         ordered: Whether parts must follow each other in every sequence.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        user_ids: pa.Array,
-        ordered: bool,
-    ) -> None:
+    def __init__(self, path: Path, user_ids: pa.Array, ordered: bool) -> None:
         self.path = path
         self.user_ids = user_ids
         self.ordered = ordered
@@ -81,17 +76,15 @@ class Writer:
             for name in self._kept[0]
         }
         users = columns["user_row"]
-        end = len(users)
-        if not last:
-            # The last user may go on in the next rows.
-            end = int(np.searchsorted(users, users[-1]))
+        # The last user may go on in the next rows.
+        end = len(users) if last else int(np.searchsorted(users, users[-1]))
         self._kept = [{name: v[end:] for name, v in columns.items()}]
         self._num_kept = len(users) - end
         if end == 0:
             return
         users = columns.pop("user_row")[:end]
         starts = np.flatnonzero(np.r_[True, users[1:] != users[:-1]])
-        self._check(columns, users, starts, end)
+        self._check(columns, users, starts)
         # Split at users, so that a group holds at most `row_group_size`.
         bounds = np.append(starts, end)
         for first, past in _groups(bounds, self.row_group_size):
@@ -117,21 +110,18 @@ class Writer:
         columns: Mapping[str, np.ndarray],
         users: np.ndarray,
         starts: np.ndarray,
-        end: int,
     ) -> None:
-        if not np.array_equal(
-            users[starts], np.arange(len(starts)) + self.num_users
-        ):
+        wanted = np.arange(len(starts)) + self.num_users
+        if not np.array_equal(users[starts], wanted):
             raise DataError(
                 "Sequences must come one user after the other. Received: "
                 f"another order at user row {self.num_users} (an error of "
                 "the prepare step). Please report it."
             )
-        inside = np.ones(end, bool)
-        inside[starts] = False
+        inside = users[1:] == users[:-1]
         for name in ("timestamp", "part") if self.ordered else ("timestamp",):
-            values = columns[name][:end]
-            fell = np.flatnonzero(inside[1:] & (np.diff(values) < 0))
+            values = columns[name][: len(users)]
+            fell = np.flatnonzero(inside & (np.diff(values) < 0))
             if fell.size:
                 user = self.user_ids[int(users[fell[0]])].as_py()
                 raise DataError(

@@ -22,8 +22,7 @@ class SparkEngine:
 
     Args:
         directory: Scratch directory, existing.
-        master: Master URL: "local[*]", "local-cluster[2,1,1024]",
-            "spark://host:7077", "yarn", "k8s://...".
+        master: "local[*]", "spark://host:7077", "yarn", "k8s://...".
         memory_limit: Of the driver, such as "2GB".
     """
 
@@ -110,11 +109,11 @@ class SparkEngine:
     def collect(self, table: ibis.Table) -> pa.Table:
         """Brings a result that fits in memory."""
         schema = table.schema().to_pyarrow()
-        batches = list(self.batches(table, 1_000_000))
-        names = schema.names
-        return pa.Table.from_batches(
-            [batch.select(names) for batch in batches], schema=None
-        ) if batches else schema.empty_table()  # fmt: skip
+        found = [
+            batch.select(schema.names)
+            for batch in self.batches(table, 1_000_000)
+        ]
+        return pa.Table.from_batches(found) if found else schema.empty_table()
 
     def close(self) -> None:
         """Ends the session."""

@@ -45,7 +45,10 @@ def run(
             "it. Install requirements-spark.txt."
         ) from error
     home = Path(pyspark.__file__).parent
-    port = port or _free_port()
+    if not port:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
     url = f"spark://127.0.0.1:{port}"
     log = directory / "master.log"
     processes = [
@@ -80,12 +83,6 @@ def run(
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _start(

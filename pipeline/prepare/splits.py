@@ -14,14 +14,8 @@ from ibis import _
 from pipeline.prepare import engine as engines
 from pipeline.prepare.engine import Engine
 from pipeline.run.data import PrepareConfig
-from pipeline.tables.schema import (
-    TEST,
-    TRAIN,
-    VALIDATION,
-    DataError,
-    epoch_seconds,
-    iso,
-)
+from pipeline.tables import schema
+from pipeline.tables.schema import DataError, epoch_seconds, iso
 
 # Columns that are keys of their own, or no part of an interaction.
 _ORDERED = frozenset(
@@ -97,23 +91,17 @@ def _core(
                 table = table.semi_join(enough, column)
 
 
-def _drawn(
-    share: float, seed: int, *columns: ibis.ir.StringColumn
-) -> ibis.ir.BooleanValue:
+def _drawn(share: float, seed: int, table: ibis.Table) -> ibis.ir.BooleanValue:
     """Whether a row is among the `share`, below 1, with the lowest digests."""
-    text = ibis.literal(str(seed))
-    for column in columns:
-        text = text + "|" + column
+    when = table.timestamp.cast("string")
+    text = f"{seed}|" + table.user_id + "|" + table.item_id + "|" + when
     return text.hexdigest("md5") < f"{int(share * 2**32):08x}"
 
 
 def assign(
     engine: Engine, table: ibis.Table, config: PrepareConfig, seed: int
 ) -> tuple[ibis.Table, dict[str, object]]:
-    """Adds `part` to the interactions that passed the filters.
-
-    Returns:
-        The table with `part`, and the figures behind it.
+    """Adds `part` to the interactions that passed; tells the figures behind it.
 
     Raises:
         DataError: If a cut leaves a part empty.
@@ -125,7 +113,9 @@ def assign(
         }
     if config.split == "temporal":
         return _temporal(engine, table, config)
-    return _random(table, config, seed), {
+    test = _drawn(config.test_share, seed, table)
+    later = _drawn(config.test_share + config.validation_share, seed, table)
+    return table.mutate(part=_part(test, later)), {
         "rule": "interactions drawn by digest; the future leaks into "
         "histories, so these figures only reproduce tutorials"
     }
@@ -134,42 +124,45 @@ def assign(
 def _part(
     test: ibis.ir.BooleanValue, validation: ibis.ir.BooleanValue
 ) -> ibis.Value:
-    return ibis.cases((test, TEST), (validation, VALIDATION), else_=TRAIN).cast(
-        "int8"
-    )
+    return ibis.cases(
+        (test, schema.TEST),
+        (validation, schema.VALIDATION),
+        else_=schema.TRAIN,
+    ).cast("int8")
 
 
 def _leave_last_out(table: ibis.Table) -> ibis.Table:
-    from_end = ibis.window(
-        group_by=table.user_id,
-        order_by=[ibis.desc(key) for key in order(table)],
-    )
+    user = table.user_id
+    latest = [ibis.desc(key) for key in order(table)]
+    window = ibis.window(group_by=user, order_by=latest)
     table = table.mutate(
-        from_end=ibis.row_number().over(from_end),
-        length=table.count().over(ibis.window(group_by=table.user_id)),
+        from_end=ibis.row_number().over(window),
+        length=table.count().over(ibis.window(group_by=user)),
     )
-    enough = table.length >= 3
-    return table.mutate(
-        part=_part(
-            enough & (table.from_end == 0), enough & (table.from_end == 1)
-        )
-    ).drop("from_end", "length")
+    test, validation = (
+        (table.length >= 3) & (table.from_end == place) for place in (0, 1)
+    )
+    table = table.mutate(part=_part(test, validation))
+    return table.drop("from_end", "length")
 
 
 def _temporal(
     engine: Engine, table: ibis.Table, config: PrepareConfig
 ) -> tuple[ibis.Table, dict[str, object]]:
-    train_share = 1.0 - config.validation_share - config.test_share
-    found = engine.collect(
+    shares = {
+        "validation": 1.0 - config.validation_share - config.test_share,
+        "test": 1.0 - config.test_share,
+    }
+    [found] = engine.collect(
         table.aggregate(
             first=_.timestamp.min(),
-            validation=_.timestamp.quantile(train_share).ceil().cast("int64"),
-            test=_.timestamp.quantile(1.0 - config.test_share)
-            .ceil()
-            .cast("int64"),
             last=_.timestamp.max(),
+            **{
+                name: _.timestamp.quantile(share).ceil().cast("int64")
+                for name, share in shares.items()
+            },
         )
-    ).to_pylist()[0]
+    ).to_pylist()
     if not found["first"] < found["validation"] < found["test"]:
         raise DataError(
             "A temporal split needs interactions before, between and after "
@@ -179,20 +172,9 @@ def _temporal(
             "[prepare]). Check source.timestamp, or set prepare.split to "
             "'leave_last_out'."
         )
-    return table.mutate(
-        part=_part(
-            table.timestamp >= found["test"],
-            table.timestamp >= found["validation"],
-        )
-    ), {
+    part = _part(*(table.timestamp >= found[n] for n in ("test", "validation")))
+    return table.mutate(part=part), {
         "rule": "interactions at a cut or later belong to the later part",
         "validation_from": found["validation"],
         "test_from": found["test"],
     }
-
-
-def _random(table: ibis.Table, config: PrepareConfig, seed: int) -> ibis.Table:
-    what = (table.user_id, table.item_id, table.timestamp.cast("string"))
-    later = config.test_share + config.validation_share
-    test = _drawn(config.test_share, seed, *what)
-    return table.mutate(part=_part(test, _drawn(later, seed, *what)))

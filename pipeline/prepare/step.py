@@ -9,7 +9,7 @@ as a stream of Arrow batches; items and users are held in memory.
 
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import ibis
@@ -34,16 +34,11 @@ BATCH_ROWS = 262_144
 
 
 def run(config: Config, directory: Path) -> None:
-    """Writes the prepared tables.
-
-    Args:
-        config: Source, filters and split.
-        directory: Existing; the caller makes it final by rename.
+    """Writes the prepared tables into a directory that exists.
 
     Raises:
         DataError: If the input is unusable or a leak is found.
     """
-    directory = Path(directory)
     scratch = directory / ".scratch"
     shutil.rmtree(scratch, ignore_errors=True)
     (scratch / "source").mkdir(parents=True)
@@ -63,11 +58,7 @@ def write(
 ) -> None:
     """Writes the prepared tables of canonical ones.
 
-    Args:
-        config: Filters and split.
-        tables: Of a source.
-        engine: Open in `directory/.scratch`.
-        directory: Existing.
+    The engine is open in `directory/.scratch`.
 
     Raises:
         DataError: If the input is unusable or a leak is found.
@@ -101,12 +92,17 @@ def write(
         pa.array(encoded["users"].ids[2:], pa.string()),
         ordered=options.split != "random",
     )
-    log = _in_order(parted, rows["items"], rows["users"], list(context))
+    log = _in_order(parted, rows["items"], rows["users"], context)
     for batch in engine.batches(log, BATCH_ROWS):
         writer.add(_columns(batch, context))
     writer.close()
     figures = summary.compute(directory, encoded, cuts, config)
-    _check_whole(figures["interactions"], num_kept)
+    if figures["interactions"] != num_kept:
+        raise DataError(
+            "Every interaction must be in exactly one sequence. Received: "
+            f"{figures['interactions']} of {num_kept} (an error of the prepare "
+            "step). Please report it with the config."
+        )
     figures |= active | {
         "density": num_kept / math.prod(active.values()),
         "interactions_read": num_read,
@@ -115,16 +111,11 @@ def write(
         **_oracle(engine, parted, tables.oracle),
     }
     specs = [column.spec for column in context.values()]
-    prepared.write(directory, encoded, specs, values, figures, options)
-
-
-def _check_whole(num_written: int, num_kept: int) -> None:
-    if num_written != num_kept:
-        raise DataError(
-            "Every interaction must be in exactly one sequence. Received: "
-            f"{num_written} of {num_kept} (an error of the prepare step). "
-            "Please report it with the config."
-        )
+    meaning = {
+        "split": options.split,
+        "repeat_consumption": options.repeat_consumption,
+    }
+    prepared.write(directory, encoded, specs, values, figures, meaning)
 
 
 def _oracle(
@@ -167,28 +158,22 @@ def _in_order(
     parted: ibis.Table,
     items: ibis.Table,
     users: ibis.Table,
-    context: Sequence[str],
+    context: Iterable[str],
 ) -> ibis.Table:
     """The interactions by user and time, with rows instead of ids."""
     rows = parted.mutate(tie=splits.tie_break(parted))
     rows = rows.left_join(items, "item_id")
     rows = rows.drop(*[c for c in rows.columns if c.endswith("_right")])
     rows = rows.inner_join(users, "user_id")
-    rated = [name for name in ("rating",) if name in parted.columns]
-    weighted = [name for name in ("weight",) if name in parted.columns]
+    names = ["user_row", "timestamp", "part", "tie", "rating", "weight"]
     rows = rows.select(
-        "user_row",
-        "timestamp",
-        "part",
-        "tie",
-        *rated,
-        *weighted,
+        *[name for name in names if name in rows.columns],
         *context,
         item_index=rows.item_index.fill_null(1).cast("int32"),
     )
-    return rows.order_by(
-        "user_row", "timestamp", "tie", *rated, *splits.rest(rows), "part"
-    ).drop("tie")
+    keys = ["user_row", "timestamp", "tie"]
+    keys += ["rating"] if "rating" in rows.columns else []
+    return rows.order_by(*keys, *splits.rest(rows), "part").drop("tie")
 
 
 # Engines widen small numbers as they like; the files do not depend on it.

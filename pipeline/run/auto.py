@@ -37,19 +37,15 @@ class Choice(Generic[T]):
     Attributes:
         option: Its section and name.
         value: What was taken.
-        why: What it was decided from, in words.
+        why: What it was decided from, in words; "" where the config says so.
     """
 
     option: str
     value: T
-    why: str
+    why: str = ""
 
     def __str__(self) -> str:
         return f"{self.option} = {self.value}: {self.why}"
-
-
-# Nothing to explain: the config says so.
-_SAID = ""
 
 
 def is_streamed(interactions: int) -> Choice[bool]:
@@ -72,7 +68,7 @@ def batch_positions(
     """
     option = "retrieval.batch_positions"
     if options.batch_positions != "auto":
-        return Choice(option, options.batch_positions, _SAID)
+        return Choice(option, options.batch_positions)
     return Choice(
         option,
         _power(num_targets, _STEPS_PER_EPOCH, 7, 12),
@@ -106,13 +102,11 @@ def loss(
 ) -> Choice[str]:
     """ "full" where all logits of an epoch are few enough."""
     if options.loss != "auto":
-        return Choice("retrieval.loss", options.loss, _SAID)
-    is_full = (
-        num_items <= FULL_SOFTMAX_UP_TO and num_items * num_targets <= FULL_WORK
-    )
+        return Choice("retrieval.loss", options.loss)
+    few = num_items <= FULL_SOFTMAX_UP_TO
     return Choice(
         "retrieval.loss",
-        "full" if is_full else "in_batch",
+        "full" if few and num_items * num_targets <= FULL_WORK else "in_batch",
         f"{num_items:,} items and {num_targets:,.0f} targets; full up to "
         f"{FULL_SOFTMAX_UP_TO:,} and a product of {FULL_WORK:.0e}",
     )
@@ -137,12 +131,11 @@ def encoder(
     """The best of those that were tried, the first of equals."""
     best = max(figures, key=lambda name: figures[name])
     if options.encoder != "auto":
-        why = _SAID
-    elif len(figures) == 1:
+        return Choice("retrieval.encoder", best)
+    tried = (f"{name} {value:.4f}" for name, value in figures.items())
+    why = f"validation NDCG@100 of {', '.join(tried)}"
+    if len(figures) == 1:
         why = f"{_TRY_BELOW:,} targets or more, or none to validate with"
-    else:
-        tried = (f"{name} {value:.4f}" for name, value in figures.items())
-        why = f"validation NDCG@100 of {', '.join(tried)}"
     return Choice("retrieval.encoder", best, why)
 
 
@@ -153,7 +146,7 @@ def index_kind(options: IndexConfig, num_items: int) -> Choice[str]:
     latency of both.
     """
     if options.kind != "auto":
-        return Choice("index.kind", options.kind, _SAID)
+        return Choice("index.kind", options.kind)
     kind = "exact" if num_items < EXACT_BELOW else "scann"
     why = f"{num_items:,} items; exact below {EXACT_BELOW:,}"
     return Choice("index.kind", kind, why)
@@ -174,7 +167,7 @@ class Measured(Protocol):
 def precision(wanted: str, found: Mapping[str, Measured]) -> Choice[str]:
     """The smallest file within 1 % of float32's NDCG@10."""
     if wanted != "auto":
-        return Choice("student.precision", wanted, _SAID)
+        return Choice("student.precision", wanted)
     least = found["float32"].ndcg_at_10 * (1 - _LOSS)
     good = [name for name in found if found[name].ndcg_at_10 >= least]
     taken = min(good, key=lambda name: found[name].bytes)

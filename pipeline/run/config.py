@@ -9,11 +9,11 @@ rules the sections check themselves, each with the file and section it is from.
 import dataclasses
 import difflib
 import os
-import string
+import re
 import tomllib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -90,27 +90,22 @@ class Config(Options):
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     publish: PublishConfig = field(default_factory=PublishConfig)
 
-    def _rules(self) -> list[tuple[bool, str]]:
-        letters = set(string.ascii_letters + string.digits + "-_.")
-        return [
-            (
-                bool(self.name)
-                and set(self.name) <= letters
-                and not self.name.startswith("."),
-                "`name` must be letters, digits, '-', '_' or '.', because it "
-                f"names a directory. Received: {self.name!r}.",
-            ),
-            (
-                self.seed >= 0,
-                f"`seed` must not be negative. Received: {self.seed}.",
-            ),
-            (
-                self.evaluate.part == "test" or not self.retrieval.refit,
-                "`evaluate.part` must be 'test' where `retrieval.refit` is "
-                "true: a model refitted on the validation part has seen its "
-                "answers. Received: 'validation'. Set retrieval.refit=false.",
-            ),
-        ]
+    def _rules(self) -> Iterator[tuple[bool, str]]:
+        yield (
+            bool(re.fullmatch(r"(?!\.)[A-Za-z0-9_.-]+", self.name)),
+            "`name` must be letters, digits, '-', '_' or '.', because it names "
+            f"a directory. Received: {self.name!r}.",
+        )
+        yield (
+            self.seed >= 0,
+            f"`seed` must not be negative. Received: {self.seed}.",
+        )
+        yield (
+            self.evaluate.part == "test" or not self.retrieval.refit,
+            "`evaluate.part` must be 'test' where `retrieval.refit` is true: a "
+            "model refitted on the validation part has seen its answers. "
+            "Received: 'validation'. Set retrieval.refit=false.",
+        )
 
     @property
     def run_directory(self) -> Path:
@@ -149,11 +144,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(
             f"A config file must be TOML. Received: {error} (from {path})."
         ) from error
-    problems: list[str] = []
-    for override in overrides:
-        problem = _override(values, override)
-        if problem:
-            problems.append(problem)
+    problems = list(filter(None, (_override(values, o) for o in overrides)))
     config = _build(Config, values, "", str(path), problems)
     if problems or config is None:
         raise ConfigError(problems)
@@ -185,13 +176,8 @@ def _build(
 ) -> Any:
     """Makes one dataclass of `values`, appending what is wrong.
 
-    Args:
-        hint: A dataclass, or several that their `kind` tells apart: an option
-            of another kind is checked and left.
-        values: As the file has them.
-        section: Dotted; "" at the top.
-        origin: The file.
-        problems: Receives a sentence for everything that is wrong.
+    `hint` is a dataclass, or several that their `kind` tells apart: an option
+    of another kind is checked and left. `section` is dotted, "" at the top.
     """
     where = f"(from [{section}] in {origin})" if section else f"(from {origin})"
     if not isinstance(values, Mapping):
@@ -219,12 +205,12 @@ def _build(
                 problems.append(
                     f"`{key}` must be {error}. Received: {value!r} {where}."
                 )
-    options = {item.name: item for item in dataclasses.fields(kind)}
+    options = dataclasses.fields(kind)
     missing = [
-        name
-        for name, item in options.items()
+        item.name
+        for item in options
         if item.default is item.default_factory is dataclasses.MISSING
-        and name not in arguments
+        and item.name not in arguments
     ]
     problems += [
         f"`{name}` is required {where}."
@@ -235,8 +221,9 @@ def _build(
         return None
     # Where a value was refused its default stands in, so that the rules of
     # the other values are checked in the same pass.
+    own = {o.name: arguments[o.name] for o in options if o.name in arguments}
     try:
-        return kind(**{k: v for k, v in arguments.items() if k in options})
+        return kind(**own)
     except ConfigError as error:
         problems.extend(f"{problem} {where}" for problem in error.problems)
         return None
@@ -277,9 +264,9 @@ def _unknown(
 ) -> list[str]:
     """What is wrong with a key that is no option, or is none any more."""
     fixed = _FIXED.get(section, {})
+    if key in fixed and value == fixed[key]:
+        return []
     if key in fixed:
-        if value == fixed[key]:
-            return []
         return [
             f"`{key}` is no option any more and always {fixed[key]!r}. "
             f"Received: {value!r} {where}. Remove it."
@@ -292,16 +279,11 @@ def _unknown(
 
 
 def _convert(value: Any, hint: Any) -> Any:
-    """Returns `value` as the hinted type.
-
-    Raises:
-        TypeError: With the permitted form, if it is something else.
-    """
+    """`value` as the hinted type, or a TypeError with the permitted form."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         if value not in arguments:
-            names = ", ".join(repr(argument) for argument in arguments)
-            raise TypeError(f"one of {names}")
+            raise TypeError(f"one of {', '.join(map(repr, arguments))}")
         return value
     if origin in (typing.Union, types.UnionType):
         permitted = []
@@ -318,17 +300,13 @@ def _convert(value: Any, hint: Any) -> Any:
     if origin is dict:
         if not isinstance(value, Mapping):
             raise TypeError("a table of `name = value`")
-        return {
-            key: _convert(item, arguments[1]) for key, item in value.items()
-        }
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return {k: _convert(item, arguments[1]) for k, item in value.items()}
+    if hint is float and type(value) is int:
         return float(value)
     if hint is str and isinstance(value, str):
-        data = os.environ.get("DATA_DIR", "data")
-        return value.replace("${DATA_DIR}", data)
+        return value.replace("${DATA_DIR}", os.environ.get("DATA_DIR", "data"))
     kinds = {int: "a whole number", float: "a number", bool: "true or false"}
-    if not isinstance(value, hint) or (
-        isinstance(value, bool) and hint is not bool
-    ):
+    # Of TOML's values a boolean alone would pass for another: for a number.
+    if type(value) is not hint:
         raise TypeError(kinds.get(hint, "text"))
     return value

@@ -1,5 +1,7 @@
 """Options of the data: where the log comes from, how it is prepared."""
 
+import typing
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,12 +15,6 @@ MISSING = tuple(
     "\\N -".split()
 )
 UNITS = ("auto", "s", "ms", "us", "ns", "days", "excel")
-KINDS: tuple[FeatureKind, ...] = (
-    "categorical",
-    "multi_categorical",
-    "numeric",
-    "text",
-)
 
 
 @dataclass(frozen=True)
@@ -41,25 +37,23 @@ class SyntheticSource(Options):
     interactions_per_user: int = 36
     planted: Literal["all", "none"] = "all"
 
-    def _rules(self) -> list[tuple[bool, str]]:
-        return [
-            (
-                self.num_users >= 10 and self.num_items >= 20,
-                "`num_users` must be at least 10 and `num_items` at least "
-                f"20. Received: {self.num_users} and {self.num_items}.",
-            ),
-            (
-                self.interactions_per_user >= 3,
-                "`interactions_per_user` must be at least 3. Received: "
-                f"{self.interactions_per_user}.",
-            ),
-            (
-                2 * self.interactions_per_user <= self.num_items,
-                "`num_items` must be at least twice `interactions_per_user`,"
-                " since a user takes an item once. Received: "
-                f"{self.num_items} and {self.interactions_per_user}.",
-            ),
-        ]
+    def _rules(self) -> Iterator[tuple[bool, str]]:
+        yield (
+            self.num_users >= 10 and self.num_items >= 20,
+            "`num_users` must be at least 10 and `num_items` at least 20. "
+            f"Received: {self.num_users} and {self.num_items}.",
+        )
+        yield (
+            self.interactions_per_user >= 3,
+            "`interactions_per_user` must be at least 3. Received: "
+            f"{self.interactions_per_user}.",
+        )
+        yield (
+            2 * self.interactions_per_user <= self.num_items,
+            "`num_items` must be at least twice `interactions_per_user`, since "
+            "a user takes an item once. Received: "
+            f"{self.num_items} and {self.interactions_per_user}.",
+        )
 
 
 @dataclass(frozen=True)
@@ -165,77 +159,67 @@ class TabularSource(_Files):
     user_features: dict[str, str] = field(default_factory=dict)
     context_features: dict[str, str] = field(default_factory=dict)
 
-    def _rules(self) -> list[tuple[bool, str]]:
-        return self._features() + [
-            (
-                bool(self.path),
-                "`path` must name the interactions of a tabular source. "
-                "Received: ''. Set source.path.",
-            ),
-            (
-                bool(self.user_id) and bool(self.item_id),
-                "`user_id` and `item_id` must name columns. Received: "
-                f"{self.user_id!r} and {self.item_id!r}.",
-            ),
-            (
-                bool(self.event_weights) == bool(self.event),
-                "`event` and `event_weights` go together: the column of the "
-                "event type and the weight of each type. Received: "
-                f"{self.event!r} and {self.event_weights}.",
-            ),
-            (
-                not (self.event and self.weight),
-                "`weight` and `event` exclude each other. Received: "
-                f"{self.weight!r} and {self.event!r}.",
-            ),
-            (
-                len(self.delimiter) <= 1 or self.delimiter == "::",
-                "`delimiter` must be one character, '::' or empty. Received: "
-                f"{self.delimiter!r}.",
-            ),
-            (
-                _keeps_ascii(self.encoding),
-                "`encoding` must be one that writes ASCII as it is, such as "
-                f'"utf-8" or "cp1252". Received: {self.encoding!r}. UTF-16 '
-                "is told by its mark: remove source.encoding.",
-            ),
-            (
-                not self.time_of_day or bool(self.timestamp),
-                "`time_of_day` needs the column of the day. Received: "
-                f"{self.time_of_day!r} and timestamp = ''. Set "
-                "source.timestamp.",
-            ),
-            (
-                self.time_format in ("", *UNITS) or "%" in self.time_format,
-                f"`time_format` must be one of {UNITS} or a form as "
-                f"for strptime. Received: {self.time_format!r}.",
-            ),
-            (
-                len(set(self.columns)) == len(self.columns),
-                "`columns` must be different names. Received: "
-                f"{list(self.columns)}.",
-            ),
-            (
-                bool(self.separator),
-                "`separator` must not be empty. Received: ''.",
-            ),
-        ]
-
-    def _features(self) -> list[tuple[bool, str]]:
-        permitted = {
-            "item_features": KINDS,
-            "user_features": KINDS,
-            "context_features": ("categorical", "numeric"),
-        }
-        return [
-            (
-                kind in kinds,
-                f"`{name}.{column}` must be one of {kinds}. Received: "
-                f"{kind!r}.",
-            )
-            for name, kinds in permitted.items()
-            for column, kind in getattr(self, name).items()
-        ]
+    def _rules(self) -> Iterator[tuple[bool, str]]:
+        for name in ("item_features", "user_features", "context_features"):
+            kinds = typing.get_args(FeatureKind)
+            if name == "context_features":
+                kinds = ("categorical", "numeric")
+            for column, kind in getattr(self, name).items():
+                yield (
+                    kind in kinds,
+                    f"`{name}.{column}` must be one of {kinds}. Received: "
+                    f"{kind!r}.",
+                )
+        yield (
+            bool(self.path),
+            "`path` must name the interactions of a tabular source. "
+            "Received: ''. Set source.path.",
+        )
+        yield (
+            bool(self.user_id and self.item_id),
+            "`user_id` and `item_id` must name columns. Received: "
+            f"{self.user_id!r} and {self.item_id!r}.",
+        )
+        yield (
+            bool(self.event_weights) == bool(self.event),
+            "`event` and `event_weights` go together: the column of the event "
+            "type and the weight of each type. Received: "
+            f"{self.event!r} and {self.event_weights}.",
+        )
+        yield (
+            not (self.event and self.weight),
+            "`weight` and `event` exclude each other. Received: "
+            f"{self.weight!r} and {self.event!r}.",
+        )
+        yield (
+            len(self.delimiter) <= 1 or self.delimiter == "::",
+            "`delimiter` must be one character, '::' or empty. Received: "
+            f"{self.delimiter!r}.",
+        )
+        yield (
+            _keeps_ascii(self.encoding),
+            "`encoding` must be one that writes ASCII as it is, such as "
+            f'"utf-8" or "cp1252". Received: {self.encoding!r}. UTF-16 is told '
+            "by its mark: remove source.encoding.",
+        )
+        yield (
+            bool(self.timestamp) or not self.time_of_day,
+            "`time_of_day` needs the column of the day. Received: "
+            f"{self.time_of_day!r} and timestamp = ''. Set source.timestamp.",
+        )
+        yield (
+            self.time_format in ("", *UNITS) or "%" in self.time_format,
+            f"`time_format` must be one of {UNITS} or a form as for strptime. "
+            f"Received: {self.time_format!r}.",
+        )
+        yield (
+            len(set(self.columns)) == len(self.columns),
+            f"`columns` must be different names. Received: {self.columns}.",
+        )
+        yield (
+            bool(self.separator),
+            "`separator` must not be empty. Received: ''.",
+        )
 
 
 Source = SyntheticSource | MovielensSource | TabularSource
@@ -298,26 +282,18 @@ class PrepareConfig(Options):
     memory_limit: str = "2GB"
     spark_master: str = "local[*]"
 
-    def _rules(self) -> list[tuple[bool, str]]:
-        dates = [
-            (
+    def _rules(self) -> Iterator[tuple[bool, str]]:
+        for name in ("start_date", "end_date"):
+            date = getattr(self, name)
+            yield (
                 not date or epoch_seconds(date) is not None,
                 f"`{name}` must be an ISO date such as 2020-01-31. Received: "
                 f"{date!r}.",
             )
-            for name, date in (
-                ("start_date", self.start_date),
-                ("end_date", self.end_date),
-            )
-        ]
-        return [
-            *dates,
-            (
-                self.validation_share > 0
-                and self.test_share > 0
-                and self.validation_share + self.test_share < 1,
-                "`validation_share` and `test_share` must be above 0 and "
-                "together below 1. Received: "
-                f"{self.validation_share} and {self.test_share}.",
-            ),
-        ]
+        yield (
+            min(self.validation_share, self.test_share) > 0
+            and self.validation_share + self.test_share < 1,
+            "`validation_share` and `test_share` must be above 0 and together "
+            "below 1. Received: "
+            f"{self.validation_share} and {self.test_share}.",
+        )

@@ -76,12 +76,8 @@ class Record:
         except FileNotFoundError:
             return None
         values = json.loads(text)
-        return cls(
-            values["inputs"],
-            values["made_at"],
-            values["seconds"],
-            values.get("choices", ()),
-        )
+        known = [field.name for field in dataclasses.fields(cls)]
+        return cls(**{name: values[name] for name in known if name in values})
 
     def write(self, directory: Path) -> None:
         """Marks the step in `directory` as complete."""
@@ -119,9 +115,8 @@ def stage(
     start = time.monotonic()
     directory.parent.mkdir(parents=True, exist_ok=True)
     staging = directory.with_name(f".staging-{directory.name}")
-    if staging.exists():
-        # Left by a run that was killed; nothing ever reads it.
-        shutil.rmtree(staging)
+    # Left by a run that was killed; nothing ever reads it.
+    shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir()
     try:
         yield staging

@@ -1,5 +1,6 @@
 """Options of what leaves a run: its index, its figures, its release."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -65,11 +66,9 @@ class PublishConfig(Options):
     keep_versions: int | Literal["all"] = "all"
     keep_previous_loaded: bool = False
 
-    def _rules(self) -> list[tuple[bool, str]]:
-        return [
-            (
-                self.keep_versions == "all" or self.keep_versions >= 2,
-                '`keep_versions` must be at least 2 or "all", so that a '
-                f"rollback has a target. Received: {self.keep_versions}.",
-            )
-        ]
+    def _rules(self) -> Iterator[tuple[bool, str]]:
+        yield (
+            self.keep_versions == "all" or self.keep_versions >= 2,
+            '`keep_versions` must be at least 2 or "all", so that a rollback '
+            f"has a target. Received: {self.keep_versions}.",
+        )

@@ -1,5 +1,6 @@
 """Values as TOML, for configs that are written and options that are shown."""
 
+import json
 import re
 
 
@@ -11,13 +12,9 @@ def value(given: object) -> str:
     if isinstance(given, tuple):
         return "[" + ", ".join(value(one) for one in given) + "]"
     if isinstance(given, str):
-        return _quote(given).replace("\t", "\\t")
+        return json.dumps(given, ensure_ascii=False)
     return str(given).lower() if isinstance(given, bool) else str(given)
 
 
-def _quote(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
 def _key(text: str) -> str:
-    return text if re.fullmatch(r"[A-Za-z0-9_-]+", text) else _quote(text)
+    return text if re.fullmatch(r"[A-Za-z0-9_-]+", text) else value(text)

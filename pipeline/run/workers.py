@@ -76,8 +76,7 @@ def _from_environment(text: str) -> tuple[list[str], int | None]:
     """Addresses, and which of them this process is."""
     try:
         value = json.loads(text)
-        cluster = value.get("cluster", {})
-        task = value.get("task", {})
+        cluster, task = value.get("cluster", {}), value.get("task", {})
         chiefs = list(cluster.get("chief", []))
         index = int(task.get("index", 0))
         if task.get("type", "worker") == "worker":

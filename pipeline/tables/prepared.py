@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -98,12 +98,11 @@ class Table:
         features = {}
         for spec in specs:
             column = table[f"feature_{spec.name}"].combine_chunks()
+            values = column
             if pa.types.is_fixed_size_list(column.type):
-                width = column.type.list_size
-                values = column.flatten().to_numpy().reshape(-1, width)
-            else:
-                values = column.to_numpy()
-            features[spec.name] = values
+                values = column.flatten().to_numpy()
+                values = values.reshape(-1, column.type.list_size)
+            features[spec.name] = np.asarray(values)
         return cls.of(table, features, specs)
 
     def write(self, path: Path) -> None:
@@ -184,25 +183,13 @@ class Prepared:
         }
 
 
-class Split(Protocol):
-    """What of the preparation's options says what the tables mean."""
-
-    @property
-    def split(self) -> str:
-        """How the log was cut into parts."""
-
-    @property
-    def repeat_consumption(self) -> bool:
-        """Whether users take the same item again."""
-
-
 def write(
     directory: Path,
     tables: Mapping[str, Table],
     context: Sequence[FeatureSpec],
     values: Mapping[str, Counted],
     summary: Summary,
-    options: Split,
+    meaning: Mapping[str, object],
 ) -> None:
     """Writes all but the sequences.
 
@@ -212,7 +199,7 @@ def write(
         context: Of the context columns.
         values: By "items.genres", "users.gender", "context.device".
         summary: Figures to keep.
-        options: Of the preparation.
+        meaning: `split` and `repeat_consumption`.
     """
     for name, table in tables.items():
         table.write(directory / f"{name}.parquet")
@@ -226,30 +213,25 @@ def write(
         )
         pq.write_table(vocabulary, directory / "vocabulary" / f"{name}.parquet")
     specs = {name: table.specs for name, table in tables.items()}
-    meaning = {
-        "split": options.split,
-        "repeat_consumption": options.repeat_consumption,
+    said = {
+        **meaning,
         **{
             name: [dataclasses.asdict(spec) for spec in found]
             for name, found in (specs | {"context": context}).items()
         },
         "vocabularies": list(values),
     }
-    for name, content in (("tables", meaning), ("summary", summary)):
+    for name, content in (("tables", said), ("summary", summary)):
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         (directory / f"{name}.json").write_text(text, "utf-8")
 
 
 def load(directory: Path) -> Prepared:
-    """Opens prepared tables.
-
-    Args:
-        directory: Of the prepare step.
+    """Opens the prepared tables in a directory.
 
     Raises:
         DataError: If there are none.
     """
-    directory = Path(directory)
     try:
         meaning, summary = (
             json.loads((directory / f"{name}.json").read_text("utf-8"))
@@ -264,20 +246,19 @@ def load(directory: Path) -> Prepared:
         name: tuple(FeatureSpec(**spec) for spec in meaning[name])
         for name in ("items", "users", "context")
     }
+    values = directory / "vocabulary"
     return Prepared(
-        directory=directory,
-        items=Table.read(directory / "items.parquet", specs["items"]),
-        users=Table.read(directory / "users.parquet", specs["users"]),
-        context_specs=specs["context"],
-        vocabularies={
-            name: pq.read_table(
-                directory / "vocabulary" / f"{name}.parquet", columns=["value"]
-            )["value"].to_pylist()
+        directory,
+        Table.read(directory / "items.parquet", specs["items"]),
+        Table.read(directory / "users.parquet", specs["users"]),
+        specs["context"],
+        {
+            name: pq.read_table(values / f"{name}.parquet")["value"].to_pylist()
             for name in meaning["vocabularies"]
         },
-        summary=summary,
-        split=meaning["split"],
-        repeat_consumption=meaning["repeat_consumption"],
+        summary,
+        meaning["split"],
+        meaning["repeat_consumption"],
     )
 
 
@@ -289,8 +270,8 @@ def require_questions(
     Args:
         split: Name of the split.
         count: Users with interactions behind the train part.
-        num_users: All users.
-        num_items: Items of the train part.
+        num_users: All of them.
+        num_items: Of the train part.
 
     Raises:
         DataError: If there is nobody to test with, or nothing to choose from.

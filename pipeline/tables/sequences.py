@@ -18,6 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.tables.ragged import Ragged
+
 FILE = "sequences.parquet"
 
 
@@ -91,14 +93,12 @@ def _starts(sizes: list[int]) -> np.ndarray:
 
 def take(sequences: Sequences, rows: np.ndarray) -> Sequences:
     """The sequences of some users, by rows `[num_taken]`."""
-    starts, stops = sequences.offsets[rows], sequences.offsets[rows + 1]
-    sizes = stops - starts
-    offsets = np.concatenate([[0], np.cumsum(sizes)])
-    index = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], sizes)
+    events = np.arange(len(sequences.item_indices))
+    taken = Ragged(sequences.offsets, events).take(rows)
     return dataclasses.replace(
-        reorder(sequences, index),
+        reorder(sequences, taken.items),
         user_ids=sequences.user_ids[rows],
-        offsets=offsets,
+        offsets=taken.offsets,
     )
 
 
