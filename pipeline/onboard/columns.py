@@ -241,30 +241,27 @@ def _entity(
     entity = table[:-1]
     same = found.options[f"{entity}_id"]
     ids = cells.as_text(log.get(same, pa.array([], "string")))
-    choice = kinds.id_column(columns, ids, entity, same)
-    if not choice.name:
+    own_id, second, shared = kinds.id_column(columns, ids, entity, same)
+    if not own_id:
         raise DataError(
             f"The {table} table must have the id column {same!r}. "
             f"Received: {sorted(columns)} (from {path}). Name it in {table}_id."
         )
-    if choice.name != same:
-        found.options[f"{table}_id"] = choice.name
-        found.beside[f"{table}_id"] = f"or: {choice.other}" * bool(choice.other)
-    if not choice.shared and len(ids):
+    if own_id != same:
+        found.name(f"{table}_id", own_id, second)
+    if not shared and len(ids):
         own, theirs = (
             next(iter(array.drop_null()), pa.scalar("")).as_py()
-            for array in (columns[choice.name].text, ids)
+            for array in (columns[own_id].text, ids)
         )
         found.doubts.append(
-            f"none of the ids in {choice.name!r} of the {table}, such as "
-            f"{own!r}, is among the {entity}s of the first interactions, such "
-            f"as {theirs!r}"
+            f"none of the ids in {own_id!r} of the {table}, such as {own!r}, "
+            f"is among the {entity}s of the first interactions, such as "
+            f"{theirs!r}"
         )
-    chosen, left_out, separator = kinds.features(columns, choice.name)
+    chosen, left_out, separator = kinds.features(columns, own_id)
     if entity == "item":
-        title = kinds.title(columns, choice.name)
-        found.options["title"] = title.name
-        found.beside["title"] = f"or: {title.other}" * bool(title.other)
+        found.name("title", *kinds.title(columns, own_id))
         found.options["separator"] = separator
     elif "multi_categorical" in chosen.values():
         found.options.setdefault("separator", separator)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.onboard import columns, habits, trial
+from pipeline.onboard import columns, trial
 from pipeline.onboard.section import Section
 from pipeline.run import toml
 from pipeline.run.data import MovielensSource, PrepareConfig, TabularSource
@@ -112,7 +112,7 @@ def _tried(found: Section) -> list[str]:
         source = dataclasses.replace(source, max_bad_share=MOST_UNUSABLE)
     options = PrepareConfig(min_rating=found.min_rating or "none")
     with trial.read(source) as tried:
-        log = habits.count(tried.tables, tried.directory, found.min_rating)
+        log = tried.count(found.min_rating)
         options, reasons, figures = trial.split(
             tried, options, bool(log["sorted_by_item"])
         )

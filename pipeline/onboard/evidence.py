@@ -4,7 +4,7 @@ Each piece of evidence is a number of points with its reason in words, so that
 a guess can be explained beside it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
@@ -19,6 +19,7 @@ from pipeline.sources.canonical import cells
 _TIME_OF_DAY = r"^\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[AaPp]\.?[Mm]\.?)?$"
 # Rows from which on an id that never comes twice speaks against itself.
 _ENOUGH_ROWS = 12
+_TRUTH = {"0", "1", "true", "false", "yes", "no", "y", "n", "t", "f"}
 
 
 # Points, above 0 for a meaning and below 0 against it, and the reason, as words
@@ -100,6 +101,14 @@ class Column:
         return cells.share(found) > 0.95
 
     @cached_property
+    def says_yes_or_no(self) -> bool:
+        """Whether its values are true or false, in any words."""
+        said = {value.lower() for value in self.values}
+        return pa.types.is_boolean(self.array.type) or bool(
+            said and said <= _TRUTH
+        )
+
+    @cached_property
     def is_rating(self) -> bool:
         """Whether its numbers could be ratings, -1 for none."""
         if not self.numeric:
@@ -144,59 +153,37 @@ class Column:
     @cached_property
     def identity(self) -> list[Evidence]:
         """For and against ids of any kind."""
-        rows, present, distinct = len(self.array), self.present, self.distinct
         if self.nested:
             return [(-10.0, "holds lists or objects")]
-        if distinct <= 1:
-            reason = "is empty" if not distinct else "says the same everywhere"
-            return [(-10.0, reason)]
-        lacking = (rows - present) / rows
-        enough = present >= _ENOUGH_ROWS
-        truth = bool(self.values) and {v.lower() for v in self.values} <= _TRUTH
-        return [
-            (points, reason)
-            for wrong, points, reason in (
-                (self.fractions, -6.0, "has numbers with decimals"),
-                (self.is_time_of_day, -6.0, "holds times of day"),
-                (self.is_time, -6.0, "holds times"),
-                (
-                    truth or pa.types.is_boolean(self.array.type),
-                    -6.0,
-                    "says yes or no",
-                ),
-                (
-                    enough and distinct > 0.99 * present,
-                    -4.0,
-                    "has another value in every row",
-                ),
-                (
-                    enough and 0.76 * present < distinct <= 0.99 * present,
-                    -1.5,
-                    "hardly comes twice",
-                ),
-                (self.length > 6.0, -3.0, "holds sentences"),
-                (
-                    self.twins > 0.01 * distinct,
-                    0.0,
-                    f"has {self.twins} values that differ from another in "
-                    "capitals alone",
-                ),
-                (
-                    distinct < 5 and present >= 40,
-                    -2.0,
-                    f"has {distinct} values only",
-                ),
-                (
-                    lacking > 0,
-                    -3.0 * lacking,
-                    f"is missing in {lacking:.0%} of rows",
-                ),
-            )
-            if wrong
-        ]
+        if not self.present:
+            return [(-10.0, "is empty")]
+        if self.distinct == 1:
+            return [(-10.0, "says the same everywhere")]
+        return list(self._identity())
 
-
-_TRUTH = {"0", "1", "true", "false", "yes", "no", "y", "n", "t", "f"}
+    def _identity(self) -> Iterator[Evidence]:
+        present, distinct = self.present, self.distinct
+        if self.fractions:
+            yield -6.0, "has numbers with decimals"
+        if self.is_time_of_day:
+            yield -6.0, "holds times of day"
+        if self.is_time:
+            yield -6.0, "holds times"
+        if self.says_yes_or_no:
+            yield -6.0, "says yes or no"
+        if present >= _ENOUGH_ROWS and distinct > 0.99 * present:
+            yield -4.0, "has another value in every row"
+        elif present >= _ENOUGH_ROWS and distinct > 0.76 * present:
+            yield -1.5, "hardly comes twice"
+        if self.length > 6.0:
+            yield -3.0, "holds sentences"
+        if self.twins > 0.01 * distinct:
+            told = f"has {self.twins} values that differ from another in "
+            yield 0.0, f"{told}capitals alone"
+        if distinct < 5 and present >= 40:
+            yield -2.0, f"has {distinct} values only"
+        if lacking := 1.0 - present / len(self.array):
+            yield -3.0 * lacking, f"is missing in {lacking:.0%} of rows"
 
 
 def between(user: Column, item: Column) -> list[Evidence]:

@@ -59,10 +59,9 @@ def log(found: Section, table: Mapping[str, pa.Array], named: bool) -> None:
         _numbers(found, _without(columns, found))
     _ids(found, _without(columns, found), named)
     if not named:
-        for name, column in _without(columns, found).items():
-            if column.is_rating and not column.is_time:
-                found.options["rating"] = name
-                break
+        left = _without(columns, found).values()
+        rated = (c.name for c in left if c.is_rating and not c.is_time)
+        found.options["rating"] = next(rated, "")
     if item := found.options["item_id"]:
         _title(found, columns[item], _without(columns, found))
     if form.doubt:
@@ -82,8 +81,10 @@ def _without(columns: dict[str, Column], found: Section) -> dict[str, Column]:
     return {name: c for name, c in columns.items() if name not in taken}
 
 
-def _ranked(points: Mapping[str, float]) -> list[str]:
-    return sorted(points, key=lambda name: -points[name])
+def _said(points: Mapping[str, float]) -> str:
+    """The column with most points, if it has any; else ""."""
+    best = max(points, key=lambda name: points[name], default="")
+    return best if points.get(best) else ""
 
 
 def _time(
@@ -109,7 +110,7 @@ def _time(
             - (1.5 if days else 0.0)
         )
         forms[name] = form
-    best = _ranked(points)
+    best = kinds.ranked(points)
     if not best:
         found.doubts += [
             f"{name!r} sounds like the time, but not all of it is of one form "
@@ -128,9 +129,8 @@ def _time(
     if columns[best[0]].distinct < 2 and not time_of_day:
         # All at one moment tells nothing.
         return times.Form()
-    found.options["timestamp"] = best[0]
+    found.name("timestamp", *[*best, ""][:2])
     found.options["time_of_day"] = time_of_day
-    found.beside["timestamp"] = f"or: {best[1]}" if len(best) > 1 else ""
     return joined
 
 
@@ -154,37 +154,38 @@ def _time_of_day(
 
 def _event(found: Section, columns: dict[str, Column], named: bool) -> None:
     """The type of what happened: a word, a state, or taken or not."""
-    best, most = "", 0.0
+    points: dict[str, float] = {}
     for name, column in columns.items():
         types = {value.lower() for value in column.values}
         if not 1 < len(types) <= _MOST_TYPES:
             continue
-        points = 2.5 if types <= names.KNOWN_EVENTS else 0.0
-        if named:
-            plain = names.plain(name)
-            if plain in names.EVENT:
-                points = 3.0
-            elif plain in names.TAKEN and types <= _YES_OR_NO:
-                # A click before what comes of it, which is rarer.
-                points = max(points, 2.0 - 0.01 * names.TAKEN.index(plain))
-            elif {"status", "state"} & set(names.words(name)):
-                back = any(names.TAKEN_BACK.search(t) for t in types)
-                points = max(points, 1.0 * back)
-        if points > most:
-            best, most = name, points
+        points[name] = 2.5 if types <= names.KNOWN_EVENTS else 0.0
+        plain = names.plain(name) if named else ""
+        if plain in names.EVENT:
+            points[name] = 3.0
+        elif plain in names.TAKEN and types <= _YES_OR_NO:
+            # A click before what comes of it, which is rarer.
+            taken = 2.0 - 0.01 * names.TAKEN.index(plain)
+            points[name] = max(points[name], taken)
+        elif named and {"status", "state"} & set(names.words(name)):
+            back = any(names.TAKEN_BACK.search(t) for t in types)
+            points[name] = max(points[name], 1.0 * back)
+    best = _said(points)
     if not best:
         return
     found.options["event"] = best
     values = columns[best].values
     taken_back = [v for v in values if names.TAKEN_BACK.search(v)]
-    if names.plain(best) in names.EVENT and set(values) <= set("0123456789"):
-        # Codes, of which 0 is as good as another.
-        taken_back = []
+    # Of codes 0 is as good as another.
+    codes = names.plain(best) in names.EVENT and set(values) <= set(
+        "0123456789"
+    )
+    if codes:
         found.doubts.append(
             f"the types in {best!r} are codes ({', '.join(values)}): give "
             "those that are no interest no place in event_weights"
         )
-    if len(taken_back) == len(values):
+    if codes or len(taken_back) == len(values):
         taken_back = []
     kept = [v for v in values if v not in taken_back]
     found.options["event_weights"] = dict.fromkeys(kept, 1.0)
@@ -204,11 +205,9 @@ def _numbers(found: Section, columns: dict[str, Column]) -> None:
         and not set(names.words(name)) & {"count", "avg", "average", "num"}
         and not names.is_id(name)
     }
-    rating = max(rated, key=lambda n: rated[n], default="")
-    if rated.get(rating):
-        found.options["rating"] = rating
-    else:
-        rating = ""
+    rating = _said(rated)
+    found.options["rating"] = rating
+    if not rating:
         found.doubts += [
             f"{name!r} sounds like the rating, but is no number, such as "
             f"{_sample(column)}: every row counts as an interaction, whatever "
@@ -223,8 +222,8 @@ def _numbers(found: Section, columns: dict[str, Column]) -> None:
         for name, column in columns.items()
         if column.numeric and name != rating
     }
-    best = max(weighed, key=lambda n: weighed[n], default="")
-    if not weighed.get(best):
+    best = _said(weighed)
+    if not best:
         return
     if pc.any(pc.less_equal(columns[best].numbers, 0.0)).as_py():
         found.options["quantity"] = best
@@ -239,23 +238,24 @@ def _pairs(
     users = _points(columns, "user", named)
     items = _points(columns, "item", named)
     pairs: dict[tuple[str, str], evidence.Evidence] = {}
-    for pair in itertools.product(_ranked(users)[:8], _ranked(items)[:8]):
-        user, item = pair
+    for user, item in itertools.product(
+        kinds.ranked(users)[:8], kinds.ranked(items)[:8]
+    ):
         if user == item:
             continue
         both = evidence.between(columns[user], columns[item])
         finer = 0.3 * np.log10(max(columns[item].distinct, 1))
         points = users[user] + items[item] + finer + sum(p for p, _ in both)
-        pairs[pair] = points, ", ".join(reason for _, reason in both)
+        pairs[user, item] = points, ", ".join(reason for _, reason in both)
     return dict(sorted(pairs.items(), key=lambda pair: -pair[1][0]))
 
 
 def _ids(found: Section, columns: dict[str, Column], named: bool) -> None:
     """The pair of columns that does best as the user and the item."""
     pairs = _pairs(columns, named)
-    best = next(iter(pairs), None)
-    if best is None:
+    if not pairs:
         return
+    best = next(iter(pairs))
     for place, key in enumerate(("user_id", "item_id")):
         name = found.options[key] = best[place]
         column = columns[name]
@@ -263,28 +263,23 @@ def _ids(found: Section, columns: dict[str, Column], named: bool) -> None:
         rows = column.present / max(column.distinct, 1)
         told = [f"{column.distinct:,} values, {rows:.1f} rows each", *against]
         found.beside[key] = ", ".join(told)
-        second = next(
-            (
-                pair
-                for pair in pairs
-                if pair[place] != name
-                and pair[1 - place] == best[1 - place]
-                and all(
-                    p > _IMPOSSIBLE for p, _ in columns[pair[place]].identity
-                )
-            ),
-            None,
-        )
-        if second:
-            other = second[place]
-            reasons = [reason for _, reason in columns[other].identity]
-            reasons += filter(None, [pairs[second][1]])
+        for pair, (points, both) in pairs.items():
+            other = pair[place]
+            known = columns[other].identity
+            if (
+                other == name
+                or pair[1 - place] != best[1 - place]
+                or min((p for p, _ in known), default=0.0) <= _IMPOSSIBLE
+            ):
+                continue
+            reasons = [*(reason for _, reason in known), *filter(None, [both])]
             shown = f" ({', '.join(reasons)})" if reasons else ""
             found.beside[key] += f"; or: {other}{shown}"
-            if pairs[best][0] - pairs[second][0] < _CLOSE:
+            if pairs[best][0] - points < _CLOSE:
                 found.doubts.append(
                     f"{key} may as well be {other!r} as {name!r}"
                 )
+            break
         if against:
             found.doubts.append(f"{key} = {name!r} {' and '.join(against)}")
     if reason := pairs[best][1]:
@@ -312,10 +307,7 @@ def _title(found: Section, items: Column, columns: dict[str, Column]) -> None:
         and column.present
         and evidence.depends(column.codes[repeated], items.codes[repeated])
     }
-    choice = kinds.title(evidence.columns(same), items.name)
-    found.options["title"] = choice.name
-    if choice.other:
-        found.beside["title"] = f"or: {choice.other}"
+    found.name("title", *kinds.title(evidence.columns(same), items.name))
 
 
 def _points(

@@ -6,7 +6,6 @@ numbers, times, lists or sentences.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,25 +25,14 @@ _KINDS = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Choice:
-    """A column and the one that was nearly taken; "" for none.
-
-    Attributes:
-        name: Chosen.
-        other: The runner-up.
-        shared: Share of its values, or of the ids of the interactions, that
-            are in both, 0 to 1.
-    """
-
-    name: str = ""
-    other: str = ""
-    shared: float = 0.0
+def ranked(points: Mapping[str, float]) -> list[str]:
+    """Names of columns, the one with most points first."""
+    return sorted(points, key=lambda name: -points[name])
 
 
 def id_column(
     columns: Mapping[str, Column], known: pa.Array, entity: str, same: str
-) -> Choice:
+) -> tuple[str, str, float]:
     """The column of a table of an "item" or "user" that its ids are in.
 
     Args:
@@ -52,6 +40,10 @@ def id_column(
         known: Ids in a sample of the interactions.
         entity: "item" or "user".
         same: Column of the ids in the interactions, likely called the same.
+
+    Returns:
+        Its name and the runner-up's, "" for none; the share of its values, or
+        of the ids of the interactions, that are in both, 0 to 1.
     """
     whole, parts = names.of(entity)
     known = pc.unique(known.drop_null())
@@ -71,10 +63,10 @@ def id_column(
             - 2.0 * (1.0 - column.distinct / column.present)
             - (3.0 if column.fractions else 0.0)
         )
-    best = [*sorted(points, key=lambda name: -points[name]), "", ""]
-    if points.get(best[0], 0.0) < 1.0:
-        return Choice()
-    return Choice(best[0], best[1], shared[best[0]])
+    best, second, *_rest = *ranked(points), "", ""
+    if points.get(best, 0.0) < 1.0:
+        return "", "", 0.0
+    return best, second, shared[best]
 
 
 def features(
@@ -86,32 +78,20 @@ def features(
         Kind of each feature; why each other column is left out; the separator
         of multi_categorical cells.
     """
-    texts = [
-        column.array
-        for column in columns.values()
-        if pa.types.is_string(column.array.type)
-    ]
-    separator = next(
-        (
-            separator
-            for separator in SEPARATORS
-            if any(
-                cells.count(pc.match_substring(array, separator))
-                for array in texts
-            )
-        ),
-        "|",
+    arrays = [column.array for column in columns.values()]
+    texts = [array for array in arrays if pa.types.is_string(array.type)]
+    found = (
+        separator
+        for separator in SEPARATORS
+        for array in texts
+        if cells.count(pc.match_substring(array, separator))
     )
+    separator = next(found, "|")
     kinds: dict[str, str] = {}
     left_out: dict[str, str] = {}
-    for name, column in columns.items():
-        if name == id_column:
-            continue
-        kind, reason = _kind(column, separator)
-        if kind:
-            kinds[name] = kind
-        else:
-            left_out[name] = reason
+    for name in [name for name in columns if name != id_column]:
+        kind, reason = _kind(columns[name], separator)
+        (kinds if kind else left_out)[name] = kind or reason
     return kinds, left_out, separator
 
 
@@ -142,11 +122,9 @@ def _kind(column: Column, separator: str) -> tuple[str, str]:
     if column.is_time:
         return "", "it is a date; give a number, such as the year, instead"
     text = column.text.drop_null()
-    split = pc.list_value_length(pc.split_pattern(text, separator))
-    many = cells.share(pc.greater(split, 1))
-    words = pc.mean(
-        pc.list_value_length(pc.utf8_split_whitespace(text))
-    ).as_py()
+    many = cells.share(pc.match_substring(text, separator))
+    split = pc.list_value_length(pc.utf8_split_whitespace(text))
+    words = pc.mean(split).as_py()
     is_title = names.plain(name) in names.TITLE or (
         names.words(name)[-1:] in (["title"], ["name"])
         and not set(names.words(name)) & _KINDS
@@ -162,13 +140,12 @@ def _kind(column: Column, separator: str) -> tuple[str, str]:
     return "", "nearly every row has another value"
 
 
-def title(columns: Mapping[str, Column], id_column: str) -> Choice:
-    """The items column to display."""
+def title(columns: Mapping[str, Column], id_column: str) -> tuple[str, str]:
+    """The items column to display, and the runner-up; "" for none."""
     points: dict[str, float] = {}
     for name, column in columns.items():
-        if name == id_column or not column.present or column.numeric:
-            continue
-        if column.nested or pa.types.is_boolean(column.array.type):
+        odd = column.nested or pa.types.is_boolean(column.array.type)
+        if odd or name == id_column or not column.present or column.numeric:
             continue
         parts = names.words(name)
         points[name] = (
@@ -182,6 +159,6 @@ def title(columns: Mapping[str, Column], id_column: str) -> Choice:
             + 2.0 * column.distinct / column.present
             - 2.0
         )
-    good = [name for name in points if points[name] > 0.5]
-    best = [*sorted(good, key=lambda name: -points[name]), "", ""]
-    return Choice(best[0], best[1])
+    good = [name for name in ranked(points) if points[name] > 0.5]
+    best, second, *_rest = *good, "", ""
+    return best, second

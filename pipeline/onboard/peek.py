@@ -35,9 +35,8 @@ def encoding(*paths: str) -> str:
     for path in filter(None, paths):
         with files.find(path, "init-config") as found:
             heads = [next(files.blocks(file), b"") for file in found[:3]]
-        for line in b"\n".join(
-            head for head in heads if not head.startswith(b"PAR1")
-        ).split(b"\n"):
+        text = b"\n".join(h for h in heads if not h.startswith(b"PAR1"))
+        for line in text.split(b"\n"):
             try:
                 line.decode("utf-8")
                 right += not line.isascii()

@@ -33,6 +33,11 @@ class Section:
     problem: str = ""
     min_rating: float = 0.0
 
+    def name(self, key: str, best: str, second: str) -> None:
+        """Names the column of an option, the runner-up beside it."""
+        self.options[key] = best
+        self.beside[key] = f"or: {second}" if second else ""
+
     def lines(self) -> list[str]:
         """The section as TOML; what is as by default goes without saying."""
         lines = []

@@ -1,7 +1,4 @@
-"""In what form the times of a column are written, and which one it is.
-
-Only `init-config` looks; what it finds stands in the config it writes.
-"""
+"""In what form the times of a column are written, and which one it is."""
 
 import re
 from dataclasses import dataclass
@@ -90,13 +87,14 @@ def _format(array: pa.Array, text: pa.Array) -> Form | None:
     best = max(shares.values())
     if best < 0.8:
         return None
-    fitting = [form for form in shares if shares[form] == best]
+    good = {form for form in shares if shares[form] == best}
     # Short years and short names of months fit long ones too.
     fitting = [
         form
-        for form in fitting
-        if not {form.replace("%Y", "%y"), form.replace("%B", "%b")}
-        & (set(fitting) - {form})
+        for form in shares
+        if form in good
+        and not {form.replace("%Y", "%y"), form.replace("%B", "%b")}
+        & (good - {form})
     ]
     if len(fitting) == 1:
         return Form(fitting[0])
@@ -159,6 +157,5 @@ def are_moments(array: pa.Array, known: Form | None) -> bool:
 
 def are_days(array: pa.Array, known: Form) -> bool:
     """Whether all moments of a column are at midnight."""
-    clock = Clock(known.unit or known.format)
-    seconds, bad = clock.seconds(array.slice(0, 1000))
+    seconds, bad = Clock(known.unit or known.format).seconds(array[:1000])
     return bool((seconds[~bad] % 86_400 == 0).all())

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import sources
-from pipeline.onboard import habits
+from pipeline.onboard import trial
 from pipeline.run.data import TabularSource
 from tests.support.data_cases import write_csv
 
@@ -13,12 +12,10 @@ DAY = 86_400
 START = 20_000 * DAY
 
 
-def counted(path: Path, *rows: str, least: float = 0.0) -> dict[str, object]:
+def counted(path: Path, *rows: str, least: float = 0.0) -> dict[str, float]:
     log = write_csv(path / "log.csv", "user_id,item_id,timestamp,stars", *rows)
-    source = TabularSource(path=log, rating="stars")
-    (path / "out").mkdir()
-    tables = sources.read(source, 0, path / "out")
-    return habits.count(tables, path, least)
+    with trial.read(TabularSource(path=log, rating="stars")) as tried:
+        return tried.count(least)
 
 
 def test_repeats_are_told_from_returns(tmp_path: Path) -> None:
