@@ -7,14 +7,10 @@ it was. `read` is the seam. May import `tables` and `run`.
 
 from pathlib import Path
 
-from pipeline.run.data import (
-    MovielensSource,
-    Source,
-    SyntheticSource,
-    TabularSource,
-)
+from pipeline.run.data import MovielensSource, Source, SyntheticSource
 from pipeline.sources import movielens, synthetic
 from pipeline.sources.canonical.tables import Tables
+from pipeline.sources.tabular import reader as tabular
 
 
 def paths(source: Source) -> list[str]:
@@ -22,28 +18,21 @@ def paths(source: Source) -> list[str]:
     if isinstance(source, SyntheticSource):
         return []
     if isinstance(source, MovielensSource):
-        from pipeline.sources import movielens
-
         return [movielens.locate(source)]
     found = (source.path, source.items_path, source.users_path)
     return [path for path in found if path]
 
 
 def read(source: Source, seed: int, directory: Path) -> Tables:
-    """Writes the canonical tables of the configured source.
+    """Writes the canonical tables of a source into an empty directory.
 
-    Args:
-        source: What to read.
-        seed: Of the synthetic source; the others draw nothing.
-        directory: Existing and empty; receives Parquet files.
+    The seed is that of the synthetic one; the others draw nothing.
 
     Raises:
         DataError: If the source is missing, corrupt or empty.
     """
-    from pipeline.sources.tabular import reader as tabular
-
+    if isinstance(source, SyntheticSource):
+        return synthetic.read(source, seed, directory)
     if isinstance(source, MovielensSource):
         return movielens.read(source, directory)
-    if isinstance(source, TabularSource):
-        return tabular.read(source, directory)
-    return synthetic.read(source, seed, directory)
+    return tabular.read(source, directory)

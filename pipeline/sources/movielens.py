@@ -129,9 +129,9 @@ def read(source: MovielensSource, directory: Path) -> Tables:
             )
     quarantine.check()
     return Tables(
-        interactions=interactions,
-        items=items,
-        users=users if layout.users else None,
+        interactions,
+        items,
+        users if layout.users else None,
         item_features=_ITEM_FEATURES,
         user_features=_USER_FEATURES if layout.users else {},
         has_rating=True,
@@ -149,14 +149,8 @@ def _rows(
     delimiter = layout.delimiter
     if delimiter == "\t" and name != layout.ratings:
         delimiter = "|"
-    return text.read(
-        folder[name],
-        columns,
-        delimiter,
-        layout.encoding,
-        quarantine,
-        skip_header=delimiter == ",",
-    )
+    file, encoding, headed = folder[name], layout.encoding, delimiter == ","
+    return text.read(file, columns, delimiter, encoding, quarantine, headed)
 
 
 def _layout(folder: Mapping[str, files.File], path: str) -> _Layout:
@@ -183,17 +177,14 @@ def _film(batch: Batch) -> Batch:
     """Rows of films, with their genres in one cell and the year."""
     titles = [(t or "").strip() for t in batch.columns["title"].to_pylist()]
     if "genres" in batch.columns:
-        genres = [
-            None if value in (None, "(no genres listed)") else value
-            for value in batch.columns["genres"].to_pylist()
-        ]
+        listed = batch.columns["genres"].to_pylist()
+        genres = [None if g == "(no genres listed)" else g for g in listed]
     else:
-        flags = [batch.columns[genre].to_pylist() for genre in GENRES_100K]
+        known = GENRES_100K[1:]
+        flags = [batch.columns[genre].to_pylist() for genre in known]
         genres = [
             "|".join(
-                genre
-                for genre, flag in zip(GENRES_100K, row, strict=True)
-                if flag == "1" and genre != "unknown"
+                g for g, flag in zip(known, row, strict=True) if flag == "1"
             )
             for row in zip(*flags, strict=True)
         ]
@@ -201,7 +192,7 @@ def _film(batch: Batch) -> Batch:
         "item_id": batch.columns["item_id"],
         "title": pa.array(titles, pa.string()),
         "genres": pa.array(genres, pa.string()),
-        "year": pa.array([_year(title) for title in titles], pa.float64()),
+        "year": pa.array(map(_year, titles), pa.float64()),
     }
     return Batch(columns, batch.lines, batch.file)
 

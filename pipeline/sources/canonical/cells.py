@@ -13,10 +13,8 @@ def as_text(array: pa.Array) -> pa.Array:
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     if pa.types.is_nested(array.type):
-        values = [
-            None if value is None else json.dumps(value, default=str)
-            for value in array.to_pylist()
-        ]
+        cells = array.to_pylist()
+        values = [c if c is None else json.dumps(c, default=str) for c in cells]
         array = pa.array(values, pa.string())
     if pa.types.is_floating(array.type):
         # An integer column with gaps arrives as floats: 7.0 means "7".

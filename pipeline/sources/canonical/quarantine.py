@@ -61,11 +61,8 @@ class Quarantine:
         new = wrong & ~bad
         rows = np.flatnonzero(new)
         shown = rows[: max(0, KEPT - self.counts[reason])]
-        for row in shown:
-            values = {
-                name: column[int(row)].as_py()
-                for name, column in batch.columns.items()
-            }
+        for row in map(int, shown):
+            values = {n: c[row].as_py() for n, c in batch.columns.items()}
             self._write(reason, batch.file, int(batch.lines[row]), values)
         if len(rows):
             self.counts[reason] += len(rows) - len(shown)
@@ -100,14 +97,9 @@ class Quarantine:
             shown = ", ".join(f"{k}={v!r}" for k, v in values.items())
             self.first[reason] = f"{file} line {line}: {shown}"[:300]
         if self.counts[reason] <= KEPT:
-            with self.path.open("a", encoding="utf-8") as file_object:
-                entry = {
-                    "reason": reason,
-                    "file": file,
-                    "line": line,
-                    "values": values,
-                }
-                file_object.write(json.dumps(entry, default=str) + "\n")
+            entry = dict(reason=reason, file=file, line=line, values=values)
+            with self.path.open("a", encoding="utf-8") as kept:
+                kept.write(json.dumps(entry, default=str) + "\n")
 
     def lines(self) -> list[str]:
         """Says what was set aside, one kind a line."""

@@ -125,12 +125,9 @@ class _Rows:
             array = self.batch.columns[name]
             if kind == "numeric":
                 found[name], wrong = cells.as_number(array)
+                reason = f"`{name}` is not a number"
                 self.flawed |= self._quarantine.add(
-                    f"`{name}` is not a number",
-                    self.batch,
-                    wrong,
-                    self.bad,
-                    cell=True,
+                    reason, self.batch, wrong, self.bad, cell=True
                 )
             elif kind == "multi_categorical":
                 found[name] = cells.as_values(array, separator)
@@ -220,16 +217,13 @@ def write_entities(
 
     types = {id_name: pa.string()}
     types |= {"title_shown": pa.string()} if title else {}
-    _write(
-        batches, path, types | _types(entities.features), quarantine, checked
-    )
+    types |= _types(entities.features)
+    _write(batches, path, types, quarantine, checked)
 
 
 def _types(kinds: Mapping[str, str]) -> dict[str, pa.DataType]:
-    types = {
-        "numeric": pa.float64(),
-        "multi_categorical": pa.list_(pa.string()),
-    }
+    lists = pa.list_(pa.string())
+    types = {"numeric": pa.float64(), "multi_categorical": lists}
     return {name: types.get(kind, pa.string()) for name, kind in kinds.items()}
 
 

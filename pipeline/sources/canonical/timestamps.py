@@ -81,10 +81,8 @@ class Clock:
         """What speaks for another form that fits as well; "" for none."""
         if not self.twin or not self._steps:
             return ""
-        mine, other = (
-            self._rising[form] / self._steps
-            for form in (self.text_format, self.twin)
-        )
+        mine = self._rising[self.text_format] / self._steps
+        other = self._rising[self.twin] / self._steps
         return (
             f"all timestamps fit {self.twin} as well as {self.text_format}: "
             f"{other:.0%} of the rows would follow the one above in time "
@@ -143,13 +141,9 @@ def _floats(array: pa.Array) -> pa.Array:
     try:
         numbers = pc.cast(array, pa.float64())
     except pa.ArrowInvalid:
-        numbers = pa.array(
-            [
-                float(v) if v and _NUMBER.match(v) else None
-                for v in array.to_pylist()
-            ],
-            pa.float64(),
-        )
+        texts = array.to_pylist()
+        found = [float(v) if v and _NUMBER.match(v) else None for v in texts]
+        numbers = pa.array(found, pa.float64())
     finite = pc.fill_null(pc.is_finite(numbers), False)
     return pc.if_else(finite, numbers, pa.scalar(None, pa.float64()))
 

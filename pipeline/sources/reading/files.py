@@ -52,11 +52,9 @@ class File:
 def find(path: str, option: str) -> Iterator[list[File]]:
     """Finds the files at a path, for the length of a block.
 
-    Args:
-        path: A file, a folder (files at any depth), a zip archive (its
-            members, read in place), a glob, or the same behind an fsspec
-            address.
-        option: Config key the path is from, for messages.
+    It may be a file, a folder (files at any depth), a zip archive (its
+    members, read in place), a glob, or the same behind an fsspec address;
+    `option` is the config key it is from, for messages.
 
     Raises:
         DataError: If nothing is there, or an archive is corrupt.
@@ -75,31 +73,18 @@ def find(path: str, option: str) -> Iterator[list[File]]:
                 "the config refers to it."
             )
     found = [
-        File(
-            name,
-            Path(name).name,
-            partial(opened, name, "rb"),
-            _constants(name.removeprefix(root)),
-        )
-        for name in _shown(names)
+        _file(n, n.removeprefix(root), partial(opened, n, "rb"))
+        for n in _shown(names)
     ]
-    if len(found) == 1 and found[0].name.endswith(".zip"):
-        with (
-            found[0].open() as stream,
-            _archive(stream, path, option) as archive,
-        ):
-            yield [
-                File(
-                    f"{path}/{name}",
-                    Path(name).name,
-                    partial(archive.open, name),
-                    _constants(name),
-                )
-                for name in sorted(archive.namelist())
-                if not name.endswith("/")
-            ]
+    if len(found) != 1 or not found[0].name.endswith(".zip"):
+        yield found
         return
-    yield found
+    with found[0].open() as stream, _archive(stream, path, option) as archive:
+        yield [
+            _file(f"{path}/{name}", name, partial(archive.open, name))
+            for name in sorted(archive.namelist())
+            if not name.endswith("/")
+        ]
 
 
 def _shown(names: list[str]) -> list[str]:
@@ -107,10 +92,11 @@ def _shown(names: list[str]) -> list[str]:
     return [n for n in names if not Path(n).name.startswith((".", "_"))]
 
 
-def _constants(path: str) -> dict[str, str]:
-    return dict(
-        part.split("=", 1) for part in Path(path).parts[:-1] if "=" in part
-    )
+def _file(shown: str, inner: str, raw: Callable[[], IO[bytes]]) -> File:
+    """A file by its path below what was asked for."""
+    folders = Path(inner).parts[:-1]
+    fixed = dict(part.split("=", 1) for part in folders if "=" in part)
+    return File(shown, Path(shown).name, raw, fixed)
 
 
 def _matches(path: str) -> list[str]:
@@ -169,14 +155,8 @@ def _archive(stream: IO[bytes], path: str, option: str) -> zipfile.ZipFile:
 
 def _remote(path: str, option: str) -> tuple[Any, str, list[str]]:
     """File system of an address, its place there, and the files at it."""
-    try:
-        import fsspec
-    except ImportError as error:
-        raise DataError(
-            "Addresses are read with fsspec. Received: "
-            f"{path} (from {option}) without it. Install fsspec and the "
-            "package of the store, such as s3fs or gcsfs."
-        ) from error
+    import fsspec
+
     try:
         filesystem, place = fsspec.core.url_to_fs(path)
         if "*" in place:

@@ -104,13 +104,9 @@ def read(
     elif kind == "jsonl":
         batches = json_lines.read(file, source.encoding, quarantine)
     else:
-        batches = text.read(
-            file,
-            source.columns or None,
-            delimiter_of(source, kind),
-            source.encoding,
-            quarantine,
-        )
+        separator = delimiter_of(source, kind)
+        names = source.columns or None
+        batches = text.read(file, names, separator, source.encoding, quarantine)
     for batch in batches:
         columns = nested.flat(batch.columns)
         for name, value in file.constants.items():
@@ -129,13 +125,10 @@ def _parquet(file: files.File) -> Iterator[Batch]:
     try:
         with file.open() as stream, pq.ParquetFile(stream) as parquet:
             for batch in parquet.iter_batches(BATCH_ROWS):
-                count = batch.num_rows
-                yield Batch(
-                    dict(zip(batch.schema.names, batch.columns, strict=True)),
-                    np.arange(line, line + count),
-                    file.shown,
-                )
-                line += count
+                columns = dict(zip(batch.schema.names, batch, strict=True))
+                lines = np.arange(line, line + batch.num_rows)
+                yield Batch(columns, lines, file.shown)
+                line += batch.num_rows
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(
             f"A Parquet file must be complete. Received: {file.shown}: "

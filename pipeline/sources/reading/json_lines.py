@@ -109,10 +109,6 @@ def _column(values: list[object]) -> pa.Array:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         # Values of several types: text says them all.
-        return pa.array(
-            [
-                v if v is None or isinstance(v, str) else json.dumps(v)
-                for v in values
-            ],
-            pa.string(),
-        )
+        plain = (str, type(None))
+        texts = [v if isinstance(v, plain) else json.dumps(v) for v in values]
+        return pa.array(texts, pa.string())

@@ -9,7 +9,6 @@ lines after it, and a stray byte does not spoil the file.
 import csv
 import io
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -246,15 +245,11 @@ def _names(cells: list[str]) -> list[str]:
 
     Who asks for one of a repeated name is to say which, so none keeps it.
     """
-    names, seen = [], Counter[str]()
+    names = []
     for place, cell in enumerate(cells, start=1):
-        seen[cell] += 1
-        if not cell:
-            names.append(f"column_{place}")
-        elif cells.count(cell) > 1:
-            names.append(f"{cell}_{seen[cell]}")
-        else:
-            names.append(cell)
+        if cells.count(cell) > 1 and cell:
+            cell = f"{cell}_{cells[:place].count(cell)}"
+        names.append(cell or f"column_{place}")
     return names
 
 

@@ -38,9 +38,7 @@ def whole_ids(array: pa.Array) -> pa.Array:
 
     Versions, such as "1.0" beside "1.5", stay what they are.
     """
-    if not cells.is_text(array) or not cells.count(
-        pc.match_substring_regex(array, r"\.0*\s*$")
-    ):
+    if not cells.count(pc.match_substring_regex(array, r"\.0*\s*$")):
         return array
     text = pc.utf8_trim_whitespace(array)
     if not pc.all(pc.match_substring_regex(text, _WHOLE)).as_py():
@@ -54,9 +52,7 @@ class Cleaner:
     def __init__(self, source: TabularSource) -> None:
         self.source = source
         self._words = pa.array(source.missing, pa.string())
-        self._missing: defaultdict[tuple[str, str, str], Counter[str]] = (
-            defaultdict(Counter)
-        )
+        self._missing = defaultdict[tuple[str, str, str], Counter[str]](Counter)
         self._shortened: Counter[str] = Counter()
         self._cut: Counter[str] = Counter()
 
@@ -80,10 +76,9 @@ class Cleaner:
                 self._missing[table, key, name].update(found)
                 if cells.is_text(array) or pa.types.is_floating(array.type):
                     array = pc.if_else(gone, pa.scalar(None, array.type), array)
-            if key in ("user_id", "item_id"):
-                if cells.is_text(array):
-                    cut = pc.match_substring_regex(array, _CUT)
-                    self._cut[key] += cells.count(cut)
+            if key in ("user_id", "item_id") and cells.is_text(array):
+                cut = pc.match_substring_regex(array, _CUT)
+                self._cut[key] += cells.count(cut)
                 ids = whole_ids(array)
                 if ids is not array:
                     changed = pc.not_equal(ids, array)
@@ -91,10 +86,8 @@ class Cleaner:
                     array = ids
             columns[name] = array
         if table == "interactions" and self.source.time_of_day:
-            columns[self.source.timestamp] = cells.joined(
-                columns[self.source.timestamp],
-                columns[self.source.time_of_day],
-            )
+            day, hour = self.source.timestamp, self.source.time_of_day
+            columns[day] = cells.joined(columns[day], columns[hour])
         return Batch(columns, batch.lines, batch.file)
 
     def notes(self) -> list[str]:

@@ -8,7 +8,8 @@ items, the log may hold their titles.
 """
 
 import dataclasses
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipeline.run.data import TabularSource
@@ -51,17 +52,17 @@ def read(source: TabularSource, directory: Path) -> Tables:
     selection = Selection(source)
     clock = Clock(source.time_format)
     columns = _columns(source)
+    rows = functools.partial(_rows, quarantine, cleaner)
     # Without a table of the items, their titles stand in the log or nowhere.
     titles = None
     log = dataclasses.replace(source, title="")
     if source.title and not (_path(source, "items") or source.item_features):
         titles, log = Titles(source.item_id, source.title), source
-    batches = selection.select(
-        _rows(log, "interactions", source.path, quarantine, cleaner)
-    )
+    batches = selection.select(rows(log, "interactions", source.path))
+    interactions = directory / "interactions.parquet"
     canonical.write_interactions(
         titles.collect(batches) if titles else batches,
-        directory / "interactions.parquet",
+        interactions,
         columns,
         source.context_features,
         quarantine,
@@ -70,8 +71,8 @@ def read(source: TabularSource, directory: Path) -> Tables:
     if titles:
         items: Path | None = titles.write(directory / "items.parquet")
     else:
-        items = _entities(source, "items", directory, quarantine, cleaner)
-    users = _entities(source, "users", directory, quarantine, cleaner)
+        items = _entities(source, "items", directory, quarantine, rows)
+    users = _entities(source, "users", directory, quarantine, rows)
     quarantine.check()
     notes = selection.notes() + cleaner.notes()
     order = f"timestamps were read as {clock.form}"
@@ -81,9 +82,9 @@ def read(source: TabularSource, directory: Path) -> Tables:
             "splits and recency go by position"
         )
     return Tables(
-        interactions=directory / "interactions.parquet",
-        items=items,
-        users=users,
+        interactions,
+        items,
+        users,
         item_features=source.item_features if items else {},
         user_features=source.user_features if users else {},
         context_features=source.context_features,
@@ -124,7 +125,7 @@ def _entities(
     table: str,
     directory: Path,
     quarantine: Quarantine,
-    cleaner: Cleaner,
+    rows: Callable[[TabularSource, str, str], Iterator[Batch]],
 ) -> Path | None:
     """Writes the items or users, if there are any."""
     features = getattr(source, FEATURES[table])
@@ -138,27 +139,21 @@ def _entities(
             f"[source]). Set source.{table}_path, or remove the features."
         )
     id_name = f"{table[:-1]}_id"
-    canonical.write_entities(
-        _rows(source, table, path, quarantine, cleaner),
-        directory / f"{table}.parquet",
-        Entities(
-            id_name,
-            _mapping(source, table)[id_name],
-            features,
-            source.title if table == "items" else "",
-            source.separator,
-        ),
-        quarantine,
-    )
-    return directory / f"{table}.parquet"
+    id_column = _mapping(source, table)[id_name]
+    title = source.title if table == "items" else ""
+    meaning = Entities(id_name, id_column, features, title, source.separator)
+    written = directory / f"{table}.parquet"
+    batches = rows(source, table, path)
+    canonical.write_entities(batches, written, meaning, quarantine)
+    return written
 
 
 def _rows(
+    quarantine: Quarantine,
+    cleaner: Cleaner,
     source: TabularSource,
     table: str,
     path: str,
-    quarantine: Quarantine,
-    cleaner: Cleaner,
 ) -> Iterator[Batch]:
     """Streams the mapped columns of a table, their cells put right."""
     mapped = _mapping(source, table)
@@ -182,9 +177,8 @@ def _rows(
                             f"{without * (key in OPTIONAL)}."
                         )
                 if table == "interactions":
-                    batch = nested.unrolled(
-                        batch, source.item_id, list(mapped.values())
-                    )
+                    kept = list(mapped.values())
+                    batch = nested.unrolled(batch, source.item_id, kept)
                 yield cleaner.clean(batch, mapped, table)
 
 
