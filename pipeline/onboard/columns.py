@@ -31,27 +31,18 @@ def guessed(interactions: str, items: str, users: str) -> Section:
 
     The paths of the items and the users are empty for none.
     """
-    rough = TabularSource(
-        path=interactions,
-        encoding=peek.encoding(interactions, items, users),
-    )
+    encoding = peek.encoding(interactions, items, users)
+    rough = TabularSource(path=interactions, encoding=encoding)
+    paths = {"path": interactions, "items_path": items, "users_path": users}
+    unnamed = dict.fromkeys(("columns", "items_columns", "users_columns"), ())
     found = Section(
-        {
-            "kind": "tabular",
-            "path": interactions,
-            "items_path": items,
-            "users_path": users,
-            "encoding": rough.encoding,
-            "columns": (),
-            "items_columns": (),
-            "users_columns": (),
-        }
+        {"kind": "tabular", **paths, "encoding": encoding, **unnamed}
     )
-    if rough.encoding != "utf-8":
+    if encoding != "utf-8":
         found.doubts.append(
-            f"the files are not UTF-8 and read as {rough.encoding}: where "
-            "letters look wrong, set source.encoding, such as to cp1252, "
-            "cp1251, shift_jis or gb18030"
+            f"the files are not UTF-8 and read as {encoding}: where letters "
+            "look wrong, set source.encoding, such as to cp1252, cp1251, "
+            "shift_jis or gb18030"
         )
     try:
         peek.refuse_preamble(rough, interactions, "interactions")
@@ -85,17 +76,11 @@ def _sample(source: TabularSource, path: str, table: str) -> Batch:
         with files.find(path, option) as found:
             file = formats.of_table(found, table, path, option)[0]
             for batch in formats.read(source, file, option, quarantine):
-                few = Batch(
-                    {
-                        name: array.slice(0, SAMPLE_ROWS)
-                        for name, array in batch.columns.items()
-                    },
-                    batch.lines[:SAMPLE_ROWS],
-                    batch.file,
-                )
+                few = {n: a[:SAMPLE_ROWS] for n, a in batch.columns.items()}
+                rows = Batch(few, batch.lines[:SAMPLE_ROWS], batch.file)
                 # What is missing is no value; nothing else is to change.
-                every = {name: name for name in few.columns}
-                return Cleaner(source).clean(few, every, "sample")
+                every = {name: name for name in few}
+                return Cleaner(source).clean(rows, every, "sample")
     unusable = "".join(f"\n  {line}" for line in quarantine.lines())
     raise DataError(
         f"The {table} must have rows. Received: {path} with none"
@@ -129,7 +114,7 @@ def _turned(found: Section, turned: shapes.Turned) -> Section:
         f"{turned.what} ({found.options['path']}). Turn it into a log first, "
         f"which the config reads:\n{turned.command}"
     )
-    found.options |= {"path": turned.path, **turned.options}
+    found.options |= turned.options
     return found
 
 
@@ -148,13 +133,9 @@ def _log(
     said = {n: names.score(n, names.ITEM, names.ITEM_WORDS) for n in lists}
     item = max(said, key=lambda n: said[n], default="")
     if said.get(item):
-        lengths = pc.list_value_length(lists[item])
-        kept = [
-            name
-            for name in batch.columns
-            if name not in lists
-            or pc.list_value_length(lists[name]).equals(lengths)
-        ]
+        lengths = {n: pc.list_value_length(a) for n, a in lists.items()}
+        odd = {n for n in lists if not lengths[n].equals(lengths[item])}
+        kept = [name for name in batch.columns if name not in odd]
         batch = nested.unrolled(batch, item, kept)
     return rough, dict(batch.columns), True
 
@@ -164,11 +145,10 @@ def _of_log(
 ) -> None:
     """How the log is read, and what its ratings mean, into the options."""
     options = found.options
-    if rough.columns:
-        called: dict[str, str] = {}
-        if not rough.columns[-1].endswith(text.REST):
-            # Columns without names are called what they mean.
-            called = {options[key]: key for key in guess.MEANT if options[key]}
+    options["columns"] = rough.columns
+    if rough.columns and not rough.columns[-1].endswith(text.REST):
+        # Columns without names are called what they mean.
+        called = {options[key]: key for key in guess.MEANT if options[key]}
         for name in list(table):
             table[called.get(name, name)] = table.pop(name)
         for key in guess.MEANT:

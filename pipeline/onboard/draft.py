@@ -123,32 +123,21 @@ def _tried(found: Section) -> list[str]:
     share = figures["source"].get("unusable_share", 0.0)
     if share > permitted:
         found.options["max_bad_share"] = min(1.0, math.ceil(120 * share) / 100)
+        aside = (note for note in notes if " set aside because " in note)
         found.above["max_bad_share"] = [
             "Many rows are unusable; correct them if they should not be.",
-            *[
-                f"{note.split('; the first')[0]}."
-                for note in notes
-                if " set aside because " in note
-            ],
+            *(f"{note.split('; the first')[0]}." for note in aside),
         ]
-    found.doubts += [
-        note
-        for note in notes
-        if re.search(r"source\.missing|without the '\.0'|1\.23E\+12", note)
-    ]
-    rated = [
-        "# -1 stands for not rated: those rows are left out.",
-        f"min_rating = {found.min_rating}",
-    ]
-    return [
-        "[prepare]",
-        *[f"# {reason}" for reason in reasons],
-        f'split = "{options.split}"',
-        *(rated if found.min_rating else []),
-        *told,
-        "",
-        *_sizes(figures),
-    ]
+    changed = re.compile(r"source\.missing|without the '\.0'|1\.23E\+12")
+    found.doubts += filter(changed.search, notes)
+    lines = ["[prepare]", *(f"# {reason}" for reason in reasons)]
+    lines.append(f'split = "{options.split}"')
+    if found.min_rating:
+        lines += [
+            "# -1 stands for not rated: those rows are left out.",
+            f"min_rating = {found.min_rating}",
+        ]
+    return [*lines, *told, "", *_sizes(figures)]
 
 
 def _repeats(

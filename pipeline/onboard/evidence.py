@@ -139,10 +139,8 @@ class Column:
     @cached_property
     def length(self) -> float:
         """Mean number of words of a value."""
-        counts = pc.list_value_length(
-            pc.utf8_split_whitespace(self.text.slice(0, 1000))
-        )
-        return float(pc.mean(counts).as_py() or 0.0)
+        words = pc.utf8_split_whitespace(self.text[:1000])
+        return float(pc.mean(pc.list_value_length(words)).as_py() or 0.0)
 
     @cached_property
     def twins(self) -> int:

@@ -1,7 +1,4 @@
-"""What text files do not say about themselves: encoding, names of columns.
-
-Only `init-config` looks; what it finds stands in the config it writes.
-"""
+"""What text files do not say about themselves: encoding, names of columns."""
 
 import dataclasses
 import re

@@ -46,8 +46,6 @@ class Section:
             if value == getattr(usual, key) and key not in _ALWAYS:
                 continue
             lines += [f"# {line}" for line in self.above.get(key, [])]
-            note = self.beside.get(key, "")
-            lines.append(
-                f"{key} = {toml.value(value)}" + (f"  # {note}" if note else "")
-            )
+            note = f"  # {self.beside[key]}" if self.beside.get(key) else ""
+            lines.append(f"{key} = {toml.value(value)}{note}")
         return lines + [f"# {line}" for line in self.below]

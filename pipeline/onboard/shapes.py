@@ -9,8 +9,8 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,20 +26,14 @@ _KEYS = frozenset(names.USER + names.ITEM + names.TIME)
 _ROLES = frozenset(names.ITEM + names.TIME + names.RATING + names.WEIGHT)
 
 
-@dataclass(frozen=True)
-class Turned:
-    """A log that a command makes of a file.
+class Turned(NamedTuple):
+    """A file in words, the command that makes a log of it, and that log.
 
-    Attributes:
-        what: What the file is, in words.
-        command: Turns it.
-        path: The log that the command writes.
-        options: How to read that, as options of the source.
+    The options say how a source reads the log, its path among them.
     """
 
     what: str
     command: str
-    path: str
     options: dict[str, object]
 
 
@@ -55,13 +49,13 @@ def _by_duckdb(path: str, what: str, query: str, **options: object) -> Turned:
     out = _beside(path)
     query = f"COPY ({query}) TO {_text(out)}"
     command = f"""python -c 'import duckdb; duckdb.sql(\"\"\"{query}\"\"\")'"""
-    return Turned(what, command, out, _USUAL | options)
+    return Turned(what, command, _USUAL | options | {"path": out})
 
 
 def _by_awk(path: str, what: str, program: str, **options: object) -> Turned:
     out = _beside(path)
-    places = f"{shlex.quote(path)} > {shlex.quote(out)}"
-    return Turned(what, f"awk -F, '{program}' {places}", out, _USUAL | options)
+    command = f"awk -F, '{program}' {shlex.quote(path)} > {shlex.quote(out)}"
+    return Turned(what, command, _USUAL | options | {"path": out})
 
 
 _USUAL = {"user_id": "user_id", "item_id": "item_id", "timestamp": ""}
@@ -69,12 +63,10 @@ _USUAL = {"user_id": "user_id", "item_id": "item_id", "timestamp": ""}
 
 def of_lines(path: str, lines: list[list[str]]) -> Turned | None:
     """How to turn a file of such lines; None where it may be a log."""
-    full = [line for line in lines if line]
-    if not full:
+    if not (full := [line for line in lines if line]):
         return None
-    return (
-        _headed(path, full) or _impressions(path, full) or _baskets(path, full)
-    )
+    makers = (_headed, _impressions, _baskets)
+    return next(filter(None, (make(path, full) for make in makers)), None)
 
 
 def matrix(
@@ -100,9 +92,9 @@ def matrix(
         for name in cells
         if not (by_user and name == first) and _on_scale(columns[name])
     ]
-    if len(cells) < max(_FEWEST, 0.9 * len(columns) - 2):
-        return None
-    if sum(columns[name].distinct > 1 for name in cells) < 0.5 * len(cells):
+    varied = sum(columns[name].distinct > 1 for name in cells)
+    fewest = max(_FEWEST, 0.9 * len(columns) - 2)
+    if len(cells) < fewest or varied < 0.5 * len(cells):
         return None
     # As DuckDB calls columns without names.
     width = len(str(len(columns) - 1))
@@ -139,13 +131,11 @@ def _on_scale(column: Column) -> bool:
 def _headed(path: str, lines: list[list[str]]) -> Turned | None:
     """How to turn lines of users below a line of an item and a colon."""
     heads = [line[0] for line in lines if len(line) == 1]
-    if not re.fullmatch(r".+:", ",".join(lines[0])):
+    is_first = re.fullmatch(r".+:", ",".join(lines[0]))
+    if not (is_first and heads and all(head.endswith(":") for head in heads)):
         return None
-    if not heads or not all(head.endswith(":") for head in heads):
-        return None
-    width = max(len(line) for line in lines)
-    told = ["user_id", "rating", "date"][: width if width > 2 else 1]
-    told += ["rating"] if width == 2 else []
+    width = max(map(len, lines))
+    told = ["user_id", "rating", "date"][:width]
     return _by_awk(
         path,
         "a list of users below a line of each item, as 1:",
@@ -168,9 +158,8 @@ def _baskets(path: str, lines: list[list[str]]) -> Turned | None:
     # The same words in any place, where columns would have words of their own.
     first = {line[0] for line in full}
     other = {cell for line in full for cell in line[1:]}
-    if len(first & other) < 0.5 * len(first):
-        return None
-    if 2 * len(set(everything)) > len(everything):
+    repeats = 2 * len(set(everything)) <= len(everything)
+    if not repeats or len(first & other) < 0.5 * len(first):
         return None
     return _by_awk(
         path,

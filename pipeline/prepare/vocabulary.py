@@ -81,9 +81,7 @@ def rows(
 
 
 def encode(
-    table: pa.Table,
-    kinds: Mapping[str, str],
-    id_name: str,
+    table: pa.Table, kinds: Mapping[str, str], id_name: str
 ) -> tuple[Table, dict[str, Counted]]:
     """Turns raw features into integers and normalised numbers.
 
@@ -122,17 +120,13 @@ def encode(
         column = columns.make(spec, [v for v, _n in values.get(name, ())])
         features[name] = column.encode(raw)
         specs.append(spec)
-    encoded = Table.of(
-        table, features, tuple(specs), id_name, title="title_shown"
-    )
+    encoded = Table.of(table, features, tuple(specs), id_name, "title_shown")
     _check_known(encoded)
     return encoded, values
 
 
 def fit_context(
-    engine: Engine,
-    parted: ibis.Table,
-    kinds: Mapping[str, str],
+    engine: Engine, parted: ibis.Table, kinds: Mapping[str, str]
 ) -> tuple[dict[str, FeatureColumn], dict[str, Counted]]:
     """Finds vocabularies and statistics of the context columns of a log.
 
@@ -146,25 +140,17 @@ def fit_context(
     values: dict[str, Counted] = {}
     for name, kind in kinds.items():
         if kind == "numeric":
-            moments = engine.collect(
+            [moments] = engine.collect(
                 train.aggregate(mean=_[name].mean(), std=_[name].std(how="pop"))
-            ).to_pylist()[0]
-            found[name] = columns.make(
-                numeric(name, moments["mean"] or 0.0, moments["std"] or 0.0)
-            )
+            ).to_pylist()
+            spec = numeric(name, moments["mean"] or 0.0, moments["std"] or 0.0)
+            found[name] = columns.make(spec)
             continue
-        counted = engine.collect(
-            train.filter(_[name].notnull())
-            .group_by(value=_[name])
-            .aggregate(n=_.count())
-        )
-        values[name] = rank(
-            {row["value"]: row["n"] for row in counted.to_pylist()}
-        )
-        found[name] = columns.make(
-            FeatureSpec(name, "categorical", 2 + len(values[name])),
-            [value for value, _count in values[name]],
-        )
+        there = train.filter(_[name].notnull()).group_by(value=_[name])
+        counted = engine.collect(there.aggregate(n=_.count())).to_pylist()
+        values[name] = rank({row["value"]: row["n"] for row in counted})
+        spec = FeatureSpec(name, "categorical", 2 + len(values[name]))
+        found[name] = columns.make(spec, [v for v, _n in values[name]])
     return found, values
 
 

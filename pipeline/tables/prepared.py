@@ -112,14 +112,13 @@ class Table:
             "title": pa.array(self.titles[2:], pa.string()),
             "first_seen": pa.array(self.first_seen[2:]),
         }
-        for code, part in enumerate(PARTS):
-            stored[f"count_{part}"] = pa.array(self.counts[code, 2:])
+        for part, counts in zip(PARTS, self.counts, strict=True):
+            stored[f"count_{part}"] = pa.array(counts[2:])
         for name, values in self.features.items():
             column = pa.array(values[2:].reshape(-1))
             if values.ndim > 1:
-                column = pa.FixedSizeListArray.from_arrays(
-                    column, values.shape[1]
-                )
+                width = values.shape[1]
+                column = pa.FixedSizeListArray.from_arrays(column, width)
             stored[f"feature_{name}"] = column
         pq.write_table(pa.table(stored), path, compression="zstd")
 
@@ -204,13 +203,10 @@ def write(
     for name, table in tables.items():
         table.write(directory / f"{name}.parquet")
     (directory / "vocabulary").mkdir(exist_ok=True)
+    schema = pa.schema({"value": pa.string(), "count": pa.int64()})
     for name, counted in values.items():
-        vocabulary = pa.table(
-            {
-                "value": pa.array([v for v, _n in counted], pa.string()),
-                "count": pa.array([n for _v, n in counted], pa.int64()),
-            }
-        )
+        rows = [dict(zip(schema.names, pair, strict=True)) for pair in counted]
+        vocabulary = pa.Table.from_pylist(rows, schema)
         pq.write_table(vocabulary, directory / "vocabulary" / f"{name}.parquet")
     specs = {name: table.specs for name, table in tables.items()}
     said = {

@@ -104,16 +104,12 @@ def take(sequences: Sequences, rows: np.ndarray) -> Sequences:
 
 def join(parts: Sequence[Sequences]) -> Sequences:
     """Sequences end to end."""
-    bases = np.cumsum([0, *(len(part.item_indices) for part in parts)])
-    offsets = [
-        part.offsets[:-1] + base
-        for part, base in zip(parts, bases[:-1], strict=True)
-    ]
+    lengths = np.concatenate([np.diff(part.offsets) for part in parts])
     first, events = parts[0], [_events(part) for part in parts]
     return dataclasses.replace(
         first,
         user_ids=np.concatenate([part.user_ids for part in parts]),
-        offsets=np.concatenate([*offsets, bases[-1:]]),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]),
         context={
             name: np.concatenate([part.context[name] for part in parts])
             for name in first.context
