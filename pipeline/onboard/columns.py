@@ -131,8 +131,7 @@ def _log(
         return rough, dict(batch.columns), False
     lists = {n: a for n, a in batch.columns.items() if cells.is_list(a)}
     said = {n: names.score(n, names.ITEM, names.ITEM_WORDS) for n in lists}
-    item = max(said, key=lambda n: said[n], default="")
-    if said.get(item):
+    if item := kinds.likeliest(said):
         lengths = {n: pc.list_value_length(a) for n, a in lists.items()}
         odd = {n for n in lists if not lengths[n].equals(lengths[item])}
         kept = [name for name in batch.columns if name not in odd]

@@ -81,12 +81,6 @@ def _without(columns: dict[str, Column], found: Section) -> dict[str, Column]:
     return {name: c for name, c in columns.items() if name not in taken}
 
 
-def _said(points: Mapping[str, float]) -> str:
-    """The column with most points, if it has any; else ""."""
-    best = max(points, key=lambda name: points[name], default="")
-    return best if points.get(best) else ""
-
-
 def _time(
     found: Section, columns: dict[str, Column], named: bool
 ) -> times.Form:
@@ -146,8 +140,8 @@ def _time_of_day(
     if times.are_days(day.array, form):
         for name, column in columns.items():
             if column.is_time_of_day:
-                joined = times.form(cells.joined(day.array, column.array))
-                if joined is not None:
+                text = cells.joined(day.array, column.array)
+                if joined := times.form(text):
                     return name, joined
     return "", form
 
@@ -170,7 +164,7 @@ def _event(found: Section, columns: dict[str, Column], named: bool) -> None:
         elif named and {"status", "state"} & set(names.words(name)):
             back = any(names.TAKEN_BACK.search(t) for t in types)
             points[name] = max(points[name], 1.0 * back)
-    best = _said(points)
+    best = kinds.likeliest(points)
     if not best:
         return
     found.options["event"] = best
@@ -205,7 +199,7 @@ def _numbers(found: Section, columns: dict[str, Column]) -> None:
         and not set(names.words(name)) & {"count", "avg", "average", "num"}
         and not names.is_id(name)
     }
-    rating = _said(rated)
+    rating = kinds.likeliest(rated)
     found.options["rating"] = rating
     if not rating:
         found.doubts += [
@@ -222,7 +216,7 @@ def _numbers(found: Section, columns: dict[str, Column]) -> None:
         for name, column in columns.items()
         if column.numeric and name != rating
     }
-    best = _said(weighed)
+    best = kinds.likeliest(weighed)
     if not best:
         return
     if pc.any(pc.less_equal(columns[best].numbers, 0.0)).as_py():

@@ -30,6 +30,11 @@ def ranked(points: Mapping[str, float]) -> list[str]:
     return sorted(points, key=lambda name: -points[name])
 
 
+def likeliest(points: Mapping[str, float]) -> str:
+    """The column with most points, "" where none has any."""
+    return next((name for name in ranked(points) if points[name] > 0), "")
+
+
 def id_column(
     columns: Mapping[str, Column], known: pa.Array, entity: str, same: str
 ) -> tuple[str, str, float]:
@@ -110,13 +115,11 @@ def _kind(column: Column, separator: str) -> tuple[str, str]:
         return "", "it looks like an address or a code"
     if column.numeric:
         # Few whole numbers are codes: an age group, an occupation.
-        if column.fractions:
+        few = distinct <= 25
+        coded = names.plain(name).endswith(("id", "code", "no", "number"))
+        if column.fractions or not (few or coded):
             return "numeric", ""
-        if distinct <= 25:
-            return "categorical", ""
-        if not names.plain(name).endswith(("id", "code", "no", "number")):
-            return "numeric", ""
-        if 2 * distinct < rows:
+        if few or 2 * distinct < rows:
             return "categorical", ""
         return "", "it is another id"
     if column.is_time:

@@ -95,8 +95,7 @@ class Trial:
     def count(self, min_rating: float = 0.0) -> dict[str, float]:
         """Counts what users take and take again in the log as it was read.
 
-        Args:
-            min_rating: Where it is above 0, the lowest that counts.
+        Where `min_rating` is above 0, it is the lowest that counts.
 
         Returns:
             Among others `duplicates`, rows of the same user, item and time as
@@ -163,9 +162,8 @@ def _entities(db: duckdb.DuckDBPyConnection, tables: Tables) -> dict[str, int]:
             ("unlisted", f"{used} ANTI JOIN {name} USING ({id_name})"),
             ("unused", f"{name} ANTI JOIN {used} USING ({id_name})"),
         ):
-            [(found[f"{name}_{key}"],)] = (
-                db.sql(f"FROM {rows}").count("*").fetchall()
-            )
+            counted = db.sql(f"SELECT count(*) FROM {rows}").fetchall()
+            found[f"{name}_{key}"] = counted[0][0]
     return found
 
 
@@ -218,11 +216,8 @@ def split(
         options = dataclasses.replace(options, split="temporal")
         figures, reason = _cut(tried, options)
         if figures:
-            return options, [
-                "Cuts the log at two moments, as in production: train on the "
-                "past,",
-                reason,
-            ], figures  # fmt: skip
+            told = "Cuts the log at two moments, as in production: train on the"
+            return options, [f"{told} past,", reason], figures
     options = dataclasses.replace(options, split="leave_last_out")
     figures = tried.figures(options)
     if timed or not by_item:

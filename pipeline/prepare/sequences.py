@@ -18,7 +18,7 @@ ROW_GROUP_SIZE = 131_072
 
 
 class Writer:
-    """Writes rows ordered by user as sequences, checking for leaks.
+    """Writes rows that come ordered by user and time.
 
     Args:
         path: File to write.

@@ -23,16 +23,9 @@ START_SECONDS = 90.0
 def run(
     directory: Path, num_workers: int = 2, port: int = 0, memory: str = "1g"
 ) -> Iterator[str]:
-    """Runs a master and its workers for the length of a block.
+    """Runs a master and workers of one core; yields the master's URL.
 
-    Args:
-        directory: Existing; receives logs and the workers' files.
-        num_workers: Worker processes, one core each.
-        port: Of the master; 0 takes a free one.
-        memory: Of each worker.
-
-    Yields:
-        The master URL.
+    Logs and the workers' files go to `directory`; port 0 takes a free one.
 
     Raises:
         DataError: If pyspark is missing or the cluster does not start.
@@ -106,10 +99,7 @@ def _start(
 
 
 def _wait(
-    log: Path,
-    words: str,
-    times: int,
-    processes: list[subprocess.Popen[bytes]],
+    log: Path, words: str, times: int, processes: list[subprocess.Popen[bytes]]
 ) -> None:
     end = time.monotonic() + START_SECONDS
     while log.read_text("utf-8", "replace").count(words) < times:

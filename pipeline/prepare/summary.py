@@ -171,8 +171,7 @@ def describe(figures: Summary) -> list[str]:
             f"{dropped:,} of {figures['interactions_read']:,} interactions "
             "left out by the filters of [prepare]"
         )
-    if "oracle" in figures:
-        best = figures["oracle"]
+    if best := figures.get("oracle"):
         lines.append(
             "best achievable next-item score on the test part, which only "
             f"the generator reaches: recall@10 {best['recall@10']:.4f}, "

@@ -44,11 +44,8 @@ def rows(
 ) -> ibis.Table:
     """Ids with their counts and raw features, in the order of their index.
 
-    Args:
-        counts: From `count`.
-        table: Canonical items or users, None for none.
-        id_name: "item_id" keeps what is in `table` or in the train part,
-            "user_id" who has interactions.
+    Of the items all in `table`, the canonical one, or in the train part are
+    kept; of the users all with interactions.
     """
     if table is None:
         joined = counts

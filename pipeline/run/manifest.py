@@ -87,8 +87,9 @@ class Record:
 def inputs_of(config: Config, module: str, *sections: str) -> dict[str, object]:
     """What a step of `module` depends on besides the steps before it."""
     return {
-        name: dataclasses.asdict(getattr(config, name)) for name in sections
-    } | {
+        **{
+            name: dataclasses.asdict(getattr(config, name)) for name in sections
+        },
         "seed": config.seed,
         "code": code_digest(module),
         "libraries": library_versions(module),
@@ -161,13 +162,8 @@ def digest(value: object) -> str:
 def file_digest(path: Path) -> str:
     """Hex digest of a file's content, or of every file below a folder."""
     if path.is_dir():
-        return digest(
-            {
-                str(child.relative_to(path)): file_digest(child)
-                for child in sorted(path.rglob("*"))
-                if child.is_file()
-            }
-        )
+        below = [child for child in sorted(path.rglob("*")) if child.is_file()]
+        return digest({str(c.relative_to(path)): file_digest(c) for c in below})
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -183,20 +179,13 @@ def code_digest(module: str) -> str:
 
 def library_versions(module: str) -> dict[str, str]:
     """Versions of the libraries that a module's figures come out of."""
-    imported = _reached(module)[1]
-    return {
-        name: _version(name)
-        for library, names in _LIBRARIES.items()
-        if library in imported
-        for name in names
-    }
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "unknown"
+    versions = {}
+    for library in _LIBRARIES.keys() & _reached(module)[1]:
+        for name in _LIBRARIES[library]:
+            versions[name] = "unknown"
+            with contextlib.suppress(metadata.PackageNotFoundError):
+                versions[name] = metadata.version(name)
+    return versions
 
 
 @functools.cache
@@ -230,10 +219,8 @@ def _source(module: str) -> Path | None:
     if module.partition(".")[0] not in ("models", "pipeline", "serving"):
         return None
     path = _ROOT.joinpath(*module.split("."))
-    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
-        if candidate.is_file():
-            return candidate
-    return None
+    places = (path.with_suffix(".py"), path / "__init__.py")
+    return next(filter(Path.is_file, places), None)
 
 
 def _plain(value: Inputs) -> Inputs:

@@ -20,10 +20,7 @@ _ATTRIBUTE = re.compile(r"    (\w+): (.*(?:\n {6,}.*)*)")
 
 
 def describe(section: str = "") -> Iterator[str]:
-    """Lines about every option of a section, or of all.
-
-    Args:
-        section: Such as "retrieval"; "" for all.
+    """Lines about every option of a section, or of all for "".
 
     Raises:
         ConfigError: If there is none of that name.

@@ -42,10 +42,8 @@ def find(
 ) -> Workers:
     """The workers that flags name, or `TF_CONFIG` where there are none.
 
-    Args:
-        addresses: host:port of every worker, commas between.
-        index: Place of this one among them.
-        environment: May hold `TF_CONFIG`.
+    The addresses are host:port with commas between; `index` is the place of
+    this process among them.
 
     Raises:
         ConfigError: If this process is not one of them.

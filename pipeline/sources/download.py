@@ -26,11 +26,7 @@ TIMEOUT_SECONDS = 30
 
 
 def fetch(path: Path, address: str = ADDRESS) -> None:
-    """Downloads the archive of the path's name from its official address.
-
-    Args:
-        path: Where to put it; its name is one of `ARCHIVES`.
-        address: Folder of the archives on the network.
+    """Downloads one of the `ARCHIVES`, that of the path's name, to the path.
 
     Raises:
         DataError: If there is no network, or the checksum is wrong.

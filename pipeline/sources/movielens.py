@@ -25,7 +25,7 @@ from pipeline.sources import download
 from pipeline.sources.canonical import tables as canonical
 from pipeline.sources.canonical.quarantine import FILE as QUARANTINE
 from pipeline.sources.canonical.quarantine import Quarantine
-from pipeline.sources.canonical.tables import Batch, Entities, Tables
+from pipeline.sources.canonical.tables import Batch, Tables
 from pipeline.sources.reading import files, text
 from pipeline.tables.schema import DataError
 
@@ -81,9 +81,8 @@ def locate(source: MovielensSource) -> str:
     Raises:
         DataError: If it cannot be fetched.
     """
-    path = source.path or os.path.join(
-        os.environ.get("DATA_DIR", "data"), "ml-100k.zip"
-    )
+    data = os.environ.get("DATA_DIR", "data")
+    path = source.path or f"{data}/ml-100k.zip"
     is_here = "://" in path or Path(path).expanduser().exists()
     if not is_here and Path(path).name in download.ARCHIVES:
         download.fetch(Path(path).expanduser())
@@ -117,14 +116,16 @@ def read(source: MovielensSource, directory: Path) -> Tables:
         canonical.write_entities(
             map(_film, rows(layout.items, layout.item_columns)),
             items,
-            Entities("item_id", "item_id", _ITEM_FEATURES, "title"),
+            {"item_id": "item_id", "title_shown": "title"},
+            _ITEM_FEATURES,
             quarantine,
         )
         if layout.users:
             canonical.write_entities(
                 rows(layout.users, layout.user_columns),
                 users,
-                Entities("user_id", "user_id", _USER_FEATURES),
+                {"user_id": "user_id"},
+                _USER_FEATURES,
                 quarantine,
             )
     quarantine.check()

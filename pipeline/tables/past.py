@@ -43,9 +43,7 @@ def users_of(sequences: Sequences) -> np.ndarray:
 def first_at(sequences: Sequences, times: np.ndarray) -> np.ndarray:
     """The first event of each event's user at its time or later, int64 `[E]`.
 
-    Args:
-        sequences: Events of all users.
-        times: int64 `[E]`, none after its own event.
+    Of the times, int64 `[E]`, none is after its own event.
     """
     timestamps = sequences.timestamps
     if not len(timestamps):

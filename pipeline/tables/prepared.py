@@ -33,10 +33,7 @@ Summary = dict[str, Any]
 
 @dataclass(frozen=True)
 class Table:
-    """Encoded items or users.
-
-    Index space of rows and of every feature: 0 is padding or missing, 1 is
-    out of vocabulary, 2 and up are values.
+    """Encoded items or users; rows are indexed as features are (`columns`).
 
     Attributes:
         ids: Text `[num_rows + 2]`; "" in rows 0 and 1.
@@ -263,11 +260,8 @@ def require_questions(
 ) -> None:
     """Refuses tables that nothing can be learnt or measured on.
 
-    Args:
-        split: Name of the split.
-        count: Users with interactions behind the train part.
-        num_users: All of them.
-        num_items: Of the train part.
+    Users are counted with interactions behind the train part and in all,
+    items in the train part.
 
     Raises:
         DataError: If there is nobody to test with, or nothing to choose from.

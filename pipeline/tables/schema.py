@@ -25,11 +25,7 @@ class DataError(ValueError):
 
 
 def epoch_seconds(date: str) -> int | None:
-    """Seconds since the epoch of an ISO date or time, UTC where unnamed.
-
-    Returns:
-        None where `date` is not ISO.
-    """
+    """Seconds since the epoch of an ISO date, UTC where unnamed; else None."""
     try:
         moment = datetime.datetime.fromisoformat(date.replace("Z", "+00:00"))
     except ValueError:

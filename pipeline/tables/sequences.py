@@ -1,7 +1,6 @@
 """One ordered sequence a user: the form every training step reads.
 
-Enters: interactions as a stream of rows ordered by user and time.
-Leaves: `sequences.parquet`, one row a user: `user_id` and lists, in time
+On disk `sequences.parquet`, one row a user: `user_id` and lists, in time
 order, of item index, timestamp, part, rating and encoded context. Row groups
 hold a bounded number of interactions, so that readers need little memory.
 
@@ -157,21 +156,21 @@ def read(directory: Path) -> Sequences:
 
 
 def _sequences(table: pa.Table) -> Sequences:
-    columns: dict[str, np.ndarray] = {}
-    offsets = np.zeros(1, np.int64)
-    for name in table.column_names:
-        if name == "user_id":
-            continue
-        column = table[name].combine_chunks()
-        columns[name] = column.flatten().to_numpy(zero_copy_only=False)
-        if name == "item_index":
-            offsets = column.offsets.to_numpy().astype(np.int64)
-            offsets = offsets - offsets[0]
+    lists = {
+        name: table[name].combine_chunks()
+        for name in table.column_names
+        if name != "user_id"
+    }
+    columns = {
+        name: array.flatten().to_numpy(zero_copy_only=False)
+        for name, array in lists.items()
+    }
+    offsets = lists["item_index"].offsets.to_numpy().astype(np.int64)
     has_ids = "user_id" in table.column_names
     ids = table["user_id"].to_pylist() if has_ids else [""] * len(table)
     return Sequences(
         user_ids=np.array(ids, object),
-        offsets=offsets,
+        offsets=offsets - offsets[0],
         item_indices=columns["item_index"],
         timestamps=columns["timestamp"],
         parts=columns["part"],

@@ -137,9 +137,8 @@ def is_list(array: pa.Array) -> bool:
 
 def is_text(array: pa.Array) -> bool:
     """Whether the cells of a column are text."""
-    return pa.types.is_string(array.type) or pa.types.is_large_string(
-        array.type
-    )
+    kind = array.type
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def counts(array: pa.Array) -> Counter[str]:

@@ -1,8 +1,6 @@
-"""The canonical tables on disk and the checks every row passes on its way.
+"""The canonical tables on disk, with the columns `schema` names.
 
-Enters: Arrow batches of raw columns, with the line each row came from.
-Leaves: one Parquet file a table with the columns `schema` names. A row that
-breaks a rule is set aside with its reason (quarantine.py), never dropped.
+A row that breaks a rule is set aside with its reason, never dropped.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -58,25 +56,6 @@ class Batch:
     columns: Mapping[str, pa.Array]
     lines: np.ndarray
     file: str
-
-
-@dataclass(frozen=True)
-class Entities:
-    """What the columns of an items or users table mean.
-
-    Attributes:
-        id_name: "item_id" or "user_id".
-        id_column: Source column of the id.
-        features: Kind of each column to encode.
-        title: Column to display, empty for none.
-        separator: Between the values of a multi_categorical cell.
-    """
-
-    id_name: str
-    id_column: str
-    features: Mapping[str, str]
-    title: str = ""
-    separator: str = "|"
 
 
 class _Rows:
@@ -181,16 +160,27 @@ def write_interactions(
 def write_entities(
     batches: Iterator[Batch],
     path: Path,
-    entities: Entities,
+    columns: Mapping[str, str],
+    kinds: Mapping[str, str],
     quarantine: Quarantine,
+    separator: str = "|",
 ) -> None:
     """Writes the items or users table, ids present and unique.
+
+    Args:
+        batches: Raw rows.
+        path: Parquet file to write.
+        columns: Source column of "item_id" or "user_id" and, where there is
+            one to display, of "title_shown".
+        kinds: Kind of each feature column.
+        quarantine: Receives the rows that break a rule.
+        separator: Between the values of a multi_categorical cell.
 
     Raises:
         DataError: If a feature column bears a reserved name.
     """
-    id_name, title = entities.id_name, entities.title
-    if id_name in entities.features:
+    id_name, *titles = columns
+    if id_name in kinds:
         raise DataError(
             f"`{id_name}` is an id and cannot be a feature column too. "
             "Received: it among the features (from [source]). Remove it "
@@ -199,10 +189,10 @@ def write_entities(
     known: set[str] = set()
 
     def checked(rows: _Rows) -> dict[str, pa.Array]:
-        arrays = {id_name: rows.ids(id_name, entities.id_column)}
-        if title:
-            arrays["title_shown"] = cells.as_text(rows.batch.columns[title])
-        arrays |= rows.features(entities.features, entities.separator)
+        arrays = {id_name: rows.ids(id_name, columns[id_name])}
+        for name in titles:
+            arrays[name] = cells.as_text(rows.batch.columns[columns[name]])
+        arrays |= rows.features(kinds, separator)
         # Last: a row that is set aside is nothing to repeat, and a whole one
         # goes before one that lacks a value.
         repeated = np.zeros(len(rows.bad), bool)
@@ -215,9 +205,7 @@ def write_entities(
         rows.bad |= repeated
         return arrays
 
-    types = {id_name: pa.string()}
-    types |= {"title_shown": pa.string()} if title else {}
-    types |= _types(entities.features)
+    types = dict.fromkeys(columns, pa.string()) | _types(kinds)
     _write(batches, path, types, quarantine, checked)
 
 

@@ -123,10 +123,8 @@ def _matches(path: str) -> list[str]:
 def content(path: str) -> str | dict[str, str]:
     """What changes when the data at a source path do.
 
-    Returns:
-        Digest of a file or a folder, or one for each file of a pattern; for
-        an address what its store says of each object (entity tag, or size
-        and time). A file that is not there yet has none.
+    Digests of local files; for an address what its store says of each object
+    (entity tag, or size and time). What is not there yet has none.
 
     Raises:
         DataError: If nothing is at an address, or it cannot be reached.

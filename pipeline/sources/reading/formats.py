@@ -48,27 +48,25 @@ def of_table(
     named = [file for file in found if stem(file) == table]
     mine = named or [file for file in found if stem(file) not in TABLES]
     # A path of its own may bear any name.
-    mine = mine or (found if len(found) == 1 else [])
-    if not mine:
+    if not mine and len(found) != 1:
         raise DataError(
             f"An archive or folder of several tables must hold {table}.csv, "
             f".tsv, .jsonl or .parquet. Received: {path} with "
             f"{sorted(file.name for file in found)[:8]} (from {option}). "
             "Name the file so, or give its own path."
         )
-    return mine
+    return mine or found
 
 
 def format_of(source: TabularSource, file: files.File, option: str) -> str:
-    """Format of a file by the config or its name.
+    """Format of a file by the config, its name or, where vague, its content.
 
     Raises:
-        DataError: If neither says it.
+        DataError: If none says it.
     """
     if source.format != "auto":
         return source.format
-    suffixes = [s.lower() for s in Path(file.name).suffixes if s != ".gz"]
-    suffix = suffixes[-1] if suffixes else ""
+    suffix = Path(file.name.removesuffix(".gz")).suffix.lower()
     if suffix in FORMATS:
         return FORMATS[suffix]
     if suffix in VAGUE:

@@ -24,7 +24,7 @@ def flat(columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
     found: dict[str, pa.Array] = {}
     for name, array in columns.items():
         found |= _flat(name, array)
-    return found | {n: a for n, a in columns.items() if n not in found}
+    return found
 
 
 def _flat(name: str, array: pa.Array) -> dict[str, pa.Array]:

@@ -102,14 +102,12 @@ class Cleaner:
                 f"{count:,} {f'say {word!r}' if word else 'empty'}"
                 for word, count in counts.most_common(4)
             )
-            advice = (
-                "; where such a word is a real value, take it out of "
-                "source.missing"
-            )
-            lines.append(
-                f"`{name}` is missing in {sum(counts.values()):,} rows of the "
-                f"{table} ({written}){advice * bool(words)}"
-            )
+            line = f"`{name}` is missing in {counts.total():,} rows of the "
+            line += f"{table} ({written})"
+            if words:
+                line += "; where such a word is a real value, take it out of "
+                line += "source.missing"
+            lines.append(line)
         lines += [
             f"`{key}` was read without the '.0' of floats in {count:,} rows"
             for key, count in self._shortened.items()

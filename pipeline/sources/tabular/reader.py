@@ -16,7 +16,7 @@ from pipeline.run.data import TabularSource
 from pipeline.sources.canonical import tables as canonical
 from pipeline.sources.canonical.quarantine import FILE as QUARANTINE
 from pipeline.sources.canonical.quarantine import Quarantine
-from pipeline.sources.canonical.tables import Batch, Entities, Tables
+from pipeline.sources.canonical.tables import Batch, Tables
 from pipeline.sources.canonical.timestamps import Clock
 from pipeline.sources.reading import files, formats, nested
 from pipeline.sources.tabular.cleaning import Cleaner
@@ -24,14 +24,8 @@ from pipeline.sources.tabular.selection import Selection
 from pipeline.sources.tabular.titles import Titles
 from pipeline.tables.schema import DataError
 
-OPTIONAL = (
-    "timestamp",
-    "time_of_day",
-    "rating",
-    "weight",
-    "quantity",
-    "event",
-    "title",
+OPTIONAL = tuple(
+    "timestamp time_of_day rating weight quantity event title".split()
 )
 FEATURES = {
     "interactions": "context_features",
@@ -139,12 +133,14 @@ def _entities(
             f"[source]). Set source.{table}_path, or remove the features."
         )
     id_name = f"{table[:-1]}_id"
-    id_column = _mapping(source, table)[id_name]
-    title = source.title if table == "items" else ""
-    meaning = Entities(id_name, id_column, features, title, source.separator)
+    columns = {id_name: _mapping(source, table)[id_name]}
+    if table == "items" and source.title:
+        columns["title_shown"] = source.title
     written = directory / f"{table}.parquet"
     batches = rows(source, table, path)
-    canonical.write_entities(batches, written, meaning, quarantine)
+    canonical.write_entities(
+        batches, written, columns, features, quarantine, source.separator
+    )
     return written
 
 

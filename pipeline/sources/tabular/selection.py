@@ -46,9 +46,8 @@ class Selection:
         self._types.update(cells.counts(types.filter(pc.invert(known))))
         chosen = _filtered(batch, known)
         values = pa.array(list(weights.values()), pa.float64())
-        columns = dict(chosen.columns)
-        columns["event_weight"] = values.take(index.filter(known))
-        return Batch(columns, chosen.lines, chosen.file)
+        weight = {"event_weight": values.take(index.filter(known))}
+        return Batch({**chosen.columns, **weight}, chosen.lines, chosen.file)
 
     def notes(self) -> list[str]:
         """What was left out, one kind a line."""
