@@ -10,7 +10,6 @@ from pathlib import Path
 from pipeline.run.data import MovielensSource, Source, SyntheticSource
 from pipeline.sources import movielens, synthetic
 from pipeline.sources.canonical.tables import Tables
-from pipeline.sources.tabular import reader as tabular
 
 
 def paths(source: Source) -> list[str]:
@@ -35,4 +34,7 @@ def read(source: Source, seed: int, directory: Path) -> Tables:
         return synthetic.read(source, seed, directory)
     if isinstance(source, MovielensSource):
         return movielens.read(source, directory)
+    # Its libraries take long to load, and `--help` needs none of them.
+    from pipeline.sources.tabular import reader as tabular
+
     return tabular.read(source, directory)

@@ -88,7 +88,7 @@ def test_the_sampled_loss_estimates_that_of_the_catalogue(
     target = tf.constant([5, 6, 7])
     candidates = tf.constant([[5, 9, 0], [8, 9, 10], [11, 7, 12]])
     scores = tf.constant(random.normal(size=[3, 3]), tf.float32)
-    batch = distill.Examples(history, target, candidates, scores)
+    batch = distill.Examples(history, target, scores, candidates)
     full, sampled = (
         distill.loss_of(student, 0.7, batch, is_small).numpy()
         for is_small in (True, False)

@@ -75,7 +75,7 @@ def test_joined_tables_keep_every_weight():
         [(random.permutation(10)[:5] + 2).tolist() for _ in range(40)]
     )
     tables = [
-        cooccurrence.window_markov(histories, 12, backward=0.0),
+        cooccurrence.window_markov(histories, 12, window=5, backward=0.0),
         cooccurrence.keep_largest(cooccurrence.item_knn(histories, 12), 3),
     ]
     neighbours, weights = item_tables.join(tables)
