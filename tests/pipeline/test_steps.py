@@ -10,6 +10,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from models.config import RankingConfig
 from pipeline.run import manifest
 from pipeline.run.release import EvaluateConfig, PublishConfig
@@ -35,6 +37,17 @@ def _copy_of(run: Run, folder: Path) -> Run:
     return Run(config)
 
 
+@pytest.fixture(scope="module")
+def changed(
+    tiny_run: Run, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Run, list[str]]:
+    """The run with another ranking model, and what making it said."""
+    run = _copy_of(tiny_run, tmp_path_factory.mktemp("changed"))
+    ranking = RankingConfig(epochs=1)
+    lines = _lines(run, ranking=ranking)
+    return Run(replace(run.config, ranking=ranking)), lines
+
+
 def _lines(run: Run, **sections: object) -> list[str]:
     lines: list[str] = []
     changed = Run(replace(run.config, **sections), progress=lines.append)
@@ -49,26 +62,27 @@ def test_nothing_changed_skips_every_step_and_says_so(tiny_run: Run) -> None:
 
 
 def test_a_changed_section_reruns_its_step_and_those_after(
-    tiny_run: Run, tmp_path: Path
+    tiny_run: Run, changed: tuple[Run, list[str]]
 ) -> None:
-    run = _copy_of(tiny_run, tmp_path)
-    lines = _lines(run, evaluate=EvaluateConfig(num_users=200))
-    ran = [line.split(":")[0] for line in lines if line.endswith("running")]
-    assert ran == ["evaluate"]
-    before = manifest.Record.read(run.config.run_directory / "index")
-    lines = _lines(
-        run,
-        ranking=RankingConfig(epochs=1),
-    )
-    ran = [line.split(":")[0] for line in lines if line.endswith("running")]
-    assert ran == [
+    run, lines = changed
+    assert _ran(lines) == [
         "train-ranking",
         "export",
         "distill",
         "ondevice-export",
         "evaluate",
     ]
-    assert manifest.Record.read(run.config.run_directory / "index") == before
+    one, two = (
+        manifest.Record.read(some.config.run_directory / "index")
+        for some in (tiny_run, run)
+    )
+    assert one == two
+    lines = _lines(run, evaluate=EvaluateConfig(num_users=200))
+    assert _ran(lines) == ["evaluate"]
+
+
+def _ran(lines: list[str]) -> list[str]:
+    return [line.split(":")[0] for line in lines if line.endswith("running")]
 
 
 def test_a_run_killed_in_training_goes_on_where_it_stopped(
@@ -114,7 +128,7 @@ def test_a_run_killed_in_training_goes_on_where_it_stopped(
 
 
 def test_a_release_is_compared_with_and_not_evaluated_again(
-    tiny_run: Run, tmp_path: Path
+    tiny_run: Run, changed: tuple[Run, list[str]], tmp_path: Path
 ) -> None:
     run = _copy_of(tiny_run, tmp_path)
     gate = PublishConfig(must_beat=("random",), student_must_beat=("random",))
@@ -122,16 +136,19 @@ def test_a_release_is_compared_with_and_not_evaluated_again(
     Run(forced).publish()
     lines: list[str] = []
     Run(forced, progress=lines.append).publish()
-    assert not [line for line in lines if line.endswith("running")]
+    assert not _ran(lines)
     assert "version 1 is this bundle" in lines[-1]
     bundle = ondevice.OnDevice(ondevice.live(forced.serving_directory))
     assert bundle.config["version"] == 1
     assert bundle.replay() > 0
 
     lines.clear()
-    changed = replace(forced, ranking=RankingConfig(epochs=1))
-    run = Run(changed, progress=lines.append)
+    # Beside it, a run with other models.
+    shutil.rmtree(run.config.run_directory)
+    retrained = _copy_of(changed[0], tmp_path).config
+    run = Run(replace(retrained, publish=gate), progress=lines.append)
     run.evaluate()
+    assert _ran(lines) == ["evaluate"]
     compared = json.loads(run.evaluation.read_text())
     assert compared["live"] == {"version": 1, "not_compared": ""}
     assert "live" in {row["model"] for row in compared["rows"]}
@@ -140,7 +157,7 @@ def test_a_release_is_compared_with_and_not_evaluated_again(
     shutil.copytree(
         run.config.run_directory, run.config.run_directory.parent / "other"
     )
-    other = Run(replace(changed, name="other"), progress=lines.append)
+    other = Run(replace(run.config, name="other"), progress=lines.append)
     shutil.rmtree(other.config.run_directory / "evaluate")
     facts = other.export() / "retrieval/assets.extra/manifest.json"
     facts.write_text(facts.read_text().replace('"tiny"', '"other"'))
