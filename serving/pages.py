@@ -5,6 +5,8 @@ or send to anywhere else.
 """
 
 import http.server
+import json
+import re
 
 from serving.errors import ServingError
 
@@ -104,6 +106,26 @@ class PageHandler(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
         self.send(403, b"Forbidden\n", TYPES[".txt"])
         return False
+
+    def posted(self, path: str) -> bytes | None:
+        """The body that was sent to a path; None once that is refused."""
+        # A body that is not read would be taken for the next request.
+        self.close_connection = True
+        if not self.is_local():
+            return None
+        length = self.headers.get("Content-Length", "")
+        if self.path != path or not re.fullmatch("[0-9]{1,9}", length):
+            self.refuse(404, "Nothing takes this here.")
+        elif int(length) > MAX_BODY_BYTES:
+            self.refuse(413, f"A body may have {MAX_BODY_BYTES} bytes.")
+        else:
+            return self.rfile.read(int(length))
+        return None
+
+    def refuse(self, status: int, error: str) -> None:
+        """Answers with why there is no answer, as JSON."""
+        content = json.dumps({"error": error}).encode()
+        self.send(status, content, TYPES[".json"])
 
     def send(self, status: int, content: bytes, kind: str) -> None:
         """Answers with all headers."""

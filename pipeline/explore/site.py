@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 import urllib.parse
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -67,17 +66,8 @@ class _Handler(pages.PageHandler):
     do_HEAD = do_GET
 
     def do_POST(self) -> None:
-        # A body that is not read would be taken for the next request.
-        self.close_connection = True
-        if not self.is_local():
-            return
-        length = self.headers.get("Content-Length", "")
-        if self.path != _LISTS or not re.fullmatch("[0-9]{1,9}", length):
-            self._say(404, "No such question.")
-        elif int(length) > pages.MAX_BODY_BYTES:
-            self._say(413, "The question is too long.")
-        else:
-            body = self.rfile.read(int(length))
+        body = self.posted(_LISTS)
+        if body is not None:
             self._answer(lambda: _lists(self.server.explorer, body))
 
     def _answer(self, ask: Callable[[], "DataclassInstance | None"]) -> None:
@@ -85,19 +75,15 @@ class _Handler(pages.PageHandler):
         try:
             found = ask()
         except (DataError, InvalidRequest) as error:
-            self._say(400, str(error))
+            self.refuse(400, str(error))
         except ServingError as error:
-            self._say(502, str(error))
+            self.refuse(502, str(error))
         else:
             if found is None:
-                self._say(404, "No such question.")
+                self.refuse(404, "No such question.")
             else:
                 text = json.dumps(dataclasses.asdict(found), allow_nan=False)
                 self.send(200, text.encode(), pages.TYPES[".json"])
-
-    def _say(self, status: int, error: str) -> None:
-        content = json.dumps({"error": error}).encode()
-        self.send(status, content, pages.TYPES[".json"])
 
 
 def _asked(

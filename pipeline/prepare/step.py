@@ -56,9 +56,7 @@ def run(config: Config, directory: Path) -> None:
 def write(
     config: Config, tables: Tables, engine: engines.Engine, directory: Path
 ) -> None:
-    """Writes the prepared tables of canonical ones.
-
-    The engine is open in `directory/.scratch`.
+    """Writes the prepared tables; the engine is open in their `.scratch`.
 
     Raises:
         DataError: If the input is unusable or a leak is found.
@@ -79,10 +77,8 @@ def write(
         table = engine.collect(vocabulary.rows(counted, listed, id_name))
         encoded[name], found = vocabulary.encode(table, kinds, id_name)
         values |= {f"{name}.{feature}": v for feature, v in found.items()}
-        index = directory / ".scratch" / f"{name}_index.parquet"
-        places = np.arange(2, len(table) + 2, dtype=np.int32)
-        pq.write_table(pa.table({id_name: table[id_name], row: places}), index)
-        rows[name] = engine.read(index)
+        places = _places(table[id_name], id_name, row, directory / ".scratch")
+        rows[name] = engine.read(places)
     context, found = vocabulary.fit_context(
         engine, parted, tables.context_features
     )
@@ -116,6 +112,16 @@ def write(
         "repeat_consumption": options.repeat_consumption,
     }
     prepared.write(directory, encoded, specs, values, figures, meaning)
+
+
+def _places(
+    ids: pa.ChunkedArray, id_name: str, row: str, scratch: Path
+) -> Path:
+    """Writes which row of its table each id has."""
+    path = scratch / f"{row}.parquet"
+    rows = np.arange(2, len(ids) + 2, dtype=np.int32)
+    pq.write_table(pa.table({id_name: ids, row: rows}), path)
+    return path
 
 
 def _oracle(

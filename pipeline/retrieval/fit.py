@@ -59,9 +59,7 @@ def fit(
         callbacks: list[tf.keras.callbacks.Callback] = [
             watch,
             tf.keras.callbacks.LambdaCallback(
-                on_epoch_begin=lambda epoch, _logs: model.mine(
-                    [task.seed, epoch]
-                )
+                lambda epoch, _logs: model.mine([task.seed, epoch])
             ),
         ]
         done = 0
@@ -77,14 +75,11 @@ def fit(
         dataset = dataset.skip(taken)
         tf.keras.utils.set_random_seed((task.seed + done) % 2**32)
     if team.is_chief:
-        callbacks += [
-            tf.keras.callbacks.TensorBoard(str(logs), write_graph=False),
-            _Epochs(
-                functools.partial(
-                    Pace, progress, options.epochs, task.num_targets, done
-                )
-            ),
-        ]
+        pace = functools.partial(
+            Pace, progress, options.epochs, task.num_targets, done
+        )
+        tensorboard = tf.keras.callbacks.TensorBoard
+        callbacks += [tensorboard(str(logs), write_graph=False), _Epochs(pace)]
     if done < options.epochs and not (done and watch.is_done):
         model.fit(
             team.distribute(dataset),

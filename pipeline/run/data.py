@@ -159,7 +159,7 @@ class TabularSource(_Files):
     user_features: dict[str, str] = field(default_factory=dict)
     context_features: dict[str, str] = field(default_factory=dict)
 
-    def _rules(self) -> Iterator[tuple[bool, str]]:
+    def _feature_rules(self) -> Iterator[tuple[bool, str]]:
         for name in ("item_features", "user_features", "context_features"):
             kinds = typing.get_args(FeatureKind)
             if name == "context_features":
@@ -170,6 +170,9 @@ class TabularSource(_Files):
                     f"`{name}.{column}` must be one of {kinds}. Received: "
                     f"{kind!r}.",
                 )
+
+    def _rules(self) -> Iterator[tuple[bool, str]]:
+        yield from self._feature_rules()
         yield (
             bool(self.path),
             "`path` must name the interactions of a tabular source. "

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-from pipeline.report.plots.drawing import ABOVE, SERIES, picture
+from pipeline.report.plots.drawing import ABOVE, SERIES, logarithmic, picture
 
 
 @picture
@@ -81,11 +81,7 @@ def histogram(axes: Axes, series: Mapping[str, np.ndarray], label: str) -> None:
         shares = heights / max(len(found), 1)
         axes.stairs(shares, edges, color=color, label=name, linewidth=1.6)
         axes.stairs(shares, edges, color=color, fill=True, alpha=0.18)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(10, (1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axes.minorticks_off()
-    axes.set_ylim(bottom=0)
+    logarithmic(axes)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, 0, " %"))
     axes.grid(visible=False, axis="x")
     axes.set_xlabel(label)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
-from pipeline.report.plots.drawing import ABOVE, SERIES, picture
+from pipeline.report.plots.drawing import ABOVE, SERIES, logarithmic, picture
 from pipeline.report.plots.forest import Estimate
 
 
@@ -38,11 +38,7 @@ def lines(
     axes.set_ylabel(labels[1])
     axes.margins(x=0.02)
     if is_log:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(10, (1.0, 2.0, 5.0)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-        axes.minorticks_off()
-        axes.set_ylim(bottom=0)
+        logarithmic(axes)
         axes.legend(**ABOVE)
         return
     is_whole = all(

@@ -15,6 +15,7 @@ from typing import Concatenate, ParamSpec
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 INK, MUTED, LINE = "#010203", "#010204", "#010205"
 # Ours first; then what it is compared with.
@@ -83,6 +84,15 @@ def picture(
         return _inline(text.getvalue())
 
     return made
+
+
+def logarithmic(axes: Axes) -> None:
+    """Puts x on a logarithmic scale, in plain numbers, and y from 0 up."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(10, (1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.minorticks_off()
+    axes.set_ylim(bottom=0)
 
 
 def _inline(svg: str) -> str:

@@ -114,17 +114,9 @@ class _Handler(pages.PageHandler):
     do_HEAD = do_GET
 
     def do_POST(self) -> None:
-        # A body that is not read would be taken for the next request.
-        self.close_connection = True
-        if not self.is_local():
-            return
-        length = self.headers.get("Content-Length", "")
-        if self.path != _PREDICT or not re.fullmatch("[0-9]{1,9}", length):
-            self.send(404, b"Not found\n", pages.TYPES[".txt"])
-        elif int(length) > pages.MAX_BODY_BYTES:
-            self.send(413, b'{"error": "body too large"}', pages.TYPES[".json"])
-        else:
-            self._forward(self.rfile.read(int(length)))
+        body = self.posted(_PREDICT)
+        if body is not None:
+            self._forward(body)
 
     def _package(self, path: str) -> Path | None:
         if not path.startswith("/packages/@litertjs/"):

@@ -6,6 +6,7 @@ appends "_total"), so the page is written here in the same text format, and
 the client library adds the process's own metrics below.
 """
 
+import abc
 import bisect
 import itertools
 import re
@@ -26,7 +27,7 @@ _OTHERS = "other"
 Labels = tuple[str, ...]
 
 
-class _Metric:
+class _Metric(abc.ABC):
     """Numbers by label values, under one name."""
 
     kind = ""
@@ -47,8 +48,9 @@ class _Metric:
             lines += self._written(labels, row)
         return lines
 
+    @abc.abstractmethod
     def _written(self, labels: Labels, row: list[float]) -> list[str]:
-        raise NotImplementedError
+        """Lines of one row."""
 
     def _line(
         self, labels: Labels, value: str, suffix: str = "", **more: str

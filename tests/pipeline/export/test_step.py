@@ -1,6 +1,5 @@
 """Exported models keep the contract and answer as the trained objects do."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -393,15 +392,3 @@ def test_warm_up_requests_run_and_cover_every_signature(
             }
         )
     assert used == set(signatures.SIGNATURES[name])
-
-
-def test_all_models_carry_one_bundle_id(exports: Path) -> None:
-    ids = {
-        json.loads(
-            (
-                exports / name / signatures.EXTRA_ASSETS / "manifest.json"
-            ).read_text()
-        )["bundle_id"]
-        for name in signatures.BUNDLE
-    }
-    assert len(ids) == 1

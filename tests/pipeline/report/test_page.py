@@ -1,7 +1,6 @@
 """The report in a browser: quiet, on its own, in light, dark and print."""
 
 import io
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ import pytest
 
 from pipeline.report import step
 from pipeline.run import config as configuration
-from tests.support import report_runs
+from tests.support import chromium, report_runs
 
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+pytestmark = pytest.mark.browser
 PHONE, DESK = (
     {"width": width, "height": height}
     for width, height in ((390, 844), (1280, 900))
@@ -27,18 +26,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    library = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is absent: make setup-dev"
-    )
-    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if not found:
-        pytest.skip("Chromium is absent: apt-get install chromium")
-    with library.sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=found, args=["--no-sandbox"]
-        )
+    with chromium.started() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture
