@@ -51,7 +51,7 @@ $(VENV)/.requirements-dev: requirements-dev.txt $(VENV)/.requirements
 			-r requirements-dev.txt && sha256sum requirements-dev.txt > $@; }
 	@touch $@
 
-demo: setup ## everything end to end on the embedded sample, about 3 minutes
+demo: setup ## everything end to end on the embedded sample; 2 to 4 minutes
 	$(RUN) -m pipeline --config pipeline/configs/sample.toml demo $(FORCED)
 # In a pipe, as a log keeps it; FORCE=1 shows the training as well.
 picture: setup ## draw the README's picture from what the demo prints
