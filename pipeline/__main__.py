@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import math
 import shlex
 import signal
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from models.config import ConfigError
-from pipeline import flags
+from pipeline import flags, releases
 from pipeline.evaluate import evaluation
 from pipeline.evaluate.evaluation import Evaluation
 from pipeline.release.gate import GateRejected
@@ -24,6 +25,7 @@ from pipeline.terminal import console, report
 from pipeline.terminal.console import Answer
 from serving import ids
 from serving.errors import ServingError
+from serving.releases.locks import Held
 
 _DEFAULT_CONFIG = "pipeline/configs/sample.toml"
 # What a shell calls all this once it completes it.
@@ -55,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _complain("rejected", reason)
     except DataError as error:
         _complain("data", str(error))
+    except Held as error:
+        _complain("locked", str(error))
     except ServingError as error:
         _complain("serving", str(error))
     except OSError as error:
@@ -88,6 +92,8 @@ def _parser() -> argparse.ArgumentParser:
         if run in (_step, _demo):
             text = "run steps that are up to date as well"
             command.add_argument("--force", action="store_true", help=text)
+            text = "for another command that makes steps of this run"
+            command.add_argument("--wait", action="store_true", help=text)
         for flag, settings in flags.ARGUMENTS.get(name, {}).items():
             command.add_argument(flag, **settings)
         if name == "recommend":
@@ -99,74 +105,31 @@ def _step(config: Config, options: argparse.Namespace) -> None:
     together = workers.Workers()
     if options.command == "train-retrieval":
         together = workers.find(options.workers, options.worker)
-    run = Run(config, options.force, console.progress, together)
+    run = _run(config, options, together)
     if getattr(options, "shard", None) is not None:
         run.index_shard(*options.shard)
         return
     if options.command in ("publish", "retrain"):
-        _release(run, options)
+        releases.publish(run, options)
         return
-    getattr(run, options.command.replace("-", "_"))()
+    with run.lock if together.is_chief else contextlib.nullcontext():
+        getattr(run, options.command.replace("-", "_"))()
     if options.command == "prepare":
         prepared = run.prepared()
         _say(options, console.summary(prepared), prepared.summary)
     if options.command == "evaluate":
-        found = _evaluation(run)
+        found = Evaluation.read(run.evaluation)
         _say(options, report.table(found), evaluation.plain(found))
 
 
-def _release(run: Run, options: argparse.Namespace) -> None:
-    """Publishes, and shows what a release or a refusal rests on."""
-    from pipeline.terminal import showcase
-
-    is_demo = options.command == "demo"
-    refused = None
-    users = Answer("", [])
-    try:
-        run.publish()
-        if is_demo:
-            users = showcase.demo(
-                run.prepared(),
-                run.config.serving_directory,
-                run.config.run_directory / "server.log",
-                console.progress,
-            )
-    except GateRejected as error:
-        refused = error
-    reasons = refused.reasons if refused else ()
-    found, page = _evaluation(run), _page(run.config, options)
-    lines = [users.text] if users.text else []
-    lines += [report.short(found, reasons) if is_demo else report.table(found)]
-    lines += [f"report: {page}"]
-    if is_demo and not refused:
-        lines += ["", console.next_commands(run.prepared())]
-    data = {
-        "accepted": not refused,
-        "reasons": list(reasons),
-        "verdict": report.verdict(found, reasons),
-        "report": str(page),
-        "evaluation": evaluation.plain(found),
-    }
-    if is_demo:
-        data["users"] = users.data
-    _say(options, "\n".join(lines), data)
-    if refused:
-        raise refused
-
-
-def _evaluation(run: Run) -> Evaluation:
-    return Evaluation.read(run.evaluation)
-
-
-def _page(config: Config, options: argparse.Namespace) -> Path:
-    from pipeline.report import step as page
-
-    return page.run(config, Path(options.config), tuple(options.set))
-
-
-def _report(config: Config, options: argparse.Namespace) -> None:
-    page = _page(config, options)
-    _say(options, f"report: {page}", {"report": str(page)})
+def _run(
+    config: Config,
+    options: argparse.Namespace,
+    together: workers.Workers | None = None,
+) -> Run:
+    """The run of a command that makes its steps."""
+    wait_seconds = math.inf if options.wait else 0.0
+    return Run(config, options.force, console.progress, together, wait_seconds)
 
 
 def _options(options: argparse.Namespace) -> None:
@@ -174,14 +137,6 @@ def _options(options: argparse.Namespace) -> None:
 
     text = "\n".join(described.describe(options.section)).strip()
     _say(options, text, described.document(options.section))
-
-
-def _rollback(config: Config, options: argparse.Namespace) -> None:
-    from pipeline.release import publish
-
-    before, after = publish.rollback(config, options.to)
-    said = f"rollback: version {after} is live again, {before} is not"
-    _say(options, said, {"live": after, "before": before})
 
 
 def _draft(options: argparse.Namespace) -> None:
@@ -321,7 +276,7 @@ def _explore(config: Config, options: argparse.Namespace) -> None:
 
 
 def _demo(config: Config, options: argparse.Namespace) -> None:
-    _release(Run(config, options.force, console.progress), options)
+    releases.publish(_run(config, options), options)
 
 
 def _completion(options: argparse.Namespace) -> None:
@@ -368,8 +323,8 @@ _COMMANDS = {
     "evaluate": (_step, "measure the exported models against baselines"),
     "publish": (_step, "release the bundle if the gate accepts it"),
     "retrain": (_step, "all of the above, in order"),
-    "rollback": (_rollback, "return to the last release"),
-    "report": (_report, "write a run's report again"),
+    "rollback": (releases.rollback, "return to the last release"),
+    "report": (releases.write_report, "write a run's report again"),
     "options": (_options, "show all options, their defaults and meanings"),
     "init-config": (_draft, "write a config from the files of a log"),
     "check": (_check, "report on a config's data"),

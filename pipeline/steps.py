@@ -18,7 +18,7 @@ from pipeline.run.config import Config
 from pipeline.run.workers import Workers
 from pipeline.tables.schema import DataError
 from serving import signatures
-from serving.releases import files
+from serving.releases import files, locks
 
 if TYPE_CHECKING:
     from pipeline.tables.prepared import Prepared
@@ -48,6 +48,10 @@ class Run:
         force: Whether steps run even when they are up to date.
         progress: Receives one line at every start, end and skip of a step.
         workers: Processes that train retrieval; None for this one alone.
+        wait_seconds: For another process that makes steps of this run.
+
+    Attributes:
+        lock: Held while a step is made; hold it for several in a row.
     """
 
     def __init__(
@@ -56,9 +60,13 @@ class Run:
         force: bool = False,
         progress: Progress = logger.info,
         workers: Workers | None = None,
+        wait_seconds: float = 0.0,
     ) -> None:
         self.config = config
         self._workers = workers or Workers()
+        self.lock = locks.Lock(
+            self._directory(locks.FILE), wait_seconds, progress
+        )
         self._force = force
         self._progress = progress
         self._current: set[str] = set()
@@ -338,7 +346,10 @@ class Run:
         else:
             self._progress(f"{name}: running")
             choices: list[Choice] = []
-            with manifest.stage(directory, inputs, choices) as staging:
+            with (
+                self._lock_of(name),
+                manifest.stage(directory, inputs, choices) as staging,
+            ):
                 choices += [c for c in work(staging) or () if c.why]
             for choice in choices:
                 self._progress(f"  {choice}")
@@ -346,6 +357,12 @@ class Run:
                 self._progress(f"{name}: done in {made.seconds:.1f} s")
         self._current.add(name)
         return directory
+
+    def _lock_of(self, name: str) -> locks.Lock:
+        """The run's own lock; shards may be made side by side."""
+        if name in _MAKERS:
+            return self.lock
+        return locks.Lock(self._directory(f"{locks.FILE}-{name}"))
 
     def _inputs(
         self, name: str, *after: Path, **others: object

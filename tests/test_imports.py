@@ -130,6 +130,7 @@ ARROWS = {
         "pipeline.ranking pipeline.export pipeline.evaluate pipeline.terminal"
     ),
     "pipeline.steps": "*",
+    "pipeline.releases": "*",
     "pipeline.__main__": "*",
 }
 MOST_LINES = 400

@@ -9,7 +9,6 @@ overwritten or deleted. Rollback replaces the pointer alone.
 """
 
 import contextlib
-import fcntl
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +23,7 @@ from pipeline.run import manifest
 from pipeline.run.config import Config
 from serving import signatures
 from serving.errors import ServingError
-from serving.releases import files, versions
+from serving.releases import files, locks, versions
 from serving.releases import history as release_history
 from serving.releases.history import POINTER
 
@@ -250,9 +249,7 @@ def _releasing(serving: Path) -> Iterator[None]:
         ServingError: If a file cannot be written.
     """
     try:
-        serving.mkdir(parents=True, exist_ok=True)
-        with (serving / ".lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with locks.Lock(serving / locks.FILE, locks.RELEASE_SECONDS):
             yield
     except OSError as error:
         # copytree collects what went wrong file by file.

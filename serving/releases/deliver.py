@@ -12,16 +12,14 @@ goes on. A rollback at the source arrives the same way. Nothing is overwritten.
 
 import argparse
 import contextlib
-import fcntl
 import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from serving.errors import ServingError
-from serving.releases import files, versions
+from serving.releases import files, locks, versions
 from serving.releases.history import POINTER
 
 _LOG = logging.getLogger("serving.releases.deliver")
@@ -45,7 +43,8 @@ def deliver(source: Path, target: Path, keep_versions: int = 0) -> list[Path]:
     """
     pointer = source / POINTER
     models = versions.read_models_config(pointer)
-    with _lock(target):
+    # Two runs at once would stage in each other's place.
+    with locks.Lock(target / locks.FILE, locks.RELEASE_SECONDS):
         placed = []
         for name, (_, numbers) in models.items():
             # What a run that was killed left behind.
@@ -117,15 +116,6 @@ def _prune(model: Path, listed: list[int], keep: int) -> None:
         staged = model / f"{files.STAGING}{number}"
         os.rename(model / str(number), staged)
         files.discard(staged)
-
-
-@contextlib.contextmanager
-def _lock(target: Path) -> Iterator[None]:
-    """Two runs at once would stage in each other's place."""
-    target.mkdir(parents=True, exist_ok=True)
-    with (target / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -5,12 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from pipeline import __main__ as command
 from pipeline.terminal import console
+from serving.releases import locks
 
 
 @pytest.fixture(autouse=True)
@@ -213,3 +216,34 @@ def test_nothing_is_coloured() -> None:
         check=True,
     )
     assert b"\033" not in run.stdout + run.stderr
+
+
+def test_one_command_at_a_time_makes_steps_of_a_run(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    arguments = _config(tmp_path, "num_users = 60\nnum_items = 100")
+    run = tmp_path / "artifacts" / "runs" / "test"
+    left = run / ".staging-prepare"
+    with locks.Lock(run / locks.FILE):
+        left.mkdir()
+        for name in ("prepare", "retrain", "demo"):
+            (line,) = _fails([*arguments, name], capsys)
+            assert line.startswith("locked: One command at a time")
+            assert f"pid {os.getpid()} on" in line
+        # What the other one writes is left alone, and what only reads works.
+        assert left.is_dir()
+        assert command.main([*arguments, "options", "index"]) == 0
+    asleep = threading.Event()
+    monkeypatch.setattr(locks.time, "sleep", lambda _: asleep.set())
+    with ThreadPoolExecutor() as pool:
+        with locks.Lock(run / locks.FILE):
+            waiting = pool.submit(
+                command.main, [*arguments, "prepare", "--wait"]
+            )
+            assert asleep.wait(30)
+            assert left.is_dir()
+        assert waiting.result(60) == 0
+    assert (run / "prepare" / "manifest.json").is_file()
+    assert not left.exists()

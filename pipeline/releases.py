@@ -1,0 +1,86 @@
+"""Commands that release a version or say what is released, and their answers.
+
+Enters: the parsed command line. Leaves: text, or with --json one document.
+"""
+
+import argparse
+from pathlib import Path
+
+from pipeline.evaluate import evaluation
+from pipeline.evaluate.evaluation import Evaluation
+from pipeline.release.gate import GateRejected
+from pipeline.run.config import Config
+from pipeline.steps import Run
+from pipeline.terminal import console, report
+from pipeline.terminal.console import Answer
+
+
+def publish(run: Run, options: argparse.Namespace) -> None:
+    """Publishes, and shows what a release or a refusal rests on.
+
+    Raises:
+        GateRejected: If a rule of the gate is broken; all is shown before.
+    """
+    with run.lock:
+        _publish(run, options)
+
+
+def _publish(run: Run, options: argparse.Namespace) -> None:
+    from pipeline.terminal import showcase
+
+    is_demo = options.command == "demo"
+    refused = None
+    users = Answer("", [])
+    try:
+        run.publish()
+        if is_demo:
+            users = showcase.demo(
+                run.prepared(),
+                run.config.serving_directory,
+                run.config.run_directory / "server.log",
+                console.progress,
+            )
+    except GateRejected as error:
+        refused = error
+    reasons = refused.reasons if refused else ()
+    found = Evaluation.read(run.evaluation)
+    page = _page(run.config, options)
+    lines = [users.text] if users.text else []
+    lines += [report.short(found, reasons) if is_demo else report.table(found)]
+    lines += [f"report: {page}"]
+    if is_demo and not refused:
+        lines += ["", console.next_commands(run.prepared())]
+    data = {
+        "accepted": not refused,
+        "reasons": list(reasons),
+        "verdict": report.verdict(found, reasons),
+        "report": str(page),
+        "evaluation": evaluation.plain(found),
+    }
+    if is_demo:
+        data["users"] = users.data
+    console.say(Answer("\n".join(lines), data), options.json)
+    if refused:
+        raise refused
+
+
+def write_report(config: Config, options: argparse.Namespace) -> None:
+    """Writes the report of a run again."""
+    page = _page(config, options)
+    answer = Answer(f"report: {page}", {"report": str(page)})
+    console.say(answer, options.json)
+
+
+def _page(config: Config, options: argparse.Namespace) -> Path:
+    from pipeline.report import step as page
+
+    return page.run(config, Path(options.config), tuple(options.set))
+
+
+def rollback(config: Config, options: argparse.Namespace) -> None:
+    """Returns to an earlier release."""
+    from pipeline.release import publish
+
+    before, after = publish.rollback(config, options.to)
+    said = f"rollback: version {after} is live again, {before} is not"
+    console.say(Answer(said, {"live": after, "before": before}), options.json)
