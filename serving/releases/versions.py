@@ -6,19 +6,23 @@ The models' configuration is the text of a `ModelServerConfig`, read by
 TensorFlow Serving and the embedded server alike and replaced by rename.
 """
 
+import contextlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from google.protobuf import text_format
 
 from serving import signatures
+from serving.errors import ServingError
 from serving.releases import config_text, files
 from serving.wire import models_config_pb2
 
 PLATFORM = "tensorflow"
+# What is logged of each model's requests.
+Logging = Mapping[str, models_config_pb2.LoggingConfig]
 # What a version of ours says of itself.
 MANIFEST = Path(signatures.EXTRA_ASSETS, "manifest.json")
 
@@ -70,6 +74,7 @@ def write_models_config(
     path: Path,
     models: Mapping[str, tuple[str, Sequence[int]]],
     comment: str = "",
+    logging: Logging | None = None,
 ) -> None:
     """Replaces a models configuration, complete or not at all.
 
@@ -77,13 +82,21 @@ def write_models_config(
         path: The file that servers poll.
         models: By name, the absolute base path and the versions to serve.
         comment: Lines that are put first, behind a "#".
+        logging: By name; None keeps what the file says, so that a release
+            does not end what an operator began.
     """
+    if logging is None:
+        logging = {}
+        with contextlib.suppress(FileNotFoundError, ServingError):
+            logging = read_logging(path)
     config = models_config_pb2.ModelServerConfig()
     for name, (base_path, numbers) in models.items():
         entry = config.model_config_list.config.add(
             name=name, base_path=base_path, model_platform=PLATFORM
         )
         entry.model_version_policy.specific.versions.extend(numbers)
+        if name in logging:
+            entry.logging_config.CopyFrom(logging[name])
     lines = [
         line if line.startswith("#") else f"# {line}"
         for line in comment.splitlines()
@@ -100,19 +113,37 @@ def read_models_config(path: Path) -> dict[str, tuple[str, list[int]]]:
     The versions are those of a `specific` policy; under another policy the
     list is empty, for the directories decide.
     """
+    return {
+        entry.name: (
+            entry.base_path,
+            list(entry.model_version_policy.specific.versions),
+        )
+        for entry in _entries(path)
+    }
+
+
+def read_logging(path: Path) -> Logging:
+    """What a configuration says of request logs, models without them left out.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ServingError: If it is no configuration.
+    """
+    return {
+        entry.name: entry.logging_config
+        for entry in _entries(path)
+        if entry.HasField("logging_config")
+    }
+
+
+def _entries(path: Path) -> Iterable[models_config_pb2.ModelConfig]:
     config = config_text.parse(
         path,
         models_config_pb2.ModelServerConfig(),
         "the release",
         lenient=True,
     )
-    return {
-        entry.name: (
-            entry.base_path,
-            list(entry.model_version_policy.specific.versions),
-        )
-        for entry in config.model_config_list.config
-    }
+    return config.model_config_list.config
 
 
 def bundle_id_of(path: Path) -> str:

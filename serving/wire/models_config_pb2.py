@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n serving/wire/models_config.proto\x12\x10recommender.wire\"Q\n\x11ModelServerConfig\x12<\n\x11model_config_list\x18\x01 \x01(\x0b\x32!.recommender.wire.ModelConfigList\"@\n\x0fModelConfigList\x12-\n\x06\x63onfig\x18\x01 \x03(\x0b\x32\x1d.recommender.wire.ModelConfig\"\x85\x02\n\x0bModelConfig\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tbase_path\x18\x02 \x01(\t\x12\x16\n\x0emodel_platform\x18\x04 \x01(\t\x12=\n\x14model_version_policy\x18\x07 \x01(\x0b\x32\x1f.recommender.wire.VersionPolicy\x12H\n\x0eversion_labels\x18\x08 \x03(\x0b\x32\x30.recommender.wire.ModelConfig.VersionLabelsEntry\x1a\x34\n\x12VersionLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x91\x02\n\rVersionPolicy\x12\x38\n\x06latest\x18\x64 \x01(\x0b\x32&.recommender.wire.VersionPolicy.LatestH\x00\x12\x32\n\x03\x61ll\x18\x65 \x01(\x0b\x32#.recommender.wire.VersionPolicy.AllH\x00\x12<\n\x08specific\x18\x66 \x01(\x0b\x32(.recommender.wire.VersionPolicy.SpecificH\x00\x1a\x1e\n\x06Latest\x12\x14\n\x0cnum_versions\x18\x01 \x01(\r\x1a\x05\n\x03\x41ll\x1a\x1c\n\x08Specific\x12\x10\n\x08versions\x18\x01 \x03(\x03\x42\x0f\n\rpolicy_choiceb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n serving/wire/models_config.proto\x12\x10recommender.wire\"Q\n\x11ModelServerConfig\x12<\n\x11model_config_list\x18\x01 \x01(\x0b\x32!.recommender.wire.ModelConfigList\"@\n\x0fModelConfigList\x12-\n\x06\x63onfig\x18\x01 \x03(\x0b\x32\x1d.recommender.wire.ModelConfig\"\xbe\x02\n\x0bModelConfig\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tbase_path\x18\x02 \x01(\t\x12\x16\n\x0emodel_platform\x18\x04 \x01(\t\x12\x37\n\x0elogging_config\x18\x06 \x01(\x0b\x32\x1f.recommender.wire.LoggingConfig\x12=\n\x14model_version_policy\x18\x07 \x01(\x0b\x32\x1f.recommender.wire.VersionPolicy\x12H\n\x0eversion_labels\x18\x08 \x03(\x0b\x32\x30.recommender.wire.ModelConfig.VersionLabelsEntry\x1a\x34\n\x12VersionLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x8e\x01\n\rLoggingConfig\x12\x42\n\x14log_collector_config\x18\x01 \x01(\x0b\x32$.recommender.wire.LogCollectorConfig\x12\x39\n\x0fsampling_config\x18\x02 \x01(\x0b\x32 .recommender.wire.SamplingConfig\";\n\x12LogCollectorConfig\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x17\n\x0f\x66ilename_prefix\x18\x02 \x01(\t\"\'\n\x0eSamplingConfig\x12\x15\n\rsampling_rate\x18\x01 \x01(\x01\"\x91\x02\n\rVersionPolicy\x12\x38\n\x06latest\x18\x64 \x01(\x0b\x32&.recommender.wire.VersionPolicy.LatestH\x00\x12\x32\n\x03\x61ll\x18\x65 \x01(\x0b\x32#.recommender.wire.VersionPolicy.AllH\x00\x12<\n\x08specific\x18\x66 \x01(\x0b\x32(.recommender.wire.VersionPolicy.SpecificH\x00\x1a\x1e\n\x06Latest\x12\x14\n\x0cnum_versions\x18\x01 \x01(\r\x1a\x05\n\x03\x41ll\x1a\x1c\n\x08Specific\x12\x10\n\x08versions\x18\x01 \x03(\x03\x42\x0f\n\rpolicy_choiceb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,15 +38,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELCONFIGLIST']._serialized_start=137
   _globals['_MODELCONFIGLIST']._serialized_end=201
   _globals['_MODELCONFIG']._serialized_start=204
-  _globals['_MODELCONFIG']._serialized_end=465
-  _globals['_MODELCONFIG_VERSIONLABELSENTRY']._serialized_start=413
-  _globals['_MODELCONFIG_VERSIONLABELSENTRY']._serialized_end=465
-  _globals['_VERSIONPOLICY']._serialized_start=468
-  _globals['_VERSIONPOLICY']._serialized_end=741
-  _globals['_VERSIONPOLICY_LATEST']._serialized_start=657
-  _globals['_VERSIONPOLICY_LATEST']._serialized_end=687
-  _globals['_VERSIONPOLICY_ALL']._serialized_start=689
-  _globals['_VERSIONPOLICY_ALL']._serialized_end=694
-  _globals['_VERSIONPOLICY_SPECIFIC']._serialized_start=696
-  _globals['_VERSIONPOLICY_SPECIFIC']._serialized_end=724
+  _globals['_MODELCONFIG']._serialized_end=522
+  _globals['_MODELCONFIG_VERSIONLABELSENTRY']._serialized_start=470
+  _globals['_MODELCONFIG_VERSIONLABELSENTRY']._serialized_end=522
+  _globals['_LOGGINGCONFIG']._serialized_start=525
+  _globals['_LOGGINGCONFIG']._serialized_end=667
+  _globals['_LOGCOLLECTORCONFIG']._serialized_start=669
+  _globals['_LOGCOLLECTORCONFIG']._serialized_end=728
+  _globals['_SAMPLINGCONFIG']._serialized_start=730
+  _globals['_SAMPLINGCONFIG']._serialized_end=769
+  _globals['_VERSIONPOLICY']._serialized_start=772
+  _globals['_VERSIONPOLICY']._serialized_end=1045
+  _globals['_VERSIONPOLICY_LATEST']._serialized_start=961
+  _globals['_VERSIONPOLICY_LATEST']._serialized_end=991
+  _globals['_VERSIONPOLICY_ALL']._serialized_start=993
+  _globals['_VERSIONPOLICY_ALL']._serialized_end=998
+  _globals['_VERSIONPOLICY_SPECIFIC']._serialized_start=1000
+  _globals['_VERSIONPOLICY_SPECIFIC']._serialized_end=1028
 # @@protoc_insertion_point(module_scope)
