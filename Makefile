@@ -23,7 +23,7 @@ WEB_PORT ?= 8080
 .PHONY: help setup setup-dev demo picture notebook reference prepare train-retrieval index train-ranking \
 	distill export ondevice-export ondevice-demo ondevice-android evaluate \
 	publish report rollback retrain serve recommend explore smoke \
-	bench-serving bench-fleet \
+	log-requests bench-serving bench-fleet \
 	bench-ondevice ablation init-config check doctor staging-up staging-down \
 	k8s-render lock protos client-wheel client-check lint typecheck test \
 	test-scale test-images test-environments spark-up bench-scale clean
@@ -114,6 +114,9 @@ ondevice-android: setup ## assets for TensorFlow's Android sample: OUTPUT= GENRE
 smoke: setup ## check a running deployment: status, retrieval, recommendation
 	$(RUN) -m serving.client smoke $(foreach one,$(TARGET),--target '$(one)') \
 		--wait 60 --timeout 10
+log-requests: setup ## log SHARE=0.05 of requests and answers; 0 for none
+	$(RUN) -m serving.releases.request_log --share '$(SHARE)' \
+		--models_config $(SERVING)/models.config --prefix artifacts/requests/log
 bench-serving: setup ## load a running server; SWAPS=50: swap both stages
 	$(RUN) $(if $(SWAPS),-m serving.bench swaps --count $(SWAPS) \
 		--models-config $(SERVING)/models.config,-m serving.client bench \

@@ -17,6 +17,8 @@ SIMILAR_ITEMS = "similar_items"
 SCORE = "score"
 WITH_DIVERSITY = "with_diversity"
 
+# Input of every query: who asks.
+USER_ID = "user_id"
 # Input of WITH_DIVERSITY, 0 to 1: how much difference counts.
 DIVERSITY = "diversity"
 
@@ -62,7 +64,7 @@ class Signature:
     takes_features: str = ""
 
 
-_QUERY = {"user_id": Tensor("string", "B"), "history": Tensor("string", "BL")}
+_QUERY = {USER_ID: Tensor("string", "B"), "history": Tensor("string", "BL")}
 _EXCLUDED = {"excluded_ids": Tensor("string", "BE")}
 _RETRIEVED = {
     "candidate_ids": Tensor("string", "BK"),

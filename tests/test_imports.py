@@ -14,10 +14,13 @@ ARROWS = {
     "serving": "",
     "serving.wire": "",
     "serving.client.transport": "serving serving.wire",
+    "serving.prediction_log": "serving",
     "serving.client": "serving serving.wire serving.client.transport",
     "serving.client.command": "serving serving.client",
     "serving.client.__main__": "serving serving.client serving.client.command",
-    "serving.releases": "serving serving.wire serving.client",
+    "serving.releases": (
+        "serving serving.wire serving.client serving.prediction_log"
+    ),
     "serving.ondevice": "serving serving.releases",
     "serving.ondevice.web": "serving serving.ondevice",
     "serving.server.cpus": "",
@@ -34,9 +37,13 @@ ARROWS = {
     ),
     "serving.server.flags": "serving serving.wire serving.server.cpus",
     "serving.server.health": "serving.server.lifecycle",
+    "serving.server.request_logger": (
+        "serving serving.wire serving.prediction_log serving.server.telemetry"
+    ),
     "serving.server.servicer": (
         "serving serving.wire serving.server.answers "
-        "serving.server.lifecycle serving.server.telemetry"
+        "serving.server.lifecycle serving.server.request_logger "
+        "serving.server.telemetry"
     ),
     "serving.server.rpc": (
         "serving serving.wire serving.releases "
@@ -47,7 +54,8 @@ ARROWS = {
         "serving.server.servicer serving.server.telemetry"
     ),
     "serving.server": (
-        "serving serving.releases serving.server.answers "
+        "serving serving.prediction_log serving.releases "
+        "serving.server.answers serving.server.request_logger "
         "serving.server.batching serving.server.cpus serving.server.flags "
         "serving.server.health serving.server.lifecycle serving.server.rest "
         "serving.server.rpc serving.server.servicer serving.server.telemetry"

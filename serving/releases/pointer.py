@@ -55,6 +55,7 @@ class Follower:
     _good: dict[str, list[int]] = field(default_factory=dict)
     _foreign: dict[tuple[str, int], str] = field(default_factory=dict)
     _written: dict[str, object] = field(default_factory=dict)
+    _logging: dict[str, versions.Logging] = field(default_factory=dict)
 
     def step(self, now: float | None = None) -> list[str]:
         """Reads the source once and writes the pointers that changed.
@@ -77,8 +78,11 @@ class Follower:
         plan = phases.step(released, allowed, self._older, now)
         if phases.waiting:
             self.held.append(phases.waiting)
+        logging_configs = versions.read_logging(self.source)
         written = []
         for group, models in self.groups.items():
+            # The unmodified server refuses a config with one.
+            logged = {} if group in self.stock else logging_configs
             listed = {
                 model: (str(self._base(model).resolve()), plan[model])
                 for model in models
@@ -91,14 +95,19 @@ class Follower:
                     f"{', '.join(found) or 'none'} (in {self.source}). "
                     + (" ".join(self.held) or "Correct --group or publish.")
                 )
-            if self._written.get(group) != listed:
+            if (
+                self._written.get(group) != listed
+                or self._logging.get(group, logged) != logged
+            ):
                 versions.write_models_config(
                     self.directory / f"{group}.config",
                     listed,
                     comment=f"From {self.source} by serving.releases.pointer.",
+                    logging=logged,
                 )
                 self._written[group] = listed
                 written.append(group)
+            self._logging[group] = logged
         return written
 
     def _resume(self) -> None:
@@ -111,6 +120,9 @@ class Follower:
             except FileNotFoundError:
                 continue
             self._written[group] = listed
+            self._logging[group] = versions.read_logging(
+                self.directory / f"{group}.config"
+            )
             for model, (_, numbers) in listed.items():
                 self.phases.listed[model] = numbers
         self._is_resumed = True

@@ -19,6 +19,8 @@ _CPUS = cpus.available()
 _POOL = (0, "threads, 0 for automatic")
 _ABSENT = "not supported: the default only"
 _IGNORED = "without effect"
+# Less would hold no request of many rows.
+LEAST_LOG_BYTES = 2**20
 
 _TRANSPORT: _Flags = dict(
     port=(8500, "gRPC port; 0 needs --grpc_socket_path"),
@@ -111,12 +113,20 @@ _LIMITS: _Flags = dict(
     enable_reload_rpc=(True, "callers of the gRPC port may replace the config"),
     drain_seconds=(30.0, "what requests get to finish after SIGTERM"),
 )
+_REQUEST_LOGS: _Flags = dict(
+    request_log_bytes=(
+        2**30,
+        "of the files below one prefix; the oldest make room",
+    ),
+    request_log_key_file=("", "a key: user ids are logged as its hashes"),
+)
 _GROUPS = {
     "transport": _TRANSPORT,
     "models": _MODELS,
     "TensorFlow": _TENSORFLOW,
     "accepted for TensorFlow Serving's sake": _ACCEPTED,
     "limits, not in TensorFlow Serving": _LIMITS,
+    "request logs, not in TensorFlow Serving": _REQUEST_LOGS,
 }
 
 
@@ -179,6 +189,11 @@ def check(flags: argparse.Namespace) -> None:
         raise invalid(
             "server_options.batching_parameters_file is set without setting "
             "server_options.enable_batching to true."
+        )
+    if flags.request_log_bytes < LEAST_LOG_BYTES:
+        raise invalid(
+            f"--request_log_bytes must be at least {LEAST_LOG_BYTES}. "
+            f"Received: {flags.request_log_bytes}."
         )
     pools = ("session", "intra_op", "inter_op")
     if all(

@@ -18,6 +18,7 @@ from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from serving.errors import ServingError
+from serving.prediction_log.user_ids import UserIds
 from serving.releases import config_text, versions
 from serving.server import cpus, health
 from serving.server.answers.predict import Limits
@@ -25,6 +26,7 @@ from serving.server.batching import batcher
 from serving.server.lifecycle import catalogue, loader
 from serving.server.lifecycle.manager import Manager
 from serving.server.lifecycle.source import Source, changes
+from serving.server.request_logger import RequestLogger
 from serving.server.rest import port as rest
 from serving.server.rpc import port as rpc
 from serving.server.rpc import tls
@@ -68,12 +70,14 @@ class Server:
             max(0.0, options.load_retry_interval_micros / 1e6),
             options.num_load_threads or 4 * cpus.available(),
         )
+        self._logger = _request_logger(options, self.metrics)
         self.core = catalogue.Core(
             manager,
             Source(manager, options.file_system_poll_wait_seconds),
             options.allow_version_labels_for_unavailable_models,
+            self._logger.prepare,
         )
-        self.servicer = Servicer(self.core, limits, self.metrics)
+        self.servicer = Servicer(self.core, limits, self.metrics, self._logger)
         self._stopping = threading.Event()
         self._config_thread: threading.Thread | None = None
         self._grpc: rpc.Transport | None = None
@@ -202,7 +206,23 @@ class Server:
         self.core.manager.stop(max(0.0, deadline - time.monotonic()))
         if self._rest is not None:
             self._rest.close(deadline)
+        self._logger.close(deadline - time.monotonic())
         self._grpc = self._rest = None
+
+
+def _request_logger(
+    options: argparse.Namespace, metrics: monitoring.Metrics
+) -> RequestLogger:
+    user_ids = None
+    if options.request_log_key_file:
+        path = Path(options.request_log_key_file)
+        user_ids = UserIds.read(path, "--request_log_key_file")
+    return RequestLogger(
+        metrics,
+        options.request_log_bytes,
+        options.saved_model_tags.split(","),
+        user_ids,
+    )
 
 
 def session_config(options: argparse.Namespace) -> config_pb2.ConfigProto:

@@ -24,6 +24,7 @@ from serving.errors import ServingError, invalid
 from serving.server.answers import inference, predict
 from serving.server.answers.predict import Limits
 from serving.server.lifecycle.catalogue import Core
+from serving.server.request_logger import RequestLogger
 from serving.server.telemetry import events
 from serving.server.telemetry import metrics as monitoring
 from serving.wire import codes
@@ -38,6 +39,7 @@ class Servicer:
     core: Core
     limits: Limits
     metrics: monitoring.Metrics
+    logger: RequestLogger
 
     def count(self, model: str, code: str) -> None:
         """Counts a request, one for a model that nobody knows included."""
@@ -61,6 +63,8 @@ class Servicer:
                 self.limits,
             )
             self._time("Predict", version.model, start)
+            answered = (version.model, version.number)
+        self.logger.log("predict_log", answered, request, response)
         return response
 
     def infer(
@@ -81,7 +85,10 @@ class Servicer:
                 self.limits,
             )
             self._time(method.api, version.model, start)
+            answered = (version.model, version.number)
         self.metrics.count_examples(version.model, count)
+        kind = f"{method.api.lower()}_log"
+        self.logger.log(kind, answered, request, response)
         return response
 
     classify = partialmethod(infer, inference.CLASSIFY)
@@ -108,7 +115,9 @@ class Servicer:
                 timeout_seconds,
                 self.limits,
             )
+            answered = (version.model, version.number)
         self.metrics.count_examples(version.model, count)
+        self.logger.log("multi_inference_log", answered, request, response)
         return response
 
     def get_model_metadata(

@@ -16,6 +16,7 @@ MODULES = (
     "serving.ondevice.web",
     "serving.releases.pointer",
     "serving.releases.deliver",
+    "serving.releases.request_log",
 )
 
 

@@ -24,10 +24,15 @@ from serving.server.lifecycle.states import State, Status, Version
 from serving.server.telemetry import events
 
 _Models = Sequence[ModelConfig]
+# Refuses the models of a config, or returns what puts them into force.
+Prepare = Callable[[_Models], Callable[[], None]]
 
 
 class Core:
     """Applies configs and resolves model specs.
+
+    Args:
+        prepare: Of what else a config asks for, its request logs.
 
     Attributes:
         names: The models of the config in force.
@@ -38,12 +43,14 @@ class Core:
         manager: Manager,
         source: Source,
         allow_labels_for_unavailable: bool = False,
+        prepare: Prepare = lambda models: lambda: None,
     ) -> None:
         self.manager = manager
         self.source = source
         self.names: frozenset[str] = frozenset()
         # Only labels that are in use must name a version that is loaded.
         self._allow_unavailable = allow_labels_for_unavailable
+        self._prepare = prepare
         self._config = ModelServerConfig()
         self._config_lock = threading.Lock()
         self._labels: dict[str, dict[str, int]] = {}
@@ -77,6 +84,7 @@ class Core:
             models = config.model_config_list.config
             _check_names_and_paths(models)
             _check_platforms_stay(self._config.model_config_list.config, models)
+            put_into_force = self._prepare(models)
             self._is_complete = False
             self._config = ModelServerConfig()
             self._config.CopyFrom(config)
@@ -91,6 +99,7 @@ class Core:
             self.names = frozenset(model.name for model in models)
             # Of our own: the caller may go on with its config.
             self.source.set_models(self._config.model_config_list.config)
+            put_into_force()
             events.info("config_applied", models=",".join(sorted(self.names)))
             failed = self.manager.wait_for(new, is_given_up)
             if failed:

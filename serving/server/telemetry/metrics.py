@@ -144,6 +144,9 @@ class Metrics:
         self.request_count = Counter(
             f"{serving}/request_count", "model_name", "status"
         )
+        self.request_log_count = Counter(
+            f"{serving}/request_log_count", "model_name", "status_code"
+        )
         self.example_counts = Histogram(
             f"{serving}/request_example_counts", _COUNT_BUCKETS, "model"
         )

@@ -30,6 +30,7 @@ def exported():
     metrics.warmup_latency.add(("/m/1", "OK"), 0.001)
     metrics.load_attempts.add(("/m/1", "fail"))
     metrics.request_count.add(("m", "OK"))
+    metrics.request_log_count.add(("m", "OK"))
     return set(re.findall(r"^(:\w[\w:]*)\{", metrics.page(), re.M))
 
 
@@ -43,7 +44,7 @@ def test_every_rule_asks_for_metrics_that_exist():
     names = {rule["alert"] for rule in group["rules"]}
     assert names == {
         *("NoReadyReplica", "ErrorRate", "LatencyP99", "VersionMismatch"),
-        *("RankingUnavailable", "LoadFailed"),
+        *("RankingUnavailable", "RequestLogLost", "LoadFailed"),
     }
     for rule in group["rules"]:
         found = used(rule["expr"])

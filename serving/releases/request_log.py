@@ -1,0 +1,100 @@
+"""Says in a models configuration which share of requests servers log.
+
+    python -m serving.releases.request_log --share=0.05 --prefix=/logs/requests
+    python -m serving.releases.request_log --share=0
+
+Servers follow the file: no restart, and releases keep what it says.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from serving.errors import InvalidRequest, ModelNotFound, ServingError
+from serving.prediction_log import collector
+from serving.releases import versions
+from serving.wire import models_config_pb2
+
+
+def switch(models_config: Path, share: float, prefix: Path) -> list[str]:
+    """Replaces what a configuration says of request logs.
+
+    Args:
+        models_config: The file that servers poll.
+        share: Of the requests to every model; 0 logs none.
+        prefix: What the names of the log's files begin with.
+
+    Returns:
+        The models whose requests are logged from now on.
+
+    Raises:
+        ServingError: If the share is none, or nothing is published.
+    """
+    if not 0.0 <= share <= 1.0:
+        raise InvalidRequest(
+            f"The share must be between 0 and 1. Received: {share:g} (from "
+            "--share). 0.05 logs every twentieth request, 0 none."
+        )
+    if not models_config.is_file():
+        raise ModelNotFound(
+            "A models config must be there. Received: no file "
+            f"{models_config}. Publish a version first: make retrain."
+        )
+    with _alone(models_config):
+        models = versions.read_models_config(models_config)
+        lines = models_config.read_text(encoding="utf-8").splitlines()
+        logging = {}
+        for name in models if share else ():
+            logging[name] = config = models_config_pb2.LoggingConfig()
+            config.log_collector_config.type = collector.TYPE
+            config.log_collector_config.filename_prefix = str(prefix.resolve())
+            config.sampling_config.sampling_rate = share
+        comment = "\n".join(line for line in lines if line.startswith("#"))
+        versions.write_models_config(models_config, models, comment, logging)
+    return list(logging)
+
+
+@contextlib.contextmanager
+def _alone(models_config: Path) -> Iterator[None]:
+    """Waits for a release that is under way."""
+    with (models_config.parent / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.releases.request_log"
+    )
+    add = parser.add_argument
+    add("--share", type=float, required=True, help="of requests, 0 for none")
+    add(
+        "--models_config",
+        type=Path,
+        default=Path("artifacts/serving/models.config"),
+        help="the file that servers follow",
+    )
+    add(
+        "--prefix",
+        type=Path,
+        default=Path("artifacts/requests/log"),
+        help="what the files' names begin with, on the servers",
+    )
+    options = parser.parse_args(arguments)
+    try:
+        logged = switch(options.models_config, options.share, options.prefix)
+    except (ServingError, OSError) as error:
+        sys.stderr.write(f"request_log: {error}\n")
+        return 2
+    what = f"{options.share:.0%} of requests to {', '.join(logged)}"
+    where = f" in {options.prefix.resolve()}-*.tfrecord"
+    sys.stdout.write(f"logged: {what}{where}\n" if logged else "logged: none\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
