@@ -7,7 +7,7 @@ Slots the catalogue cannot fill hold index 0 and `MASKED_SCORE`. Rows 0
 (padding) and 1 (out of vocabulary) of the embeddings are never returned.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -21,6 +21,7 @@ _SHOWN = 5
 MASKED_SCORE = float(np.finfo(np.float32).min)
 # Scores, descending, and item indices.
 Found = tuple[tf.Tensor, tf.Tensor]
+_Search = Callable[[tf.Tensor, tf.Tensor], Found]
 
 
 class ExactIndex(tf.Module):
@@ -96,54 +97,96 @@ class ScannIndex(tf.Module):
 
     def __call__(self, queries: tf.Tensor, seen: tf.Tensor) -> Found:
         """Returns `(scores, indices)`, each `[batch_size, k]`."""
-        scores, indices = self.approximate(queries, seen)
-        valid = tf.cast(scores > MASKED_SCORE, tf.int32)
-        scores, indices = tf.cond(
-            tf.reduce_all(tf.reduce_sum(valid, axis=1) >= self.k),
-            lambda: (scores, indices),
-            lambda: self.exact(queries, seen),
-        )
+        several = _whole(self._several)
+        if len(self.states) > 1:
+            scores, indices = several(queries, seen)
+        else:
+            scores, indices = tf.cond(
+                tf.shape(queries)[0] == 1,
+                lambda: self._one(queries, seen),
+                lambda: several(queries, seen),
+            )
         # ScaNN's ops tell nothing about their shapes.
         shape = [queries.shape[0], self.k]
         return tf.ensure_shape(scores, shape), tf.ensure_shape(indices, shape)
 
     def approximate(self, queries: tf.Tensor, seen: tf.Tensor) -> Found:
         """The call without the exact index behind it: lists may be short."""
-        first, found = FIRST_ITEM, []
-        for state, size in zip(self.states, self.sizes, strict=True):
-            found.append(self._search(state, first, size, queries, seen))
-            first += size
-        return merge(found, self.k)
+        if len(self.states) > 1 or queries.shape[0] != 1:
+            return self._search_several(queries, seen)
+        scores, indices = self._search_one(queries, seen)
+        found = self._widened(scores, indices, ~tf.math.is_nan(scores))
+        return merge([found], self.k)
 
-    def _search(
+    def _one(self, queries: tf.Tensor, seen: tf.Tensor) -> Found:
+        scores, indices = self._search_one(queries, seen)
+        # Of a list that ends before slot k nothing is left to compare, and
+        # NaN is above nothing.
+        is_full = tf.reduce_any(scores[:, self.k - 1 :] > MASKED_SCORE)
+        return self._or_exact(is_full, (scores, indices), queries, seen)
+
+    def _several(self, queries: tf.Tensor, seen: tf.Tensor) -> Found:
+        scores, indices = self._search_several(queries, seen)
+        is_full = tf.reduce_all(scores[:, -1] > MASKED_SCORE)
+        return self._or_exact(is_full, (scores, indices), queries, seen)
+
+    def _or_exact(
         self,
-        state: tf.Module,
-        first: int,
-        size: int,
+        is_full: tf.Tensor,
+        found: Found,
         queries: tf.Tensor,
         seen: tf.Tensor,
     ) -> Found:
-        """The best of one slice, `[batch_size, k]`, scores not in order."""
-        wanted = tf.minimum(self.k + tf.shape(seen)[1], tf.constant(size))
-        found = self._ops.searcher_from_module(state).search_batched(
-            queries,
-            final_num_neighbors=wanted,
-            pre_reorder_num_neighbors=tf.maximum(
-                wanted, self.num_reordering_candidates
-            ),
-            leaves_to_search=self.num_leaves_to_search,
+        exact = _whole(self.exact.__call__)
+        full: Found = tf.cond(
+            is_full, lambda: found, lambda: exact(queries, seen)
         )
-        indices = tf.cast(found.indices, tf.int32) + first
-        # Unfilled slots come back as NaN with the id of some candidate.
-        valid = ~tf.math.is_nan(found.distances) & ~_contains(seen, indices)
-        distances = tf.where(valid, found.distances, MASKED_SCORE)
-        # A batch whose leaves hold little comes back narrower than asked.
-        missing = tf.maximum(self.k - tf.shape(indices)[1], 0)
-        widen = [[0, 0], [0, missing]]
-        return (
-            tf.pad(distances, widen, constant_values=MASKED_SCORE),
-            tf.pad(indices, widen),
+        return full
+
+    def _search_one(self, queries: tf.Tensor, seen: tf.Tensor) -> Found:
+        """Best first, `[1, at most k]`; unfilled slots are NaN and come last.
+
+        Every op counts, as the search takes no longer than fifty of them.
+        """
+        found = self._ops.searcher_from_module(self.states[0]).search(
+            queries[0], *self._effort(seen, self.sizes[0])
         )
+        indices, places = tf.raw_ops.ListDiff(
+            x=found.index + FIRST_ITEM, y=seen[0]
+        )
+        scores = tf.gather(found.distance, places[: self.k])
+        return scores[tf.newaxis], indices[tf.newaxis, : self.k]
+
+    def _search_several(self, queries: tf.Tensor, seen: tf.Tensor) -> Found:
+        """Best first, `[batch_size, k]`, unfilled slots padded."""
+        first, found = FIRST_ITEM, []
+        for state, size in zip(self.states, self.sizes, strict=True):
+            nearest = self._ops.searcher_from_module(state).search_batched(
+                queries, *self._effort(seen, size)
+            )
+            scores, indices = nearest.distances, nearest.indices + first
+            # Unfilled slots come back as NaN with the id of some candidate.
+            valid = ~tf.math.is_nan(scores) & ~_contains(seen, indices)
+            found.append(self._widened(scores, indices, valid))
+            first += size
+        return merge(found, self.k)
+
+    def _effort(
+        self, seen: tf.Tensor, size: int
+    ) -> tuple[tf.Tensor, tf.Tensor, int]:
+        """Neighbours, reordered candidates, leaves: as the ops take them."""
+        wanted = tf.minimum(tf.shape(seen)[1] + self.k, size)
+        reordered = tf.maximum(wanted, self.num_reordering_candidates)
+        return wanted, reordered, self.num_leaves_to_search
+
+    def _widened(
+        self, scores: tf.Tensor, indices: tf.Tensor, valid: tf.Tensor
+    ) -> Found:
+        """At least k wide: leaves that hold little give fewer than asked."""
+        missing = [[0, 0], [0, tf.maximum(self.k - tf.shape(indices)[1], 0)]]
+        scores = tf.where(valid, scores, MASKED_SCORE)
+        scores = tf.pad(scores, missing, constant_values=MASKED_SCORE)
+        return scores, tf.pad(indices, missing)
 
 
 def merge(found: Sequence[Found], k: int) -> Found:
@@ -154,10 +197,12 @@ def merge(found: Sequence[Found], k: int) -> Found:
             come first.
         k: Items wanted, at most as many as there are slots.
     """
-    scores, order = tf.math.top_k(
-        tf.concat([scores for scores, _indices in found], axis=1), k
+    scores, indices = (
+        found[0]
+        if len(found) == 1
+        else (tf.concat(lists, axis=1) for lists in zip(*found, strict=True))
     )
-    indices = tf.concat([indices for _scores, indices in found], axis=1)
+    scores, order = tf.math.top_k(scores, k)
     indices = tf.gather(indices, order, batch_dims=1)
     return scores, _or_padding(scores, indices)
 
@@ -224,6 +269,14 @@ def build_searcher(
         np.asarray(x)
         for x in scann_ops.scann_to_tensors(searcher.searcher_handle)
     ]
+
+
+def _whole(call: _Search) -> _Search:
+    """`call` as one op: in a branch not taken, every op takes its turn."""
+    made: _Search = tf.function(
+        call, experimental_attributes={"_noinline": True}
+    )
+    return made
 
 
 def _or_padding(scores: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
