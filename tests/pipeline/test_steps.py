@@ -6,17 +6,21 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from models.config import RankingConfig
+from pipeline.evaluate.evaluation import Evaluation
+from pipeline.run import config as configuration
 from pipeline.run import manifest
-from pipeline.run.release import EvaluateConfig, PublishConfig
+from pipeline.run.auto import Choice
+from pipeline.run.config import Config
+from pipeline.run.release import PublishConfig
 from pipeline.steps import Run
 from serving.ondevice import bundle as ondevice
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = (
@@ -28,6 +32,33 @@ STEPS = (
     "export",
     "ondevice-export",
 )
+# What is made of a retrieval model.
+LATER = {*STEPS[2:], "evaluate"}
+
+
+class Copied(Run):
+    """Steps that take what the shared run made, and train nothing.
+
+    What they depend on, and what stands for that, is decided as ever.
+    """
+
+    def __init__(
+        self, made: Path, config: Config, progress: Callable[[str], None]
+    ) -> None:
+        super().__init__(config, progress=progress)
+        self._made = made
+
+    def _step(
+        self,
+        name: str,
+        inputs: manifest.Inputs,
+        work: Callable[[Path], Sequence[Choice] | None],
+        may_force: bool = True,
+    ) -> Path:
+        def copy(directory: Path) -> None:
+            shutil.copytree(self._made / name, directory, dirs_exist_ok=True)
+
+        return super()._step(name, inputs, copy, may_force)
 
 
 def _copy_of(run: Run, folder: Path) -> Run:
@@ -37,48 +68,49 @@ def _copy_of(run: Run, folder: Path) -> Run:
     return Run(config)
 
 
-@pytest.fixture(scope="module")
-def changed(
-    tiny_run: Run, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Run, list[str]]:
-    """The run with another ranking model, and what making it said."""
-    run = _copy_of(tiny_run, tmp_path_factory.mktemp("changed"))
-    ranking = RankingConfig(epochs=1)
-    lines = _lines(run, ranking=ranking)
-    return Run(replace(run.config, ranking=ranking)), lines
-
-
-def _lines(run: Run, **sections: object) -> list[str]:
-    lines: list[str] = []
-    changed = Run(replace(run.config, **sections), progress=lines.append)
-    changed.evaluate()
-    return lines
-
-
 def test_nothing_changed_skips_every_step_and_says_so(tiny_run: Run) -> None:
-    lines = _lines(tiny_run)
+    lines: list[str] = []
+    Run(tiny_run.config, progress=lines.append).evaluate()
     assert len(lines) == len(STEPS) + 1
     assert all("up to date, skipped" in line for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("section", "option", "value", "expected"),
+    [
+        ("retrieval", "epochs", 2, {"train-retrieval", *LATER}),
+        ("index", "num_candidates", 29, LATER),
+        ("ranking", "epochs", 1, LATER - {"index"}),
+        ("student", "epochs", 1, {"distill", "ondevice-export", "evaluate"}),
+        ("evaluate", "num_users", 200, {"evaluate"}),
+        ("publish", "must_beat", ("random",), set()),
+    ],
+)
 def test_a_changed_section_reruns_its_step_and_those_after(
-    tiny_run: Run, changed: tuple[Run, list[str]]
+    tiny_run: Run,
+    tmp_path: Path,
+    section: str,
+    option: str,
+    value: object,
+    expected: set[str],
 ) -> None:
-    run, lines = changed
-    assert _ran(lines) == [
-        "train-ranking",
-        "export",
-        "distill",
-        "ondevice-export",
-        "evaluate",
-    ]
-    one, two = (
-        manifest.Record.read(some.config.run_directory / "index")
-        for some in (tiny_run, run)
-    )
-    assert one == two
-    lines = _lines(run, evaluate=EvaluateConfig(num_users=200))
-    assert _ran(lines) == ["evaluate"]
+    made = tiny_run.config.run_directory
+    config = _copy_of(tiny_run, tmp_path).config
+    changed = replace(getattr(config, section), **{option: value})
+    config = replace(config, **{section: changed})
+    lines: list[str] = []
+    Copied(made, config, lines.append).evaluate()
+    assert set(_ran(lines)) == expected
+    kept = {*STEPS, "evaluate"} - expected
+    for name in (*STEPS, "evaluate"):
+        before, now = (
+            manifest.Record.read(some / name)
+            for some in (made, config.run_directory)
+        )
+        assert (before == now) == (name in kept)
+    lines.clear()
+    Copied(made, config, lines.append).evaluate()
+    assert not _ran(lines)
 
 
 def _ran(lines: list[str]) -> list[str]:
@@ -88,47 +120,41 @@ def _ran(lines: list[str]) -> list[str]:
 def test_a_run_killed_in_training_goes_on_where_it_stopped(
     tmp_path: Path,
 ) -> None:
-    config = tmp_path / "killed.toml"
-    config.write_text(
+    path = tmp_path / "killed.toml"
+    path.write_text(
         f'name = "killed"\nseed = 1\nartifacts = "{tmp_path}"\n'
         "[source]\nnum_users = 200\nnum_items = 100\n"
         "interactions_per_user = 12\n"
         '[prepare]\nsplit = "leave_last_out"\n'
-        "[retrieval]\nembedding_dim = 8\nepochs = 1000\n"
+        '[retrieval]\nencoder = "bow"\nembedding_dim = 8\nepochs = 1000\n'
     )
     run = tmp_path / "runs" / "killed"
-    command = [sys.executable, "-m", "pipeline", "--config", str(config)]
     process = subprocess.Popen(
-        [*command, "train-retrieval"],
+        [sys.executable, "-m", "pipeline", "--config", str(path)]
+        + ["train-retrieval"],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 60
-    while not (run / ".staging-train-retrieval").exists():
-        assert time.monotonic() < deadline
+    try:
+        eventually((run / ".staging-train-retrieval").exists, 60)
         assert process.poll() is None
-        time.sleep(0.1)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
     assert not (run / "train-retrieval").exists()
     made = manifest.Record.read(run / "prepare")
-    done = subprocess.run(
-        [*command, "--set", "retrieval.epochs=1", "train-retrieval"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "prepare: up to date" in done.stderr
+    lines: list[str] = []
+    config = configuration.load(path, ["retrieval.epochs=1"])
+    Run(config, progress=lines.append).train_retrieval()
+    assert _ran(lines) == ["train-retrieval"]
     assert manifest.Record.read(run / "prepare") == made
     assert manifest.Record.read(run / "train-retrieval") is not None
     assert not list(run.glob(".staging-*"))
 
 
-def test_a_release_is_compared_with_and_not_evaluated_again(
-    tiny_run: Run, changed: tuple[Run, list[str]], tmp_path: Path
+def test_a_release_is_not_evaluated_again(
+    tiny_run: Run, tmp_path: Path
 ) -> None:
     run = _copy_of(tiny_run, tmp_path)
     gate = PublishConfig(must_beat=("random",), student_must_beat=("random",))
@@ -142,26 +168,15 @@ def test_a_release_is_compared_with_and_not_evaluated_again(
     assert bundle.config["version"] == 1
     assert bundle.replay() > 0
 
-    lines.clear()
-    # Beside it, a run with other models.
-    shutil.rmtree(run.config.run_directory)
-    retrained = _copy_of(changed[0], tmp_path).config
-    run = Run(replace(retrained, publish=gate), progress=lines.append)
-    run.evaluate()
-    assert _ran(lines) == ["evaluate"]
-    compared = json.loads(run.evaluation.read_text())
-    assert compared["live"] == {"version": 1, "not_compared": ""}
-    assert "live" in {row["model"] for row in compared["rows"]}
-
     # Another run's models answer other queries.
-    shutil.copytree(
-        run.config.run_directory, run.config.run_directory.parent / "other"
-    )
+    run.config.run_directory.rename(run.config.run_directory.parent / "other")
     other = Run(replace(run.config, name="other"), progress=lines.append)
-    shutil.rmtree(other.config.run_directory / "evaluate")
     facts = other.export() / "retrieval/assets.extra/manifest.json"
-    facts.write_text(facts.read_text().replace('"tiny"', '"other"'))
+    told = json.loads(facts.read_text())
+    facts.write_text(json.dumps(told | {"run": "other", "bundle_id": "b"}))
+    lines.clear()
     other.evaluate()
-    compared = json.loads(other.evaluation.read_text())
-    assert "of another run, 'tiny'" in compared["live"]["not_compared"]
-    assert "live" not in {row["model"] for row in compared["rows"]}
+    assert _ran(lines) == ["evaluate"]
+    compared = Evaluation.read(other.evaluation)
+    assert "of another run, 'tiny'" in compared.live.not_compared
+    assert "live" not in compared.models

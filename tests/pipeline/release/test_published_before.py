@@ -71,7 +71,8 @@ def test_it_is_served_compared_and_rolled_back_to(
     config = replace(tiny_run.config, artifacts=str(published), publish=GATE)
     serving = config.serving_directory
     shutil.copytree(tiny_run.config.run_directory, config.run_directory)
-    run = Run(config)
+    lines: list[str] = []
+    run = Run(config, progress=lines.append)
     with serving_calls.running(
         f"--model_config_file={serving / publish.POINTER}",
         "--model_config_file_poll_wait_seconds=1",
@@ -84,6 +85,9 @@ def test_it_is_served_compared_and_rolled_back_to(
             _await_version(client, 1)
             _assert_answers(client, published)
 
+    # Nothing was trained again, only compared with what is live.
+    running = [line for line in lines if line.endswith("running")]
+    assert running == ["evaluate: running"]
     compared = Evaluation.read(run.evaluation)
     assert (compared.live.version, compared.live.not_compared) == (1, "")
     # Asked the same, and beaten: it learned the sample as it was made then.
