@@ -268,7 +268,7 @@ def test_streamed_training_finds_the_planted_order(tmp_path, monkeypatch):
         refit=False,
     )
     config = Config("ring", 7, retrieval=options)
-    train.Training(config, prepared, tmp_path).run()
+    train.Training(config, prepared, tmp_path).base()
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["base"]["curve"][-1]["ndcg@10"] > 0.8
     model = train.load(config, prepared, tmp_path, "base")
