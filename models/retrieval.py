@@ -8,7 +8,7 @@ Shape letters: B histories, L positions, P targets, D width of both towers,
 N + 2 rows of the catalogue.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypedDict
 
 import numpy as np
@@ -20,7 +20,7 @@ from models.config import FIRST_ITEM, FeatureSpec, RetrievalConfig
 from models.layers import features
 from models.mining import Mined
 from models.query import Query
-from models.towers import CandidateInputs, CandidateTower, QueryTower
+from models.towers import CandidateInputs, CandidateTower, QueryTower, Read
 
 # Items drawn uniformly from the catalogue and added to the in-batch negatives
 # (mixed negative sampling).
@@ -94,7 +94,10 @@ class RetrievalModel(tfrs.Model):
         self.query_tower = query_tower
         self.num_items = len(counts) - FIRST_ITEM
         self.is_full = config.loss == "full"
-        # Called at the end of a training step, inside its graph.
+        # Called in a training step, inside its graph: before it reads rows of
+        # the tables of ids (never for the full softmax, which reads all) ...
+        self.before_read: Callable[[tf.Variable, tf.Tensor], None] | None = None
+        # ... and at its end.
         self.after_step: Callable[[], None] | None = None
         self.loss_mean = tf.keras.metrics.Mean(name="loss")
         probabilities = counts / max(counts.sum(), 1)
@@ -142,6 +145,9 @@ class RetrievalModel(tfrs.Model):
         else:
             sample, places = self._draw(history, targets)
             items = sample.items
+            if training and self.before_read is not None:
+                for read in self._reads(items, inputs["user_index"]):
+                    self.before_read(*read)
         # Each item once a step, also so that a hidden id is hidden everywhere.
         vectors = self.candidate_tower(items, training=training)
         embedded = tf.gather(vectors, places)
@@ -160,6 +166,16 @@ class RetrievalModel(tfrs.Model):
             tf.reduce_sum(loss * weights),
             replicas.total(tf.reduce_sum(weights)),
         )
+
+    @property
+    def tables(self) -> list[tf.Variable]:
+        """The tables of ids, whose rows are read a few at a time."""
+        found = (read.table for read in self._reads(tf.range(1), tf.range(1)))
+        return list({table.ref(): table for table in found}.values())
+
+    def _reads(self, items: tf.Tensor, users: tf.Tensor) -> Iterator[Read]:
+        yield from self.candidate_tower.reads(items)
+        yield from self.query_tower.reads(items, users)
 
     def _draw(
         self, history: tf.Tensor, targets: tf.Tensor

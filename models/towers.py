@@ -10,8 +10,9 @@ Shape letters: B batch, L history positions, W width inside, D = W + 1 + H
 width outside (bias and H popularities), N + 2 rows of the catalogue.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -46,6 +47,13 @@ class CandidateInputs:
     num_known: int
     counts: np.ndarray
     popularity: np.ndarray | None = None
+
+
+class Read(NamedTuple):
+    """Rows `[K]` of a table `[R]` or `[R, W]` that a step is to read."""
+
+    table: tf.Variable
+    rows: tf.Tensor
 
 
 class CandidateTower(tf.keras.Model):
@@ -125,6 +133,14 @@ class CandidateTower(tf.keras.Model):
             parts.append(tf.gather(self.popularity, indices))
         there = tf.cast(indices != PADDING, tf.float32)[..., tf.newaxis]
         return tf.concat(parts, axis=-1) * there
+
+    def reads(self, indices: tf.Tensor) -> Iterator[Read]:
+        """The rows of the tables of ids that the vectors of items need."""
+        rows = _known(indices, self.num_known)
+        yield Read(self.bias, rows)
+        if self.item_id:
+            for place in tables.places(rows, self.num_known, self.config):
+                yield Read(self.ids, place)
 
 
 class QueryTower(tf.keras.Model):
@@ -214,6 +230,19 @@ class QueryTower(tf.keras.Model):
         return self.combine(
             states[:, -1], user_index, user_features, context, training
         )
+
+    def reads(self, items: tf.Tensor, users: tf.Tensor) -> Iterator[Read]:
+        """The rows of the tables of ids that some histories' states need."""
+        if self.history_id:
+            count = self.candidate_tower.num_known
+            rows = _known(items, count)
+            for place in tables.places(rows, count, self.config):
+                yield Read(self.past, place)
+        if self.user_id:
+            count = self.num_known_users
+            rows = _known(users, count)
+            for place in tables.places(rows, count, self.config):
+                yield Read(self.ids, place)
 
     def states(
         self, embedded: tf.Tensor, history: tf.Tensor, training: bool = False

@@ -37,11 +37,25 @@ def embed(
         count: Ids in all.
         config: Says how many rows there are.
     """
+    found = places(indices, count, config)
+    if len(found) == 1:
+        return tf.gather(table, indices)
+    total = tf.add_n([tf.gather(table, place) for place in found])
+    # As long as a row of its own, whichever way a vector is made.
+    number, own = len(found), num_rows(count, config) // 2
+    scale = tf.where(indices < own, 1.0 / number, number**-0.5)
+    return total * scale[..., tf.newaxis]
+
+
+def places(
+    indices: tf.Tensor, count: int, config: RetrievalConfig
+) -> list[tf.Tensor]:
+    """The rows of a table that stand for ids; one list or one a hash."""
     rows = num_rows(count, config)
     if rows == count:
-        return tf.gather(table, indices)
+        return [indices]
     own = rows // 2
-    places = [
+    return [
         tf.where(
             indices < own,
             indices,
@@ -49,11 +63,6 @@ def embed(
         )
         for hash_ in _HASHES
     ]
-    total = tf.add_n([tf.gather(table, place) for place in places])
-    # As long as a row of its own, whichever way a vector is made.
-    number = len(places)
-    scale = tf.where(indices < own, 1.0 / number, number**-0.5)
-    return total * scale[..., tf.newaxis]
 
 
 def _hashed(indices: tf.Tensor, hash_: tuple[int, int], size: int) -> tf.Tensor:

@@ -5,12 +5,13 @@ checkpoints and writes TensorBoard's files.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import tensorflow as tf
 
 from models.config import RetrievalConfig
+from models.lazy_adam import LazyAdamW
 from pipeline.retrieval.task import Task
 from pipeline.retrieval.team import Team
 from pipeline.retrieval.watch import (
@@ -52,10 +53,17 @@ def fit(
     """
     model, dataset, options = task.model, task.dataset, task.model.config
     with team.strategy.scope():
-        model.compile(optimizer=optimizer(options, task.steps * options.epochs))
+        trainer = optimizer(
+            options,
+            task.steps * options.epochs,
+            model.tables if task.lazy_rows.value else (),
+        )
+        model.compile(optimizer=trainer)
         # Else its first step makes the variables, and is traced again without.
         model.optimizer.build(model.trainable_variables)
-        watch = Watch(Averages(model, AVERAGING), goal, PATIENCE, team)
+        lazy = trainer if isinstance(trainer, LazyAdamW) else None
+        averages = Averages(model, AVERAGING, lazy)
+        watch = Watch(averages, goal, PATIENCE, team)
         callbacks: list[tf.keras.callbacks.Callback] = [
             watch,
             tf.keras.callbacks.LambdaCallback(
@@ -126,9 +134,14 @@ def _restored(checkpoint: Checkpoint, team: Team) -> int:
 
 
 def optimizer(
-    options: RetrievalConfig, steps: int
+    options: RetrievalConfig, steps: int, tables: Sequence[tf.Variable] = ()
 ) -> tf.keras.optimizers.Optimizer:
-    """AdamW with a linear rise and a cosine fall to a tenth."""
+    """AdamW with a linear rise and a cosine fall to a tenth.
+
+    Args:
+        steps: Of the whole training.
+        tables: Whose rows are updated alone.
+    """
     warmup = max(1, round(steps * _WARMUP))
     rate = tf.keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0,
@@ -137,11 +150,16 @@ def optimizer(
         warmup_target=options.learning_rate,
         warmup_steps=warmup,
     )
-    optimizer = tf.keras.optimizers.AdamW(
-        learning_rate=rate,
-        weight_decay=_WEIGHT_DECAY,
-        beta_2=0.98,
-        global_clipnorm=5.0,
+    given = {
+        "learning_rate": rate,
+        "weight_decay": _WEIGHT_DECAY,
+        "beta_2": 0.98,
+        "global_clipnorm": 5.0,
+    }
+    optimizer = (
+        LazyAdamW(tables, steps, **given)
+        if tables
+        else tf.keras.optimizers.AdamW(**given)
     )
     optimizer.exclude_from_weight_decay(
         var_names=["bias", "gamma", "beta", "start", "log_rates"]

@@ -42,6 +42,7 @@ class Task:
         seed: Of whatever training draws.
         num_targets: Of an epoch.
         facts: What `build` needs beside the tables, by argument.
+        lazy_rows: Whether steps update only the rows of ids that they read.
     """
 
     model: RetrievalModel
@@ -50,6 +51,7 @@ class Task:
     seed: int
     num_targets: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
+    lazy_rows: Choice[bool] = Choice("", False)
 
     def save(self, directory: Path) -> None:
         """Writes the weights and what their model is built from."""
@@ -111,7 +113,9 @@ def make(
         read = source.parts(chosen, team.share)
     facts = {"counts": counts, "popularity": now}
     dataset = cut.training(read, prepared)
-    return Task(model, dataset, steps, seed, num_targets, facts)
+    sizes = [table.shape[0] for table in model.tables]
+    lazy = auto.lazy_rows(model.config.loss, sizes, team.num_replicas)
+    return Task(model, dataset, steps, seed, num_targets, facts, lazy)
 
 
 def build(

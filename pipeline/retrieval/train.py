@@ -117,7 +117,8 @@ class Training:
             if chosen.value == encoder:
                 self._metrics["base"] = self._metrics[name]
                 self._save("base", made)
-        self.choices += [chosen, task.loss(self._config, made.facts["counts"])]
+        loss = task.loss(self._config, made.facts["counts"])
+        self.choices += [chosen, loss, made.lazy_rows]
         self._save("base")
 
     def final(self) -> None:

@@ -6,6 +6,7 @@ have shown. The chief writes it after every epoch; all workers read it when
 they start.
 """
 
+import functools
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from models import lazy_adam
+from models.lazy_adam import LazyAdamW
 from models.retrieval import RetrievalModel
 from pipeline.retrieval.team import Team
 from serving.releases import files
@@ -30,16 +33,25 @@ class Averages:
     """Exponential moving average of the trained weights.
 
     Averaged weights rank better than the last ones and cost one pass over
-    the weights a step.
+    the weights a step. The rows of tables that are updated alone cost
+    nothing while a step does not read them: when one is caught up, its average
+    is moved as if the row had stood for all of the steps where it stands now.
 
     Args:
         momentum: Share kept a step, less in the first steps.
+        optimizer: What trains, where it updates rows alone; None where it
+            updates everything.
 
     Attributes:
         variables: What a checkpoint keeps.
     """
 
-    def __init__(self, trained: RetrievalModel, momentum: float) -> None:
+    def __init__(
+        self,
+        trained: RetrievalModel,
+        momentum: float,
+        optimizer: LazyAdamW | None = None,
+    ) -> None:
         self.trained = trained
         self.momentum = momentum
         # Every copy of a distributed training has all gradients and keeps
@@ -55,24 +67,66 @@ class Averages:
         ]
         self.variables = [self._steps, *self._means]
         trained.after_step = self._move
+        self._optimizer = optimizer
+        # Of rows that are averaged alone: when they last were.
+        self._last: dict[object, tf.Variable] = {}
+        if optimizer is not None:
+            steps = np.arange(1, optimizer.steps + 1)
+            kept = np.minimum(momentum, (1 + steps) / (10 + steps))
+            self._kept = tf.constant(np.append(0.0, np.cumsum(np.log(kept))))
+            self._last = {
+                table.ref(): tf.Variable(tf.zeros(table.shape[0], tf.int32))
+                for table in optimizer.tables
+            }
+            self.variables += self._last.values()
+            trained.before_read = functools.partial(self._catch_up, optimizer)
 
     def _move(self) -> None:
         """Moves the averages after a step, as a part of it."""
         self._steps.assign_add(1.0)
         early = (1.0 + self._steps) / (10.0 + self._steps)
         rate = 1.0 - tf.minimum(self.momentum, early)
-        for mean, weight in zip(
-            self._means, self.trained.trainable_weights, strict=True
-        ):
-            mean.assign_add(rate * (weight - mean))
+        for mean, weight in self._pairs():
+            if weight.ref() not in self._last:
+                mean.assign_add(rate * (weight - mean))
+
+    def _catch_up(
+        self, optimizer: LazyAdamW, table: tf.Variable, rows: tf.Tensor
+    ) -> None:
+        """Brings rows and their averages to the step that training is at."""
+        optimizer.catch_up(table, rows)
+        (mean,) = (mean for mean, weight in self._pairs() if weight is table)
+        now = tf.cast(optimizer.iterations, tf.int32)
+        last = tf.gather(self._last[table.ref()], rows)
+        kept = tf.gather(self._kept, now) - tf.gather(self._kept, last)
+        kept = tf.cast(tf.exp(kept), table.dtype)
+        if table.shape.rank == 2:
+            kept = kept[:, tf.newaxis]
+        weights = tf.gather(table, rows)
+        moved = weights + kept * (tf.gather(mean, rows) - weights)
+        mean.scatter_update(tf.IndexedSlices(moved, rows))
+        steps = tf.fill(tf.shape(rows), now)
+        self._last[table.ref()].scatter_update(tf.IndexedSlices(steps, rows))
+
+    def _pairs(self) -> Iterator[tuple[tf.Variable, tf.Variable]]:
+        return zip(self._means, self.trained.trainable_weights, strict=True)
+
+    def settle(self) -> None:
+        """Catches up what was left alone, to be read by others."""
+        if self._optimizer is not None:
+            for table in self._optimizer.tables:
+                for rows in lazy_adam.blocks(table):
+                    self._catch_up(self._optimizer, table, rows)
 
     def take(self) -> None:
         """Makes the averages the model's weights."""
+        self.settle()
         assign(self.trained, self._means)
 
     @contextmanager
     def used(self) -> Iterator[None]:
         """The model with averaged weights; training goes on without."""
+        self.settle()
         last = values(self.trained)
         self.take()
         try:

@@ -19,6 +19,8 @@ STREAM_ABOVE = 20_000_000
 # Catalogue sizes up to which a search, or a softmax, goes over all items.
 EXACT_BELOW = 20_000
 FULL_SOFTMAX_UP_TO = 20_000
+# Rows of a table of ids up to which every step updates all of them.
+DENSE_UP_TO = 100_000
 # Logits of an epoch up to which all are computed, about two minutes on two
 # cores. ML-1M has a third of it.
 FULL_WORK = 1e10
@@ -110,6 +112,31 @@ def loss(
         f"{num_items:,} items and {num_targets:,.0f} targets; full up to "
         f"{FULL_SOFTMAX_UP_TO:,} and a product of {FULL_WORK:.0e}",
     )
+
+
+def lazy_rows(
+    kind: str, rows: Sequence[int], num_replicas: int
+) -> Choice[bool]:
+    """Whether a step updates only the rows of id tables that it reads.
+
+    Args:
+        kind: Of the loss; the full softmax reads all rows.
+        rows: Of each table of ids.
+        num_replicas: Copies of the model; each of several reads other rows
+            and all update all of them.
+    """
+    largest = max(rows, default=0)
+    if kind == "full":
+        why = "the full softmax reads all rows"
+    elif num_replicas > 1:
+        why = f"{num_replicas} copies of the model read different rows"
+    else:
+        why = (
+            f"{largest:,} rows in the largest table of ids, more than "
+            f"{DENSE_UP_TO:,} are"
+        )
+    is_lazy = kind != "full" and num_replicas == 1 and largest > DENSE_UP_TO
+    return Choice("retrieval updates only the rows read", is_lazy, why)
 
 
 def encoders(options: RetrievalConfig, num_targets: float) -> Sequence[Encoder]:

@@ -1,12 +1,16 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from models import retrieval
 from models.config import RetrievalConfig
+from models.lazy_adam import LazyAdamW
 from models.towers import CandidateInputs
 from pipeline.retrieval import fit, task
 from pipeline.retrieval.team import Team
+from pipeline.retrieval.watch import Averages
 from pipeline.run.workers import Workers
 
 BATCH = {
@@ -83,3 +87,65 @@ def test_a_stopped_training_ends_as_one_that_was_not(tmp_path):
     assert again.curve == watch.curve
     for one, two in zip(weights, expected, strict=True):
         np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+def test_averages_of_rows_that_are_left_alone():
+    steps, rows = 30, 8
+    rng = np.random.default_rng(3)
+    table = tf.Variable(rng.normal(size=(rows, 2)).astype(np.float32))
+    start = table.numpy()
+    model = SimpleNamespace(trainable_weights=[table])
+    rate = tf.keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)
+    optimizer = LazyAdamW([table], steps, rate, weight_decay=0.1)
+    optimizer.build([table])
+    averages = Averages(model, 0.7, optimizer)
+    # The first half is read by every step, the others by one in four.
+    expected, last, moments = start.astype(float), np.zeros(rows, int), []
+    kept = np.minimum(0.7, (1 + np.arange(steps + 1)) / (10 + np.arange(31)))
+
+    def settled(read, step):
+        now = table.numpy()[read]
+        share = [np.prod(kept[last[row] + 1 : step + 1]) for row in read]
+        expected[read] = now + np.array(share)[:, None] * (expected[read] - now)
+        last[read] = step
+
+    for step in range(steps):
+        read = np.r_[0:4, 4:rows] if step % 4 == 0 else np.arange(4)
+        before = table.numpy().copy()
+        model.before_read(table, tf.constant(read, tf.int32))
+        settled(read, step)
+        moments.append(np.abs(table.numpy() - before).max())
+        slopes = tf.constant(rng.normal(size=(len(read), 2)), tf.float32)
+        gradient = tf.IndexedSlices(slopes, tf.constant(read, tf.int32))
+        optimizer.apply_gradients([(gradient, table)])
+        model.after_step()
+    # Rows that waited were moved when they were caught up, others never.
+    assert max(moments[1:]) > 0 and moments[1] == 0
+    averages.settle()
+    settled(np.arange(rows), steps)
+    with averages.used():
+        np.testing.assert_allclose(table.numpy(), expected, atol=1e-5)
+    trained = table.numpy()
+    averages.take()
+    assert np.abs(table.numpy() - trained).max() > 0.01
+
+
+def test_averages_read_every_step_are_the_dense_ones():
+    table = tf.Variable(np.ones((4, 2), np.float32))
+    model = SimpleNamespace(trainable_weights=[table])
+    rate = tf.keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)
+    optimizer = LazyAdamW([table], 20, rate)
+    optimizer.build([table])
+    averages = Averages(model, 0.9, optimizer)
+    mean, rng = np.ones((4, 2)), np.random.default_rng(0)
+    for step in range(1, 21):
+        model.before_read(table, tf.range(4))
+        slopes = tf.constant(rng.normal(size=(4, 2)), tf.float32)
+        optimizer.apply_gradients(
+            [(tf.IndexedSlices(slopes, tf.range(4)), table)]
+        )
+        model.after_step()
+        share = min(0.9, (1 + step) / (10 + step))
+        mean = share * mean + (1 - share) * table.numpy()
+    averages.take()
+    np.testing.assert_allclose(table.numpy(), mean, atol=1e-6)

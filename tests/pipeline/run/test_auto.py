@@ -55,3 +55,13 @@ def test_the_smallest_file_that_is_as_good_is_published() -> None:
     assert auto.precision("int8", found).value == "int8"
     found["int8"].ndcg_at_10 = 0.0991
     assert auto.precision("auto", found).value == "int8"
+
+
+def test_large_tables_are_updated_by_row() -> None:
+    few, many = [10, auto.DENSE_UP_TO], [10, auto.DENSE_UP_TO + 1]
+    assert not auto.lazy_rows("in_batch", few, 1).value
+    chosen = auto.lazy_rows("in_batch", many, 1)
+    assert chosen.value
+    assert "100,001 rows in the largest table of ids" in str(chosen)
+    assert not auto.lazy_rows("full", many, 1).value
+    assert "2 copies" in auto.lazy_rows("in_batch", many, 2).why
