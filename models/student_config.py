@@ -22,6 +22,9 @@ class StudentConfig(Options):
             .146, and more nothing more.
         item_id: Whether items have an embedding of their own. False makes
             the student feature-based.
+        max_items: Most wanted items that the student knows, or "all"; others
+            are unknown to it, in histories and as answers. A file for a
+            device has no place for a million rows.
         item_features: Item columns used; ["*"] takes all that are not
             numeric.
         precision: Of the published file; "auto" takes the smallest one within
@@ -35,6 +38,7 @@ class StudentConfig(Options):
     history_length: Count = 100
     num_recommendations: Count = 30
     item_id: bool = True
+    max_items: Count | Literal["all"] = 100_000
     item_features: tuple[str, ...] = ()
     precision: Literal["auto", "float32", "float16", "int8"] = "auto"
     max_histories: Count | Literal["all"] = 100_000

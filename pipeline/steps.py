@@ -200,7 +200,7 @@ class Run:
         """Trains the model that rescores what the index returns."""
         retrieval, index = self.train_retrieval(), self.index()
 
-        def work(directory: Path) -> None:
+        def work(directory: Path) -> list[Choice]:
             from pipeline.ranking import train as train_ranking
 
             report = train_ranking.run(
@@ -208,6 +208,7 @@ class Run:
             )
             for table, reason in report["left_out"].items():
                 self._progress(f"  without the {table} item table: {reason}")
+            return train_ranking.choices(self.config, self._load())
 
         inputs = self._inputs("train-ranking", retrieval, index)
         return self._step("train-ranking", inputs, work)
@@ -278,7 +279,8 @@ class Run:
             ).ondevice
             wanted = self.config.student.precision
             found = student.precisions if student else {}
-            return [auto.precision(wanted, found)] if found else []
+            tuned = auto.tuning_users(len(self._load().items.ids))
+            return [auto.precision(wanted, found), tuned] if found else [tuned]
 
         inputs = self._inputs("evaluate", exports, ondevice, live=live)
         directory = self._step("evaluate", inputs, work)

@@ -23,6 +23,7 @@ from pipeline.measure import metrics, requests, search
 from pipeline.measure.requests import Requests
 from pipeline.ranking import cooccurrence
 from pipeline.ranking.cooccurrence import Log
+from pipeline.run import auto
 from pipeline.tables.prepared import Prepared
 from pipeline.tables.ragged import Ragged
 from pipeline.tables.schema import PARTS, VALIDATION
@@ -43,7 +44,6 @@ EASE_MAX_ITEMS = 12_500
 # Beyond this the middle of its grid is taken: a solve a setting is too long.
 _EASE_TUNED_ITEMS = 6_000
 _SECONDS_A_DAY = 86_400
-_TUNING_USERS = 1_000
 _DECAYS = (0.7, 0.8, 0.9, 1.0)
 # What is tuned, and over what. Those under "fit" change the table, those under
 # "decay" only how the history is weighed.
@@ -115,7 +115,8 @@ def fit_all(
         seed: Of `random` and of the users drawn for tuning.
         seen: Whether items of the history are "excluded" from the lists.
     """
-    asked = requests.make(prepared, "validation", "split", _TUNING_USERS, seed)
+    users = auto.tuning_users(len(prepared.items.ids)).value
+    asked = requests.make(prepared, "validation", "split", users, seed)
     tuning, log = (
         _before(prepared, end) for end in (VALIDATION, PARTS.index(part))
     )
@@ -226,4 +227,5 @@ def recommend(
         return random.random((len(rows), len(baseline.items)))
 
     hidden = Ragged.empty(len(histories)) if seen != "excluded" else histories
-    return search.find(score, k, hidden, seed=seed)
+    block = search.rows_at_once(len(baseline.items))
+    return search.find(score, k, hidden, block, seed)

@@ -190,6 +190,7 @@ def _ask(trial: _Trial, bundle: Artefacts, embeddings: np.ndarray) -> None:
             lambda rows: vectors[rows] @ embeddings.T,
             trial.config.index.num_candidates,
             Ragged.empty(len(asked)),
+            search.rows_at_once(len(embeddings)),
         )
     answers["two_stage"] = bundle.rank(asked, found[1])
     answers[signatures.RETRIEVAL] = found

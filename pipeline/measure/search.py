@@ -14,6 +14,9 @@ from pipeline.measure import metrics
 from pipeline.tables.ragged import Ragged
 
 BLOCK = 512
+# Scores that are held at a time, 128 MiB: a large catalogue is asked for
+# fewer rows at once.
+_CELLS = 2**25
 # Scores and items, each [Q, K], best first.
 Answer = tuple[np.ndarray, np.ndarray]
 
@@ -30,6 +33,7 @@ def find(
     Args:
         score: Gives the scores `[B, N]` of a block's rows `[B]`.
         hidden: Items never to return, Q rows.
+        block: Rows at a time, see `rows_at_once`.
         seed: Of the order in which ties are cut.
     """
     found = []
@@ -39,6 +43,11 @@ def find(
         scores[without.row_of_item, without.items] = -np.inf
         found.append(metrics.top_k(scores, k, seed))
     return join(found, k)
+
+
+def rows_at_once(num_items: int, most: int = BLOCK) -> int:
+    """Rows of a block whose scores of so many items fit into memory."""
+    return max(1, min(most, _CELLS // num_items))
 
 
 def blocks(count: int, size: int = BLOCK) -> Iterator[np.ndarray]:

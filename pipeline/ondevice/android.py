@@ -147,9 +147,9 @@ def run(
     Args:
         wanted: Column of genres; see `genres_of`.
     """
-    catalogue = Catalogue.of(prepared)
-    genres = genres_of(prepared, catalogue, wanted)
     student = distill.load(config, prepared, distilled)
+    catalogue = Catalogue.of(prepared, student.num_rows)
+    genres = genres_of(prepared, catalogue, wanted)
     used = config.student.item_features
     is_asked = genres.column and (genres.column in used or used == ("*",))
     return write(student, catalogue, genres, directory, bool(is_asked))

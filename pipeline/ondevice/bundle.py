@@ -39,18 +39,18 @@ class Catalogue:
     features: Mapping[str, Words] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, prepared: Prepared) -> "Catalogue":
-        """That of prepared tables."""
+    def of(cls, prepared: Prepared, num_rows: int) -> "Catalogue":
+        """The first rows of prepared tables, those of a student."""
         items = prepared.items
         words = {
-            name: column.words(items.features[name])
+            name: column.words(items.features[name][:num_rows])
             for name, column in prepared.columns("items").items()
             if column.spec.kind in ("categorical", "multi_categorical")
         }
         return cls(
-            [str(value) for value in items.ids],
-            [str(value) for value in items.titles],
-            items.counts[TRAIN].tolist(),
+            [str(value) for value in items.ids[:num_rows]],
+            [str(value) for value in items.titles[:num_rows]],
+            items.counts[TRAIN, :num_rows].tolist(),
             words,
         )
 

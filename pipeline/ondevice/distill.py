@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from models import losses
-from models.config import FIRST_ITEM
+from models.config import FIRST_ITEM, PADDING, UNKNOWN, at_most
 from models.layers import features
 from models.student import Student
 from models.student_config import StudentConfig
@@ -64,7 +64,15 @@ def run(
     """
     options = config.student
     seed = seeds.of(config, "distill")
+    rows = num_rows(options, prepared)
     found = teacher.moments(config, prepared, np.random.default_rng(seed))
+    if rows < len(prepared.items.ids):
+        progress(
+            f"  the student knows the {rows - FIRST_ITEM:,} most wanted of "
+            f"{len(prepared.items.ids) - FIRST_ITEM:,} items: student.max_items"
+        )
+    # What the student cannot answer is nothing to learn from.
+    found = found.take(np.flatnonzero(found.relevant.items < rows))
     started = time.monotonic()
     opinions = teacher.ask(config, prepared, ranking, found)
     report: dict[str, object] = {
@@ -98,18 +106,25 @@ def run(
 def make(options: StudentConfig, prepared: Prepared) -> Student:
     """An untrained student with all its weights."""
     items = prepared.items
+    rows = num_rows(options, prepared)
     # A small catalogue has fewer items to answer with than is asked for.
-    answered = min(options.num_recommendations, max(1, len(items.ids) - 3))
+    answered = min(options.num_recommendations, max(1, rows - 3))
     options = dataclasses.replace(options, num_recommendations=answered)
     student = Student(
         options,
-        len(items.ids),
-        items.features,
+        rows,
+        {name: values[:rows] for name, values in items.features.items()},
         features.select(items.specs, options.item_features),
         prepared.repeat_consumption,
     )
     student(np.zeros([1, options.history_length], np.int32))
     return student
+
+
+def num_rows(options: StudentConfig, prepared: Prepared) -> int:
+    """V: vocabularies begin with the items that train has most of."""
+    limit = FIRST_ITEM + at_most(options.max_items)
+    return min(len(prepared.items.ids), limit)
 
 
 def load(
@@ -152,10 +167,13 @@ def fit(
     random = np.random.default_rng(seed)
     # No wider than the longest one: padding takes time and changes nothing.
     longest = int(found.histories.lengths.max())
+    history = found.histories.last(max(1, min(options.history_length, longest)))
+    scores, candidates = opinions
     examples = Examples(
-        found.histories.last(max(1, min(options.history_length, longest))),
+        known(history, student.num_rows),
         found.relevant.items,
-        *opinions,
+        scores,
+        np.where(candidates < student.num_rows, candidates, PADDING),
     )
     steps = max(1, round(count / auto.student_batch(count).value))
     averages = [tf.Variable(value) for value in student.trainable_variables]
@@ -174,6 +192,11 @@ def fit(
     ):
         value.assign(average)
     return curve
+
+
+def known(history: np.ndarray, num_rows: int) -> np.ndarray:
+    """Histories in which items beyond the student's are unknown ones."""
+    return np.where(history < num_rows, history, UNKNOWN)
 
 
 def _step(
@@ -288,11 +311,15 @@ def validate(
 ) -> dict[str, float]:
     """NDCG@10 and recall@10 of 5,000 users on the validation part."""
     asked = requests.make(prepared, "validation", "split", 5_000, seed)
-    histories = asked.histories.last(student.config.history_length)
+    size = student.num_rows
+    histories = known(asked.histories.last(student.config.history_length), size)
+    hidden = requests.hidden(prepared, asked.histories)
     scores, items = search.find(
         lambda rows: student(tf.constant(histories[rows])).numpy(),
         10,
-        requests.hidden(prepared, asked.histories),
+        # Hiding an unknown item hides nothing.
+        dataclasses.replace(hidden, items=known(hidden.items, size)),
+        search.rows_at_once(size),
     )
     hits = metrics.find_hits(items, asked.relevant, scores)
     return metrics.means(hits, asked.num_relevant)

@@ -30,7 +30,9 @@ def run(
             exports / signatures.BUNDLE[0]
         ),
     }
-    catalogue = ondevice_bundle.Catalogue.of(prepared)
+    catalogue = ondevice_bundle.Catalogue.of(
+        prepared, distill.num_rows(config.student, prepared)
+    )
     written: list[tuple[str, Precision, str]] = [
         (distill.STUDENT, precision, precision) for precision in PRECISIONS
     ]

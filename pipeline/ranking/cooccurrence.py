@@ -20,6 +20,7 @@ import scipy.linalg
 import scipy.sparse as sparse
 
 from models.config import FIRST_ITEM
+from pipeline.run import auto
 from pipeline.tables.ragged import Ragged
 from pipeline.tables.sequences import Sequences
 
@@ -150,10 +151,14 @@ def item_knn(
 ) -> sparse.csr_matrix:
     """Cosine between the users of two items, shrunk, best neighbours kept.
 
+    In a large catalogue long histories count by their newest items, see
+    `auto.knn_history`.
+
     Args:
         shrinkage: Added to the denominator; pairs seen rarely weigh less.
     """
-    users = _taken(histories, num_items)
+    newest = auto.knn_history(num_items, histories.lengths).value
+    users = _taken(histories, num_items, newest)
     columns = users.T.tocsr()
     norms = np.sqrt(np.asarray(users.sum(axis=0)).ravel())
     blocks = []
@@ -228,8 +233,10 @@ def largest_of_dense(weights: np.ndarray, width: int) -> sparse.csr_matrix:
     return sparse.vstack(blocks, format="csr")
 
 
-def _taken(histories: Ragged, num_items: int) -> sparse.csr_matrix:
+def _taken(
+    histories: Ragged, num_items: int, newest: int = 0
+) -> sparse.csr_matrix:
     """Whether a history has an item, 1 or 0, float32 `[B, num_items]`."""
-    found = decayed(histories, num_items, decay=1.0, length=0)
+    found = decayed(histories, num_items, decay=1.0, length=newest)
     found.data[:] = 1.0
     return found

@@ -15,6 +15,8 @@ import scipy.sparse as sparse
 from models.signals import ItemTables
 from pipeline.ranking import cooccurrence
 from pipeline.ranking.cooccurrence import Log
+from pipeline.run import auto
+from pipeline.run.auto import Choice
 
 TABLES = ("forward", "backward", "together", "linear")
 # The linear item model inverts a dense matrix three times in a run. Beyond
@@ -26,15 +28,18 @@ _HALF_LIVES = (0.01, 0.05, 0.2)
 _WINDOW = 10
 _EASE_REGULARISATION = 500.0
 _KNN_SHRINKAGE = 10.0
-# Kept of each table's row.
-_NUM_NEIGHBOURS = 100
 
 
 def build(log: Log) -> ItemTables:
     """Counts the interactions that may be counted."""
     histories, size = log.histories, log.num_known
+    width = auto.neighbours(size).value
+    # Each as it is made: a whole table is far larger than what is kept of it.
     tables = [
-        cooccurrence.window_markov(given, size, _WINDOW, backward=0.0)
+        cooccurrence.keep_largest(
+            cooccurrence.window_markov(given, size, _WINDOW, backward=0.0),
+            width,
+        )
         for given in (histories, histories.backwards())
     ]
     tables.append(cooccurrence.item_knn(histories, size, _KNN_SHRINKAGE))
@@ -42,11 +47,19 @@ def build(log: Log) -> ItemTables:
         tables.append(sparse.csr_matrix(tables[0].shape, dtype=np.float32))
     else:
         dense = cooccurrence.ease(histories, size, _EASE_REGULARISATION)
-        tables.append(cooccurrence.largest_of_dense(dense, _NUM_NEIGHBOURS))
+        tables.append(cooccurrence.largest_of_dense(dense, width))
     neighbours, weights = join(
-        [cooccurrence.keep_largest(table, _NUM_NEIGHBOURS) for table in tables]
+        [cooccurrence.keep_largest(table, width) for table in tables]
     )
     return ItemTables(neighbours, weights, popularity(log))
+
+
+def choices(log: Log) -> list[Choice[int]]:
+    """What the size of the catalogue decides."""
+    return [
+        auto.neighbours(log.num_known),
+        auto.knn_history(log.num_known, log.histories.lengths),
+    ]
 
 
 def left_out(log: Log) -> dict[str, str]:

@@ -78,11 +78,14 @@ def retrieve(
     vectors = model.candidate_embeddings()
     table = tf.constant(vectors)
     ask = by_blocks(lambda query: model.query_tower(*query, vectors=table))
+    queries = np.zeros((len(hidden), vectors.shape[1]), vectors.dtype)
+    for rows in search.blocks(len(hidden), BLOCK):
+        queries[rows] = ask(rows, inputs)
     return search.find(
-        lambda rows: ask(rows, inputs) @ vectors.T,
+        lambda rows: queries[rows] @ vectors.T,
         min(k, len(vectors) - FIRST_ITEM),
         hidden,
-        BLOCK,
+        search.rows_at_once(len(vectors), BLOCK),
     )
 
 

@@ -13,7 +13,6 @@ ratings exist, `metrics.json`.
 import json
 import shutil
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +32,8 @@ from pipeline.ranking.lists import Lists
 from pipeline.ranking.rating import Report
 from pipeline.retrieval import feed, targets
 from pipeline.retrieval import train as train_retrieval
-from pipeline.run import seeds, weights
+from pipeline.run import auto, seeds, weights
+from pipeline.run.auto import Choice
 from pipeline.run.config import Config
 from pipeline.tables import past
 from pipeline.tables.prepared import Prepared
@@ -41,10 +41,9 @@ from pipeline.tables.ragged import Ragged
 from pipeline.tables.schema import TRAIN, VALIDATION
 
 _VALIDATION_LISTS = 3_000
-# Candidates in a training list, the target among them; lists at most, drawn at
-# random; lists in a step; validations without a better NDCG@10 to stop after.
+# Candidates in a training list, the target among them; lists in a step;
+# validations without a better NDCG@10 to stop after.
 _LIST_SIZE = 200
-MAX_LISTS = 50_000
 _BATCH_SIZE = 128
 _PATIENCE = 3
 _LEARNING_RATE = 0.005
@@ -68,20 +67,33 @@ def run(
     base = train_retrieval.load(config, prepared, retrieval, "base")
     scorer, report = learn(config, prepared, base)
     weights.save(scorer, directory / "scorer.npz")
-    sequences = prepared.sequences()
-    last = VALIDATION if config.retrieval.refit else TRAIN
-    log = Log.of(sequences, sequences.parts <= last, len(prepared.items.ids))
+    log = _shipped(config, prepared)
     tables = item_tables.build(log)
     report["left_out"] = item_tables.left_out(log)
-    np.savez(directory / "tables.npz", **asdict(tables))
+    # Not `asdict`, which copies.
+    np.savez(directory / "tables.npz", **vars(tables))
+    del tables
     shutil.copytree(
         Path(retrieval) / "final", directory / "retrieval" / "final"
     )
-    if sequences.ratings is not None:
+    if prepared.sequences().ratings is not None:
         report["rating"] = train_rating.run(config, prepared, directory)
     report["seconds"] = round(time.monotonic() - started, 1)
     (directory / "metrics.json").write_text(json.dumps(report, indent=2))
     return report
+
+
+def choices(config: Config, prepared: Prepared) -> list[Choice[int]]:
+    """What the size of the catalogue decides."""
+    log = _shipped(config, prepared)
+    return [*item_tables.choices(log), auto.lists(len(prepared.items.ids))]
+
+
+def _shipped(config: Config, prepared: Prepared) -> Log:
+    """The interactions behind the tables that ship."""
+    sequences = prepared.sequences()
+    last = VALIDATION if config.retrieval.refit else TRAIN
+    return Log.of(sequences, sequences.parts <= last, len(prepared.items.ids))
 
 
 def learn(
@@ -94,8 +106,14 @@ def learn(
     sequences = prepared.sequences()
     held = train_retrieval.holdout(config, prepared)
     train = sequences.parts == TRAIN
-    signals = signals_of(config, prepared, base, train & ~held)
-    training = training_lists(config, prepared, base, signals, held)
+    # The tables behind the training lists are gone before the next are made.
+    training = training_lists(
+        config,
+        prepared,
+        base,
+        signals_of(config, prepared, base, train & ~held),
+        held,
+    )
     signals = signals_of(config, prepared, base, train)
     asked = requests.make(
         prepared, "validation", num_users=_VALIDATION_LISTS, seed=step_seed
@@ -179,8 +197,9 @@ def training_lists(
             sequences, events, past.histories(sequences, rows, stops, TRAIN)
         ),
     )
-    if len(asked) > MAX_LISTS:
-        chosen = random.choice(len(asked), MAX_LISTS, replace=False)
+    limit = auto.lists(len(prepared.items.ids)).value
+    if len(asked) > limit:
+        chosen = random.choice(len(asked), limit, replace=False)
         asked = asked.take(np.sort(chosen))
     inputs, hidden, found = _retrieved(config, prepared, base, asked)
     # Lists that lack their target would teach that what retrieval misses is

@@ -71,7 +71,9 @@ def measure(
         if prepared.split == "random"
         else requests.hidden(prepared, asked.histories)
     )
-    scores, items = search.find(score, max(_CUTOFFS), hidden)
+    scores, items = search.find(
+        score, max(_CUTOFFS), hidden, search.rows_at_once(len(candidates))
+    )
     hits = metrics.find_hits(items, asked.relevant, scores)
     # Items outside the catalogue share one index and count once here.
     counts = np.minimum(asked.num_relevant, asked.relevant.lengths + 1)

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+import numpy as np
+
 from models.config import Encoder, RetrievalConfig
 from pipeline.run.release import IndexConfig
 
@@ -21,6 +23,14 @@ EXACT_BELOW = 20_000
 FULL_SOFTMAX_UP_TO = 20_000
 # Rows of a table of ids up to which every step updates all of them.
 DENSE_UP_TO = 100_000
+# Of each row of an item-item table, and in all rows.
+_NEIGHBOURS, _LEAST_NEIGHBOURS, _ENTRIES = 100, 8, 16_000_000
+# Lists of ranking, and the scores computed for all of them.
+_LISTS, _LIST_WORK = 50_000, 20_000_000_000
+# Pairs of items that item-kNN counts in a large catalogue: half a minute.
+_PAIRS = 100_000_000
+# Users that a baseline's settings are tried on, and the scores for one.
+_TUNING_USERS, _TUNING_WORK = 1_000, 250_000_000
 # Logits of an epoch up to which all are computed, about two minutes on two
 # cores. ML-1M has a third of it.
 FULL_WORK = 1e10
@@ -137,6 +147,60 @@ def lazy_rows(
         )
     is_lazy = kind != "full" and num_replicas == 1 and largest > DENSE_UP_TO
     return Choice("retrieval updates only the rows read", is_lazy, why)
+
+
+def neighbours(num_items: int) -> Choice[int]:
+    """Items kept of each row of an item-item table for ranking.
+
+    The tables travel with the exported models, 20 bytes a neighbour in any of
+    them: 1 GB for a million items.
+    """
+    kept = min(_NEIGHBOURS, max(_LEAST_NEIGHBOURS, _ENTRIES // num_items))
+    why = (
+        f"{num_items:,} items, {_NEIGHBOURS} up to {_ENTRIES // _NEIGHBOURS:,}"
+    )
+    few = kept < _NEIGHBOURS
+    return Choice("ranking's neighbours of an item", kept, why if few else "")
+
+
+def lists(num_items: int) -> Choice[int]:
+    """Lists that ranking learns from at most; each is an exact search."""
+    kept = min(_LISTS, max(1, _LIST_WORK // num_items))
+    why = f"{num_items:,} items, {_LISTS:,} up to {_LIST_WORK // _LISTS:,}"
+    few = kept < _LISTS
+    return Choice("ranking's lists at most", kept, why if few else "")
+
+
+def knn_history(num_items: int, lengths: np.ndarray) -> Choice[int]:
+    """Newest items of a history that item-kNN pairs, 0 for all.
+
+    Args:
+        lengths: Of the histories `[B]`.
+    """
+    option = "item-kNN's newest items of a history"
+    if num_items <= DENSE_UP_TO:
+        return Choice(option, 0)
+    # The largest whose pairs stay within the limit; there is a pair at least.
+    low, high = 1, max(1, int(lengths.max(initial=0)))
+    while low < high:
+        middle = (low + high + 1) // 2
+        pairs = int((np.minimum(lengths, middle).astype(np.int64) ** 2).sum())
+        low, high = (middle, high) if pairs <= _PAIRS else (low, middle - 1)
+    if low >= lengths.max(initial=0):
+        return Choice(option, 0)
+    why = f"{num_items:,} items and {_PAIRS:,} pairs at most"
+    return Choice(option, low, why)
+
+
+def tuning_users(num_items: int) -> Choice[int]:
+    """Users of the validation part that baselines are tuned on."""
+    kept = min(_TUNING_USERS, max(1, _TUNING_WORK // num_items))
+    why = (
+        f"{num_items:,} items, {_TUNING_USERS:,} up to "
+        f"{_TUNING_WORK // _TUNING_USERS:,}"
+    )
+    few = kept < _TUNING_USERS
+    return Choice("users baselines are tuned on", kept, why if few else "")
 
 
 def encoders(options: RetrievalConfig, num_targets: float) -> Sequence[Encoder]:

@@ -147,3 +147,17 @@ def test_paired_difference_of_equals_is_not_significant():
     assert found["difference"] == 0
     assert found["p_value"] == 1.0
     assert found["ratio"] == 1.0
+
+
+@pytest.mark.parametrize("levels", [3, 400, 10**9])
+def test_wide_rows_give_the_same_best(levels, monkeypatch):
+    rng = np.random.default_rng(levels)
+    scores = rng.integers(0, levels, (30, 3_001)).astype(np.float32)
+    scores[0] = -np.inf
+    scores[1, 5:] = np.nan
+    scores[2, 3:] = -np.inf
+    wide = metrics.top_k(scores, 9, seed=4)
+    monkeypatch.setattr(metrics, "_GROUP", 10**6)
+    plain = metrics.top_k(scores, 9, seed=4)
+    for one, two in zip(wide, plain, strict=True):
+        np.testing.assert_array_equal(one, two)

@@ -35,3 +35,11 @@ def test_ties_do_not_go_to_the_first_items():
 def test_nobody_asked_is_an_empty_answer():
     scores, items = search.find(lambda rows: scores, 7, Ragged.empty(0))
     assert scores.shape == items.shape == (0, 7)
+
+
+def test_blocks_of_a_large_catalogue_are_small():
+    assert search.rows_at_once(60_000) == search.BLOCK
+    assert search.rows_at_once(60_000, 256) == 256
+    for size in (10**6, 5 * 10**6, 10**9):
+        rows = search.rows_at_once(size)
+        assert rows == 1 or rows * size <= 2**25

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from models.config import RetrievalConfig
@@ -65,3 +66,28 @@ def test_large_tables_are_updated_by_row() -> None:
     assert "100,001 rows in the largest table of ids" in str(chosen)
     assert not auto.lazy_rows("full", many, 1).value
     assert "2 copies" in auto.lazy_rows("in_batch", many, 2).why
+
+
+def test_caps_of_large_catalogues_are_said_and_of_small_ones_not() -> None:
+    for decide, most, limit in (
+        (auto.neighbours, 100, 160_000),
+        (auto.lists, 50_000, 400_000),
+        (auto.tuning_users, 1_000, 250_000),
+    ):
+        small, large = decide(limit), decide(4 * limit)
+        assert (small.value, small.why) == (most, "")
+        assert large.value == most // 4
+        assert f"{4 * limit:,} items" in large.why
+        assert decide(10**9).value >= 1
+
+
+def test_long_histories_pair_by_their_newest_items(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lengths = np.array([1, 4, 10])
+    monkeypatch.setattr(auto, "DENSE_UP_TO", 50)
+    for pairs, kept in ((117, 0), (116, 9), (33, 4), (32, 3), (1, 1)):
+        monkeypatch.setattr(auto, "_PAIRS", pairs)
+        assert auto.knn_history(51, lengths).value == kept, pairs
+        assert auto.knn_history(50, lengths).value == 0
+    assert auto.knn_history(51, np.zeros(0, int)).value == 0
