@@ -27,14 +27,20 @@ _SCHEMA = pa.schema(
 )
 
 
-def write(directory: Path, interactions: int, seed: int) -> Path:
+def write(
+    directory: Path,
+    interactions: int,
+    seed: int,
+    num_items: int | None = None,
+) -> Path:
     """Writes a generated log into `directory`, which it returns.
 
-    There is a user to 150 interactions, and 20,000 items to a million of them,
-    growing with the square root. The same seed gives the same rows.
+    There is a user to 150 interactions, and unless `num_items` says otherwise
+    20,000 items to a million of them, growing with the square root. The same
+    seed gives the same rows.
     """
     num_users = max(100, interactions // 150)
-    num_items = max(100, int(20 * interactions**0.5))
+    num_items = num_items or max(100, int(20 * interactions**0.5))
     directory.mkdir(parents=True, exist_ok=True)
     for shard, first in enumerate(range(0, interactions, SHARD_ROWS)):
         left = min(SHARD_ROWS, interactions - first)

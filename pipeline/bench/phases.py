@@ -93,14 +93,24 @@ def _work(
     # The GPU that TensorFlow does not find is no news.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     figures = phase(directory, interactions)
-    # Of this process alone, unlike what getrusage says after a fork.
+    beside = {"cpu_seconds": time.process_time(), "peak_gib": peak_gib()}
+    sender.send(figures | beside)
+
+
+def peak_gib() -> float:
+    """Most memory that this process had resident so far.
+
+    Of this process alone, unlike what getrusage says after a fork.
+    """
     found = re.search(
         r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()
     )
-    peak = int(found[1]) / 2**20 if found else 0.0
-    sender.send(
-        figures | {"cpu_seconds": time.process_time(), "peak_gib": peak}
-    )
+    return int(found[1]) / 2**20 if found else 0.0
+
+
+def forget_peak() -> None:
+    """Makes what is resident now the most so far."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def generated(directory: Path, interactions: int) -> Figures:

@@ -12,7 +12,7 @@ from models.student import Student
 from models.student_config import StudentConfig
 from pipeline.measure.requests import Requests
 from pipeline.measure.search import Answer
-from pipeline.ondevice import distill
+from pipeline.ondevice import bundle, distill
 from pipeline.run import auto, weights
 from pipeline.tables.ragged import Ragged
 from tests.support.prepared_stub import make_prepared
@@ -147,3 +147,30 @@ def test_a_small_catalogue_answers_with_fewer_items(
 ) -> None:
     student = distill.make(OPTIONS, make_prepared([[2, 3, 2]], num_items))
     assert student.config.num_recommendations == answered
+
+
+def test_the_student_of_a_large_catalogue_knows_the_most_wanted() -> None:
+    prepared = make_prepared([[2, 3, 30, 4, 21]] * 8, ROWS - 2)
+    options = dataclasses.replace(OPTIONS, max_items=20, epochs=2)
+    found, (scores, candidates), _ = planted()
+    assert found.histories.items.max() > 21
+    kept = found.take(np.flatnonzero(found.relevant.items < 22))
+    student = distill.make(options, prepared)
+    assert student.num_rows == distill.num_rows(options, prepared) == 22
+    losses = distill.fit(
+        student, options, kept, (scores, candidates), seed=1, mix=0.5
+    )
+    assert np.isfinite(losses).all()
+    figures = distill.validate(student, prepared, seed=1)
+    assert 0.0 <= figures["ndcg@10"] <= 1.0
+    catalogue = bundle.Catalogue.of(prepared, student.num_rows)
+    catalogue.check(student)
+    every = dataclasses.replace(options, max_items="all")
+    assert distill.num_rows(every, prepared) == ROWS
+
+
+def test_items_beyond_the_student_are_unknown_ones() -> None:
+    history = np.array([[0, 2, 21, 22, 41]], np.int32)
+    np.testing.assert_array_equal(
+        distill.known(history, 22), [[0, 2, 21, 1, 1]]
+    )
