@@ -1,10 +1,12 @@
 # CONFIG: a TOML file, see pipeline/configs.  SET: overrides, section.key=value
 # with spaces between.  FORCE=1: rerun steps that are up to date.
 # WAIT=1: wait for another command that makes steps of the same run.
+# ACCEPT_DATA='why': train although the data checks refuse.
 CONFIG ?= pipeline/configs/sample.toml
 SET ?=
 FORCE ?=
 WAIT ?=
+ACCEPT_DATA ?=
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8500
@@ -14,13 +16,14 @@ TARGET ?= 127.0.0.1:$(PORT)
 RUN := $(VENV)/bin/python
 OPTIONS = --config $(CONFIG) $(foreach pair,$(SET),--set '$(pair)')
 STEP = $(RUN) -m pipeline $(OPTIONS)
-FORCED = $(if $(FORCE),--force) $(if $(WAIT),--wait)
+FORCED = $(if $(FORCE),--force) $(if $(WAIT),--wait) \
+	$(if $(ACCEPT_DATA),--accept-data '$(ACCEPT_DATA)')
 SERVING := artifacts/serving
 WEB := serving/ondevice/web
 WEB_PORT ?= 8080
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo picture notebook reference prepare train-retrieval index train-ranking \
+.PHONY: help setup setup-dev demo picture notebook reference prepare check-data train-retrieval index train-ranking \
 	distill export ondevice-export ondevice-demo ondevice-android evaluate \
 	publish report rollback retrain serve recommend explore smoke \
 	log-requests bench-serving bench-fleet \
@@ -62,6 +65,8 @@ picture: setup ## draw the README's picture from what the demo prints
 	$(RUN) -m pipeline.terminal.picture artifacts/demo.txt --command 'make demo'
 
 prepare: setup ## read the source, split it by time, encode it
+	$(STEP) $@ $(FORCED)
+check-data: setup ## hold the data against the live version's
 	$(STEP) $@ $(FORCED)
 train-retrieval: setup ## train the two-tower model
 	$(STEP) $@ $(FORCED)

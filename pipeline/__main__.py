@@ -20,7 +20,7 @@ from pipeline.run import config as configuration
 from pipeline.run import workers
 from pipeline.run.config import Config
 from pipeline.steps import Run
-from pipeline.tables.schema import DataError
+from pipeline.tables.schema import DataError, DataRefused
 from pipeline.terminal import console, report
 from pipeline.terminal.console import Answer
 from serving import ids
@@ -30,6 +30,8 @@ from serving.releases.locks import Held
 _DEFAULT_CONFIG = "pipeline/configs/sample.toml"
 # What a shell calls all this once it completes it.
 _SHELL_NAME = "pipeline"
+# The gate keeps what is live; the checks of the data stop a training.
+_REJECTED, _REFUSED = 3, 4
 # What a shell reports of a program that Ctrl-C ended.
 _INTERRUPTED = 130
 
@@ -38,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-        The exit status: 0, 1 with a clear message, 130 if interrupted.
+        The exit status: 0, 1 with a clear message, 3 where the gate rejected
+        a release, 4 where the data were refused, 130 if interrupted.
     """
     options = _parser().parse_args(arguments)
     console.progress.detail = options.detail
@@ -55,6 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except GateRejected as error:
         for reason in error.reasons:
             _complain("rejected", reason)
+        return _REJECTED
+    except DataRefused as error:
+        for reason in error.reasons:
+            _complain("refused", reason)
+        return _REFUSED
     except DataError as error:
         _complain("data", str(error))
     except Held as error:
@@ -94,6 +102,10 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--force", action="store_true", help=text)
             text = "for another command that makes steps of this run"
             command.add_argument("--wait", action="store_true", help=text)
+            text = "train although the data checks refuse; the reason is kept"
+            command.add_argument(
+                "--accept-data", default="", metavar="REASON", help=text
+            )
         for flag, settings in flags.ARGUMENTS.get(name, {}).items():
             command.add_argument(flag, **settings)
         if name == "recommend":
@@ -128,8 +140,14 @@ def _run(
     together: workers.Workers | None = None,
 ) -> Run:
     """The run of a command that makes its steps."""
-    wait_seconds = math.inf if options.wait else 0.0
-    return Run(config, options.force, console.progress, together, wait_seconds)
+    return Run(
+        config,
+        options.force,
+        console.progress,
+        together,
+        math.inf if options.wait else 0.0,
+        options.accept_data,
+    )
 
 
 def _options(options: argparse.Namespace) -> None:
@@ -308,6 +326,7 @@ _WITHOUT_CONFIG = (
 )
 _COMMANDS = {
     "prepare": (_step, "read the source, split it by time, encode it"),
+    "check-data": (_step, "hold the data against the live version's"),
     "train-retrieval": (_step, "train the two-tower model"),
     "index": (_step, "embed the catalogue and build its index"),
     "train-ranking": (

@@ -1,8 +1,8 @@
 """The steps of a run, in order, each skipped when nothing it needs changed.
 
-`prepare → train-retrieval → index → train-ranking → distill → export →
-ondevice-export → evaluate → publish`. Each function brings its step up to
-date, after those before it, and returns its directory.
+`prepare → check-data → train-retrieval → index → train-ranking → distill →
+export → ondevice-export → evaluate → publish`. Each function brings its step
+up to date, after those before it, and returns its directory.
 """
 
 import logging
@@ -30,6 +30,7 @@ Progress = Callable[[str], None]
 # What makes each step besides those before it: a module, config sections.
 _MAKERS = {
     "prepare": ("pipeline.prepare.step", "source", "prepare"),
+    "check-data": ("pipeline.prepare.checks", "checks"),
     "train-retrieval": ("pipeline.retrieval.train", "retrieval"),
     "index": ("pipeline.retrieval.index", "index"),
     "train-ranking": ("pipeline.ranking.train", "ranking"),
@@ -52,6 +53,7 @@ class Run:
 
     Attributes:
         lock: Held while a step is made; hold it for several in a row.
+        accepted: Why to train on data that break a rule of the checks.
     """
 
     def __init__(
@@ -61,8 +63,10 @@ class Run:
         progress: Progress = logger.info,
         workers: Workers | None = None,
         wait_seconds: float = 0.0,
+        accepted: str = "",
     ) -> None:
         self.config = config
+        self._accepted = accepted
         self._workers = workers or Workers()
         self.lock = locks.Lock(
             self._directory(locks.FILE), wait_seconds, progress
@@ -110,13 +114,30 @@ class Run:
             )
         return self._step("prepare", inputs, work, not only_current)
 
+    def check_data(self) -> Path:
+        """Holds the data against the live version's, or raises DataRefused."""
+        from pipeline.export import bundle
+        from pipeline.prepare import checks
+
+        inputs = self._inputs("check-data", self.prepare())
+        inputs["live"] = bundle.live_before(self.config, "check-data", inputs)
+
+        def work(directory: Path) -> Sequence[Choice]:
+            data = self._load()
+            return checks.run(self.config, data, directory, self._accepted)
+
+        return self._step("check-data", inputs, work)
+
     def train_retrieval(self) -> Path:
         """Trains the two-tower model, on all workers where there are several.
 
         Raises:
             DataError: If several workers find nothing prepared.
+            DataRefused: If the data differ too much from the live version's.
         """
         prepared = self.prepare(only_current=self._workers.count > 1)
+        if self._workers.is_chief:
+            self.check_data()
         inputs = self._inputs("train-retrieval", prepared)
         # Outside the step's directory, which a killed run leaves to nobody;
         # of the same code too: weights of other layers are no start.
@@ -265,11 +286,7 @@ class Run:
 
         exports, index = self.export(), self.index()
         ondevice = self.ondevice_export()
-        live: object = bundle.live_bundle(self.config.serving_directory)
-        if live == bundle.read_bundle_id(exports / signatures.BUNDLE[0]):
-            # Published since: the comparison with the version before stands.
-            made = manifest.Record.read(self._directory("evaluate"))
-            live = made.inputs.get("live", live) if made else live
+        live = bundle.live_before(self.config, "evaluate")
 
         def work(directory: Path) -> list[Choice]:
             from pipeline.evaluate import step as evaluate

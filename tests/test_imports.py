@@ -81,8 +81,8 @@ ARROWS = {
         "pipeline.sources.reading pipeline.sources.tabular"
     ),
     "pipeline.prepare": (
-        "models pipeline.run pipeline.tables pipeline.sources "
-        "pipeline.sources.canonical"
+        "models serving serving.releases pipeline.run pipeline.tables "
+        "pipeline.sources pipeline.sources.canonical"
     ),
     "pipeline.retrieval": (
         "models serving.releases pipeline.run pipeline.tables pipeline.measure"
@@ -128,8 +128,8 @@ ARROWS = {
     ),
     "pipeline.report": (
         "models serving serving.releases pipeline.run pipeline.tables "
-        "pipeline.retrieval pipeline.evaluate pipeline.release "
-        "pipeline.terminal"
+        "pipeline.prepare pipeline.retrieval pipeline.evaluate "
+        "pipeline.release pipeline.terminal"
     ),
     "pipeline.explore": (
         "models serving serving.client serving.client.transport serving.wire "

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from pipeline.run import manifest
+from pipeline.run.config import Config
 from serving import signatures
 from serving.releases import history as release_history
 
@@ -35,3 +36,28 @@ def live_bundle(serving: Path) -> str | None:
     """The bundle id of the live release, None where no whole one is live."""
     found = live_manifest(serving)
     return found["bundle_id"] if found else None
+
+
+def live_before(
+    config: Config, step: str, inputs: manifest.Inputs | None = None
+) -> str | None:
+    """The bundle that a step is held against: live now, or when it was made.
+
+    Of the very bundle that this run exported, published since, the comparison
+    with the version before stands.
+
+    Args:
+        config: Of the run.
+        step: Its name.
+        inputs: What it would be made from now; None for what it was.
+    """
+    live = live_bundle(config.serving_directory)
+    made = manifest.Record.read(config.run_directory / step)
+    exported = config.run_directory / "export" / signatures.BUNDLE[0]
+    if made is None or live is None or not exported.exists():
+        return live
+    is_same = inputs is None or made.inputs.get("after") == inputs["after"]
+    if not is_same or live != read_bundle_id(exported):
+        return live
+    before = made.inputs.get("live", live)
+    return None if before is None else str(before)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,6 +12,7 @@ from pipeline.evaluate import evaluation, examples
 from pipeline.evaluate.details import Details
 from pipeline.evaluate.evaluation import Evaluation
 from pipeline.evaluate.examples import Example
+from pipeline.prepare import checks
 from pipeline.release import gate
 from pipeline.retrieval import report as index_report
 from pipeline.run import manifest
@@ -44,6 +45,7 @@ class Run:
         examples: A few queries with every model's list.
         details: What stands behind the figures.
         live_profile: Of the data of the version that was live.
+        checks: What the data were held to before training.
     """
 
     config: Config
@@ -60,6 +62,7 @@ class Run:
     examples: list[Example]
     details: Details | None
     live_profile: Profile | None
+    checks: Json = field(default_factory=dict)
 
     @classmethod
     def read(
@@ -108,6 +111,7 @@ class Run:
             examples.read(directory / "evaluate") if found else [],
             Details.read(directory / "evaluate") if found else None,
             _live_profile(config, found),
+            _json(directory / checks.FILE),
         )
 
 

@@ -18,6 +18,7 @@ from pipeline.report.found import Run
 from pipeline.report.sections import (
     calibration,
     data,
+    decision,
     drift,
     latency,
     ondevice,
@@ -48,6 +49,7 @@ _SECTIONS = (
     training.training,
     training.index,
     data.data,
+    decision.checks,
     drift.drift,
     origin.origin,
 )

@@ -20,7 +20,12 @@ from typing import Any, Literal
 
 from models.config import ConfigError, Options, RankingConfig, RetrievalConfig
 from models.student_config import StudentConfig
-from pipeline.run.data import PrepareConfig, Source, SyntheticSource
+from pipeline.run.data import (
+    ChecksConfig,
+    PrepareConfig,
+    Source,
+    SyntheticSource,
+)
 from pipeline.run.release import EvaluateConfig, IndexConfig, PublishConfig
 
 # What was an option once, with the value it has now.
@@ -70,6 +75,7 @@ class Config(Options):
         artifacts: Directory everything is written under.
         source: Where the interaction log and the catalogue come from.
         prepare: Filters, split and engine.
+        checks: How far data may differ from the live version's.
         retrieval: The two-tower model.
         index: Its nearest-neighbour index.
         ranking: The model that rescores what was retrieved.
@@ -83,6 +89,7 @@ class Config(Options):
     artifacts: str = "artifacts"
     source: Source = field(default_factory=SyntheticSource)
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
+    checks: ChecksConfig = field(default_factory=ChecksConfig)
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
     index: IndexConfig = field(default_factory=IndexConfig)
     ranking: RankingConfig = field(default_factory=RankingConfig)

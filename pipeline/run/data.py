@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from models.config import Count, FeatureKind, Options, Share
+from models.config import Count, FeatureKind, Options, Rate, Share
 from pipeline.tables.schema import epoch_seconds
 
 # What tables and databases write where there is nothing, letter by letter: an
@@ -299,4 +299,34 @@ class PrepareConfig(Options):
             "`validation_share` and `test_share` must be above 0 and together "
             "below 1. Received: "
             f"{self.validation_share} and {self.test_share}.",
+        )
+
+
+@dataclass(frozen=True)
+class ChecksConfig(Options):
+    """How far data may differ from the live version's before training stops.
+
+    Attributes:
+        max_loss: Share of the live version's interactions, users and items
+            that may be gone.
+        max_rate_change: Times by which what came since the live version may
+            be more or less than came in as long a time before.
+        max_rise: By how much a share may rise: of duplicates, of rows without
+            a value of a feature, of what came since then that is of users or
+            items never seen before.
+        max_psi: Population stability index of items, users' activity and
+            hours of the day against the live version's data; above 0.25 is
+            much change.
+    """
+
+    max_loss: Share = 0.3
+    max_rate_change: Rate = 5.0
+    max_rise: Share = 0.2
+    max_psi: Rate = 0.25
+
+    def _rules(self) -> Iterator[tuple[bool, str]]:
+        yield (
+            self.max_rate_change > 1,
+            "`max_rate_change` must be above 1, as a factor. Received: "
+            f"{self.max_rate_change}.",
         )

@@ -24,6 +24,18 @@ class DataError(ValueError):
     """Input that cannot be turned into prepared tables."""
 
 
+class DataRefused(DataError):
+    """The data differ too much from those of the live version.
+
+    Attributes:
+        reasons: One sentence each.
+    """
+
+    def __init__(self, *reasons: str) -> None:
+        self.reasons = reasons
+        super().__init__("\n".join(reasons))
+
+
 def epoch_seconds(date: str) -> int | None:
     """Seconds since the epoch of an ISO date, UTC where unnamed; else None."""
     try:

@@ -32,9 +32,9 @@ def _config(folder: Path, source: str) -> list[str]:
 
 
 def _fails(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
+    arguments: list[str], capsys: pytest.CaptureFixture[str], status: int = 1
 ) -> list[str]:
-    assert command.main(arguments) == 1
+    assert command.main(arguments) == status
     lines = capsys.readouterr().err.splitlines()
     return [line for line in lines if not line.startswith("[")]
 
@@ -97,7 +97,7 @@ def test_rollback_without_a_release_says_what_to_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = _config(tmp_path, 'kind = "synthetic"')
-    (line,) = _fails([*arguments, "rollback"], capsys)
+    (line,) = _fails([*arguments, "rollback"], capsys, 3)
     assert line.startswith("rejected: A rollback needs an earlier release.")
     assert "make retrain" in line
 

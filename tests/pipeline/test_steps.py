@@ -25,6 +25,7 @@ from tests.support.waiting import eventually
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = (
     "prepare",
+    "check-data",
     "train-retrieval",
     "index",
     "train-ranking",
@@ -33,7 +34,7 @@ STEPS = (
     "ondevice-export",
 )
 # What is made of a retrieval model.
-LATER = {*STEPS[2:], "evaluate"}
+LATER = {*STEPS[3:], "evaluate"}
 
 
 class Copied(Run):
