@@ -177,7 +177,14 @@ class Run:
                 f"{merged}: recall@{report.k} {report.recall:.3f}, "
                 f"{report.latency_ms:.2f} ms a query"
             )
-            return [auto.index_kind(self.config.index, report.num_items)]
+            options = self.config.index
+            choices: list[Choice] = [auto.index_kind(options, report.num_items)]
+            if tuned := report.scann:
+                tree = auto.index_tree(
+                    tuned.chosen, tuned.frontier, options.recall_floor
+                )
+                choices.append(tree)
+            return choices
 
         count = {"shards": len(shards)} if shards else {}
         inputs = self._inputs("index", retrieval, **count)

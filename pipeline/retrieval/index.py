@@ -9,7 +9,7 @@ Exact search is the truth that recall is measured against, and the choice for
 small catalogues: one matrix product beats a tree there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,9 @@ from tensorflow.core.framework.tensor_pb2 import TensorProto
 from models.config import FIRST_ITEM
 from models.layers import index as search
 from models.retrieval import RetrievalModel
-from pipeline.measure import metrics, requests, timing
-from pipeline.retrieval import train
-from pipeline.retrieval.report import EMBEDDINGS, Point, Report, Tuned
+from pipeline.measure import requests
+from pipeline.retrieval import train, tuning
+from pipeline.retrieval.report import EMBEDDINGS, Report
 from pipeline.run import auto, seeds
 from pipeline.run.config import Config
 from pipeline.run.release import IndexConfig
@@ -36,11 +36,7 @@ _SCANN_MINIMUM = 1_000
 _SHOWN = 5
 # Queries that recall and latency are measured on.
 _TUNING_QUERIES, _TIMED_QUERIES = 500, 200
-# What is tried: share of the leaves, reordered candidates for each wanted.
-_SETTINGS = {0.02: 2, 0.05: 3, 0.1: 4, 0.2: 5, 0.4: 6, 0.7: 8, 1.0: 8}
 Index = search.ExactIndex | search.ScannIndex
-# The tensors of each.
-Searchers = list[list[np.ndarray]]
 
 
 def run(
@@ -115,7 +111,10 @@ def run_shard(
     is_scann = auto.index_kind(config.index, num_items).value == "scann"
     if is_scann and size >= _SCANN_MINIMUM:
         searcher = search.build_searcher(
-            embeddings[-size:], config.index.num_candidates, _num_leaves(size)
+            embeddings[-size:],
+            config.index.num_candidates,
+            tuning.num_leaves(size),
+            config.index.reordering,
         )
         _save_searcher(searcher, directory / _SEARCHER.format(0))
     return size
@@ -135,14 +134,10 @@ def _check(embeddings: np.ndarray, ids: Sequence[str] | np.ndarray) -> None:
         )
 
 
-def _num_leaves(num_items: int) -> int:
-    return int(np.sqrt(num_items))
-
-
 def save(
     embeddings: np.ndarray,
     report: Report,
-    searchers: Searchers | None,
+    searchers: tuning.Searchers | None,
     directory: Path,
 ) -> None:
     """Writes what `build` made of `embeddings` for `load`."""
@@ -169,16 +164,17 @@ def _load_searcher(path: Path) -> list[np.ndarray]:
 def load(config: IndexConfig, directory: Path) -> Index:
     """The index a step directory holds."""
     tuned = Report.read(directory).scann
-    embeddings = np.load(directory / EMBEDDINGS)
+    exact = search.ExactIndex(
+        np.load(directory / EMBEDDINGS), config.num_candidates
+    )
     if tuned is None:
-        return search.ExactIndex(embeddings, config.num_candidates)
+        return exact
     searchers = [
         _load_searcher(directory / _SEARCHER.format(number))
         for number in range(len(tuned.shards))
     ]
     return search.ScannIndex(
-        embeddings,
-        config.num_candidates,
+        exact,
         searchers,
         tuned.shards,
         tuned.chosen.leaves,
@@ -190,8 +186,8 @@ def build(
     embeddings: np.ndarray,
     queries: np.ndarray,
     config: IndexConfig,
-    searchers: Searchers | None = None,
-) -> tuple[Report, Searchers | None]:
+    searchers: tuning.Searchers | None = None,
+) -> tuple[Report, tuning.Searchers | None]:
     """Chooses an index by the config and measures it.
 
     Args:
@@ -203,10 +199,12 @@ def build(
     Raises:
         DataError: If ScaNN is asked for on too small a catalogue.
     """
-    num_items = len(embeddings) - FIRST_ITEM
     exact = search.ExactIndex(embeddings, config.num_candidates)
-    latency = _latency_ms(exact, queries)
+    num_items = exact.num_items
     if auto.index_kind(config, num_items).value == "exact":
+        _found, latency = tuning.answers(
+            tf.function(exact.__call__), queries[:_TIMED_QUERIES]
+        )
         return Report(num_items, exact.k, 1.0, latency), None
     if num_items < _SCANN_MINIMUM:
         raise DataError(
@@ -214,82 +212,12 @@ def build(
             f"{num_items} (from [index] kind = {config.kind!r}). Set it to "
             "'exact', which is faster at this size."
         )
-    searchers = searchers or [
-        search.build_searcher(
-            embeddings[FIRST_ITEM:],
-            config.num_candidates,
-            _num_leaves(num_items),
-        )
-    ]
-    ends = np.arange(len(searchers) + 1) * num_items // len(searchers)
-    sizes = np.diff(ends).tolist()
-    frontier = _tune(embeddings, queries, config, searchers, sizes)
-    best = max(frontier, key=lambda point: point.recall)
-    tuned = Tuned(
-        sizes,
-        _num_leaves(min(sizes)),
-        best,
-        latency,
-        best.recall >= config.recall_floor,
-        frontier,
+    tuned, searchers = tuning.tune(
+        exact, embeddings, queries, config, searchers
     )
+    best = tuned.chosen
     made = Report(num_items, exact.k, best.recall, best.latency_ms, tuned)
     return made, searchers
-
-
-def _tune(
-    embeddings: np.ndarray,
-    queries: np.ndarray,
-    config: IndexConfig,
-    searchers: Searchers,
-    sizes: list[int],
-) -> list[Point]:
-    """Settings from cheap to thorough, up to the first that is good enough."""
-    exact = search.ExactIndex(embeddings, config.num_candidates)
-    truth, k = _answers(exact.__call__, queries), exact.k
-    num_leaves = _num_leaves(min(sizes))
-    frontier = []
-    for share, times in _SETTINGS.items():
-        leaves, reordering = max(1, round(share * num_leaves)), times * k
-        index = search.ScannIndex(
-            embeddings,
-            config.num_candidates,
-            searchers,
-            sizes,
-            leaves,
-            reordering,
-        )
-        # Without the exact search behind it, which would hide lists that
-        # visit too few leaves to be filled.
-        answers = _answers(index.approximate, queries)
-        hits = metrics.find_hits(answers, Ragged.unpadded(truth))
-        recall = float(np.mean(hits.sum(axis=1) / k))
-        latency = _latency_ms(index, queries)
-        frontier.append(Point(leaves, reordering, round(recall, 4), latency))
-        # Recall decides, not the clock, so that the same data always give the
-        # same index.
-        if recall >= config.recall_floor:
-            break
-    return frontier
-
-
-def _answers(find: Callable, queries: np.ndarray) -> np.ndarray:
-    seen = np.zeros((1, 1), np.int32)
-    call = tf.function(find)
-    return np.concatenate(
-        [call(query[None], seen)[1].numpy() for query in queries]
-    )
-
-
-def _latency_ms(index: Index, queries: np.ndarray) -> float:
-    """Median of single queries, milliseconds."""
-    seen = np.zeros((1, 1), np.int32)
-    call, asked = tf.function(index.__call__), iter(queries)
-    taken = timing.medians(
-        {"query": lambda: call(next(asked)[None], seen)[1].numpy()},
-        min(len(queries), _TIMED_QUERIES),
-    )
-    return round(taken["query"] / 1e3, 3)
 
 
 def _queries(

@@ -17,14 +17,18 @@ class Point:
     """One setting of ScaNN, measured.
 
     Attributes:
+        num_leaves: Of each searcher's tree.
         leaves: Visited a query and searcher.
         reordering: Candidates scored exactly, a query and searcher.
+        work: Expected microseconds of a query, counted and not timed.
         recall: Share of the exact list.
-        latency_ms: Median of single queries.
+        latency_ms: Median of single queries, called from Python.
     """
 
+    num_leaves: int
     leaves: int
     reordering: int
+    work: float
     recall: float
     latency_ms: float
 
@@ -35,15 +39,13 @@ class Tuned:
 
     Attributes:
         shards: Items of each searcher.
-        num_leaves: Of each searcher's tree.
         chosen: Of the frontier.
         exact_latency_ms: Of exact search.
         meets_recall_floor: Whether `chosen` does.
-        frontier: From cheap to thorough.
+        frontier: What finds more than all that is less work, tree by tree.
     """
 
     shards: list[int]
-    num_leaves: int
     chosen: Point
     exact_latency_ms: float
     meets_recall_floor: bool
@@ -79,8 +81,10 @@ class Report:
 
         def row(point: Point) -> dict[str, float]:
             return {
+                "num_leaves": point.num_leaves,
                 "num_leaves_to_search": point.leaves,
                 "num_reordering_candidates": point.reordering,
+                "work": point.work,
                 recall: point.recall,
                 "latency_ms": point.latency_ms,
             }

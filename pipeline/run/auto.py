@@ -243,6 +243,36 @@ def index_kind(options: IndexConfig, num_items: int) -> Choice[str]:
     return Choice("index.kind", kind, why)
 
 
+class Setting(Protocol):
+    """A tree of ScaNN and the effort it takes."""
+
+    @property
+    def num_leaves(self) -> int:
+        """Of the tree."""
+
+    @property
+    def work(self) -> float:
+        """Expected microseconds of a query."""
+
+    @property
+    def recall(self) -> float:
+        """Share of the exact list."""
+
+
+def index_tree(
+    chosen: Setting, tried: Sequence[Setting], floor: float
+) -> Choice[int]:
+    """The tree that reaches the wanted recall with the least work."""
+    trees = {}
+    for setting in tried:
+        trees[setting.num_leaves] = (
+            f"{setting.num_leaves:,} leaves {setting.recall:.3f} in "
+            f"{setting.work:,.0f} μs"
+        )
+    why = f"recall of {', '.join(trees.values())}; wanted {floor}"
+    return Choice("index tree", chosen.num_leaves, why)
+
+
 class Measured(Protocol):
     """A file of the student, with its size."""
 

@@ -86,8 +86,8 @@ def make(folder: Path) -> Path:
         target = run / f"{name}.json"
         target.parent.mkdir(exist_ok=True)
         target.write_text(json.dumps(values))
-    frontier = [Point(1, 5, 0.5, 0.1), Point(2, 5, 0.9, 0.4)]
-    tuned = Tuned([6], 2, frontier[1], 0.2, True, frontier)
+    frontier = [Point(2, 1, 5, 3, 0.5, 0.1), Point(2, 2, 5, 4, 0.9, 0.4)]
+    tuned = Tuned([6], frontier[1], 0.2, True, frontier)
     (run / "index").mkdir()
     Report(6, 5, 0.9, 0.4, tuned).write(run / "index")
     for name in ("train-retrieval", "index", "train-ranking", "distill"):

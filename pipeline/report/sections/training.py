@@ -123,18 +123,28 @@ def index(run: Run) -> Section:
         blocks.append(
             Table(
                 "Settings that were tried",
-                ["leaves searched", "candidates reordered", recall, "ms"],
+                [
+                    "leaves",
+                    "searched",
+                    "candidates reordered",
+                    "expected μs",
+                    recall,
+                    "ms",
+                ],
                 [
                     [f"{value:,}" for value in vars(point).values()]
                     for point in tuned.frontier
                 ],
             )
         )
-        curve = (
-            [point.latency_ms for point in tuned.frontier],
-            [point.recall for point in tuned.frontier],
-        )
-        picture = curves.lines({"": curve}, ("ms a query", recall))
-        words = "What more time finds of exact search."
-        blocks.append(Figure("Recall against time", words, picture))
+        lines = {
+            f"{leaves:,} leaves": (
+                [p.work for p in tuned.frontier if p.num_leaves == leaves],
+                [p.recall for p in tuned.frontier if p.num_leaves == leaves],
+            )
+            for leaves in dict.fromkeys(p.num_leaves for p in tuned.frontier)
+        }
+        picture = curves.lines(lines, ("expected μs a query", recall))
+        words = "What more work finds of exact search, tree by tree."
+        blocks.append(Figure("Recall against work", words, picture))
     return Section("Index", "", blocks)

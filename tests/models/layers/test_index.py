@@ -20,20 +20,25 @@ def embeddings() -> np.ndarray:
 def indexes(embeddings: np.ndarray) -> dict[str, Index]:
     items = embeddings[2:]
     whole = [search.build_searcher(items, K, 34)]
+    rounded = [search.build_searcher(items, K, 34, "int8")]
     halves = [search.build_searcher(x, K, 24) for x in np.split(items, 2)]
     sizes = [NUM_ITEMS // 2] * 2
+    exact = search.ExactIndex(embeddings, K)
     return {
-        "exact": search.ExactIndex(embeddings, K),
-        "scann": search.ScannIndex(embeddings, K, whole, [NUM_ITEMS], 10, 80),
+        "exact": exact,
+        "scann": search.ScannIndex(exact, whole, [NUM_ITEMS], 10, 80),
+        "int8": search.ScannIndex(exact, rounded, [NUM_ITEMS], 10, 80),
         # One leaf rarely holds enough: the exact index has to step in.
-        "starved": search.ScannIndex(embeddings, K, whole, [NUM_ITEMS], 1, 20),
-        "shards": search.ScannIndex(embeddings, K, halves, sizes, 8, 80),
+        "starved": search.ScannIndex(exact, whole, [NUM_ITEMS], 1, 20),
+        "shards": search.ScannIndex(exact, halves, sizes, 8, 80),
     }
 
 
 @pytest.mark.parametrize("num_hidden", [0, 40, NUM_ITEMS - K, NUM_ITEMS])
 @pytest.mark.parametrize("batch_size", [1, 5])
-@pytest.mark.parametrize("name", ["exact", "scann", "starved", "shards"])
+@pytest.mark.parametrize(
+    "name", ["exact", "scann", "int8", "starved", "shards"]
+)
 def test_lists_are_full_and_clean(
     indexes: dict[str, Index],
     embeddings: np.ndarray,
@@ -61,8 +66,7 @@ def test_lists_are_full_and_clean(
         np.testing.assert_allclose(
             scores[row][: len(items)],
             embeddings[items] @ queries[row],
-            rtol=1e-4,
-            atol=1e-4,
+            atol=0.1 if name == "int8" else 1e-4,
         )
     assert np.all(scores[found == 0] == search.MASKED_SCORE)
 

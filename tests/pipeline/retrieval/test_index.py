@@ -215,8 +215,8 @@ def test_small_catalogues_are_searched_exactly(
 def test_a_report_is_read_as_it_was_written(
     is_tuned: bool, tmp_path: Path
 ) -> None:
-    points = [Point(2, 60, 0.8, 0.3), Point(4, 90, 0.97, 0.4)]
-    tuned = Tuned([5, 4], 9, points[1], 1.5, True, points)
+    points = [Point(9, 2, 60, 7, 0.8, 0.3), Point(9, 4, 90, 8, 0.97, 0.4)]
+    tuned = Tuned([5, 4], points[1], 1.5, True, points)
     made = Report(9, 30, 0.97, 0.4, tuned if is_tuned else None)
     made.write(tmp_path)
     assert Report.read(tmp_path) == made
@@ -225,8 +225,10 @@ def test_a_report_is_read_as_it_was_written(
     assert list(content)[:5] == common and list(content)[-1] == "frontier"
     if is_tuned:
         assert content["chosen"] == {
+            "num_leaves": 9,
             "num_leaves_to_search": 4,
             "num_reordering_candidates": 90,
+            "work": 8,
             "recall@30": 0.97,
             "latency_ms": 0.4,
         }
