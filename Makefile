@@ -39,21 +39,31 @@ setup: $(VENV)/.requirements ## install what running needs into .venv
 setup-dev: $(VENV)/.requirements-dev
 
 # The stamps hold the files' digests: a changed pin installs again, a fresh
-# checkout with new file dates does not.
+# checkout with new file dates does not. Half of what pip did was compiling what
+# is never imported, and the pip of Python 3.11 looks at an index ten times
+# longer than one of today; where no newer one is to be had it does as well.
+PIP = $(RUN) -m pip install --quiet --disable-pip-version-check --no-compile
+# Compiled once, here, where the environment may forbid it to every process.
+LOADED = tensorflow, tensorflow.lite.python.lite, tf_keras, scann, \
+	tensorflow_recommenders, tensorflow_serving.apis.predict_pb2, duckdb, \
+	ibis.backends.duckdb, pyarrow.parquet, scipy.sparse.linalg, \
+	matplotlib.pyplot, ai_edge_litert.interpreter, rich.table
+
 $(VENV)/.requirements: requirements.txt
 	@test -x $(RUN) || { echo "setup: creating $(VENV)" >&2; \
 		$(PYTHON) -m venv $(VENV); }
 	@sha256sum --check --status $@ 2>/dev/null || { \
 		echo "setup: installing requirements.txt (about a minute)" >&2; \
-		$(RUN) -m pip install --quiet --disable-pip-version-check \
-			-r requirements.txt && sha256sum requirements.txt > $@; }
+		$(PIP) 'pip>=25' 2>/dev/null || true; \
+		$(PIP) -r requirements.txt && PYTHONDONTWRITEBYTECODE= \
+			TF_CPP_MIN_LOG_LEVEL=3 $(RUN) -c 'import models, $(LOADED)' \
+			&& sha256sum requirements.txt > $@; }
 	@touch $@
 
 $(VENV)/.requirements-dev: requirements-dev.txt $(VENV)/.requirements
 	@sha256sum --check --status $@ 2>/dev/null || { \
 		echo "setup: installing requirements-dev.txt" >&2; \
-		$(RUN) -m pip install --quiet --disable-pip-version-check \
-			-r requirements-dev.txt && sha256sum requirements-dev.txt > $@; }
+		$(PIP) -r requirements-dev.txt && sha256sum requirements-dev.txt > $@; }
 	@touch $@
 
 demo: setup ## everything end to end on the embedded sample; 2 to 4 minutes
@@ -191,8 +201,7 @@ bench-million: setup-dev ## every step over a large catalogue; ITEMS=200_000
 	$(RUN) -m pipeline.bench.million $(if $(ITEMS),--items $(ITEMS))
 
 spark-up: setup ## run a Spark master and two workers; needs Java 17
-	$(RUN) -m pip install --quiet --disable-pip-version-check \
-		-r requirements-spark.txt
+	$(PIP) -r requirements-spark.txt
 	$(RUN) -m pipeline $@
 
 notebook: setup-dev ## run the example notebook again and keep what it shows
@@ -208,8 +217,7 @@ typecheck: setup-dev ## mypy
 	$(RUN) -m mypy
 # What needs processes of its own: Spark, workers, the tutorial, the notebook.
 test-scale: setup-dev ## Spark (where Java is), several workers, tutorial, notebook
-	@if command -v java > /dev/null; then $(RUN) -m pip install --quiet \
-		--disable-pip-version-check -r requirements-spark.txt; \
+	@if command -v java > /dev/null; then $(PIP) -r requirements-spark.txt; \
 	else echo "test-scale: no Java here, so the Spark tests are skipped"; fi
 	$(RUN) -m pytest -m "spark or slow" tests/pipeline/prepare/test_spark.py \
 		tests/pipeline/run/test_workers.py tests/pipeline/test_tutorial.py \
