@@ -113,6 +113,7 @@ class RetrievalModel(tfrs.Model):
         """What Keras resets at the start of an epoch."""
         return [self.loss_mean]
 
+    @tf.autograph.experimental.do_not_convert
     def train_step(self, inputs: Batch) -> dict[str, tf.Tensor]:
         """One step; reports the epoch's mean loss, not the last batch's."""
         with tf.GradientTape() as tape:
@@ -124,7 +125,7 @@ class RetrievalModel(tfrs.Model):
             self.after_step()
         return {"loss": self.loss_mean.result()}
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def query_embeddings(self, query: Query) -> tf.Tensor:
         """The query tower on tensors, compiled: `[B, D]`."""
         return self.query_tower(*query)

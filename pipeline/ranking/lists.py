@@ -57,7 +57,7 @@ def by_blocks(call: Callable[..., Any]) -> Callable[..., Any]:
     Returns:
         Asks for some rows, at most `BLOCK`, of inputs and other arrays.
     """
-    graph = tf.function(call, reduce_retracing=True)
+    graph = tf.function(call, autograph=False, reduce_retracing=True)
 
     def ask(rows: np.ndarray, inputs: Query, *beside: np.ndarray) -> Any:
         # A graph is traced for each shape it meets: one shape, one trace.

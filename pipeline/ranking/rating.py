@@ -151,7 +151,7 @@ def _step(head: RatingHead) -> Callable[..., None]:
     # Else the first step makes its variables, and is traced again without.
     optimizer.build(head.trainable_variables)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def step(history, user, item, rating):  # type: ignore
         with tf.GradientTape() as tape:
             loss = head.loss(history, user, item, rating, *_L2)
