@@ -232,7 +232,11 @@ class Run:
             from pipeline.ranking import train as train_ranking
 
             report = train_ranking.run(
-                self.config, self._load(), retrieval, index, directory
+                self.config,
+                self._load(),
+                retrieval,
+                directory,
+                self._progress,
             )
             for table, reason in report["left_out"].items():
                 self._progress(f"  without the {table} item table: {reason}")

@@ -161,7 +161,7 @@ def _measure(
 
     def rank(made: Path) -> None:
         base = train_retrieval.load(config, prepared, retrieval, "base")
-        _scorer, report = train_ranking.learn(config, prepared, base)
+        _scorer, report = train_ranking.learn(config, prepared, base, progress)
         manifest.write_json(made / _REPORT, report)
 
     ranking = kept("ranking", rank, "retrieval", "index")

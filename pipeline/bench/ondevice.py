@@ -147,11 +147,11 @@ def quality(config: Config, prepared: Prepared) -> Iterator[Row]:
         if name == "student":
             model = distill.make(options, prepared)
         else:
-            width, options = int(name.rpartition("D")[2]), short
-            model = Toolkit(len(prepared.items.ids), width)
+            width = int(name.rpartition("D")[2])
+            model = Toolkit(len(prepared.items.ids), width, options.epochs)
         shape = len(asked), 1
         none = np.zeros(shape, np.float32), np.zeros(shape, np.int32)
-        distill.fit(model, options, asked, none, seed, 0.0)
+        distill.fit(model, asked, none, seed, 0.0)
         return model
 
     for name in ("toolkit D16", "toolkit D32", "student"):

@@ -18,9 +18,12 @@ class Toolkit(tf.keras.Model):
     Args:
         num_rows: V, padding and unknown included.
         embedding_dim: D.
+        epochs: Of its training.
     """
 
-    def __init__(self, num_rows: int, embedding_dim: int = 16) -> None:
+    def __init__(
+        self, num_rows: int, embedding_dim: int = 16, epochs: int = 1
+    ) -> None:
         super().__init__()
         self.num_rows = num_rows
         # Its file does not hide the history.
@@ -29,6 +32,7 @@ class Toolkit(tf.keras.Model):
             embedding_dim=embedding_dim,
             history_length=10,
             num_recommendations=10,
+            epochs=epochs,
         )
         shape = [num_rows, embedding_dim]
         self._input = self.add_weight(

@@ -13,6 +13,7 @@ Shape letters: B histories, L positions, K candidates, V rows, D width.
 
 import dataclasses
 import json
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +33,10 @@ from pipeline.ondevice import teacher
 from pipeline.run import auto, seeds, weights
 from pipeline.run.auto import Choice
 from pipeline.run.config import Config
+from pipeline.run.pace import Pace
 from pipeline.tables.prepared import Prepared
+
+logger = logging.getLogger(__name__)
 
 STUDENT, UNDISTILLED = "student", "undistilled"
 # Weight of the teacher's scores in the loss, the rest is that of what came
@@ -74,6 +78,7 @@ def run(
     # What the student cannot answer is nothing to learn from.
     found = found.take(np.flatnonzero(found.relevant.items < rows))
     started = time.monotonic()
+    progress(f"  asking both stages for {len(found):,} histories")
     opinions = teacher.ask(config, prepared, ranking, found)
     report: dict[str, object] = {
         "histories": len(found),
@@ -83,7 +88,9 @@ def run(
         started = time.monotonic()
         tf.keras.utils.set_random_seed(seed)
         student = make(options, prepared)
-        losses_ = fit(student, options, found, opinions, seed, mix)
+        losses_ = fit(
+            student, found, opinions, seed, mix, _named(name, progress)
+        )
         weights.save(student, directory / f"{name}.npz")
         told: dict[str, object] = {
             "mix": mix,
@@ -101,6 +108,11 @@ def run(
         )
     (directory / "metrics.json").write_text(json.dumps(report, indent=2))
     return [auto.student_batch(len(found))]
+
+
+def _named(name: str, progress: Callable[[str], None]) -> Callable[[str], None]:
+    """Puts what is trained before each line."""
+    return lambda line: progress(f"  {name}: {line.strip()}")
 
 
 def make(options: StudentConfig, prepared: Prepared) -> Student:
@@ -154,14 +166,14 @@ class Examples(NamedTuple):
 
 def fit(
     student: Student,
-    options: StudentConfig,
     found: Requests,
     opinions: search.Answer,
     seed: int,
     mix: float,
+    progress: Callable[[str], None] = logger.info,
 ) -> list[float]:
     """Trains and leaves the averaged weights; the mean loss of each epoch."""
-    count = len(found)
+    options, count = student.config, len(found)
     if not count:
         return [0.0]
     random = np.random.default_rng(seed)
@@ -177,9 +189,10 @@ def fit(
     )
     steps = max(1, round(count / auto.student_batch(count).value))
     averages = [tf.Variable(value) for value in student.trainable_variables]
-    step = _step(student, mix, steps, steps * options.epochs, averages)
+    step = _step(student, mix, steps, averages)
+    pace = Pace(progress, options.epochs, count)
     curve, done = [], 0
-    for _ in range(options.epochs):
+    for epoch in range(1, options.epochs + 1):
         total = []
         for rows in np.array_split(random.permutation(count), steps):
             done += 1
@@ -187,6 +200,7 @@ def fit(
             batch = Examples(*(tf.constant(v[rows]) for v in examples))
             total.append(step(batch, tf.constant(momentum, tf.float32)))
         curve.append(round(float(np.mean(total)), 4))
+        pace(epoch, f"loss {curve[-1]:.3f}")
     for average, value in zip(
         averages, student.trainable_variables, strict=True
     ):
@@ -203,14 +217,13 @@ def _step(
     student: Student,
     mix: float,
     steps: int,
-    total: int,
     averages: list[tf.Variable],
 ) -> Callable[..., tf.Tensor]:
     """A training step that moves the averages too; steps are of an epoch."""
     optimizer = tf.keras.optimizers.AdamW(
         tf.keras.optimizers.schedules.CosineDecay(
             0.0,
-            total,
+            steps * student.config.epochs,
             alpha=0.02,
             warmup_target=_LEARNING_RATE,
             warmup_steps=max(1, steps // 2),
@@ -227,7 +240,7 @@ def _step(
     optimizer.build(variables)
     is_small = student.num_rows <= FULL_SOFTMAX_BELOW
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def step(batch: Examples, momentum: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(loss_of(student, mix, batch, is_small))

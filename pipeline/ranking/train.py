@@ -11,8 +11,10 @@ ratings exist, `metrics.json`.
 """
 
 import json
+import logging
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -35,10 +37,13 @@ from pipeline.retrieval import train as train_retrieval
 from pipeline.run import auto, seeds, weights
 from pipeline.run.auto import Choice
 from pipeline.run.config import Config
+from pipeline.run.pace import Pace
 from pipeline.tables import past
 from pipeline.tables.prepared import Prepared
 from pipeline.tables.ragged import Ragged
 from pipeline.tables.schema import TRAIN, VALIDATION
+
+logger = logging.getLogger(__name__)
 
 _VALIDATION_LISTS = 3_000
 # Candidates in a training list, the target among them; lists in a step;
@@ -54,18 +59,21 @@ def run(
     config: Config,
     prepared: Prepared,
     retrieval: Path,
-    index: Path,
     directory: Path,
+    progress: Callable[[str], None] = logger.info,
 ) -> Report:
     """Trains and writes the ranking model; what `metrics.json` says.
 
+    Lists are made by exact search, so that they do not change with the
+    index's settings.
+
     Args:
-        index: Directory of the index step; lists are made by exact search, so
-            that they do not change with the index's settings.
+        retrieval: Directory of the train-retrieval step.
+        progress: Receives a line an epoch.
     """
     started = time.monotonic()
     base = train_retrieval.load(config, prepared, retrieval, "base")
-    scorer, report = learn(config, prepared, base)
+    scorer, report = learn(config, prepared, base, progress)
     weights.save(scorer, directory / "scorer.npz")
     log = _shipped(config, prepared)
     tables = item_tables.build(log)
@@ -77,6 +85,7 @@ def run(
         Path(retrieval) / "final", directory / "retrieval" / "final"
     )
     if prepared.sequences().ratings is not None:
+        progress("  training on ratings")
         report["rating"] = train_rating.run(config, prepared, directory)
     report["seconds"] = round(time.monotonic() - started, 1)
     (directory / "metrics.json").write_text(json.dumps(report, indent=2))
@@ -97,7 +106,10 @@ def _shipped(config: Config, prepared: Prepared) -> Log:
 
 
 def learn(
-    config: Config, prepared: Prepared, base: RetrievalModel
+    config: Config,
+    prepared: Prepared,
+    base: RetrievalModel,
+    progress: Callable[[str], None] = logger.info,
 ) -> tuple[Scorer, Report]:
     """Trains the scorer on lists of `base` and reports how it went."""
     started = time.monotonic()
@@ -124,7 +136,7 @@ def learn(
     return scorer, {
         "lists": len(training),
         "list_seconds": round(time.monotonic() - started, 1),
-        **fit(config, scorer, training, validation, asked, step_seed),
+        **fit(config, scorer, training, validation, asked, progress),
     }
 
 
@@ -232,7 +244,7 @@ def fit(
     training: Lists,
     validation: Lists,
     asked: Requests,
-    seed: int,
+    progress: Callable[[str], None],
 ) -> Report:
     """Trains until validation stops improving; keeps the best weights.
 
@@ -240,7 +252,7 @@ def fit(
         The validation curve (epoch 0 is retrieval alone) and best epoch.
     """
     options = config.ranking
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(seeds.of(config, "train-ranking"))
     count = len(training)
     if count:
         rows = training.candidates > 0
@@ -257,7 +269,7 @@ def fit(
     )
     optimizer.build(scorer.trainable_variables)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def step(inputs, offsets):  # type: ignore
         with tf.GradientTape() as tape:
             scores = scorer(*inputs, training=True) + offsets
@@ -265,6 +277,7 @@ def fit(
         optimizer.minimize(loss, scorer.trainable_variables, tape)
         return loss
 
+    pace = Pace(progress, options.epochs, count)
     for epoch in range(1, options.epochs + 1 if count else 1):
         order = random.permutation(count)
         losses = [
@@ -272,7 +285,9 @@ def fit(
             for rows in np.array_split(order, steps)
         ]
         figures = validate(scorer, validation, asked)
-        curve.append({"loss": float(np.mean(losses)), **figures})
+        loss, ndcg = float(np.mean(losses)), figures["ndcg@10"]
+        curve.append({"loss": loss, **figures})
+        pace(epoch, f"loss {loss:.3f}", f"ndcg@10 {ndcg:.4f} on validation")
         if figures["ndcg@10"] > curve[best]["ndcg@10"]:
             best, weights = epoch, scorer.get_weights()
         if epoch - best >= _PATIENCE:

@@ -239,7 +239,7 @@ def test_the_student_answers_the_history_but_nothing_excluded(
         student = distill.make(options, given)
         shape = len(found), 1
         none = np.zeros(shape, np.float32), np.zeros(shape, np.int32)
-        distill.fit(student, options, found, none, 0, 0.0)
+        distill.fit(student, found, none, 0, 0.0)
         # Trained on validation too; the share of what can be found counts.
         quality.append(distill.validate(student, given, 0)["ndcg@10"])
         folder = tmp_path / str(given.repeat_consumption)

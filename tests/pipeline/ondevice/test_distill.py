@@ -51,7 +51,7 @@ def hit_rate(mix: float) -> float:
     found, opinions, right = planted()
     tf.keras.utils.set_random_seed(1)
     student = distill.make(OPTIONS, make_prepared([[2, 3, 4]], ROWS - 2))
-    distill.fit(student, OPTIONS, found, opinions, seed=1, mix=mix)
+    distill.fit(student, found, opinions, seed=1, mix=mix)
     scores = student(found.histories.last(LENGTH)).numpy()
     scores[:, :2] = -np.inf
     best = np.argsort(-scores, axis=1)[:, :5]
@@ -62,6 +62,19 @@ def test_a_rule_only_the_teacher_knows_is_learned() -> None:
     assert hit_rate(mix=1.0) > 0.6
     # Without the teacher there is nothing to learn: a fifth of 25 by chance.
     assert hit_rate(mix=0.0) < 0.35
+
+
+def test_every_epoch_says_how_fast_it_is_and_how_long_the_rest_takes() -> None:
+    found, opinions, _ = planted()
+    options = dataclasses.replace(OPTIONS, epochs=2)
+    student = distill.make(options, make_prepared([[2, 3, 4]], ROWS - 2))
+    lines: list[str] = []
+    distill.fit(student, found, opinions, 1, 0.5, lines.append)
+    assert [line.split(":")[0] for line in lines] == [
+        "  epoch 1 of 2",
+        "  epoch 2 of 2",
+    ]
+    assert "examples/s, at most 0 s left" in lines[-1]
 
 
 def test_a_large_catalogue_is_learned_from_samples(

@@ -1,7 +1,6 @@
 """Training lists are honest, and training on them helps."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -163,7 +162,11 @@ def test_lists_are_made_at_events_the_tables_did_not_count(run, base):
 
 def test_trained_ranking_beats_retrieval_and_reloads(run, base, tmp_path):
     config, prepared = run
-    report = train_ranking.run(config, prepared, base, Path("none"), tmp_path)
+    lines: list[str] = []
+    report = train_ranking.run(config, prepared, base, tmp_path, lines.append)
+    epochs = [line for line in lines if line.startswith("  epoch ")]
+    assert len(epochs) == len(report["curve"]) - 1
+    assert all("examples/s, at most" in line for line in epochs)
     curve = [figures["ndcg@10"] for figures in report["curve"]]
     assert curve[report["best_epoch"]] > curve[0] + 0.05
     assert report["rating"]["validation_rmse"][-1] < 0.7
@@ -184,7 +187,7 @@ def test_without_held_out_events_retrieval_order_is_kept(run, base, tmp_path):
         config,
         retrieval=replace(config.retrieval, ranking_holdout=0.0),
     )
-    report = train_ranking.run(made, prepared, base, Path("none"), tmp_path)
+    report = train_ranking.run(made, prepared, base, tmp_path)
     assert report["lists"] == 0 and report["best_epoch"] == 0
     train_ranking.load(made, prepared, tmp_path)
 
