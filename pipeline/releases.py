@@ -13,6 +13,7 @@ from pipeline.run.config import Config
 from pipeline.steps import Run
 from pipeline.terminal import console, report
 from pipeline.terminal.console import Answer
+from serving.releases.history import POINTER
 
 
 def publish(run: Run, options: argparse.Namespace) -> None:
@@ -26,25 +27,19 @@ def publish(run: Run, options: argparse.Namespace) -> None:
 
 
 def _publish(run: Run, options: argparse.Namespace) -> None:
-    from pipeline.terminal import showcase
-
     is_demo = options.command == "demo"
     refused = None
     users = Answer("", [])
     try:
         run.publish()
-        if is_demo:
-            users = showcase.demo(
-                run.prepared(),
-                run.config.serving_directory,
-                run.config.run_directory / "server.log",
-                console.progress,
-            )
     except GateRejected as error:
         refused = error
     reasons = refused.reasons if refused else ()
     found = Evaluation.read(run.evaluation)
-    page = _page(run.config, options)
+    if is_demo and not refused:
+        page, users = _shown(run, options)
+    else:
+        page = _page(run.config, options)
     lines = [users.text] if users.text else []
     lines += [report.short(found, reasons) if is_demo else report.table(found)]
     lines += [f"report: {page}"]
@@ -62,6 +57,18 @@ def _publish(run: Run, options: argparse.Namespace) -> None:
     console.say(Answer("\n".join(lines), data), options.json)
     if refused:
         raise refused
+
+
+def _shown(run: Run, options: argparse.Namespace) -> tuple[Path, Answer]:
+    """Writes the report while a server starts, then asks that server."""
+    from pipeline.terminal import showcase
+
+    pointer = run.config.serving_directory / POINTER
+    log = run.config.run_directory / "server.log"
+    with showcase.start(pointer, log) as wait:
+        page, target = _page(run.config, options), wait()
+        console.progress(f"serve: gRPC on {target}, asking for three users")
+        return page, showcase.demo(run.prepared(), target)
 
 
 def write_report(config: Config, options: argparse.Namespace) -> None:

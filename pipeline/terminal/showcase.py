@@ -26,7 +26,6 @@ from pipeline.terminal import console
 from pipeline.terminal.console import Answer
 from serving.client import Items, Query, RecommenderClient
 from serving.errors import ServingError
-from serving.releases.history import POINTER
 
 NUM_SHOWN = 8
 _HISTORY_SHOWN = 5
@@ -35,27 +34,18 @@ _SERVER_START_SECONDS = 120
 _OTHER_CATALOGUE = "FAILED_PRECONDITION"
 
 
-def demo(
-    prepared: Prepared,
-    serving: Path,
-    log: Path,
-    progress: Callable[[str], None],
-) -> Answer:
-    """Serves what is published and asks for three users.
+def demo(prepared: Prepared, target: str) -> Answer:
+    """Asks a server for three users.
 
     Args:
         prepared: The prepared tables of the published run.
-        serving: The directory of the pointer.
-        log: Where the server's lines go.
-        progress: Receives one line at a time.
+        target: The server, host:port.
     """
-    with serve(serving / POINTER, log) as target:
-        progress(f"serve: gRPC on {target}, asking for three users")
-        with RecommenderClient(target, timeout_seconds=30.0) as client:
-            shown = [
-                _ask(client, prepared, query, label)
-                for label, query in _three_users(prepared)
-            ]
+    with RecommenderClient(target, timeout_seconds=30.0) as client:
+        shown = [
+            _ask(client, prepared, query, label)
+            for label, query in _three_users(prepared)
+        ]
     return Answer(
         console.text(*(one.brief() for one in shown)),
         [one.data() for one in shown],
@@ -156,13 +146,25 @@ def recommend(
 def serve(pointer: Path, log: Path, *flags: str) -> Iterator[str]:
     """Runs the embedded server in its own process; yields its address.
 
+    Raises:
+        ServingError: If the server does not answer in time.
+    """
+    with start(pointer, log, *flags) as wait:
+        yield wait()
+
+
+@contextlib.contextmanager
+def start(pointer: Path, log: Path, *flags: str) -> Iterator[Callable[[], str]]:
+    """Starts the embedded server, for those who have work until it answers.
+
     Args:
         pointer: The models.config to serve.
         log: Where the server's lines go.
         flags: Of the server, besides those two.
 
-    Raises:
-        ServingError: If the server does not answer in time.
+    Yields:
+        What waits for the server and returns its address. Raises ServingError
+        if it does not answer in time.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -184,8 +186,7 @@ def serve(pointer: Path, log: Path, *flags: str) -> Iterator[str]:
             env=os.environ | {"PYTHONPATH": str(root)},
         )
         try:
-            _wait(process, port, log)
-            yield f"127.0.0.1:{port}"
+            yield lambda: _wait(process, port, log)
         finally:
             process.terminate()
             try:
@@ -195,13 +196,13 @@ def serve(pointer: Path, log: Path, *flags: str) -> Iterator[str]:
                 process.wait()
 
 
-def _wait(process: subprocess.Popen, port: int, log: Path) -> None:
-    """Returns once the port is open: it opens when the models answer."""
+def _wait(process: subprocess.Popen, port: int, log: Path) -> str:
+    """The address, once it is open: it opens when the models answer."""
     deadline = time.monotonic() + _SERVER_START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError):
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
+            return f"127.0.0.1:{port}"
         time.sleep(0.1)
     state = (
         f"it is not ready after {_SERVER_START_SECONDS} s"
