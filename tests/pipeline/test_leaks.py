@@ -82,7 +82,7 @@ def made(prepared, directory):
         place.mkdir(parents=True)
     one, two, three = places
     train_retrieval.Training(config, prepared, one).run()
-    train_ranking.run(config, prepared, one, one, two)
+    train_ranking.run(config, prepared, one, two)
     distill.run(config, prepared, two, three, lambda line: None)
     found = {}
     for which in ("base", "final"):

@@ -170,9 +170,7 @@ def test_the_student_of_a_large_catalogue_knows_the_most_wanted() -> None:
     kept = found.take(np.flatnonzero(found.relevant.items < 22))
     student = distill.make(options, prepared)
     assert student.num_rows == distill.num_rows(options, prepared) == 22
-    losses = distill.fit(
-        student, options, kept, (scores, candidates), seed=1, mix=0.5
-    )
+    losses = distill.fit(student, kept, (scores, candidates), seed=1, mix=0.5)
     assert np.isfinite(losses).all()
     figures = distill.validate(student, prepared, seed=1)
     assert 0.0 <= figures["ndcg@10"] <= 1.0
