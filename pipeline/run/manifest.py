@@ -27,6 +27,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TypeAlias
 
+from pipeline.run import machine
 from pipeline.run.auto import Choice
 from pipeline.run.config import Config
 from serving.releases import files
@@ -61,12 +62,16 @@ class Record:
         seconds: How long it took.
         choices: What was decided where the config leaves it to the data, with
             why, see `auto`.
+        peak_bytes: Most memory in use meanwhile, see `machine`.
+        machine: What it ran on, see `machine`.
     """
 
     inputs: Inputs
     made_at: int
     seconds: float
     choices: Sequence[Inputs] = ()
+    peak_bytes: int = 0
+    machine: Inputs = dataclasses.field(default_factory=dict)
 
     @classmethod
     def read(cls, directory: Path) -> Record | None:
@@ -91,7 +96,7 @@ def inputs_of(config: Config, module: str, *sections: str) -> dict[str, object]:
             name: dataclasses.asdict(getattr(config, name)) for name in sections
         },
         "seed": config.seed,
-        "code": code_digest(module),
+        "code": code(module),
         "libraries": library_versions(module),
     }
 
@@ -99,7 +104,7 @@ def inputs_of(config: Config, module: str, *sections: str) -> dict[str, object]:
 def is_current(directory: Path, inputs: Inputs) -> bool:
     """Whether `directory` holds a complete step made from exactly `inputs`."""
     record = Record.read(directory)
-    return record is not None and record.inputs == _plain(inputs)
+    return record is not None and record.inputs == plain(inputs)
 
 
 @contextlib.contextmanager
@@ -114,6 +119,7 @@ def stage(
         choices: Kept in the record; read when the step is done.
     """
     start = time.monotonic()
+    machine.reset_peak()
     directory.parent.mkdir(parents=True, exist_ok=True)
     staging = directory.with_name(f".staging-{directory.name}")
     # Left by a run that was killed; nothing ever reads it.
@@ -130,7 +136,14 @@ def stage(
         raise
     seconds = round(time.monotonic() - start, 1)
     kept = [dataclasses.asdict(choice) for choice in choices]
-    Record(_plain(inputs), time.time_ns(), seconds, kept).write(staging)
+    Record(
+        plain(inputs),
+        time.time_ns(),
+        seconds,
+        kept,
+        machine.peak_bytes(),
+        machine.describe(),
+    ).write(staging)
     replace(staging, directory)
 
 
@@ -168,13 +181,13 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def code_digest(module: str) -> str:
-    """Digest of a module's source and of all project modules it imports.
+def code(module: str) -> dict[str, str]:
+    """Digests of a module's source and of all project modules it imports.
 
     A changed layer must retrain the models built with it; an edited report
     must not. Following the imports tells the two apart.
     """
-    return digest(_reached(module)[0])
+    return {name: full[:16] for name, full in _reached(module)[0].items()}
 
 
 def library_versions(module: str) -> dict[str, str]:
@@ -223,6 +236,6 @@ def _source(module: str) -> Path | None:
     return next(filter(Path.is_file, places), None)
 
 
-def _plain(value: Inputs) -> Inputs:
+def plain(value: Inputs) -> Inputs:
     """`value` as JSON would give it back, so that comparisons hold."""
     return json.loads(json.dumps(value, sort_keys=True, default=str))

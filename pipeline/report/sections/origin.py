@@ -13,9 +13,14 @@ def origin(run: Run) -> Section:
     """How to make this run again."""
     steps = Table(
         "Steps",
-        ("step", "finished (UTC)", "seconds"),
+        ("step", "finished (UTC)", "seconds", "most memory, MiB"),
         [
-            (step, finished(record.made_at), f"{record.seconds:,.1f}")
+            (
+                step,
+                finished(record.made_at),
+                f"{record.seconds:,.1f}",
+                f"{record.peak_bytes / 2**20:,.0f}" * bool(record.peak_bytes),
+            )
             for step, record in run.records.items()
         ],
         num_texts=2,
@@ -24,10 +29,17 @@ def origin(run: Run) -> Section:
     for record in run.records.values():
         found = record.inputs.get("libraries")
         libraries |= found if isinstance(found, dict) else {}
+    *_, last = ({}, *(record.machine for record in run.records.values()))
     versions = Table(
         "Libraries behind the figures",
         ("library", "version"),
         [(name, str(found)) for name, found in sorted(libraries.items())],
+        num_texts=2,
+    )
+    machines = Table(
+        "Machine of the last step",
+        ("", "value"),
+        [(name, str(found)) for name, found in last.items()],
         num_texts=2,
     )
     chosen = Table(
@@ -67,6 +79,7 @@ def origin(run: Run) -> Section:
             settings,
             steps,
             versions,
+            machines,
         ],
     )
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -106,10 +107,12 @@ def test_file_digest_follows_content_and_names(tmp_path: Path) -> None:
 
 
 def test_code_digest_covers_imported_modules_only() -> None:
-    assert manifest.code_digest(
-        "pipeline.retrieval.index"
-    ) != manifest.code_digest("pipeline.run.manifest")
-    assert manifest.code_digest("pipeline.missing") == manifest.digest({})
+    found = manifest.code("pipeline.retrieval.index")
+    assert {"pipeline.retrieval.index", "pipeline.tables.prepared"} <= set(
+        found
+    )
+    assert not {"pipeline.ranking.train", "pipeline.status"} & set(found)
+    assert manifest.code("pipeline.missing") == {}
 
 
 def test_library_versions_are_those_that_a_step_computes_with(
@@ -135,3 +138,23 @@ def test_library_versions_are_those_that_a_step_computes_with(
     )
     assert manifest.library_versions("pipeline.retrieval.index") != index
     assert manifest.library_versions("pipeline.prepare.step") == prepare
+
+
+def test_a_record_says_what_the_step_took_and_ran_on(tmp_path: Path) -> None:
+    for name, size in (("large", 200), ("small", 0)):
+        with manifest.stage(tmp_path / name, {}):
+            bytearray(b"x") * (size * 2**20)
+    large, small = (
+        manifest.Record.read(tmp_path / name) for name in ("large", "small")
+    )
+    assert large and small
+    # Each step's own, not that of the process so far.
+    assert large.peak_bytes > small.peak_bytes + 100 * 2**20
+    assert small.peak_bytes > 2**20
+    assert small.machine["python"] == platform.python_version()
+    assert small.machine["cpu"] and small.machine["cores"]
+    # What was made before this was kept is read as well.
+    path = tmp_path / "small" / manifest.MANIFEST
+    path.write_text('{"inputs": {}, "made_at": 1, "seconds": 1.0}')
+    old = manifest.Record.read(tmp_path / "small")
+    assert old and not old.peak_bytes and not old.machine
