@@ -25,7 +25,7 @@ WEB_PORT ?= 8080
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo picture notebook reference prepare check-data train-retrieval index train-ranking \
 	distill export ondevice-export ondevice-demo ondevice-android evaluate \
-	publish report rollback retrain serve recommend explore smoke \
+	publish report rollback retrain status serve recommend explore smoke \
 	log-requests bench-serving bench-fleet \
 	bench-ondevice ablation init-config check doctor staging-up staging-down \
 	k8s-render lock protos client-wheel client-check lint typecheck test \
@@ -95,6 +95,8 @@ evaluate: setup ## measure the exported models against baselines
 publish: setup ## release the bundle if the gate accepts it
 	$(STEP) $@ $(FORCED)
 report: setup ## write a run's report again: report.html and report.md
+	$(STEP) $@
+status: setup ## what is up to date, what would run and why, what is live
 	$(STEP) $@
 retrain: setup ## all steps in order; unchanged ones are skipped
 	$(STEP) $@ $(FORCED)

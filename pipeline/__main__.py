@@ -342,6 +342,10 @@ _COMMANDS = {
     "evaluate": (_step, "measure the exported models against baselines"),
     "publish": (_step, "release the bundle if the gate accepts it"),
     "retrain": (_step, "all of the above, in order"),
+    "status": (
+        releases.show_status,
+        "show what is up to date, what would run and why",
+    ),
     "rollback": (releases.rollback, "return to the last release"),
     "report": (releases.write_report, "write a run's report again"),
     "options": (_options, "show all options, their defaults and meanings"),

@@ -78,6 +78,13 @@ def write_report(config: Config, options: argparse.Namespace) -> None:
     console.say(answer, options.json)
 
 
+def show_status(config: Config, options: argparse.Namespace) -> None:
+    """Says what is up to date, what would run and why, what is live."""
+    from pipeline import status
+
+    console.say(status.answer(config), options.json)
+
+
 def _page(config: Config, options: argparse.Namespace) -> Path:
     from pipeline.report import step as page
 

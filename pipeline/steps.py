@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline import needs
 from pipeline.run import auto, manifest
 from pipeline.run.auto import Choice
 from pipeline.run.config import Config
@@ -27,18 +28,6 @@ logger = logging.getLogger(__name__)
 
 EVALUATION = "evaluation.json"
 Progress = Callable[[str], None]
-# What makes each step besides those before it: a module, config sections.
-_MAKERS = {
-    "prepare": ("pipeline.prepare.step", "source", "prepare"),
-    "check-data": ("pipeline.prepare.checks", "checks"),
-    "train-retrieval": ("pipeline.retrieval.train", "retrieval"),
-    "index": ("pipeline.retrieval.index", "index"),
-    "train-ranking": ("pipeline.ranking.train", "ranking"),
-    "distill": ("pipeline.ondevice.distill", "student"),
-    "export": ("pipeline.export.step",),
-    "ondevice-export": ("pipeline.ondevice.export",),
-    "evaluate": ("pipeline.evaluate.step", "evaluate"),
-}
 
 
 class Run:
@@ -90,15 +79,9 @@ class Run:
         Raises:
             DataError: If they are one.
         """
-        from pipeline import sources
-        from pipeline.sources.reading import files
-
         if "prepare" in self._current:
             return self._directory("prepare")
-        paths = sources.paths(self.config.source)
-        inputs = self._inputs(
-            "prepare", files={path: files.content(path) for path in paths}
-        )
+        inputs = self._inputs("prepare")
 
         def work(directory: Path) -> None:
             from pipeline.prepare import step as prepare
@@ -116,17 +99,15 @@ class Run:
 
     def check_data(self) -> Path:
         """Holds the data against the live version's, or raises DataRefused."""
-        from pipeline.export import bundle
         from pipeline.prepare import checks
 
-        inputs = self._inputs("check-data", self.prepare())
-        inputs["live"] = bundle.live_before(self.config, "check-data", inputs)
+        self.prepare()
 
         def work(directory: Path) -> Sequence[Choice]:
             data = self._load()
             return checks.run(self.config, data, directory, self._accepted)
 
-        return self._step("check-data", inputs, work)
+        return self._step("check-data", self._inputs("check-data"), work)
 
     def train_retrieval(self) -> Path:
         """Trains the two-tower model, on all workers where there are several.
@@ -135,10 +116,10 @@ class Run:
             DataError: If several workers find nothing prepared.
             DataRefused: If the data differ too much from the live version's.
         """
-        prepared = self.prepare(only_current=self._workers.count > 1)
+        self.prepare(only_current=self._workers.count > 1)
         if self._workers.is_chief:
             self.check_data()
-        inputs = self._inputs("train-retrieval", prepared)
+        inputs = self._inputs("train-retrieval")
         # Outside the step's directory, which a killed run leaves to nobody;
         # of the same code too: weights of other layers are no start.
         checkpoints = self.config.run_directory / ".checkpoints"
@@ -163,7 +144,7 @@ class Run:
     def index(self) -> Path:
         """Embeds the catalogue and builds its index, or merges its shards."""
         retrieval = self.train_retrieval()
-        shards = self._shards(retrieval)
+        shards = needs.shards(self.config)
 
         def work(directory: Path) -> list[Choice]:
             from pipeline.retrieval import index
@@ -186,9 +167,7 @@ class Run:
                 choices.append(tree)
             return choices
 
-        count = {"shards": len(shards)} if shards else {}
-        inputs = self._inputs("index", retrieval, **count)
-        return self._step("index", inputs, work)
+        return self._step("index", self._inputs("index"), work)
 
     def index_shard(self, shard: int, num_shards: int) -> Path:
         """Embeds and indexes one slice of the catalogue.
@@ -211,18 +190,8 @@ class Run:
             )
             self._progress(f"  {size} items")
 
-        name = _shard_name(shard, num_shards)
-        return self._step(name, self._inputs("index", retrieval), work)
-
-    def _shards(self, retrieval: Path) -> list[Path]:
-        """A complete set of shards that are up to date, or none."""
-        inputs = self._inputs("index", retrieval)
-        for first in sorted(self.config.run_directory.glob("index-shard-0-*")):
-            count = int(first.name.rpartition("-")[2])
-            found = [_shard_name(shard, count) for shard in range(count)]
-            if all(self._is_current(name, inputs) for name in found):
-                return [self._directory(name) for name in found]
-        return []
+        name = needs.shard_name(shard, num_shards)
+        return self._step(name, needs.common(self.config, "index"), work)
 
     def train_ranking(self) -> Path:
         """Trains the model that rescores what the index returns."""
@@ -242,8 +211,7 @@ class Run:
                 self._progress(f"  without the {table} item table: {reason}")
             return train_ranking.choices(self.config, self._load())
 
-        inputs = self._inputs("train-ranking", retrieval, index)
-        return self._step("train-ranking", inputs, work)
+        return self._step("train-ranking", self._inputs("train-ranking"), work)
 
     def distill(self) -> Path:
         """Trains the on-device student on what both stages answer."""
@@ -256,7 +224,7 @@ class Run:
                 self.config, self._load(), ranking, directory, self._progress
             )
 
-        return self._step("distill", self._inputs("distill", ranking), work)
+        return self._step("distill", self._inputs("distill"), work)
 
     def export(self) -> Path:
         """Writes the SavedModels that ship."""
@@ -274,8 +242,7 @@ class Run:
                 f"  bundle {bundle_id}: {', '.join(signatures.BUNDLE)}"
             )
 
-        inputs = self._inputs("export", *before.values())
-        return self._step("export", inputs, work)
+        return self._step("export", self._inputs("export"), work)
 
     def ondevice_export(self) -> Path:
         """Writes the student as .tflite bundles."""
@@ -288,16 +255,13 @@ class Run:
                 self.config, self._load(), distilled, exports, directory
             )
 
-        inputs = self._inputs("ondevice-export", distilled, exports)
+        inputs = self._inputs("ondevice-export")
         return self._step("ondevice-export", inputs, work)
 
     def evaluate(self) -> Path:
         """Measures the exported models; writes evaluation.json."""
-        from pipeline.export import bundle
-
         exports, index = self.export(), self.index()
         ondevice = self.ondevice_export()
-        live = bundle.live_before(self.config, "evaluate")
 
         def work(directory: Path) -> list[Choice]:
             from pipeline.evaluate import step as evaluate
@@ -310,8 +274,7 @@ class Run:
             tuned = auto.tuning_users(len(self._load().items.ids))
             return [auto.precision(wanted, found), tuned] if found else [tuned]
 
-        inputs = self._inputs("evaluate", exports, ondevice, live=live)
-        directory = self._step("evaluate", inputs, work)
+        directory = self._step("evaluate", self._inputs("evaluate"), work)
         # The one file people and scripts read stands at a short path.
         with files.staged(self.evaluation) as staged:
             shutil.copyfile(directory / EVALUATION, staged)
@@ -388,24 +351,11 @@ class Run:
         self._current.add(name)
         return directory
 
+    def _inputs(self, name: str) -> manifest.Inputs:
+        return needs.inputs(self.config, name)
+
     def _lock_of(self, name: str) -> locks.Lock:
         """The run's own lock; shards may be made side by side."""
-        if name in _MAKERS:
+        if name in needs.AFTER:
             return self.lock
         return locks.Lock(self._directory(f"{locks.FILE}-{name}"))
-
-    def _inputs(
-        self, name: str, *after: Path, **others: object
-    ) -> dict[str, object]:
-        """What a step depends on: options, the steps before it, its code."""
-        found = manifest.inputs_of(self.config, *_MAKERS[name]) | others
-        if after:
-            found["after"] = {
-                step.name: manifest.file_digest(step / manifest.MANIFEST)
-                for step in after
-            }
-        return found
-
-
-def _shard_name(shard: int, num_shards: int) -> str:
-    return f"index-shard-{shard}-of-{num_shards}"

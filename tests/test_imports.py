@@ -137,8 +137,13 @@ ARROWS = {
         "pipeline.tables pipeline.measure pipeline.retrieval "
         "pipeline.ranking pipeline.export pipeline.evaluate pipeline.terminal"
     ),
+    "pipeline.needs": (
+        "serving pipeline.run pipeline.sources pipeline.sources.reading "
+        "pipeline.export"
+    ),
     "pipeline.steps": "*",
     "pipeline.releases": "*",
+    "pipeline.status": "*",
     "pipeline.__main__": "*",
 }
 MOST_LINES = 400

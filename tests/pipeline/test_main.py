@@ -107,6 +107,7 @@ def test_rollback_without_a_release_says_what_to_do(
     [
         ("pipeline", ["--help"], 0),
         ("pipeline", ["options"], 0),
+        ("pipeline", ["status"], 0),
         ("pipeline", ["init-config"], 2),
         ("serving.client", ["--help"], 0),
     ],
