@@ -41,7 +41,8 @@ class Policy:
     stages: Stages
     fused: str = "auto"
     popular: tuple[str, ...] = ()
-    _no_fused_until: float = field(default=0.0, repr=False)
+    # By label: what a release on trial lacks, the live one may have.
+    _no_fused_until: dict[str, float] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if self.fused not in ("auto", "off"):
@@ -55,7 +56,8 @@ class Policy:
         self, queries: Sequence[Query], k: int, trace: calls.Trace
     ) -> list[Recommendations]:
         """Answers the whole question; `Recommendations` a query."""
-        if self.fused == "auto" and time.monotonic() >= self._no_fused_until:
+        is_due = time.monotonic() >= self._no_fused_until.get(trace.label, 0.0)
+        if self.fused == "auto" and is_due:
             is_shared = self._shared(signatures.RECOMMENDER)
             try:
                 with trace.part(1.0 if is_shared else _FIRST_SHARE):
@@ -63,7 +65,7 @@ class Policy:
             except ServingError as error:
                 _raise_mistake(error)
                 if error.code == "NOT_FOUND":
-                    self._no_fused_until = (
+                    self._no_fused_until[trace.label] = (
                         time.monotonic() + _FUSED_RETRY_SECONDS
                     )
                 elif error.code in retry.SILENT and is_shared:

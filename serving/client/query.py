@@ -112,6 +112,8 @@ class Items:
         latency_ms: Of the call as the caller saw it, retries included.
         predicted_ratings: Of `item_ids`, from `score` alone and only where
             the model was trained on ratings.
+        label: That was asked for, "stable" or "canary" while a release is on
+            trial; "" without one, and for a version that was pinned.
     """
 
     item_ids: tuple[str, ...]
@@ -119,6 +121,7 @@ class Items:
     version: int
     latency_ms: float
     predicted_ratings: tuple[float, ...] = ()
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,7 @@ class Recommendations:
             is then all in `retrieval_ms`.
         retries: Calls made beyond the necessary ones.
         reason: Why the answer is degraded, for logs.
+        label: As for `Items`; "" when no model answered.
     """
 
     item_ids: tuple[str, ...]
@@ -148,6 +152,7 @@ class Recommendations:
     fused: bool = False
     retries: int = 0
     reason: str = ""
+    label: str = ""
 
     @property
     def latency_ms(self) -> float:

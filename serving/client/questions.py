@@ -8,6 +8,7 @@ from serving import ids, signatures
 from serving.client import fallback, parts
 from serving.client.policy import Policy
 from serving.client.query import Items, Query, Recommendations, VersionStatus
+from serving.client.sides import Sides
 from serving.client.stages import Stages
 from serving.client.transport import calls, channel, failures, headers, retry
 from serving.client.transport.connections import Connections
@@ -43,7 +44,8 @@ class Client:
         popular: Item ids by popularity, or a file of them, for the moment
             when nothing answers; without it that moment raises.
         version_label: Asks for the versions that the servers' config gives
-            this label, such as "stable", instead of the latest ones.
+            this label, whoever the user is. Without it the latest answer, or
+            while a release is on trial what `client.sides` says.
         metadata: Headers to send with every call.
         interceptors: gRPC interceptors for unary calls, first one outermost:
             `grpc.UnaryUnaryClientInterceptor`, or that of `grpc.aio` for the
@@ -90,6 +92,7 @@ class Client:
         )
         self._stages = Stages(caller, retrieval_model, version_label)
         self._policy = Policy(self._stages, fused, fallback.read(popular))
+        self._sides = Sides(self._stages)
         self._metadata = headers.read(metadata)
 
     async def _ask(
@@ -169,7 +172,12 @@ class Questions(Client):
         return await self._ask_rows(
             *_rows(query),
             _Own(timeout_seconds=timeout_seconds, metadata=metadata),
-            lambda part, trace: self._stages.retrieve(part, k, trace),
+            lambda part, trace: self._sides.ask(
+                part,
+                _user_id,
+                trace,
+                lambda some, trace: self._stages.retrieve(some, k, trace),
+            ),
             parts.widths,
         )
 
@@ -222,8 +230,18 @@ class Questions(Client):
             list(zip(rows, lists, strict=True)),
             one,
             _Own(timeout_seconds=timeout_seconds, metadata=metadata),
-            lambda part, trace: self._stages.rank(
-                part, version, trace, in_order, swap_wait=version is not None
+            lambda part, trace: self._sides.ask(
+                part,
+                lambda pair: pair[0].user_id,
+                trace,
+                lambda some, trace: self._stages.rank(
+                    some,
+                    version,
+                    trace,
+                    in_order,
+                    swap_wait=version is not None,
+                ),
+                is_pinned=version is not None,
             ),
             lambda pair: parts.widths(*pair),
         )
@@ -255,7 +273,12 @@ class Questions(Client):
         return await self._ask_rows(
             *_rows(query),
             _Own(timeout_seconds=timeout_seconds, metadata=metadata),
-            lambda part, trace: self._policy.recommend(part, k, trace),
+            lambda part, trace: self._sides.ask(
+                part,
+                _user_id,
+                trace,
+                lambda some, trace: self._policy.recommend(some, k, trace),
+            ),
             parts.widths,
         )
 
@@ -288,7 +311,12 @@ class Questions(Client):
             rows,
             one,
             _Own(timeout_seconds=timeout_seconds, metadata=metadata),
-            lambda part, trace: self._stages.similar_items(part, k, trace),
+            lambda part, trace: self._sides.ask(
+                part,
+                lambda _: "",
+                trace,
+                lambda some, trace: self._stages.similar_items(some, k, trace),
+            ),
         )
 
     async def status(
@@ -304,6 +332,10 @@ class Questions(Client):
             lambda trace: self._stages.status(names, trace),
             _Own(timeout_seconds=timeout_seconds, metadata=metadata),
         )
+
+
+def _user_id(query: Query) -> str:
+    return query.user_id
 
 
 def _check_length(k: int) -> None:

@@ -11,10 +11,12 @@ from serving import ids, signatures
 from serving.client import messages
 from serving.client.query import Items, Query, VersionStatus
 from serving.client.transport import calls, channel, fleet
-from serving.errors import InvalidRequest, ServingError
+from serving.errors import InvalidRequest, ModelNotFound, ServingError
 from serving.wire import serving_pb2
 
 _MOST_KNOWN = 16
+# Of the live version, while there is a release on trial; see `client.sides`.
+STABLE = "stable"
 
 
 @dataclass
@@ -25,6 +27,7 @@ class Stages:
         label: Of the versions to ask for; "" for the latest.
         known: Signatures by model and version asked for, with the version
             that they were read from.
+        is_label_gone: Whether `stable` was asked for in vain of late.
     """
 
     caller: calls.Caller
@@ -33,6 +36,7 @@ class Stages:
     known: dict[fleet.Wanted, tuple[messages.Signatures, int]] = field(
         default_factory=dict
     )
+    is_label_gone: bool = False
 
     def __post_init__(self) -> None:
         ids.one(self.label, "version_label")
@@ -45,14 +49,32 @@ class Stages:
             )
 
     def _spec(
-        self, model: str, signature: str, version: int | None = None
+        self,
+        model: str,
+        signature: str,
+        trace: calls.Trace,
+        version: int | None = None,
     ) -> serving_pb2.ModelSpec:
         spec = serving_pb2.ModelSpec(name=model, signature_name=signature)
         if version is not None:
             spec.version.value = version
-        elif self.label:
-            spec.version_label = self.label
+        elif label := self.label or trace.label:
+            spec.version_label = label
         return spec
+
+    async def has_label(self, label: str, trace: calls.Trace) -> bool:
+        """Whether the servers of retrieval have a version with this label."""
+        request = serving_pb2.GetModelMetadataRequest(
+            model_spec=serving_pb2.ModelSpec(
+                name=self.retrieval_model, version_label=label
+            ),
+            metadata_field=["signature_def"],
+        )
+        try:
+            await self.caller.ask(channel.METADATA, request, trace)
+        except ModelNotFound:
+            return False
+        return True
 
     async def retrieve(
         self, queries: Sequence[Query], k: int | None, trace: calls.Trace
@@ -62,7 +84,7 @@ class Stages:
         if any(query.excluded_ids for query in queries):
             signature = signatures.WITH_EXCLUSIONS
         response, took = await self._predict(
-            self._spec(self.retrieval_model, signature),
+            self._spec(self.retrieval_model, signature, trace),
             queries,
             trace,
         )
@@ -73,7 +95,7 @@ class Stages:
     ) -> list[Items]:
         """Asks for the nearest items of items; `Items` an id."""
         response, took = await self._predict(
-            self._spec(self.retrieval_model, signatures.SIMILAR_ITEMS),
+            self._spec(self.retrieval_model, signatures.SIMILAR_ITEMS, trace),
             [Query()] * len(item_ids),
             trace,
             item_ids=item_ids,
@@ -97,7 +119,7 @@ class Stages:
         queries, candidates = zip(*rows, strict=True)
         signature = signatures.SCORE if in_order else signatures.SERVING_DEFAULT
         response, took = await self._predict(
-            self._spec(signatures.RANKING, signature, version),
+            self._spec(signatures.RANKING, signature, trace, version),
             queries,
             trace,
             candidates,
@@ -114,7 +136,7 @@ class Stages:
         if any(query.diversity for query in queries):
             signature = signatures.WITH_DIVERSITY
         response, took = await self._predict(
-            self._spec(signatures.RECOMMENDER, signature),
+            self._spec(signatures.RECOMMENDER, signature, trace),
             queries,
             trace,
         )
@@ -151,6 +173,31 @@ class Stages:
         return result
 
     async def _predict(
+        self,
+        spec: serving_pb2.ModelSpec,
+        queries: Sequence[Query],
+        trace: calls.Trace,
+        candidates: Sequence[Sequence[str]] = (),
+        item_ids: Sequence[str] = (),
+    ) -> tuple[serving_pb2.PredictResponse, float]:
+        """Asks as `_send` does; without `stable` where that label has gone.
+
+        A release that was tried and is decided on may take it away between
+        two questions, and nobody asked for it by name.
+        """
+        rows = queries, trace, candidates, item_ids
+        try:
+            return await self._send(spec, *rows)
+        except ModelNotFound:
+            if self.label or spec.version_label != STABLE:
+                raise
+            spec.ClearField("version_label")
+            trace.retries += 1
+            answer = await self._send(spec, *rows)
+            self.is_label_gone = True
+            return answer
+
+    async def _send(
         self,
         spec: serving_pb2.ModelSpec,
         queries: Sequence[Query],

@@ -31,6 +31,7 @@ class Trace:
         replica: That answered last; it is asked again where it can be.
         avoid: Replica that answered with a version nobody else has.
         swap_wait: Whether to wait for a version that is NOT_FOUND yet.
+        label: Of the versions that are asked, "" for the latest.
 
     Raises:
         ServingError: If the timeout is not a positive and finite number.
@@ -42,6 +43,7 @@ class Trace:
     replica: str = ""
     avoid: str = ""
     swap_wait: bool = False
+    label: str = ""
 
     def __post_init__(self) -> None:
         seconds = self.timeout_seconds

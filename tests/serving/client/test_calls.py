@@ -42,7 +42,8 @@ def test_headers_ride_with_every_call(server, make):
         client.status(["ranking"])
 
     own = [("authorization", "Bearer abc"), ("trace-bin", b"\x00\xff")]
-    assert len(server.metadata) == 6
+    # Labels and signatures of two models, an answer of each, and the status.
+    assert len(server.metadata) == 7
     assert all(headers == own for headers in server.metadata)
 
 
@@ -134,8 +135,7 @@ def test_interceptors_see_every_call_first_one_outermost(server, make):
         client.retrieve(Query(), metadata={"tenant": "t"})
 
     assert diary == [
-        ("a", "GetModelMetadata"),
-        ("b", "GetModelMetadata"),
+        *2 * [("a", "GetModelMetadata"), ("b", "GetModelMetadata")],
         ("a", "Predict"),
         ("b", "Predict"),
     ]

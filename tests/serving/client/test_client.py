@@ -149,7 +149,8 @@ def test_signatures_are_asked_for_once(client, server):
     for _ in range(3):
         client.recommend(Query())
 
-    assert server.calls["GetModelMetadata", "retrieval"] == 1
+    # Once more whether there are labels.
+    assert server.calls["GetModelMetadata", "retrieval"] == 2
     assert server.calls["GetModelMetadata", "ranking"] == 1
 
 
