@@ -25,7 +25,7 @@ WEB_PORT ?= 8080
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo picture notebook reference prepare check-data train-retrieval index train-ranking \
 	distill export ondevice-export ondevice-demo ondevice-android evaluate \
-	publish report rollback retrain status serve recommend explore smoke \
+	publish report canary promote rollback releases prune retrain status serve recommend explore smoke \
 	log-requests bench-serving bench-fleet \
 	bench-ondevice ablation init-config check doctor staging-up staging-down \
 	k8s-render lock protos client-wheel client-check lint typecheck test \
@@ -100,13 +100,24 @@ status: setup ## what is up to date, what would run and why, what is live
 	$(STEP) $@
 retrain: setup ## all steps in order; unchanged ones are skipped
 	$(STEP) $@ $(FORCED)
-rollback: setup ## return to the release before the live one, or TO=<version>
-	$(STEP) $@ $(if $(TO),--to '$(TO)')
+# WHY=<text> of these goes into the ledger.
+REASON = $(if $(WHY),--why '$(WHY)')
+canary: setup ## let SHARE=<percent> of users ask the staged version
+	$(STEP) $@ --share '$(SHARE)' $(REASON)
+promote: setup ## let everybody ask the canary: it is live
+	$(STEP) $@ $(REASON)
+rollback: setup ## end the trial, else return to the release before; TO=<version>
+	$(STEP) $@ $(if $(TO),--to '$(TO)') $(REASON)
+releases: setup ## what is live, canary, previous and staged, since when and why
+	$(STEP) $@
+prune: setup ## remove all but the newest KEEP=<number> versions, none in use
+	$(STEP) $@ --keep '$(KEEP)'
 
 serve: setup ## serve what is published: gRPC on PORT, REST on REST_PORT
 	$(RUN) -m serving.server --port=$(PORT) --rest_api_port=$(REST_PORT) \
 		--model_config_file=$(SERVING)/models.config \
-		--model_config_file_poll_wait_seconds=1
+		--model_config_file_poll_wait_seconds=1 \
+		--allow_version_labels_for_unavailable_models=true
 # make hands its own variables to the shell: quotes in an id survive there.
 recommend: setup ## ask a running server: USER=<id> or HISTORY='<id>,"<a,b>"'
 	$(STEP) $@ --target $(TARGET) \

@@ -346,7 +346,20 @@ _COMMANDS = {
         releases.show_status,
         "show what is up to date, what would run and why",
     ),
-    "rollback": (releases.rollback, "return to the last release"),
+    "canary": (
+        releases.try_canary,
+        "let a share of users ask the staged version",
+    ),
+    "promote": (releases.promote, "let everybody ask the canary: it is live"),
+    "rollback": (
+        releases.rollback,
+        "end the trial, or return to the last release",
+    ),
+    "releases": (
+        releases.show_releases,
+        "show what is live, canary, previous and staged, and why",
+    ),
+    "prune": (releases.prune, "remove old versions, never one in use"),
     "report": (releases.write_report, "write a run's report again"),
     "options": (_options, "show all options, their defaults and meanings"),
     "init-config": (_draft, "write a config from the files of a log"),

@@ -28,6 +28,7 @@ def _takes(text: str, **settings: Any) -> dict[str, Any]:
     return {"help": text, **settings}
 
 
+_WHY = {"--why": _takes("a reason for the ledger", default="")}
 ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
     "index": {
         "--shard": _takes(
@@ -50,9 +51,23 @@ ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "rollback": {
         "--to": _takes(
-            "which release; the one before the live version if not given",
+            "which release; without it the trial ends, or the one before the "
+            "live version returns",
             type=_count,
             metavar="VERSION",
+        ),
+        **_WHY,
+    },
+    "canary": {
+        "--share": _takes(
+            "percent of users, 1 to 100", type=int, required=True
+        ),
+        **_WHY,
+    },
+    "promote": _WHY,
+    "prune": {
+        "--keep": _takes(
+            "of the newest versions", type=int, required=True, metavar="N"
         )
     },
     "completion": {

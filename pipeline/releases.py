@@ -95,6 +95,45 @@ def rollback(config: Config, options: argparse.Namespace) -> None:
     """Returns to an earlier release."""
     from pipeline.release import publish
 
-    before, after = publish.rollback(config, options.to)
-    said = f"rollback: version {after} is live again, {before} is not"
+    before, after = publish.rollback(config, options.to, options.why)
+    said = f"rollback: version {after} answers everybody again, {before} nobody"
     console.say(Answer(said, {"live": after, "before": before}), options.json)
+
+
+def try_canary(config: Config, options: argparse.Namespace) -> None:
+    """Lets a share of users ask the staged version."""
+    from pipeline.release import trial
+
+    share = options.share
+    version, live = trial.canary(config, share, options.why, console.progress)
+    said = (
+        f"canary: {share} percent of users ask version {version}, all others "
+        f"{live}; then make promote, or make rollback"
+    )
+    data = {"live": live, "canary": version, "share": share}
+    console.say(Answer(said, data), options.json)
+
+
+def promote(config: Config, options: argparse.Namespace) -> None:
+    """Makes the canary the live version."""
+    from pipeline.release import trial
+
+    before, after = trial.promote(config, options.why)
+    said = f"promote: version {after} is live, {before} is what rollback finds"
+    console.say(Answer(said, {"live": after, "before": before}), options.json)
+
+
+def prune(config: Config, options: argparse.Namespace) -> None:
+    """Removes old versions."""
+    from pipeline.release import trial
+
+    gone = trial.prune(config, options.keep)
+    said = f"removed versions {', '.join(map(str, gone))}" if gone else "none"
+    console.say(Answer(f"prune: {said}", {"removed": gone}), options.json)
+
+
+def show_releases(config: Config, options: argparse.Namespace) -> None:
+    """Says what is live, on trial, previous and staged, since when and why."""
+    from pipeline.release import overview
+
+    console.say(overview.answer(config.serving_directory), options.json)

@@ -9,12 +9,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 from pipeline import needs
+from pipeline.release import overview
 from pipeline.run import manifest
 from pipeline.run.config import Config
 from pipeline.run.manifest import Inputs
 from pipeline.tables.schema import DataError
 from pipeline.terminal import console
 from pipeline.terminal.console import Answer
+from serving.releases import history
 
 # Of code files, in one reason.
 _MOST_NAMED = 3
@@ -78,11 +80,16 @@ def answer(config: Config) -> Answer:
     reasons = [
         f"{step.name}: {'; '.join(step.why)}" for step in found if step.why
     ]
-    lines = (*reasons, *(["nothing would run"] if not reasons else []))
+    state = history.state(config.serving_directory)
+    lines = (*(reasons or ["nothing would run"]), overview.short(state))
     title = f"run {config.name}"
     return Answer(
         console.text(console.table(title, rows), *lines).rstrip("\n"),
-        {"run": config.name, "steps": [asdict(step) for step in found]},
+        {
+            "run": config.name,
+            "steps": [asdict(step) for step in found],
+            "released": asdict(state),
+        },
     )
 
 

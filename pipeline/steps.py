@@ -19,7 +19,7 @@ from pipeline.run.config import Config
 from pipeline.run.workers import Workers
 from pipeline.tables.schema import DataError
 from serving import signatures
-from serving.releases import files, locks
+from serving.releases import files, history, locks
 
 if TYPE_CHECKING:
     from pipeline.tables.prepared import Prepared
@@ -281,7 +281,7 @@ class Run:
         return directory
 
     def publish(self) -> int:
-        """Publishes the bundle if the gate accepts it; the live version.
+        """Publishes the bundle if the gate accepts it; its version.
 
         Raises:
             GateRejected: If a rule of the gate is broken.
@@ -293,8 +293,12 @@ class Run:
         version, is_new = publish.run(
             self.config, exports, self.evaluation, ondevice
         )
+        state = history.state(self.config.serving_directory)
+        is_staged = state.role(version) == "staged"
+        trial = "staged, make canary lets users try it"
         self._progress(
-            f"publish: accepted, version {version} is live"
+            f"publish: accepted, version {version} is "
+            f"{trial if is_staged else 'live'}"
             if is_new
             else f"publish: up to date, version {version} is this bundle"
         )

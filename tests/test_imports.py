@@ -108,7 +108,7 @@ ARROWS = {
     ),
     "pipeline.release": (
         "models serving serving.ondevice serving.releases "
-        "pipeline.run pipeline.export pipeline.evaluate"
+        "pipeline.run pipeline.export pipeline.evaluate pipeline.terminal"
     ),
     "pipeline.onboard": (
         "serving serving.releases pipeline.run pipeline.tables "

@@ -9,23 +9,23 @@ overwritten or deleted. Rollback replaces the pointer alone.
 """
 
 import contextlib
-import shutil
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from models.config import at_most
 from pipeline.evaluate.evaluation import Evaluation
-from pipeline.export import bundle, catalogue
+from pipeline.export import bundle
 from pipeline.release import gate as gates
 from pipeline.release import ondevice as ondevice_release
+from pipeline.release import repository
 from pipeline.release.gate import GateRejected
 from pipeline.run import manifest
 from pipeline.run.config import Config
 from serving import signatures
 from serving.errors import ServingError
-from serving.releases import files, locks, versions
 from serving.releases import history as release_history
-from serving.releases.history import POINTER
+from serving.releases import ledger
+from serving.releases.history import POINTER, State
 
 
 def run(
@@ -36,6 +36,9 @@ def run(
 ) -> tuple[int, bool]:
     """Publishes an evaluated bundle if the gate accepts it.
 
+    With `publish.stage`, or while another version is on trial, it is staged
+    for one, unless nothing is live yet.
+
     Args:
         exports: Directory of the export step.
         evaluation: The evaluation.json made from exactly those exports.
@@ -43,8 +46,8 @@ def run(
             server models alone.
 
     Returns:
-        The live version, and whether it is new: a bundle that is live
-        already, and whole, is left as it is.
+        The version of this bundle, and whether it is new: one that is live,
+        on trial or staged already, and whole, is left as it is.
 
     Raises:
         GateRejected: If a rule of the gate is broken.
@@ -73,191 +76,170 @@ def run(
         },
     )
     if reasons:
+        _record_refusal(config, results, reasons)
         raise GateRejected(*reasons)
     serving = config.serving_directory
-    with _releasing(serving):
-        history = release_history.read(serving)
-        if bundle.live_bundle(serving) == bundle_id and (
-            student is None
-            or student.bundle_id
-            == ondevice_release.bundle_id(
-                serving / ondevice_release.NAME / str(history[0])
-            )
-        ):
-            return history[0], False
-        _sweep(serving, history)
-        return _release(config, sources, results, history), True
+    with repository.writing(serving) as state:
+        for version in (state.live, state.canary, state.staged):
+            if version is not None and _is_there(
+                serving,
+                version,
+                bundle_id,
+                student.bundle_id if student else None,
+            ):
+                return version, False
+        repository.sweep(serving, state)
+        return _release(config, sources, results, state), True
+
+
+def _record_refusal(
+    config: Config, results: Evaluation, reasons: list[str]
+) -> None:
+    """Tells the ledger, once a bundle; the refusal stands without it too."""
+    serving = config.serving_directory
+    entry = _entry(config, ledger.REJECTED, None, " ".join(reasons), results)
+    with contextlib.suppress(ServingError), repository.writing(serving):
+        told, _problems = ledger.read(serving)
+        if not told or told[-1].bundle_id != results.bundle_id:
+            repository.record(serving, entry)
+
+
+def _is_there(
+    serving: Path, version: int, bundle_id: str, student: str | None
+) -> bool:
+    """Whether a released version is this bundle, whole."""
+    if release_history.missing(serving, version):
+        return False
+    retrieval = serving / signatures.RETRIEVAL / str(version)
+    beside = serving / ondevice_release.NAME / str(version)
+    return bundle.read_bundle_id(retrieval) == bundle_id and (
+        student is None or student == ondevice_release.bundle_id(beside)
+    )
 
 
 def _release(
     config: Config,
     sources: dict[str, Path],
     results: Evaluation,
-    history: list[int],
+    state: State,
 ) -> int:
     """Places every model and moves the pointer; the new version."""
     serving, options = config.serving_directory, config.publish
-    taken = [int(path.name) for path in _versions(serving)]
-    version = 1 + max(taken, default=0)
-    history = [version, *history][: at_most(options.keep_versions)]
-    with _taken_back(serving, version):
+    version = 1 + max(repository.numbers(serving), default=0)
+    is_staged = state.live is not None and (
+        options.stage or state.canary is not None
+    )
+    if is_staged:
+        event, why = ledger.STAGED, "the gate accepted it"
+        # Callers know the label before there is a higher version.
+        after = replace(state, staged=version, is_labelled=True)
+    else:
+        event, why = ledger.LIVE, "published: the gate accepted it"
+        kept = (version, *state.releases)[: at_most(options.keep_versions)]
+        after = State(kept)
+    with repository.taken_back(serving, version):
         for name, source in sources.items():
-            _place(source, serving / name / str(version), results)
-        _point(serving, history, options.keep_previous_loaded)
-    for path in _versions(serving):
-        if options.keep_versions != "all" and int(path.name) not in history:
-            shutil.rmtree(path)
+            repository.place(source, serving / name / str(version), results)
+        repository.point(serving, after, options.keep_previous_loaded)
+    repository.record(serving, _entry(config, event, version, why, results))
+    if options.keep_versions != "all":
+        for number in repository.numbers(serving):
+            if number not in after.releases and not after.role(number):
+                repository.remove(serving, number)
     return version
 
 
-def rollback(config: Config, to: int | None = None) -> tuple[int, int]:
-    """Points back to an earlier release.
+def _entry(
+    config: Config,
+    event: str,
+    version: int | None,
+    why: str,
+    results: Evaluation,
+) -> ledger.Entry:
+    metric = config.publish.metric
+    figures = {
+        f"{name} {metric}": round(row.figures[metric], 6)
+        for name, row in results.models.items()
+        if name in ("two_stage", "live") and metric in row.figures
+    }
+    return ledger.Entry(
+        event,
+        version,
+        why,
+        bundle_id=results.bundle_id,
+        run=config.name,
+        figures=figures,
+    )
+
+
+def rollback(
+    config: Config, to: int | None = None, why: str = ""
+) -> tuple[int, int]:
+    """Ends a trial, or points back to an earlier release.
 
     Args:
-        to: Which; None takes the one before the live version.
+        to: Which release; None takes the version on trial away where there
+            is one, else returns to the release before the live version.
+        why: For the ledger.
 
     Returns:
-        The version that was live and the one that is now.
+        The version that answers no more and the one that does.
 
     Raises:
         GateRejected: If there is no such release, or it is not whole.
         ServingError: If the pointer cannot be replaced.
     """
     serving = config.serving_directory
-    with _releasing(serving):
-        history = release_history.read(serving)
-        earlier = history[1:]
-        if not earlier:
-            live = f"version {history[0]} is live" if history else "none"
-            raise GateRejected(
-                "A rollback needs an earlier release. Received: "
-                f"{live} (from {serving / POINTER}). Publish a version "
-                "first: make retrain."
-            )
-        target = earlier[0] if to is None else to
-        if target not in earlier:
-            raise GateRejected(
-                "A rollback must name an earlier release. Received: "
-                f"{target} (from the command line). Released before "
-                f"version {history[0]}: {', '.join(map(str, earlier))}."
-            )
-        _require_whole(serving, target, earlier)
-        _point(
-            serving,
-            history[history.index(target) :],
-            config.publish.keep_previous_loaded,
+    keep = config.publish.keep_previous_loaded
+    with repository.writing(serving) as state:
+        if state.canary is not None and state.live is not None:
+            if to is not None:
+                raise GateRejected(
+                    "A rollback to a release must come after the trial. "
+                    f"Received: TO={to} while version {state.canary} is the "
+                    "canary. Take it away first: make rollback."
+                )
+            after = replace(state, canary=None, share=0, is_labelled=True)
+            repository.point(serving, after, keep)
+            _tell(serving, ledger.WITHDRAWN, state.canary, why, state.live)
+            return state.canary, state.live
+        live, target = _target(serving, state, to)
+        place = state.releases.index(target)
+        after = State(state.releases[place:], staged=state.staged)
+        repository.point(serving, after, keep)
+        _tell(serving, ledger.LIVE, target, why, live)
+        return live, target
+
+
+def _tell(serving: Path, event: str, version: int, why: str, live: int) -> None:
+    did = f"withdrawn, {live} stays live"
+    if event == ledger.LIVE:
+        did = f"rolled back from {live}"
+    text = f"{did}: {why}" if why else did
+    repository.record(serving, ledger.Entry(event, version, text))
+
+
+def _target(serving: Path, state: State, to: int | None) -> tuple[int, int]:
+    """The live version, and the one to return to."""
+    earlier = state.releases[1:]
+    if state.live is None or not earlier:
+        live = f"version {state.live} is live" if state.live else "none"
+        raise GateRejected(
+            "A rollback needs an earlier release. Received: "
+            f"{live} (from {serving / POINTER}). Publish a version "
+            "first: make retrain."
         )
-        return history[0], target
-
-
-def _require_whole(serving: Path, version: int, earlier: list[int]) -> None:
-    missing = release_history.missing(serving, version)
-    if not missing:
-        return
+    target = earlier[0] if to is None else to
+    if target not in earlier:
+        raise GateRejected(
+            "A rollback must name an earlier release. Received: "
+            f"{target} (from the command line). Released before "
+            f"version {state.live}: {', '.join(map(str, earlier))}."
+        )
     advice = "No earlier release is whole: make retrain."
     for other in earlier:
         if not release_history.missing(serving, other):
             advice = f"Version {other} is whole: make rollback TO={other}."
             break
-    raise GateRejected(
-        f"A rollback needs every model of version {version}. Received: "
-        f"no, or no whole, {', '.join(map(str, missing))}. {advice}"
-    )
-
-
-def _point(serving: Path, history: list[int], keep_previous: bool) -> None:
-    """Replaces the pointer, and what callers read beside it."""
-    loaded = history[:1]
-    if keep_previous and len(history) > 1:
-        if not release_history.missing(serving, history[1]):
-            loaded = sorted(history[:2])
-    retrieval = serving / signatures.RETRIEVAL / str(history[0])
-    with catalogue.released(retrieval, serving):
-        versions.write_models_config(
-            serving / POINTER,
-            {
-                name: (str((serving / name).resolve()), loaded)
-                for name in signatures.BUNDLE
-            },
-            comment=release_history.comment(history),
-        )
-
-
-def _models(serving: Path) -> list[Path]:
-    """Where versions of a release lie."""
-    return [
-        serving / name for name in (*signatures.BUNDLE, ondevice_release.NAME)
-    ]
-
-
-def _versions(serving: Path) -> list[Path]:
-    """Every version of every model."""
-    return [
-        model / str(number)
-        for model in _models(serving)
-        for number in versions.list_versions(model)
-    ]
-
-
-def _place(source: Path, target: Path, results: Evaluation) -> None:
-    """Copies one model to its version directory, complete or not at all."""
-    version = int(target.name)
-    with files.staged(target) as staging:
-        shutil.copytree(source, staging)
-        if target.parent.name == ondevice_release.NAME:
-            ondevice_release.describe(staging, version, results)
-            return
-        manifest.write_json(
-            staging / versions.MANIFEST,
-            bundle.read_manifest(staging)
-            | {
-                "version": version,
-                release_history.FILES: release_history.sizes(staging),
-            },
-        )
-
-
-def _sweep(serving: Path, history: list[int]) -> None:
-    """Removes what a killed release left: nothing ever pointed at it."""
-    for staging in serving.glob(f"*/{files.STAGING}*"):
-        shutil.rmtree(staging)
-    for path in _versions(serving):
-        number = int(path.name)
-        is_newer = number > max(history, default=0)
-        if is_newer and release_history.missing(serving, number):
-            shutil.rmtree(path)
-
-
-@contextlib.contextmanager
-def _taken_back(serving: Path, version: int) -> Iterator[None]:
-    """A release that fails leaves nothing that would count as a version."""
-    try:
-        yield
-    except BaseException:
-        if release_history.read(serving)[:1] != [version]:
-            for model in _models(serving):
-                for name in (str(version), f".staging-{version}"):
-                    shutil.rmtree(model / name, ignore_errors=True)
-        raise
-
-
-@contextlib.contextmanager
-def _releasing(serving: Path) -> Iterator[None]:
-    """One release at a time: two would take the same version number.
-
-    Raises:
-        ServingError: If a file cannot be written.
-    """
-    try:
-        with locks.Lock(serving / locks.FILE, locks.RELEASE_SECONDS):
-            yield
-    except OSError as error:
-        # copytree collects what went wrong file by file.
-        cause = error.args[0][0][2] if error.errno is None else error
-        live = release_history.read(serving)[:1]
-        state = f"Version {live[0]} is live" if live else "Nothing is live"
-        raise ServingError(
-            f"A release must be written to {serving}. Received: {cause}. "
-            f"{state}, and nothing half-written was kept. Free space or allow "
-            "writing there, then run it again."
-        ) from error
+    repository.require_whole(serving, target, advice)
+    return state.live, target

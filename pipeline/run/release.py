@@ -62,6 +62,8 @@ class PublishConfig(Options):
             always among them, or "all".
         keep_previous_loaded: Whether servers hold the release before the live
             one in memory as well, so that a rollback need not load it.
+        stage: Whether an accepted version waits for `make canary` instead of
+            going live; the first one does not.
     """
 
     metric: str = "ndcg@10"
@@ -69,6 +71,7 @@ class PublishConfig(Options):
     student_must_beat: tuple[str, ...] = ("popularity",)
     keep_versions: int | Literal["all"] = "all"
     keep_previous_loaded: bool = False
+    stage: bool = False
 
     def _rules(self) -> Iterator[tuple[bool, str]]:
         yield (

@@ -175,6 +175,7 @@ def start(pointer: Path, log: Path, *flags: str) -> Iterator[Callable[[], str]]:
         "serving.server",
         f"--port={port}",
         f"--model_config_file={pointer}",
+        "--allow_version_labels_for_unavailable_models=true",
         *flags,
     ]
     root = Path(__file__).resolve().parents[2]

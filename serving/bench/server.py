@@ -46,6 +46,7 @@ def running(models_config: Path) -> Iterator[Server]:
             *(sys.executable, "-m", "serving.server", f"--port={port}"),
             f"--model_config_file={models_config}",
             "--model_config_file_poll_wait_seconds=1",
+            "--allow_version_labels_for_unavailable_models=true",
         ],
         stderr=subprocess.DEVNULL,
     )

@@ -1,11 +1,8 @@
 """Which users a release on trial answers, and what they get when it does not.
 
-Servers of a trial give its version the label `canary` and the live version the
-label `stable`; without a trial they may have neither. Users fall by a hash of
-their id into a hundred buckets, always the same one. A trial for 5 percent of
-them has the labels `canary-1` to `canary-5` as well, one a bucket: so the share
-comes with the servers' config, by whatever way that comes, and changes without
-an application being touched. A larger share only adds users.
+The labels of `serving.labels` are the servers' own, so the share comes by the
+way their config comes and changes without an application being touched. A
+larger share only adds users.
 
 | | asks | and then |
 |---|---|---|
@@ -15,24 +12,23 @@ an application being touched. A larger share only adds users.
 Every few seconds one question asks for the labels before it asks for items.
 """
 
-import hashlib
 import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from serving import labels
 from serving.client.query import Degraded, Items, Recommendations
-from serving.client.stages import STABLE, Stages
+from serving.client.stages import Stages
 from serving.client.transport import calls
 from serving.errors import ServingError
+from serving.labels import CANARY, STABLE
 
 _Row = TypeVar("_Row")
 _Answer = TypeVar("_Answer", Items, Recommendations)
 _Ask = Callable[[list[_Row], calls.Trace], Awaitable[list[_Answer]]]
 
-CANARY = "canary"
-BUCKETS = 100
 # How long what was found out about labels is believed.
 LEARN_SECONDS = 5.0
 # Of the time left: for the labels, and for the canary before `stable` is asked.
@@ -41,17 +37,6 @@ _CANARY_SHARE = 0.5
 # So many failures in a row, and nobody asks the canary for a while.
 _MOST_FAILURES = 3
 _LESS = (Degraded.NOTHING, Degraded.DIVERSITY_UNAVAILABLE)
-
-
-def bucket(user_id: str) -> int:
-    """Where a user falls, from 1 to `BUCKETS`, by SHA-256 of the id."""
-    digest = hashlib.sha256(user_id.encode()).digest()
-    return 1 + int.from_bytes(digest[:8], "big") % BUCKETS
-
-
-def bucket_label(number: int) -> str:
-    """The label that lets a bucket ask the canary."""
-    return f"{CANARY}-{number}"
 
 
 def _named(answers: list[_Answer], label: str) -> list[_Answer]:
@@ -115,7 +100,7 @@ class Sides:
         return (
             bool(user_id)
             and self.share > 0
-            and bucket(user_id) <= self.share
+            and labels.bucket(user_id) <= self.share
             and time.monotonic() >= self._rests_until
         )
 
@@ -173,7 +158,7 @@ class Sides:
         if await self._has(self.share, trace):
             if not await self._has(self.share + 1, trace):
                 return self.share
-        low, high = 0, BUCKETS
+        low, high = 0, labels.BUCKETS
         while low < high:
             middle = (low + high + 1) // 2
             if await self._has(middle, trace):
@@ -183,6 +168,6 @@ class Sides:
         return low
 
     async def _has(self, number: int, trace: calls.Trace) -> bool:
-        if not 0 < number <= BUCKETS:
+        if not 0 < number <= labels.BUCKETS:
             return number == 0
-        return await self.stages.has_label(bucket_label(number), trace)
+        return await self.stages.has_label(labels.of_bucket(number), trace)

@@ -12,11 +12,10 @@ from serving.client import messages
 from serving.client.query import Items, Query, VersionStatus
 from serving.client.transport import calls, channel, fleet
 from serving.errors import InvalidRequest, ModelNotFound, ServingError
+from serving.labels import STABLE
 from serving.wire import serving_pb2
 
 _MOST_KNOWN = 16
-# Of the live version, while there is a release on trial; see `client.sides`.
-STABLE = "stable"
 
 
 @dataclass

@@ -14,7 +14,7 @@ from pathlib import Path
 from setuptools.command.build_py import build_py
 
 PACKAGE = "recommender_client"
-SHARED = ("errors", "ids", "signatures")
+SHARED = ("errors", "ids", "labels", "signatures")
 _NAMES = re.compile(
     rf"\bserving(?:\.client\b|(?=\.(?:wire|{'|'.join(SHARED)})\b)|(?= import ))"
 )

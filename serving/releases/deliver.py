@@ -43,6 +43,8 @@ def deliver(source: Path, target: Path, keep_versions: int = 0) -> list[Path]:
     """
     pointer = source / POINTER
     models = versions.read_models_config(pointer)
+    labels = versions.read_labels(pointer)
+    text = pointer.read_text(encoding="utf-8")
     # Two runs at once would stage in each other's place.
     with locks.Lock(target / locks.FILE, locks.RELEASE_SECONDS):
         placed = []
@@ -54,7 +56,6 @@ def deliver(source: Path, target: Path, keep_versions: int = 0) -> list[Path]:
                 path = _place(source / name, target / name, number)
                 placed += [path] if path else []
         placed += _copy_files(source, target)
-        text = pointer.read_text(encoding="utf-8")
         comment = [line for line in text.splitlines() if line[:1] == "#"]
         live = {
             name: (str((target / name).resolve()), numbers)
@@ -62,10 +63,13 @@ def deliver(source: Path, target: Path, keep_versions: int = 0) -> list[Path]:
         }
         written = None
         with contextlib.suppress(FileNotFoundError, ServingError):
-            written = versions.read_models_config(target / POINTER)
-        if written != live:
+            written = (
+                versions.read_models_config(target / POINTER),
+                versions.read_labels(target / POINTER),
+            )
+        if written != (live, labels):
             versions.write_models_config(
-                target / POINTER, live, "\n".join(comment)
+                target / POINTER, live, "\n".join(comment), labels
             )
             placed.append(target / POINTER)
         if keep_versions:

@@ -19,7 +19,7 @@ import argparse
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,6 +70,7 @@ class Follower:
         now = time.monotonic() if now is None else now
         found = versions.read_models_config(self.source)
         released = {model: numbers for model, (_, numbers) in found.items()}
+        labels = versions.read_labels(self.source)
         phases = self.phases
         if not self._is_resumed:
             self._resume()
@@ -95,17 +96,22 @@ class Follower:
                     f"{', '.join(found) or 'none'} (in {self.source}). "
                     + (" ".join(self.held) or "Correct --group or publish.")
                 )
+            told = {
+                model: _loaded(labels.get(model, {}), numbers)
+                for model, (_, numbers) in listed.items()
+            }
             if (
-                self._written.get(group) != listed
+                self._written.get(group) != (listed, told)
                 or self._logging.get(group, logged) != logged
             ):
                 versions.write_models_config(
                     self.directory / f"{group}.config",
                     listed,
-                    comment=f"From {self.source} by serving.releases.pointer.",
-                    logging=logged,
+                    f"From {self.source} by serving.releases.pointer.",
+                    told,
+                    logged,
                 )
-                self._written[group] = listed
+                self._written[group] = (listed, told)
                 written.append(group)
             self._logging[group] = logged
         return written
@@ -113,16 +119,13 @@ class Follower:
     def _resume(self) -> None:
         """Goes on where the process before this one stopped."""
         for group in self.groups:
+            path = self.directory / f"{group}.config"
             try:
-                listed = versions.read_models_config(
-                    self.directory / f"{group}.config"
-                )
+                listed = versions.read_models_config(path)
             except FileNotFoundError:
                 continue
-            self._written[group] = listed
-            self._logging[group] = versions.read_logging(
-                self.directory / f"{group}.config"
-            )
+            self._written[group] = (listed, versions.read_labels(path))
+            self._logging[group] = versions.read_logging(path)
             for model, (_, numbers) in listed.items():
                 self.phases.listed[model] = numbers
         self._is_resumed = True
@@ -199,6 +202,13 @@ class Follower:
                     _LOG.warning("%s", line)
             told = trouble
             stop.wait(poll_seconds)
+
+
+def _loaded(
+    labels: Mapping[str, int], numbers: Sequence[int]
+) -> dict[str, int]:
+    """Labels of versions that are listed: servers refuse others."""
+    return {name: n for name, n in labels.items() if n in numbers}
 
 
 def _group(text: str) -> tuple[str, tuple[str, ...]]:

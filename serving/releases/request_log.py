@@ -7,15 +7,12 @@ Servers follow the file: no restart, and releases keep what it says.
 """
 
 import argparse
-import contextlib
-import fcntl
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from serving.errors import InvalidRequest, ModelNotFound, ServingError
 from serving.prediction_log import collector
-from serving.releases import versions
+from serving.releases import locks, versions
 from serving.wire import models_config_pb2
 
 
@@ -43,7 +40,7 @@ def switch(models_config: Path, share: float, prefix: Path) -> list[str]:
             "A models config must be there. Received: no file "
             f"{models_config}. Publish a version first: make retrain."
         )
-    with _alone(models_config):
+    with locks.Lock(models_config.parent / locks.FILE, locks.RELEASE_SECONDS):
         models = versions.read_models_config(models_config)
         lines = models_config.read_text(encoding="utf-8").splitlines()
         logging = {}
@@ -53,16 +50,11 @@ def switch(models_config: Path, share: float, prefix: Path) -> list[str]:
             config.log_collector_config.filename_prefix = str(prefix.resolve())
             config.sampling_config.sampling_rate = share
         comment = "\n".join(line for line in lines if line.startswith("#"))
-        versions.write_models_config(models_config, models, comment, logging)
+        labels = versions.read_labels(models_config)
+        versions.write_models_config(
+            models_config, models, comment, labels, logging
+        )
     return list(logging)
-
-
-@contextlib.contextmanager
-def _alone(models_config: Path) -> Iterator[None]:
-    """Waits for a release that is under way."""
-    with (models_config.parent / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def main(arguments: list[str] | None = None) -> int:

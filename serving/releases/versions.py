@@ -74,6 +74,7 @@ def write_models_config(
     path: Path,
     models: Mapping[str, tuple[str, Sequence[int]]],
     comment: str = "",
+    labels: Mapping[str, Mapping[str, int]] | None = None,
     logging: Logging | None = None,
 ) -> None:
     """Replaces a models configuration, complete or not at all.
@@ -82,6 +83,7 @@ def write_models_config(
         path: The file that servers poll.
         models: By name, the absolute base path and the versions to serve.
         comment: Lines that are put first, behind a "#".
+        labels: By name, versions by label.
         logging: By name; None keeps what the file says, so that a release
             does not end what an operator began.
     """
@@ -95,6 +97,7 @@ def write_models_config(
             name=name, base_path=base_path, model_platform=PLATFORM
         )
         entry.model_version_policy.specific.versions.extend(numbers)
+        entry.version_labels.update((labels or {}).get(name, {}))
         if name in logging:
             entry.logging_config.CopyFrom(logging[name])
     lines = [
@@ -120,6 +123,11 @@ def read_models_config(path: Path) -> dict[str, tuple[str, list[int]]]:
         )
         for entry in _entries(path)
     }
+
+
+def read_labels(path: Path) -> dict[str, dict[str, int]]:
+    """Reads the versions by label of every model of a configuration."""
+    return {entry.name: dict(entry.version_labels) for entry in _entries(path)}
 
 
 def read_logging(path: Path) -> Logging:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pipeline.export import catalogue
-from pipeline.release import gate, publish
+from pipeline.release import gate, publish, repository
 from pipeline.release.gate import GateRejected
 from pipeline.run import manifest
 from pipeline.run.config import Config
@@ -21,8 +21,9 @@ from serving import signatures
 from serving.client import fallback
 from serving.client.command import tables
 from serving.errors import ServingError
-from serving.releases import files, history, versions
+from serving.releases import files, history, ledger, versions
 from tests.support import evaluations
+from tests.support.staged import served, stage
 
 
 @pytest.fixture
@@ -30,47 +31,24 @@ def config(tmp_path: Path) -> Config:
     return Config(name="test", seed=1, artifacts=str(tmp_path / "artifacts"))
 
 
-def _stage(config: Config, bundle_id: str) -> tuple[Path, Path]:
-    """A bundle that is enough for publishing, and its evaluation."""
-    exports = config.run_directory / "export"
-    for name in signatures.BUNDLE:
-        extra = exports / name / signatures.EXTRA_ASSETS
-        extra.mkdir(parents=True, exist_ok=True)
-        (exports / name / "saved_model.pb").write_text(bundle_id + name)
-        manifest.write_json(
-            extra / manifest.MANIFEST, {"bundle_id": bundle_id, "model": name}
-        )
-    path = config.run_directory / "evaluation.json"
-    evaluations.made(bundle_id).write(path)
-    return exports, path
-
-
-def _live(config: Config) -> dict[str, list[int]]:
-    pointer = config.serving_directory / publish.POINTER
-    return {
-        name: numbers
-        for name, (_, numbers) in versions.read_models_config(pointer).items()
-    }
-
-
 def test_versions_count_up_and_rollback_moves_the_pointer_alone(
     config: Config,
 ) -> None:
     for number in (1, 2, 3):
-        assert publish.run(config, *_stage(config, f"b{number}")) == (
+        assert publish.run(config, *stage(config, f"b{number}")) == (
             number,
             True,
         )
-    assert _live(config) == {name: [3] for name in signatures.BUNDLE}
+    assert served(config) == {name: [3] for name in signatures.BUNDLE}
     before = {
         path: path.read_bytes()
         for path in config.serving_directory.rglob("*")
-        if path.is_file() and path.name != publish.POINTER
+        if path.is_file() and path.name not in (publish.POINTER, ledger.FILE)
     }
     assert publish.rollback(config) == (3, 2)
-    assert _live(config) == {name: [2] for name in signatures.BUNDLE}
+    assert served(config) == {name: [2] for name in signatures.BUNDLE}
     # The version rolled back from is not what a later rollback returns to.
-    assert publish.run(config, *_stage(config, "b4")) == (4, True)
+    assert publish.run(config, *stage(config, "b4")) == (4, True)
     assert publish.rollback(config) == (4, 2)
     assert publish.rollback(config) == (2, 1)
     with pytest.raises(GateRejected, match="needs an earlier release"):
@@ -79,14 +57,14 @@ def test_versions_count_up_and_rollback_moves_the_pointer_alone(
 
 
 def test_a_live_bundle_is_not_published_twice(config: Config) -> None:
-    assert publish.run(config, *_stage(config, "b1")) == (1, True)
-    assert publish.run(config, *_stage(config, "b1")) == (1, False)
+    assert publish.run(config, *stage(config, "b1")) == (1, True)
+    assert publish.run(config, *stage(config, "b1")) == (1, False)
 
 
 def test_every_model_of_a_release_tells_version_and_bundle(
     config: Config,
 ) -> None:
-    publish.run(config, *_stage(config, "b1"))
+    publish.run(config, *stage(config, "b1"))
     for name in signatures.BUNDLE:
         directory = config.serving_directory / name / "1"
         facts = json.loads(
@@ -100,19 +78,19 @@ def test_every_model_of_a_release_tells_version_and_bundle(
 def test_a_rejected_bundle_changes_nothing_but_writes_the_reasons(
     config: Config,
 ) -> None:
-    publish.run(config, *_stage(config, "b1"))
-    exports, path = _stage(config, "b2")
+    publish.run(config, *stage(config, "b1"))
+    exports, path = stage(config, "b2")
     evaluations.made("b2", popularity=0.9).write(path)
     with pytest.raises(GateRejected):
         publish.run(config, exports, path)
-    assert _live(config) == {name: [1] for name in signatures.BUNDLE}
+    assert served(config) == {name: [1] for name in signatures.BUNDLE}
     found = json.loads((path.parent / gate.RESULT).read_text())
     assert found["accepted"] is False
     assert "popularity" in found["reasons"][0]
 
 
 def test_an_evaluation_of_another_bundle_is_refused(config: Config) -> None:
-    exports, path = _stage(config, "b2")
+    exports, path = stage(config, "b2")
     evaluations.made("b1").write(path)
     with pytest.raises(GateRejected, match="must be of the staged bundle"):
         publish.run(config, exports, path)
@@ -121,8 +99,8 @@ def test_an_evaluation_of_another_bundle_is_refused(config: Config) -> None:
 def test_a_release_cut_short_is_invisible_and_the_next_one_finishes(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish.run(config, *_stage(config, "b1"))
-    staged = _stage(config, "b2")
+    publish.run(config, *stage(config, "b1"))
+    staged = stage(config, "b2")
 
     def interrupt(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
@@ -131,10 +109,10 @@ def test_a_release_cut_short_is_invisible_and_the_next_one_finishes(
         patch.setattr(versions, "write_models_config", interrupt)
         with pytest.raises(KeyboardInterrupt):
             publish.run(config, *staged)
-    assert _live(config) == {name: [1] for name in signatures.BUNDLE}
+    assert served(config) == {name: [1] for name in signatures.BUNDLE}
     version, is_new = publish.run(config, *staged)
     assert is_new
-    assert _live(config) == {name: [version] for name in signatures.BUNDLE}
+    assert served(config) == {name: [version] for name in signatures.BUNDLE}
 
 
 def _full_disk(*arguments: Any, **options: Any) -> None:
@@ -144,7 +122,7 @@ def _full_disk(*arguments: Any, **options: Any) -> None:
 @pytest.mark.parametrize(
     ("owner", "name", "reaching"),
     [
-        (publish.shutil, "copytree", ""),
+        (repository.shutil, "copytree", ""),
         (files, "sync", ""),
         (files.os, "replace", ""),
         (catalogue.shutil, "copyfile", ""),
@@ -198,11 +176,11 @@ def _files(config: Config) -> dict[Path, bytes]:
 def test_what_a_killed_release_left_is_swept_by_the_next(
     config: Config,
 ) -> None:
-    publish.run(config, *_stage(config, "b1"))
+    publish.run(config, *stage(config, "b1"))
     retrieval = config.serving_directory / signatures.RETRIEVAL
     shutil.copytree(retrieval / "1", retrieval / "2")
     (config.serving_directory / signatures.RANKING / ".staging-2").mkdir()
-    assert publish.run(config, *_stage(config, "b2")) == (2, True)
+    assert publish.run(config, *stage(config, "b2")) == (2, True)
     assert (
         json.loads(
             (
@@ -220,22 +198,22 @@ def test_a_target_that_cannot_be_written_is_one_clear_error(
     config.serving_directory.parent.mkdir(parents=True)
     config.serving_directory.write_text("a file, not a folder")
     with pytest.raises(ServingError, match="A release must be written to"):
-        publish.run(config, *_stage(config, "b1"))
+        publish.run(config, *stage(config, "b1"))
 
 
 def test_a_release_that_lost_a_model_is_not_returned_to(
     config: Config,
 ) -> None:
     for number in (1, 2, 3):
-        publish.run(config, *_stage(config, f"b{number}"))
+        publish.run(config, *stage(config, f"b{number}"))
     shutil.rmtree(config.serving_directory / signatures.RANKING / "2")
     with pytest.raises(GateRejected, match="ranking/2.*Version 1 is whole"):
         publish.rollback(config)
-    assert _live(config) == {name: [3] for name in signatures.BUNDLE}
+    assert served(config) == {name: [3] for name in signatures.BUNDLE}
     with pytest.raises(GateRejected, match="Released before version 3: 2, 1"):
         publish.rollback(config, to=7)
     assert publish.rollback(config, to=1) == (3, 1)
-    assert _live(config) == {name: [1] for name in signatures.BUNDLE}
+    assert served(config) == {name: [1] for name in signatures.BUNDLE}
 
 
 def _cut_short(path: Path) -> None:
@@ -260,7 +238,7 @@ def test_a_model_that_lost_a_part_is_neither_returned_to_nor_kept(
     config: Config, name: str, loss: str
 ) -> None:
     for number in (1, 2):
-        exports, evaluation = _stage(config, f"b{number}")
+        exports, evaluation = stage(config, f"b{number}")
         for model in signatures.BUNDLE:
             (exports / model / "variables").mkdir(exist_ok=True)
             (exports / model / "variables" / "data").write_text("weights")
@@ -269,7 +247,7 @@ def test_a_model_that_lost_a_part_is_neither_returned_to_nor_kept(
     _LOSSES[loss](model / "1")
     with pytest.raises(GateRejected, match=f"{name}/1/.*make retrain"):
         publish.rollback(config)
-    assert _live(config)[name] == [2]
+    assert served(config)[name] == [2]
     # The live one, damaged likewise, is mended by publishing again.
     _LOSSES[loss](model / "2")
     assert publish.run(config, exports, evaluation) == (3, True)
@@ -279,16 +257,16 @@ def test_a_model_that_lost_a_part_is_neither_returned_to_nor_kept(
 def test_publishing_again_mends_a_live_release_that_lost_a_model(
     config: Config, name: str
 ) -> None:
-    staged = _stage(config, "b1")
+    staged = stage(config, "b1")
     assert publish.run(config, *staged) == (1, True)
     shutil.rmtree(config.serving_directory / name / "1")
     assert publish.run(config, *staged) == (2, True)
-    assert _live(config) == {model: [2] for model in signatures.BUNDLE}
+    assert served(config) == {model: [2] for model in signatures.BUNDLE}
 
 
 @pytest.mark.parametrize("line", ["2 x", "2,1", "-1", ""])
 def test_a_damaged_list_of_releases_is_named(config: Config, line: str) -> None:
-    publish.run(config, *_stage(config, "b1"))
+    publish.run(config, *stage(config, "b1"))
     pointer = config.serving_directory / publish.POINTER
     text = pointer.read_text()
     damaged = text.replace(
@@ -300,18 +278,18 @@ def test_a_damaged_list_of_releases_is_named(config: Config, line: str) -> None:
         publish.rollback(config)
     # What the message advises works, and nothing live is overwritten.
     pointer.write_text(text.split("\n", 1)[1])
-    assert publish.run(config, *_stage(config, "b2")) == (2, True)
+    assert publish.run(config, *stage(config, "b2")) == (2, True)
     assert publish.rollback(config) == (2, 1)
 
 
 def test_the_previous_version_stays_loaded_by_option(config: Config) -> None:
     config = replace(config, publish=PublishConfig(keep_previous_loaded=True))
     for number, loaded in ((1, [1]), (2, [1, 2]), (3, [2, 3])):
-        publish.run(config, *_stage(config, f"b{number}"))
-        assert _live(config) == {name: loaded for name in signatures.BUNDLE}
+        publish.run(config, *stage(config, f"b{number}"))
+        assert served(config) == {name: loaded for name in signatures.BUNDLE}
     publish.rollback(config)
     # Version 3, the highest, must not be what servers call the latest.
-    assert _live(config) == {name: [1, 2] for name in signatures.BUNDLE}
+    assert served(config) == {name: [1, 2] for name in signatures.BUNDLE}
 
 
 def test_pruning_keeps_the_live_and_the_previous_version(
@@ -319,7 +297,7 @@ def test_pruning_keeps_the_live_and_the_previous_version(
 ) -> None:
     config = replace(config, publish=PublishConfig(keep_versions=2))
     for number in (1, 2, 3):
-        publish.run(config, *_stage(config, f"b{number}"))
+        publish.run(config, *stage(config, f"b{number}"))
     for name in signatures.BUNDLE:
         assert versions.list_versions(config.serving_directory / name) == [2, 3]
     assert publish.rollback(config) == (3, 2)
@@ -330,7 +308,7 @@ def test_pruning_keeps_the_live_and_the_previous_version(
 def _stage_catalogue(
     config: Config, bundle_id: str, popular: list[str]
 ) -> tuple[Path, Path]:
-    staged = _stage(config, bundle_id)
+    staged = stage(config, bundle_id)
     extra = staged[0] / signatures.RETRIEVAL / signatures.EXTRA_ASSETS
     manifest.write_json(extra / catalogue.POPULAR, popular)
     (extra / catalogue.TITLES).write_text("50\tStar Wars\n")

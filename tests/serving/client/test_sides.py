@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from serving import labels
 from serving.client import InvalidRequest, ModelNotFound, Query, sides
 from tests.support.fake_server import FakeServer
 
@@ -55,10 +56,10 @@ def _canary_users(client: Any) -> set[str]:
 
 
 def test_a_bucket_is_the_first_bytes_of_a_digest() -> None:
-    counts = [0] * (sides.BUCKETS + 1)
+    counts = [0] * (labels.BUCKETS + 1)
     for user in USERS:
         digest = hashlib.sha256(user.encode()).hexdigest()
-        found = sides.bucket(user)
+        found = labels.bucket(user)
         assert found == int(digest[:16], 16) % 100 + 1
         counts[found] += 1
     assert not counts[0]
@@ -71,7 +72,7 @@ def test_its_share_of_users_asks_the_canary(
 ) -> None:
     _try(server, share)
     found = _canary_users(client)
-    assert found == {user for user in USERS if sides.bucket(user) <= share}
+    assert found == {user for user in USERS if labels.bucket(user) <= share}
     assert _canary_users(client) == found
     # One question alone is on the side that a batch has it on.
     for user in (*list(found)[:2], *(set(USERS) - found)):

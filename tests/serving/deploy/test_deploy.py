@@ -30,6 +30,7 @@ BIN = Path(sys.executable).parent
 STOCK_FLAGS = {
     *("port", "rest_api_port", "rest_api_num_threads", "grpc_max_threads"),
     *("model_config_file", "model_config_file_poll_wait_seconds"),
+    "allow_version_labels_for_unavailable_models",
     *("file_system_poll_wait_seconds", "enable_batching"),
     *("batching_parameters_file", "monitoring_config_file"),
     *("enable_grpc_healthcheck_service", "grpc_channel_arguments"),

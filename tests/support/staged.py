@@ -1,0 +1,33 @@
+"""Bundles that are enough for publishing, and what is served of them."""
+
+from pathlib import Path
+
+from pipeline.run import manifest
+from pipeline.run.config import Config
+from serving import signatures
+from serving.releases import versions
+from serving.releases.history import POINTER
+from tests.support import evaluations
+
+
+def stage(config: Config, bundle_id: str) -> tuple[Path, Path]:
+    """A bundle that is enough for publishing, and its evaluation."""
+    exports = config.run_directory / "export"
+    for name in signatures.BUNDLE:
+        extra = exports / name / signatures.EXTRA_ASSETS
+        extra.mkdir(parents=True, exist_ok=True)
+        (exports / name / "saved_model.pb").write_text(bundle_id + name)
+        manifest.write_json(
+            extra / manifest.MANIFEST, {"bundle_id": bundle_id, "model": name}
+        )
+    path = config.run_directory / "evaluation.json"
+    evaluations.made(bundle_id).write(path)
+    return exports, path
+
+
+def served(config: Config) -> dict[str, list[int]]:
+    pointer = config.serving_directory / POINTER
+    return {
+        name: numbers
+        for name, (_, numbers) in versions.read_models_config(pointer).items()
+    }
