@@ -50,7 +50,7 @@ ONLY_READ = {
     "pipeline spark-up": "until stopped; tests/pipeline/prepare/test_spark.py",
     "pipeline.terminal.picture": "after demo; terminal/test_picture.py",
     "pipeline explore": "until stopped; tests/pipeline/explore",
-    "pipeline canary": "nothing is staged; tests/pipeline/release/test_trial.py",
+    "pipeline canary": "none is staged; tests/pipeline/release/test_trial.py",
     "pipeline promote": "no canary; tests/pipeline/release/test_trial.py",
     "pipeline prune": "others roll back; tests/pipeline/release/test_trial.py",
     "tensorboard": "until stopped",

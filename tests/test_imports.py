@@ -138,8 +138,7 @@ ARROWS = {
         "pipeline.ranking pipeline.export pipeline.evaluate pipeline.terminal"
     ),
     "pipeline.needs": (
-        "serving pipeline.run pipeline.sources pipeline.sources.reading "
-        "pipeline.export"
+        "pipeline.run pipeline.sources pipeline.sources.reading pipeline.export"
     ),
     "pipeline.steps": "*",
     "pipeline.releases": "*",
