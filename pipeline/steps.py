@@ -195,7 +195,8 @@ class Run:
 
     def train_ranking(self) -> Path:
         """Trains the model that rescores what the index returns."""
-        retrieval, index = self.train_retrieval(), self.index()
+        retrieval = self.train_retrieval()
+        self.index()
 
         def work(directory: Path) -> list[Choice]:
             from pipeline.ranking import train as train_ranking
