@@ -17,12 +17,20 @@ Shape letters: R rows of a table, W width, K rows of a step, T steps.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 # Rows that are caught up at a time where all are.
 _BLOCK = 65_536
+
+
+class Read(NamedTuple):
+    """Rows `[K]` of a table `[R]` or `[R, W]` that a step is to read."""
+
+    table: tf.Variable
+    rows: tf.Tensor
 
 
 class LazyAdamW(tf.keras.optimizers.AdamW):

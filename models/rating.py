@@ -8,10 +8,13 @@ a user would rate highly is not what the user takes next.
 Shape letters: B queries, C candidates, L history, R factors.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import tensorflow as tf
 
 from models.config import PADDING
+from models.lazy_adam import Read
 
 
 class RatingHead(tf.keras.Model):
@@ -69,6 +72,18 @@ class RatingHead(tf.keras.Model):
             blank[learnt] = False
             rows[blank] = mean
             table.assign(rows)
+
+    def reads(
+        self, history: tf.Tensor, user: tf.Tensor, item: tf.Tensor
+    ) -> Iterator[Read]:
+        """The rows of the tables that the loss of a batch needs."""
+        users, items = self._known(user, item)
+        past = tf.where(history < self.num_items, history, 1)
+        yield Read(self.user_bias, users)
+        yield Read(self.users, users)
+        yield Read(self.item_bias, items)
+        yield Read(self.items, items)
+        yield Read(self.implicit, tf.unique(tf.reshape(past, [-1]))[0])
 
     def call(
         self, history: tf.Tensor, user_index: tf.Tensor, candidates: tf.Tensor

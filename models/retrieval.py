@@ -18,9 +18,10 @@ import tensorflow_recommenders as tfrs
 from models import losses, replicas
 from models.config import FIRST_ITEM, FeatureSpec, RetrievalConfig
 from models.layers import features
+from models.lazy_adam import Read
 from models.mining import Mined
 from models.query import Query
-from models.towers import CandidateInputs, CandidateTower, QueryTower, Read
+from models.towers import CandidateInputs, CandidateTower, QueryTower
 
 # Items drawn uniformly from the catalogue and added to the in-batch negatives
 # (mixed negative sampling).

@@ -12,7 +12,6 @@ width outside (bias and H popularities), N + 2 rows of the catalogue.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -28,6 +27,7 @@ from models.layers import features
 from models.layers import history as encoders
 from models.layers import ids as tables
 from models.layers.features import FeatureEncoder, Rows
+from models.lazy_adam import Read
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,6 @@ class CandidateInputs:
     num_known: int
     counts: np.ndarray
     popularity: np.ndarray | None = None
-
-
-class Read(NamedTuple):
-    """Rows `[K]` of a table `[R]` or `[R, W]` that a step is to read."""
-
-    table: tf.Variable
-    rows: tf.Tensor
 
 
 class CandidateTower(tf.keras.Model):

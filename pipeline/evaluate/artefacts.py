@@ -121,7 +121,9 @@ class Artefacts:
         self, asked: Requests, model: str, signature: str, **beside: np.ndarray
     ) -> Iterator[dict[str, tf.Tensor]]:
         """Asks block by block, with other inputs `[Q, ...]` beside."""
-        for rows in search.blocks(len(asked), _BLOCK):
+        # Exact search scores all items for every row of a block.
+        size = search.rows_at_once(len(self._ids), _BLOCK)
+        for rows in search.blocks(len(asked), size):
             block = {name: values[rows] for name, values in beside.items()}
             yield self.call(asked.take(rows), model, signature, **block)()
 

@@ -17,8 +17,9 @@ import numpy as np
 import tensorflow as tf
 
 from models.config import FIRST_ITEM
+from models.lazy_adam import LazyAdamW
 from models.rating import RatingHead
-from pipeline.run import seeds, weights
+from pipeline.run import auto, seeds, weights
 from pipeline.run.config import Config
 from pipeline.tables import past
 from pipeline.tables.prepared import Prepared
@@ -100,14 +101,18 @@ def fit(
     raters = np.unique(users)
     raters = raters[raters < head.num_users]
     rated = np.unique(items[items >= FIRST_ITEM])
-    inputs, step = _inputs(config, sequences, ratings, used), _step(head)
+    inputs = _inputs(config, sequences, ratings, used)
     random = np.random.default_rng(seed)
     events, asked = np.flatnonzero(used), np.flatnonzero(held)
+    optimizer = _optimizer(head, epochs * len(_blocks(events)))
+    step = _step(head, optimizer)
     curve: list[float] = []
     best = head.get_weights()
     for epoch in range(epochs):
         for block in _blocks(random.permutation(events)):
             step(*inputs(block))
+        if isinstance(optimizer, LazyAdamW):
+            optimizer.settle()
         head.complete(raters, rated)
         if not len(asked):
             continue
@@ -146,13 +151,28 @@ def _inputs(
     )
 
 
-def _step(head: RatingHead) -> Callable[..., None]:
-    optimizer = tf.keras.optimizers.Adam(_LEARNING_RATE)
+def _optimizer(head: RatingHead, steps: int) -> tf.keras.optimizers.Optimizer:
+    """Adam, which leaves alone the rows of large tables that none reads."""
+    tables = head.trainable_variables
+    if max(table.shape[0] for table in tables) <= auto.DENSE_UP_TO:
+        return tf.keras.optimizers.Adam(_LEARNING_RATE)
+    constant = tf.keras.optimizers.schedules.PolynomialDecay(
+        _LEARNING_RATE, steps, _LEARNING_RATE
+    )
+    return LazyAdamW(tables, steps, constant, weight_decay=0.0)
+
+
+def _step(
+    head: RatingHead, optimizer: tf.keras.optimizers.Optimizer
+) -> Callable[..., None]:
     # Else the first step makes its variables, and is traced again without.
     optimizer.build(head.trainable_variables)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def step(history, user, item, rating):  # type: ignore
+        if isinstance(optimizer, LazyAdamW):
+            for read in head.reads(history, user, item):
+                optimizer.catch_up(*read)
         with tf.GradientTape() as tape:
             loss = head.loss(history, user, item, rating, *_L2)
         optimizer.minimize(loss, head.trainable_variables, tape)

@@ -9,6 +9,7 @@ from pipeline.evaluate import baselines
 from pipeline.measure import metrics, requests
 from pipeline.ranking import cooccurrence, item_tables
 from pipeline.ranking.cooccurrence import Log
+from pipeline.run import auto
 from pipeline.tables.ragged import Ragged
 from tests.support.prepared_stub import make_prepared
 
@@ -67,6 +68,32 @@ def test_item_knn_keeps_the_best_neighbours():
     kept = cooccurrence.item_knn(histories, 12, num_neighbours=3).toarray()
     assert ((kept > 0).sum(axis=1) <= 3).all()
     np.testing.assert_allclose(kept.max(axis=1), full.max(axis=1))
+
+
+def test_item_knn_of_a_large_catalogue_pairs_the_newest(monkeypatch):
+    histories = random_histories(60, 12)
+    newest = Ragged.of([row[-3:] for row in rows_of(histories)])
+    expected = cooccurrence.item_knn(newest, 12).toarray()
+    assert not np.allclose(
+        cooccurrence.item_knn(histories, 12).toarray(), expected
+    )
+    monkeypatch.setattr(auto, "DENSE_UP_TO", 11)
+    pairs = int((np.minimum(histories.lengths, 3) ** 2).sum())
+    monkeypatch.setattr(auto, "_PAIRS", pairs)
+    found = cooccurrence.item_knn(histories, 12).toarray()
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_tables_of_a_large_catalogue_keep_the_best_neighbours(monkeypatch):
+    histories = random_histories(200, 30)
+    log = Log(histories, np.arange(len(histories.items)), 30, 30)
+    whole = item_tables.build(log).weights
+    monkeypatch.setattr(auto, "_LEAST_NEIGHBOURS", 2)
+    monkeypatch.setattr(auto, "_ENTRIES", 60)
+    kept = item_tables.build(log).weights
+    assert ((kept > 0).sum(axis=1) <= 2).all()
+    assert kept.shape[1] < whole.shape[1]
+    np.testing.assert_array_equal(kept.max(axis=1), whole.max(axis=1))
 
 
 def test_largest_of_a_dense_matrix_equals_a_full_sort():

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from models.config import RetrievalConfig
 from pipeline.ranking import rating
+from pipeline.run import auto
 from pipeline.run.config import Config
 from tests.support.prepared_stub import make_prepared
 
@@ -91,3 +92,24 @@ def test_ratings_in_the_train_part_are_needed(tmp_path):
         [[2, 3, 4]] * 5, NUM_ITEMS, ratings=[np.nan, 3, 4] * 5
     )
     assert rating.run(make_config(True), prepared, tmp_path) == {}
+
+
+def test_large_tables_are_trained_by_row_and_as_well(tmp_path, monkeypatch):
+    rows, ratings = make_rows()
+    prepared = make_prepared(rows, NUM_ITEMS, ratings=ratings)
+    monkeypatch.setattr(rating, "_BATCH", 16)
+    monkeypatch.setattr(rating, "_EPOCHS", 3)
+    make, made, curves = rating._optimizer, [], []
+
+    def kept(*arguments):
+        made.append(make(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(rating, "_optimizer", kept)
+    for limit in (auto.DENSE_UP_TO, 0):
+        monkeypatch.setattr(auto, "DENSE_UP_TO", limit)
+        report = rating.run(make_config(False), prepared, tmp_path)
+        curves.append(report["validation_rmse"])
+    dense, lazy = curves
+    assert [type(o).__name__ for o in made] == ["Adam", "LazyAdamW"]
+    np.testing.assert_allclose(lazy, dense, atol=2e-3)
