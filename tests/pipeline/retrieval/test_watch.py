@@ -11,6 +11,7 @@ from models.towers import CandidateInputs
 from pipeline.retrieval import fit, task
 from pipeline.retrieval.team import Team
 from pipeline.retrieval.watch import Averages
+from pipeline.run.auto import Choice
 from pipeline.run.workers import Workers
 
 BATCH = {
@@ -32,8 +33,8 @@ def batch(number):
     return BATCH | {"target": targets, "weight": tf.cast(targets, tf.float32)}
 
 
-def fitted(epochs, directory, saved=None):
-    """Fits without chance: no dropout, fixed batches, the whole softmax."""
+def fitted(epochs, directory, saved=None, is_lazy=False):
+    """Fits without chance: no dropout, fixed batches, no drawn negatives."""
     tf.keras.utils.set_random_seed(0)
     options = RetrievalConfig(
         encoder="bow",
@@ -42,7 +43,7 @@ def fitted(epochs, directory, saved=None):
         history_length=3,
         dropout=0.0,
         id_dropout=0.0,
-        loss="full",
+        loss="in_batch" if is_lazy else "full",
         epochs=4,
     )
     counts = np.array([0, 0, 3, 2, 1, 1, 1])
@@ -53,7 +54,7 @@ def fitted(epochs, directory, saved=None):
     data = tf.data.Dataset.range(100)
     data = data.map(lambda n: batch(tf.cast(n, tf.int32)))
     watch = fit.fit(
-        task.Task(model, data, 4, seed=7),
+        task.Task(model, data, 4, 7, lazy_rows=Choice("", is_lazy)),
         epochs,
         Team(Workers()),
         saved,
@@ -64,13 +65,17 @@ def fitted(epochs, directory, saved=None):
     return watch, weights, said
 
 
-def test_a_stopped_training_ends_as_one_that_was_not(tmp_path):
+@pytest.mark.parametrize("is_lazy", [False, True])
+def test_a_stopped_training_ends_as_one_that_was_not(
+    tmp_path, is_lazy, monkeypatch
+):
+    monkeypatch.setattr(retrieval, "NUM_UNIFORM", 0)
     saved = tmp_path / "kept" / "base.npz"
-    whole, expected, _ = fitted(4, tmp_path)
+    whole, expected, _ = fitted(4, tmp_path, None, is_lazy)
     # Stopped after two of four epochs; what it knew is in the file alone.
-    fitted(2, tmp_path, saved)
+    fitted(2, tmp_path, saved, is_lazy)
     assert saved.exists()
-    watch, weights, said = fitted(4, tmp_path, saved)
+    watch, weights, said = fitted(4, tmp_path, saved, is_lazy)
     begun, *epochs = said
     assert begun == "train-retrieval: going on after epoch 2"
     assert [line.split(":")[0] for line in epochs] == [
@@ -83,7 +88,7 @@ def test_a_stopped_training_ends_as_one_that_was_not(tmp_path):
     for one, two in zip(weights, expected, strict=True):
         np.testing.assert_allclose(one, two, atol=1e-5)
     # Once more there is nothing left to do.
-    again, weights, said = fitted(4, tmp_path, saved)
+    again, weights, said = fitted(4, tmp_path, saved, is_lazy)
     assert again.curve == watch.curve
     for one, two in zip(weights, expected, strict=True):
         np.testing.assert_allclose(one, two, atol=1e-5)
