@@ -6,12 +6,14 @@ import shutil
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
 from pipeline import __main__ as command
 from pipeline.release.gate import GateRejected
 from pipeline.report import step
+from pipeline.report.plots import drawing
 from pipeline.run import config as configuration
 from pipeline.run.config import Config
 from pipeline.steps import Run
@@ -73,8 +75,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(made: Path, tmp_path: Path) -> Config:
-    """A copy of that run, to take things from."""
+def run(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """A copy of that run, to take things from; its pictures stay empty."""
+
+    def save(_figure: object, text: TextIO, **_options: object) -> None:
+        text.write("<svg></svg>")
+
+    monkeypatch.setattr(drawing.Figure, "savefig", save)
     config = configuration.load(made, [f"artifacts={tmp_path}"])
     shutil.copytree(
         configuration.load(made).run_directory, config.run_directory
