@@ -8,8 +8,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(check: Callable[[], T], seconds: float = 15.0) -> T:
-    """Waits for a check to hold and returns what it gave."""
+def eventually(check: Callable[[], T], seconds: float = 60.0) -> T:
+    """Waits for a check to hold and returns what it gave.
+
+    As long as a crowded machine may take: only what fails waits that long.
+    """
     end = time.monotonic() + seconds
     while True:
         found = check()
