@@ -149,9 +149,8 @@ class Run:
         def work(directory: Path) -> list[Choice]:
             from pipeline.retrieval import index
 
-            report = index.run(
-                self.config, self._load(), retrieval, directory, shards
-            )
+            given = self.config, self._load()
+            report = index.run(*given, retrieval, directory, shards)
             merged = f", merged from {len(shards)} shards" if shards else ""
             self._progress(
                 f"  {report.kind} index of {report.num_items} items"
@@ -161,10 +160,8 @@ class Run:
             options = self.config.index
             choices: list[Choice] = [auto.index_kind(options, report.num_items)]
             if tuned := report.scann:
-                tree = auto.index_tree(
-                    tuned.chosen, tuned.frontier, options.recall_floor
-                )
-                choices.append(tree)
+                found = tuned.chosen, tuned.frontier
+                choices.append(auto.index_tree(*found, options.recall_floor))
             return choices
 
         return self._step("index", self._inputs("index"), work)
@@ -201,16 +198,9 @@ class Run:
         def work(directory: Path) -> list[Choice]:
             from pipeline.ranking import train as train_ranking
 
-            report = train_ranking.run(
-                self.config,
-                self._load(),
-                retrieval,
-                directory,
-                self._progress,
-            )
-            for table, reason in report["left_out"].items():
-                self._progress(f"  without the {table} item table: {reason}")
-            return train_ranking.choices(self.config, self._load())
+            given = self.config, self._load()
+            train_ranking.run(*given, retrieval, directory, self._progress)
+            return train_ranking.choices(*given)
 
         return self._step("train-ranking", self._inputs("train-ranking"), work)
 
@@ -221,9 +211,8 @@ class Run:
         def work(directory: Path) -> list[Choice]:
             from pipeline.ondevice import distill
 
-            return distill.run(
-                self.config, self._load(), ranking, directory, self._progress
-            )
+            given = self.config, self._load()
+            return distill.run(*given, ranking, directory, self._progress)
 
         return self._step("distill", self._inputs("distill"), work)
 

@@ -78,6 +78,8 @@ def run(
     log = _shipped(config, prepared)
     tables = item_tables.build(log)
     report["left_out"] = item_tables.left_out(log)
+    for table, reason in report["left_out"].items():
+        progress(f"  without the {table} item table: {reason}")
     # Not `asdict`, which copies.
     np.savez(directory / "tables.npz", **vars(tables))
     del tables
