@@ -26,7 +26,7 @@ WEB_PORT ?= 8080
 .PHONY: help setup setup-dev demo picture notebook reference prepare check-data train-retrieval index train-ranking \
 	distill export ondevice-export ondevice-demo ondevice-android evaluate \
 	publish report canary promote rollback releases prune retrain status serve recommend explore smoke \
-	log-requests bench-serving bench-fleet \
+	log-requests bench-serving bench-fleet protoset \
 	bench-ondevice ablation init-config check doctor staging-up staging-down \
 	k8s-render lock protos client-wheel client-check lint typecheck test \
 	test-scale test-images test-environments spark-up bench-scale bench-million clean
@@ -186,6 +186,8 @@ protos: setup ## generate serving/wire from its .proto files
 		grpcio-tools==1.72.2 setuptools==84.2.1
 	$(PROTOC)/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. \
 		serving/wire/*.proto
+protoset: setup ## write artifacts/predict.protoset, the messages for grpcurl
+	$(RUN) -m serving.wire.protoset artifacts/predict.protoset
 client-wheel: setup ## build the wheel that applications install
 	$(RUN) -m pip wheel --quiet --disable-pip-version-check --no-deps \
 		--wheel-dir artifacts/client .

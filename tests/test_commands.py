@@ -31,7 +31,7 @@ from pipeline.run.config import Config
 from pipeline.steps import Run
 from pipeline.terminal import console
 from serving import client
-from tests.support import command_lines, documents, serving_calls
+from tests.support import command_lines, documents, protosets, serving_calls
 from tests.support.documents import Block
 from tests.support.fake_server import INT64, FakeServer
 from tests.support.ports import free_port
@@ -253,6 +253,8 @@ def _check(command: list[str], run: bool = True) -> None:
         return _module(arguments[1], arguments[2:], run)
     if "python" in program and arguments[:1] == ["-c"]:
         program = sys.executable
+    elif program == "grpcurl":
+        return _grpcurl(arguments)
     elif program not in REALLY:
         known = program in ONLY_READ or program in PARTS
         assert known, f"no rule covers {program}"
@@ -261,6 +263,14 @@ def _check(command: list[str], run: bool = True) -> None:
     assert not found.returncode, (command, found.stderr)
     assert b'"error"' not in found.stdout, found.stdout
     return None
+
+
+def _grpcurl(arguments: list[str]) -> None:
+    """What grpcurl would do with the same arguments."""
+    plain, option, file, given, data, target, method = arguments
+    assert (plain, option, given) == ("-plaintext", "-protoset", "-d")
+    answer = protosets.ask(Path(file).read_bytes(), data, target, method)
+    assert answer.outputs["item_ids"].string_val
 
 
 def _files(command: list[str]) -> None:

@@ -12,15 +12,13 @@ from dataclasses import dataclass
 
 import grpc
 import numpy as np
-from google.protobuf import descriptor, descriptor_pb2, json_format
+from google.protobuf import json_format
 
 from serving import signatures
 from serving.client import Query, messages
 from serving.client.transport import channel
-from serving.wire import serving_pb2, tensors
+from serving.wire import protoset, serving_pb2, tensors
 
-PROTOSET = "predict.protoset"
-_SERVICE = "PredictionService"
 _TIMEOUT_SECONDS = 5.0
 
 
@@ -124,43 +122,12 @@ def _grpcurl(
     text = json.dumps(
         json_format.MessageToDict(request, preserving_proto_field_name=True)
     )
+    file = protoset.FILE
     return (
-        f"curl -sO {page}{PROTOSET}\n"
-        f"grpcurl -plaintext -protoset {PROTOSET} -d {shlex.quote(text)} \\\n"
-        f"  {target} tensorflow.serving.{_SERVICE}/Predict"
+        f"curl -sO {page}{file}\n"
+        f"grpcurl -plaintext -protoset {file} -d {shlex.quote(text)} \\\n"
+        f"  {target} tensorflow.serving.{protoset.SERVICE}/Predict"
     )
-
-
-def protoset() -> bytes:
-    """Descriptors with which grpcurl asks a server that has no reflection.
-
-    The messages are ours, whose bytes are TensorFlow Serving's, and the
-    service has TensorFlow Serving's name.
-    """
-    found = descriptor_pb2.FileDescriptorSet()
-    seen: set[str] = set()
-
-    def add(file: descriptor.FileDescriptor) -> None:
-        if file.name in seen:
-            return
-        seen.add(file.name)
-        for other in file.dependencies:
-            add(other)
-        file.CopyToProto(found.file.add())
-
-    add(serving_pb2.DESCRIPTOR)
-    service = found.file.add(
-        name="prediction_service.proto",
-        package="tensorflow.serving",
-        syntax="proto3",
-        dependency=[serving_pb2.DESCRIPTOR.name],
-    )
-    service.service.add(name=_SERVICE).method.add(
-        name="Predict",
-        input_type=f".{serving_pb2.PredictRequest.DESCRIPTOR.full_name}",
-        output_type=f".{serving_pb2.PredictResponse.DESCRIPTOR.full_name}",
-    )
-    return found.SerializeToString()
 
 
 def _python(query: Query, target: str) -> str:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.explore import commands
 from pipeline.tables.schema import DataError
 from serving import pages
 from serving.errors import InvalidRequest, ServingError
 from serving.ondevice import web
+from serving.wire import protoset
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -57,8 +57,8 @@ class _Handler(pages.PageHandler):
         if path in self.server.files:
             file = self.server.files[path]
             self.send(200, file.read_bytes(), pages.TYPES[file.suffix])
-        elif path == f"/{commands.PROTOSET}":
-            self.send(200, commands.protoset(), pages.TYPES[".protoset"])
+        elif path == f"/{protoset.FILE}":
+            self.send(200, protoset.protoset(), pages.TYPES[".protoset"])
         else:
             given = dict(urllib.parse.parse_qsl(query))
             self._answer(lambda: _asked(self.server.explorer, path, given))

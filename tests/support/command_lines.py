@@ -18,6 +18,7 @@ MODULES = (
     "serving.releases.pointer",
     "serving.releases.deliver",
     "serving.releases.request_log",
+    "serving.wire.protoset",
 )
 
 

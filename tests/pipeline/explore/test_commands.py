@@ -3,14 +3,12 @@
 import json
 import shlex
 
-import grpc
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, json_format
-from google.protobuf.message_factory import GetMessageClass
 
 from pipeline.explore import commands
 from serving.client import Query, RecommenderClient
-from tests.support import explorer_cases
+from serving.wire import protoset
+from tests.support import explorer_cases, protosets
 
 QUERY = Query(
     "o'neil",
@@ -73,21 +71,7 @@ def test_grpcurl_has_all_it_needs() -> None:
             "predict.protoset",
         ]
         data, target, method = given[5:]
-        # As grpcurl does: messages from the file, JSON into the message.
-        files = descriptor_pb2.FileDescriptorSet.FromString(commands.protoset())
-        pool = descriptor_pool.DescriptorPool()
-        for file in files.file:
-            pool.Add(file)
-        service, _, name = method.partition("/")
-        found = pool.FindServiceByName(service).FindMethodByName(name)
-        request = json_format.Parse(data, GetMessageClass(found.input_type)())
-        with grpc.insecure_channel(target) as opened:
-            call = opened.unary_unary(
-                f"/{method}",
-                lambda message: message.SerializeToString(),
-                GetMessageClass(found.output_type).FromString,
-            )
-            answer = call(request, timeout=5)
+        answer = protosets.ask(protoset.protoset(), data, target, method)
         with RecommenderClient(server.target) as client:
             expected = client.recommend(QUERY, 8)
         values = answer.outputs["item_ids"].string_val
