@@ -191,8 +191,9 @@ def _spark_up(options: argparse.Namespace) -> None:
         tempfile.TemporaryDirectory() as directory,
         spark_cluster.run(Path(directory), port=options.port) as master,
     ):
-        print(f"spark-up: prepare.engine=spark prepare.spark_master={master}")
-        print("spark-up: Ctrl-C stops it", flush=True)
+        said = f"spark-up: prepare.engine=spark prepare.spark_master={master}"
+        data = {"prepare.engine": "spark", "prepare.spark_master": master}
+        _say(options, f"{said}\nspark-up: Ctrl-C stops it", data)
         threading.Event().wait()
 
 
@@ -280,7 +281,8 @@ def _explore(config: Config, options: argparse.Namespace) -> None:
 
     if options.projector:
         directory = explore.project(config)
-        print(f"explore: tensorboard --logdir {directory}")
+        said = f"explore: tensorboard --logdir {directory}"
+        _say(options, said, {"directory": str(directory)})
         return
     addresses = explore.Addresses(options.port, options.target, options.rest)
     # The server of our own must not outlive this process.
@@ -289,7 +291,8 @@ def _explore(config: Config, options: argparse.Namespace) -> None:
         contextlib.suppress(KeyboardInterrupt),
         explore.start(config, addresses, console.progress) as site,
     ):
-        print(f"explore: {site.url} (Ctrl-C ends it)", flush=True)
+        said = f"explore: {site.url} (Ctrl-C ends it)"
+        _say(options, said, {"url": site.url})
         site.serve_forever()
 
 
@@ -307,6 +310,9 @@ def _completion(options: argparse.Namespace) -> None:
     parser = _parser()
     parser.prog = _SHELL_NAME
     completed = shtab.complete(parser, options.shell).rstrip("\n")
+    if options.shell == "zsh":
+        # What shtab appends at every completion must stand there once.
+        completed += f"\ntypeset -gU _shtab_{_SHELL_NAME}_options"
     run = f"{shlex.quote(sys.executable)} -m pipeline"
     text = f'{completed}\n{_SHELL_NAME}() {{ {run} "$@"; }}'
     _say(options, text, {"shell": options.shell, "script": text})

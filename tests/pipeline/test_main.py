@@ -1,13 +1,18 @@
 """The command line: one clear message, exit status 1, nothing half-written."""
 
+import contextlib
 import json
 import os
+import pty
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -205,8 +210,99 @@ def test_zsh_gets_a_function_of_its_own(
     assert script.startswith("#compdef pipeline\n")
     assert script.splitlines()[-1].startswith("pipeline() { ")
     assert "retrain" in script and "--interactions" in script
-    if zsh := shutil.which("zsh"):
-        subprocess.run([zsh, "-n"], input=script, text=True, check=True)
+
+
+@pytest.mark.skipif(not shutil.which("zsh"), reason="zsh is not installed")
+def test_zsh_completes_commands_and_flags(tmp_path: Path) -> None:
+    script = tmp_path / "completion"
+    with script.open("w") as file:
+        command_line = [sys.executable, "-m", "pipeline", "completion", "zsh"]
+        subprocess.run(command_line, stdout=file, check=True)
+    keys = [
+        "autoload -U compinit; compinit -D -u",
+        f'eval "$(< {script})"',
+        # What was completed, in place of what would run.
+        'pipeline() { print -r -- "[got]" "$@" }',
+        "pipeline retr\t",
+        "pipeline init-config --inter\torders.csv",
+        "pipeline --deb\tprep\t",
+        "exit",
+    ]
+    child, terminal = pty.fork()
+    if not child:
+        os.execvp("zsh", ["zsh", "-f", "-i"])
+    said = b""
+    for line in keys:
+        os.write(terminal, f"{line}\n".encode())
+    # Reading ends with an error where the terminal has gone.
+    with contextlib.suppress(OSError):
+        while part := os.read(terminal, 4096):
+            said += part
+    os.waitpid(child, 0)
+    got = re.findall(r"^\[got\] (.*?)\r$", said.decode(), re.M)
+    assert got == [
+        "retrain",
+        "init-config --interactions orders.csv",
+        "--debug prepare",
+    ], said
+
+
+def _until_stopped(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("given", "text", "data"),
+    [
+        (
+            ["explore"],
+            "explore: http://here/ (Ctrl-C ends it)\n",
+            {"url": "http://here/"},
+        ),
+        (
+            ["explore", "--projector"],
+            "explore: tensorboard --logdir vectors\n",
+            {"directory": "vectors"},
+        ),
+        (
+            ["spark-up"],
+            "spark-up: prepare.engine=spark prepare.spark_master=spark://a:1\n"
+            "spark-up: Ctrl-C stops it\n",
+            {"prepare.engine": "spark", "prepare.spark_master": "spark://a:1"},
+        ),
+    ],
+)
+def test_what_runs_until_stopped_has_an_answer_like_the_others(
+    given: list[str],
+    text: str,
+    data: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    def started(*given: object, **_: object) -> object:
+        for progress in given[2:]:
+            progress("explore: 3 items")  # type: ignore
+        return contextlib.nullcontext(
+            mock.Mock(url="http://here/", serve_forever=_until_stopped)
+        )
+
+    monkeypatch.setattr("pipeline.explore.step.start", started)
+    monkeypatch.setattr(
+        "pipeline.explore.step.project", lambda config: Path("vectors")
+    )
+    monkeypatch.setattr(
+        "pipeline.prepare.spark_cluster.run",
+        lambda *_, **__: contextlib.nullcontext("spark://a:1"),
+    )
+    monkeypatch.setattr("threading.Event.wait", _until_stopped)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    start = ["--quiet", "--set", f"artifacts={tmp_path}"]
+    command.main([*start, *given])
+    said = capsys.readouterr()
+    assert said.out == text and "3 items" not in said.err
+    command.main([*start, "--json", *given])
+    assert json.loads(capsys.readouterr().out) == data
 
 
 def test_nothing_is_coloured() -> None:
