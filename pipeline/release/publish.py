@@ -145,7 +145,8 @@ def _release(
     if options.keep_versions != "all":
         for number in repository.numbers(serving):
             if number not in after.releases and not after.role(number):
-                repository.remove(serving, number)
+                why = f"publish.keep_versions is {options.keep_versions}"
+                repository.remove(serving, number, why)
     return version
 
 

@@ -136,14 +136,19 @@ def require_whole(serving: Path, version: int, advice: str) -> None:
         )
 
 
-def remove(serving: Path, version: int) -> None:
-    """Removes a version of all models; half of one never looks like one."""
+def remove(serving: Path, version: int, why: str = "") -> None:
+    """Removes a version of all models; half of one never looks like one.
+
+    With a reason it is an event of the ledger.
+    """
     for model in models(serving):
         if (model / str(version)).exists():
             staged = model / f"{files.STAGING}{version}"
             files.discard(staged)
             (model / str(version)).rename(staged)
             files.discard(staged)
+    if why:
+        record(serving, ledger.Entry(ledger.PRUNED, version, why))
 
 
 def sweep(serving: Path, state: State) -> None:

@@ -161,9 +161,5 @@ def prune(config: Config, keep: int) -> list[int]:
                 config.publish.keep_previous_loaded,
             )
         for number in gone:
-            repository.remove(serving, number)
-            text = f"the newest {keep} are kept"
-            repository.record(
-                serving, ledger.Entry(ledger.PRUNED, number, text)
-            )
+            repository.remove(serving, number, f"the newest {keep} are kept")
         return gone

@@ -75,14 +75,18 @@ class Record:
 
     @classmethod
     def read(cls, directory: Path) -> Record | None:
-        """The record of a step, or None where no complete step is."""
-        try:
-            text = (directory / MANIFEST).read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return None
-        values = json.loads(text)
+        """The record of a step, or None where no complete step is.
+
+        One that another hand damaged is none: the step is made again.
+        """
         known = [field.name for field in dataclasses.fields(cls)]
-        return cls(**{name: values[name] for name in known if name in values})
+        try:
+            values = json.loads((directory / MANIFEST).read_bytes())
+            return cls(
+                **{name: values[name] for name in known if name in values}
+            )
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
 
     def write(self, directory: Path) -> None:
         """Marks the step in `directory` as complete."""

@@ -96,7 +96,8 @@ def _items(answer: Items | Recommendations, titles: Titles) -> str:
             f"{answer.ranking_ms:.1f}"
         )
     table = _table(header + ["rating"] * bool(ratings), rows)
-    lines = [table, f"version {answer.version}, {took}"]
+    label = f" ({answer.label})" if answer.label else ""
+    lines = [table, f"version {answer.version}{label}, {took}"]
     if isinstance(answer, Recommendations) and answer.degraded:
         lines.append(f"DEGRADED: {answer.degraded}. {answer.reason}")
     return "\n".join(lines)

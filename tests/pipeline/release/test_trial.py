@@ -17,7 +17,14 @@ from pipeline.run.config import Config
 from pipeline.run.release import PublishConfig
 from serving import labels, signatures
 from serving.errors import ServingError
-from serving.releases import deliver, files, history, ledger, versions
+from serving.releases import (
+    deliver,
+    files,
+    history,
+    ledger,
+    locks,
+    versions,
+)
 from serving.releases.history import State
 from serving.releases.ledger import Entry
 from tests.support import evaluations
@@ -410,3 +417,27 @@ def test_an_entry_that_cannot_be_written_does_not_undo_a_release(
     assert (entries[-1].event, entries[-1].version) == ("live", 3)
     assert isinstance(entries[-1], Entry)
     assert len(_labels(config)) == 1 and labels.STABLE in _labels(config)
+
+
+@pytest.mark.parametrize(
+    "name", ["publish", "canary", "promote", "rollback", "prune"]
+)
+def test_a_folder_that_cannot_be_written_is_one_clear_error(
+    config: Config, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = _state(config)
+    command = _commands(config)[name]
+    stage(config, "b7")
+
+    real = os.open
+
+    def read_only(path: Any, flags: int, *mode: int) -> int:
+        if str(config.serving_directory) in str(path) and flags & os.O_CREAT:
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        return real(path, flags, *mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(locks.os, "open", read_only)
+        with pytest.raises(ServingError, match="Read-only.*Version 2 is live"):
+            command()
+    assert _state(config) == before

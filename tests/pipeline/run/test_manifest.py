@@ -22,6 +22,10 @@ def _write(directory: Path, text: str, inputs: dict) -> None:
 def test_a_step_is_current_for_its_own_inputs_only(tmp_path: Path) -> None:
     step = tmp_path / "step"
     assert not manifest.is_current(step, {"a": 1})
+    _write(step, "one", {"a": 1})
+    for damaged in ("", "{", "[]", "{}"):
+        (step / manifest.MANIFEST).write_text(damaged)
+        assert not manifest.is_current(step, {"a": 1})
     _write(step, "one", {"a": 1, "nested": {"b": (1, 2)}})
     assert manifest.is_current(step, {"a": 1, "nested": {"b": [1, 2]}})
     assert not manifest.is_current(step, {"a": 2, "nested": {"b": (1, 2)}})

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from serving import labels
 from serving.errors import ServingError
 from serving.releases import pointer, versions
 from serving.releases.phases import Phases
@@ -92,6 +93,76 @@ def test_a_rollback_is_followed_at_once(follower, publish):
     follower.step(1)
 
     assert listed(follower, "scann") == {"retrieval": [1]}
+
+
+class Ranking:
+    """Stands for ranking's servers, which have these versions."""
+
+    def __init__(self, *numbers):
+        self.numbers = set(numbers)
+
+    def lacking(self, model, number):
+        return "" if number in self.numbers else "one has not"
+
+    def may_use(self, models, number):
+        return False
+
+
+def labelled(follower):
+    return {
+        model: found
+        for group in ("stock", "scann")
+        for model, found in versions.read_labels(
+            follower.directory / f"{group}.config"
+        ).items()
+    }
+
+
+def test_a_canary_reaches_ranking_before_the_others_ask_for_it(
+    follower, tmp_path
+):
+    follower.phases = Phases(30, Ranking(1), Ranking(1))
+
+    def point(numbers, found):
+        versions.write_models_config(
+            follower.source,
+            {model: (f"/elsewhere/{model}", numbers) for model in MODELS},
+            labels=dict.fromkeys(MODELS, found),
+        )
+
+    trial = labels.of_trial(1, 2, 1)
+    assert set(trial) == {"stable", "canary", "canary-1"}
+    point([1], {"stable": 1})
+    follower.step(0)
+    assert labelled(follower) == dict.fromkeys(MODELS[:3], {"stable": 1})
+    point([1, 2], trial)
+    # However long ranking takes: nobody is told of what it has not.
+    for now in (1, 1e6):
+        follower.step(now)
+        assert listed(follower, "stock")["ranking"] == [1, 2]
+        assert listed(follower, "scann") == {"retrieval": [1]}
+        assert labelled(follower)["ranking"] == trial
+        assert labelled(follower)["retrieval"] == {"stable": 1}
+    follower.phases.ranking.numbers.add(2)
+    follower.step(1e6 + 1)
+    assert listed(follower, "scann") == {"retrieval": [1, 2]}
+    assert labelled(follower) == dict.fromkeys(MODELS[:3], trial)
+    # A new process goes on, and a larger share is only labels.
+    other = pointer.Follower(
+        follower.source,
+        follower.directory,
+        follower.groups,
+        phases=Phases(30, Ranking(1, 2), Ranking(1, 2)),
+    )
+    assert other.step(0) == []
+    point([1, 2], labels.of_trial(1, 2, 7))
+    assert other.step(1) == ["stock", "scann"]
+    # Taken away: ranking keeps what callers may still be answered with.
+    point([1], {"stable": 1})
+    other.step(2)
+    assert listed(other, "scann") == {"retrieval": [1]}
+    assert listed(other, "stock")["ranking"] == [1, 2]
+    assert labelled(other) == dict.fromkeys(MODELS[:3], {"stable": 1})
 
 
 def test_a_broken_source_changes_nothing(follower, publish):
