@@ -58,9 +58,9 @@ class FakeServer:
         versions: Loaded versions by model; change them to swap.
         calls: Counter of (method, model).
         requests: Decoded inputs of every Predict, oldest first.
-        faults: By model: a list of codes to fail the next calls with, or one
-            code to fail them all.
-        delays: By model: seconds before answering.
+        faults: By model, or model and version: a list of codes to fail the
+            next calls with, or one code to fail them all.
+        delays: By model, or model and version: seconds before answering.
         signatures: What each model takes, by model and signature.
         labels: By model: versions by label.
         metadata: Headers of every call, gRPC's own left out, oldest first.
@@ -131,6 +131,9 @@ class FakeServer:
                 self._fail(model, context)
                 time.sleep(self.delays.get(model, 0))
                 version = self._version(request.model_spec, context)
+                if method == "Predict":
+                    self._fail((model, version), context)
+                    time.sleep(self.delays.get((model, version), 0))
                 return getattr(self, f"_{method}")(request, version, context)
             return self._status(model, context)
 
@@ -157,8 +160,10 @@ class FakeServer:
                     "Unrecognized servable version label: "
                     f"{spec.version_label}",
                 )
-            return found
-        if spec.HasField("version"):
+            if found in loaded:
+                return found
+            wanted = f"Specific({spec.name}, {found})"
+        elif spec.HasField("version"):
             if spec.version.value in loaded:
                 return spec.version.value
             wanted = f"Specific({spec.name}, {spec.version.value})"

@@ -1,6 +1,7 @@
 """Who asks a release on trial, and what they get when it does not answer."""
 
 import hashlib
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -146,6 +147,28 @@ def test_a_canary_that_is_not_loaded_or_fails_is_answered_by_stable(
         before = sum(server.calls.values())
         assert client.recommend(Query("user 9"), k=2).retries == 0
         assert sum(server.calls.values()) - before <= 2
+
+
+@pytest.mark.parametrize("popular", [(), ("i1", "i2")])
+@pytest.mark.parametrize(
+    "code", ["INTERNAL", "UNAVAILABLE", "INVALID_ARGUMENT", "UNKNOWN", "slow"]
+)
+def test_whatever_the_canary_does_its_users_are_answered(
+    server: Any, make: Any, code: str, popular: tuple[str, ...]
+) -> None:
+    _try(server, 100)
+    for model in server.versions:
+        if code == "slow":
+            server.delays[model, 2] = 3.0
+        else:
+            server.faults[model, 2] = code
+    with make(server.target, popular=popular, timeout_seconds=1.0) as client:
+        for user in USERS[:4]:
+            began = time.monotonic()
+            answer = client.recommend(Query(user), k=2)
+            assert time.monotonic() - began < 1.2
+            assert (answer.version, answer.label) == (1, "stable")
+            assert not answer.degraded
 
 
 def test_a_label_of_ones_own_has_no_sides(server: Any, make: Any) -> None:
