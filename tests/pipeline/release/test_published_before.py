@@ -87,7 +87,7 @@ def test_it_is_served_compared_and_rolled_back_to(
 
     # Nothing was trained again, only compared with what is live.
     running = [line for line in lines if line.endswith("running")]
-    assert running == ["evaluate: running"]
+    assert running == ["check-data: running", "evaluate: running"]
     compared = Evaluation.read(run.evaluation)
     assert (compared.live.version, compared.live.not_compared) == (1, "")
     # Asked the same, and beaten: it learned the sample as it was made then.
