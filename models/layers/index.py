@@ -8,7 +8,7 @@ Slots the catalogue cannot fill hold index 0 and `MASKED_SCORE`. Rows 0
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -22,7 +22,7 @@ _SHOWN = 5
 MASKED_SCORE = float(np.finfo(np.float32).min)
 # Scores, descending, and item indices.
 Found = tuple[tf.Tensor, tf.Tensor]
-_Search = Callable[[tf.Tensor, tf.Tensor], Found]
+_Search = TypeVar("_Search", bound=Callable[..., Found])
 
 
 class ExactIndex(tf.Module):
@@ -96,7 +96,7 @@ class ScannIndex(tf.Module):
 
     def __call__(self, queries: tf.Tensor, seen: tf.Tensor) -> Found:
         """Returns `(scores, indices)`, each `[batch_size, k]`."""
-        several = _whole(self._several)
+        several = whole(self._several)
         if len(self.states) > 1:
             scores, indices = several(queries, seen)
         else:
@@ -117,6 +117,36 @@ class ScannIndex(tf.Module):
         found = self._widened(scores, indices, ~tf.math.is_nan(scores))
         return merge([found], self.k)
 
+    def wider(self, query: tf.Tensor, wanted: tf.Tensor) -> Found:
+        """About the best `wanted` items of one query, in no order.
+
+        Args:
+            query: `[embedding_dim]`.
+            wanted: int32 `[]`, above `k`; as many times more leaves are
+                searched.
+
+        Returns:
+            `(scores, indices)`, each `[any]`; slots not filled score
+            `MASKED_SCORE`.
+        """
+        times = -(-wanted // self.k)
+        first, found = FIRST_ITEM, []
+        for state, size in zip(self.states, self.sizes, strict=True):
+            near = self._ops.searcher_from_module(state).search(
+                query,
+                tf.minimum(wanted, size),
+                times * self.num_reordering_candidates,
+                times * self.num_leaves_to_search,
+            )
+            found.append((near.distance, near.index + first))
+            first += size
+        scores, indices = (
+            # ScaNN's ops tell nothing about their shapes.
+            tf.ensure_shape(tf.concat(lists, axis=0), [None])
+            for lists in zip(*found, strict=True)
+        )
+        return tf.where(tf.math.is_nan(scores), MASKED_SCORE, scores), indices
+
     def _one(self, queries: tf.Tensor, seen: tf.Tensor) -> Found:
         scores, indices = self._search_one(queries, seen)
         # Of a list that ends before slot k nothing is left to compare, and
@@ -136,7 +166,7 @@ class ScannIndex(tf.Module):
         queries: tf.Tensor,
         seen: tf.Tensor,
     ) -> Found:
-        exact = _whole(self.exact.__call__)
+        exact = whole(self.exact.__call__)
         full: Found = tf.cond(
             is_full, lambda: found, lambda: exact(queries, seen)
         )
@@ -165,7 +195,7 @@ class ScannIndex(tf.Module):
             )
             scores, indices = nearest.distances, nearest.indices + first
             # Unfilled slots come back as NaN with the id of some candidate.
-            valid = ~tf.math.is_nan(scores) & ~_contains(seen, indices)
+            valid = ~tf.math.is_nan(scores) & ~contains(seen, indices)
             found.append(self._widened(scores, indices, valid))
             first += size
         return merge(found, self.k)
@@ -276,7 +306,7 @@ def build_searcher(
     ]
 
 
-def _whole(call: _Search) -> _Search:
+def whole(call: _Search) -> _Search:
     """`call` as one op: in a branch not taken, every op takes its turn."""
     made: _Search = tf.function(
         call, experimental_attributes={"_noinline": True}
@@ -288,7 +318,7 @@ def _or_padding(scores: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
     return tf.where(scores > MASKED_SCORE, indices, 0)
 
 
-def _contains(values: tf.Tensor, queries: tf.Tensor) -> tf.Tensor:
+def contains(values: tf.Tensor, queries: tf.Tensor) -> tf.Tensor:
     """Whether each of `queries` [B, Q] is in its row of `values` [B, V]."""
     # One sentinel past every index, so that a position always exists.
     sentinel = tf.fill([tf.shape(values)[0], 1], tf.int32.max)
