@@ -3,8 +3,9 @@
 The pipeline builds its exports from this table, the client fills requests from
 it, and tests hold every SavedModel against it. Shape letters: B rows of a
 batch, L history, K retrieved candidates, C candidates to rank, E excluded
-items, N recommended items, D embedding width. Every letter is free at
-request time except K, N and D, which are fixed when the model is exported.
+items, F values of a filter, V 0 or 1, N recommended items, D embedding width.
+Every letter is free at request time except K, N and D, which are fixed when the
+model is exported.
 """
 
 from dataclasses import dataclass
@@ -16,11 +17,16 @@ CANDIDATE_EMBEDDING = "candidate_embedding"
 SIMILAR_ITEMS = "similar_items"
 SCORE = "score"
 WITH_DIVERSITY = "with_diversity"
+# All that a request may add, each of which may be left empty: [B, 0].
+WITH_OPTIONS = "with_options"
 
 # Input of every query: who asks.
 USER_ID = "user_id"
-# Input of WITH_DIVERSITY, 0 to 1: how much difference counts.
+# Input of WITH_DIVERSITY and WITH_OPTIONS, 0 to 1: how much difference counts.
 DIVERSITY = "diversity"
+# What begins the inputs of WITH_OPTIONS that filter by an item's feature:
+# string[BF], values of which an answered item has any.
+ALLOWED = "allowed_"
 
 RETRIEVAL = "retrieval"
 RETRIEVAL_EXACT = "retrieval_exact"
@@ -57,11 +63,13 @@ class Signature:
         outputs: By name.
         takes_features: Whether the configured user and context features
             (`query`) or item features (`candidate`) are inputs as well.
+        takes_filters: Whether `ALLOWED` inputs are.
     """
 
     inputs: dict[str, Tensor]
     outputs: dict[str, Tensor]
     takes_features: str = ""
+    takes_filters: bool = False
 
 
 _QUERY = {USER_ID: Tensor("string", "B"), "history": Tensor("string", "BL")}
@@ -88,6 +96,7 @@ _RETRIEVAL_SIGNATURES = {
         "candidate",
     ),
     SIMILAR_ITEMS: Signature({"item_id": Tensor("string", "B")}, _RETRIEVED),
+    WITH_OPTIONS: Signature(_QUERY | _EXCLUDED, _RETRIEVED, "query", True),
 }
 
 SIGNATURES: dict[str, dict[str, Signature]] = {
@@ -112,6 +121,12 @@ SIGNATURES: dict[str, dict[str, Signature]] = {
             _QUERY | _EXCLUDED | {DIVERSITY: Tensor("float32", "B")},
             _RECOMMENDED,
             "query",
+        ),
+        WITH_OPTIONS: Signature(
+            _QUERY | _EXCLUDED | {DIVERSITY: Tensor("float32", "BV")},
+            _RECOMMENDED,
+            "query",
+            True,
         ),
     },
 }

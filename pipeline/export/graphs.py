@@ -13,17 +13,19 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from models.layers import filters, rerank
 from models.layers import index as search
-from models.layers import rerank
 from models.query import Query
 from models.ranking import RankingModel
 from models.retrieval import RetrievalModel
 from pipeline.export import encode as lookups
+from pipeline.export.filters import FilterInputs
 from pipeline.tables.prepared import Prepared
 from serving import signatures
 
 Tensors = dict[str, tf.Tensor]
 Functions = dict[str, tf.types.experimental.ConcreteFunction]
+_EXCLUDED = "excluded_ids"
 
 
 class Asked(NamedTuple):
@@ -99,6 +101,7 @@ class Retrieval(tf.Module):
 
     Args:
         index: The exact or the ScaNN index over the candidate embeddings.
+        allowed: The filters that a request may carry.
     """
 
     def __init__(
@@ -107,11 +110,14 @@ class Retrieval(tf.Module):
         prepared: Prepared,
         model: RetrievalModel,
         index: search.ExactIndex | search.ScannIndex,
+        allowed: FilterInputs,
     ) -> None:
         super().__init__(name="retrieval")
         self._repeats = prepared.repeat_consumption
         self.inputs = inputs
         self.index = index
+        self.allowed = allowed
+        self.filtered = filters.FilteredIndex(index, allowed.features)
         self.item_features = lookups.make(prepared.columns("items"))
         exact = index if index.is_exact else index.exact
         self.embeddings = exact.embeddings
@@ -127,13 +133,20 @@ class Retrieval(tf.Module):
         )
 
     def search(
-        self, asked: Asked, excluded: tf.Tensor | None = None
+        self, asked: Asked, inputs: Tensors
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns `(scores, indices)` [B, K] without what is hidden."""
+        """Returns `(scores, indices)` [B, K] of what may be answered.
+
+        `inputs` are the signature's, with exclusions and filters or without.
+        """
         hidden = asked.seen[:, :0] if self._repeats else asked.seen
-        if excluded is not None:
+        if _EXCLUDED in inputs:
+            excluded = self.inputs.items(inputs[_EXCLUDED])
             hidden = tf.concat([hidden, excluded], axis=1)
-        return self.index(self.embed(asked), hidden)
+        queries = self.embed(asked)
+        if not self.allowed.signature().keys() & inputs.keys():
+            return self.index(queries, hidden)
+        return self.filtered(queries, hidden, *self.allowed.encode(inputs))
 
     def functions(self) -> Functions:
         """Concrete functions by signature name."""
@@ -146,7 +159,11 @@ class Retrieval(tf.Module):
         return {
             signatures.SERVING_DEFAULT: _function(self._retrieve, query),
             signatures.WITH_EXCLUSIONS: _function(
-                self._retrieve, query | _strings("excluded_ids", 2)
+                self._retrieve, query | _strings(_EXCLUDED, 2)
+            ),
+            signatures.WITH_OPTIONS: _function(
+                self._retrieve,
+                query | _strings(_EXCLUDED, 2) | self.allowed.signature(),
             ),
             signatures.QUERY_EMBEDDING: _function(
                 lambda inputs: {
@@ -161,10 +178,7 @@ class Retrieval(tf.Module):
         }
 
     def _retrieve(self, inputs: Tensors) -> Tensors:
-        excluded = inputs.get("excluded_ids")
-        if excluded is not None:
-            excluded = self.inputs.items(excluded)
-        scores, indices = self.search(self.inputs.encode(inputs), excluded)
+        scores, indices = self.search(self.inputs.encode(inputs), inputs)
         return {"candidate_ids": self.inputs.ids(indices), "scores": scores}
 
     def _embed_candidate(self, inputs: Tensors) -> Tensors:
@@ -269,35 +283,58 @@ class Recommender(tf.Module):
 
     def functions(self) -> Functions:
         """Concrete functions by signature name."""
-        specs = self.inputs.signature() | _strings("excluded_ids", 2)
+        specs = self.inputs.signature() | _strings(_EXCLUDED, 2)
         diversity = tf.TensorSpec([None], tf.float32, signatures.DIVERSITY)
+        optional = tf.TensorSpec([None, None], tf.float32, signatures.DIVERSITY)
         return {
             signatures.SERVING_DEFAULT: _function(self._recommend, specs),
             signatures.WITH_DIVERSITY: _function(
                 self._recommend, specs | {signatures.DIVERSITY: diversity}
+            ),
+            signatures.WITH_OPTIONS: _function(
+                self._recommend,
+                specs
+                | self.retrieval.allowed.signature()
+                | {signatures.DIVERSITY: optional},
             ),
         }
 
     def _recommend(self, tensors: Tensors) -> Tensors:
         inputs = self.inputs
         query = inputs.encode(tensors)
-        excluded = inputs.items(tensors["excluded_ids"])
-        _, candidates = self.retrieval.search(query, excluded)
-        wanted = self.num_recommendations
-        if signatures.DIVERSITY not in tensors:
-            scores, places = self.ranking.order(query, candidates, wanted)
+        _, candidates = self.retrieval.search(query, tensors)
+        scores = self.ranking.score(query, candidates)["scores"]
+        diversity = tensors.get(signatures.DIVERSITY)
+        if diversity is None:
+            scores, places = self._best(scores)
+        elif diversity.shape.rank == 1:
+            scores, places = self._varied(scores, candidates, diversity)
         else:
-            scores = self.ranking.score(query, candidates)["scores"]
-            places = rerank.diversify(
-                scores,
-                candidates > 0,
-                self.retrieval.directions(candidates),
-                tensors[signatures.DIVERSITY],
-                wanted,
+            scores, places = tf.cond(
+                tf.reduce_any(diversity > 0.0),
+                lambda: self._varied(scores, candidates, diversity[:, 0]),
+                lambda: self._best(scores),
             )
-            scores = tf.gather(scores, places, batch_dims=1)
         items = tf.gather(candidates, places, batch_dims=1)
         return {"item_ids": inputs.ids(items), "scores": scores}
+
+    def _best(self, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The best N of scores [B, K], and their places."""
+        best, places = tf.math.top_k(scores, self.num_recommendations)
+        return best, places
+
+    def _varied(
+        self, scores: tf.Tensor, candidates: tf.Tensor, diversity: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """As `_best`, of items that differ from each other."""
+        places = rerank.diversify(
+            scores,
+            candidates > 0,
+            self.retrieval.directions(candidates),
+            diversity,
+            self.num_recommendations,
+        )
+        return tf.gather(scores, places, batch_dims=1), places
 
 
 # What is exported: its functions by the name of their signature.

@@ -17,6 +17,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from models.config import FIRST_ITEM
 from models.layers import index as search
 from pipeline.export import catalogue, graphs
+from pipeline.export.filters import FilterInputs
 from pipeline.ranking import train as train_ranking
 from pipeline.retrieval import index
 from pipeline.retrieval import train as train_retrieval
@@ -45,8 +46,9 @@ def run(
         The bundle id: a digest over every exported file.
     """
     bundle = build(config, prepared, steps)
-    known = prepared.items.ids[FIRST_ITEM:][:10]
-    samples = [str(item).encode() for item in known]
+    samples = {"item_id": list(prepared.items.ids[FIRST_ITEM:][:10])}
+    for feature, values in bundle[signatures.RETRIEVAL].allowed.values.items():
+        samples[f"{signatures.ALLOWED}{feature}"] = values[:1]
     for name, module in bundle.items():
         save(module, directory / name, name, samples)
     beside = directory / signatures.RETRIEVAL / signatures.EXTRA_ASSETS
@@ -78,6 +80,7 @@ def build(
     ranker = train_ranking.load(config, prepared, steps["train-ranking"])
     searcher = index.load(config.index, steps["index"])
     exact = searcher if searcher.is_exact else searcher.exact
+    allowed = FilterInputs(prepared.item_values())
 
     def retrieval(
         used: search.ExactIndex | search.ScannIndex,
@@ -87,7 +90,7 @@ def build(
             config.retrieval.history_length,
             config.retrieval.user_id,
         )
-        return graphs.Retrieval(inputs, prepared, towers, used)
+        return graphs.Retrieval(inputs, prepared, towers, used, allowed)
 
     ranking = graphs.Ranking(
         graphs.QueryInputs(prepared, config.retrieval.history_length, True),
@@ -105,7 +108,10 @@ def build(
 
 
 def save(
-    module: graphs.Module, directory: Path, name: str, item_ids: list[bytes]
+    module: graphs.Module,
+    directory: Path,
+    name: str,
+    samples: Mapping[str, list[str]],
 ) -> None:
     """Saves a module as a SavedModel with warm-up requests on real ids."""
     functions = module.functions()
@@ -114,7 +120,7 @@ def save(
     extra.mkdir(exist_ok=True)
     warmup = str(extra / signatures.WARMUP_REQUESTS)
     with tf.io.TFRecordWriter(warmup) as writer:
-        for request in warmup_requests(name, functions, item_ids):
+        for request in warmup_requests(name, functions, samples):
             log = prediction_log_pb2.PredictionLog(
                 predict_log=prediction_log_pb2.PredictLog(request=request)
             )
@@ -122,9 +128,12 @@ def save(
 
 
 def warmup_requests(
-    name: str, functions: graphs.Functions, item_ids: list[bytes]
+    name: str, functions: graphs.Functions, samples: Mapping[str, list[str]]
 ) -> Iterator[predict_pb2.PredictRequest]:
-    """One request a signature and batch size, on real ids."""
+    """One request a signature and batch size, on real values.
+
+    `samples` has some of inputs by name; those of `item_id` are items.
+    """
     for signature, function in functions.items():
         _, specs = function.structured_input_signature
         for rows in _WARMUP_ROWS:
@@ -132,20 +141,26 @@ def warmup_requests(
             request.model_spec.name = name
             request.model_spec.signature_name = signature
             for key, spec in specs.items():
-                values = _filled(key, spec, rows, item_ids)
+                values = _filled(key, spec, rows, samples)
                 tensor = tf.make_tensor_proto(values, spec.dtype)
                 request.inputs[key].CopyFrom(tensor)
             yield request
 
 
 def _filled(
-    key: str, spec: tf.TensorSpec, rows: int, item_ids: list[bytes]
-) -> Sequence[float | bytes | list[bytes]]:
+    key: str,
+    spec: tf.TensorSpec,
+    rows: int,
+    samples: Mapping[str, list[str]],
+) -> Sequence[object]:
     """A plausible value for one input."""
     if spec.dtype != tf.string:
-        return [0.0] * rows
+        return [0.0] * rows if spec.shape.rank == 1 else [[0.0]] * rows
+    items = samples["item_id"]
     if key == "item_id":
-        return [item_ids[row % len(item_ids)] for row in range(rows)]
+        return [items[row % len(items)] for row in range(rows)]
     if key in ("history", "candidate_ids"):
-        return [item_ids] * rows
-    return [b""] * rows if spec.shape.rank == 1 else [[b""]] * rows
+        return [items] * rows
+    if spec.shape.rank == 1:
+        return [""] * rows
+    return [samples.get(key) or [""]] * rows

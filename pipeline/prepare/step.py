@@ -77,6 +77,8 @@ def write(
         table = engine.collect(vocabulary.rows(counted, listed, id_name))
         encoded[name], found = vocabulary.encode(table, kinds, id_name)
         values |= {f"{name}.{feature}": v for feature, v in found.items()}
+        if name == "items":
+            prepared.write_item_values(directory, table, kinds)
         places = _places(table[id_name], id_name, row, directory / ".scratch")
         rows[name] = engine.read(places)
     context, found = vocabulary.fit_context(

@@ -2,6 +2,7 @@
 
 On disk, in one directory: `sequences.parquet` (see `sequences`),
 `items.parquet` and `users.parquet` (rows 2 and up), one
+`item_values.parquet` (rows 2 and up; every value of the categorical columns),
 `vocabulary/<table>.<feature>.parquet` (value, count) a feature, `tables.json`
 (what the columns mean) and `summary.json` (figures).
 """
@@ -29,6 +30,9 @@ from pipeline.tables.sequences import Sequences
 Counted = Sequence[tuple[str, int]]
 # The figures of summary.json by name, some of them nested.
 Summary = dict[str, Any]
+# Kinds of feature whose values a request may filter by.
+FILTERED = ("categorical", "multi_categorical")
+_VALUES = "item_values.parquet"
 
 
 @dataclass(frozen=True)
@@ -166,6 +170,17 @@ class Prepared:
     def _sequences(self) -> Sequences:
         return sequences.read(self.directory)
 
+    def item_values(self) -> dict[str, pa.ListArray]:
+        """What items have of each categorical feature, `[num_rows]`.
+
+        Encoded features know the values of the train part, and the first of a
+        cell; these are all.
+        """
+        table = pq.read_table(self.directory / _VALUES)
+        return {
+            name: table[name].combine_chunks() for name in table.column_names
+        }
+
     def columns(
         self, table: Literal["items", "users", "context"]
     ) -> dict[str, FeatureColumn]:
@@ -253,6 +268,25 @@ def load(directory: Path) -> Prepared:
         meaning["split"],
         meaning["repeat_consumption"],
     )
+
+
+def write_item_values(
+    directory: Path, table: pa.Table, kinds: Mapping[str, str]
+) -> None:
+    """Writes the values of the categorical columns among `kinds`.
+
+    Args:
+        table: Canonical values, in the order of the items' rows.
+    """
+    found = {
+        name: pa.array(
+            columns.KINDS[kind].cells(table[name].combine_chunks()),
+            pa.list_(pa.string()),
+        )
+        for name, kind in kinds.items()
+        if kind in FILTERED
+    }
+    pq.write_table(pa.table(found), directory / _VALUES, compression="zstd")
 
 
 def require_questions(

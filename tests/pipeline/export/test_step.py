@@ -84,6 +84,8 @@ def test_signatures_are_those_of_the_contract(
         _, inputs = function.structured_input_signature
         features = set(inputs) - set(expected.inputs)
         prefixes = {feature.split("_")[0] for feature in features}
+        assert ("allowed" in prefixes) == expected.takes_filters
+        prefixes.discard("allowed")
         permitted = {
             "query": {"user", "context"},
             "candidate": {"item"},
@@ -232,6 +234,65 @@ def test_seen_and_excluded_items_never_come_back(
     again = list(second["candidate_ids"][0].numpy())
     assert not set(again) & (set(history) | set(found[:20]))
     assert len(set(again)) == K
+
+
+@pytest.mark.parametrize("name", ["retrieval", "retrieval_exact"])
+def test_filters_hold_and_leave_no_gap(
+    tiny_run: Run, loaded: dict[str, Any], items: list[bytes], name: str
+) -> None:
+    cells = tiny_run.prepared().item_values()["genres"].to_pylist()
+    genre = cells[0][0]
+    having = {
+        item for item, cell in zip(items, cells, strict=True) if genre in cell
+    }
+    options = loaded[name].signatures["with_options"]
+
+    def ask(**more: Any) -> list[bytes]:
+        inputs = {
+            key: tf.zeros([1, 0], spec.dtype)
+            for key, spec in options.structured_input_signature[1].items()
+            if key == "excluded_ids" or key.startswith("allowed_")
+        }
+        asked = _query([items[:3]], **more)
+        answer = options(**(inputs | asked))["candidate_ids"][0].numpy()
+        return [item for item in answer if item]
+
+    found = ask(allowed_genres=[[b"nothing", genre.encode()]])
+    assert set(found) <= having - set(items[:3])
+    assert len(found) == min(K, len(having - set(items[:3])))
+    excluded = ask(allowed_genres=[[genre.encode()]], excluded_ids=[found[:4]])
+    assert set(found[4:]) <= set(excluded) <= having - set(found[:4])
+    assert ask(allowed_genres=[[b"nothing"]]) == []
+    # Nothing given, whatever the width, is what was answered before.
+    plain = _retrieve(loaded, name)(**_query([items[:3]]))["candidate_ids"]
+    assert ask() == ask(allowed_genres=[[b""]]) == list(plain[0].numpy())
+
+
+def test_the_fused_model_filters_as_retrieval_does(
+    tiny_run: Run, loaded: dict[str, Any], items: list[bytes]
+) -> None:
+    cells = tiny_run.prepared().item_values()["genres"].to_pylist()
+    genre = cells[0][0]
+    having = {
+        item for item, cell in zip(items, cells, strict=True) if genre in cell
+    }
+    options = loaded["recommender"].signatures["with_options"]
+    inputs = {
+        key: tf.zeros([1, 0], spec.dtype)
+        for key, spec in options.structured_input_signature[1].items()
+    }
+    for diversity in ([[]], [[0.0]], [[0.5]]):
+        asked = _query([[b""]], allowed_genres=[[genre.encode()]])
+        value = tf.constant(diversity, tf.float32, [1, len(diversity[0])])
+        answer = options(**(inputs | asked | {"diversity": value}))
+        found = {item for item in answer["item_ids"][0].numpy() if item}
+        assert found and found <= having
+    asked = _query([items[:3]])
+    default = loaded["recommender"].signatures["serving_default"](
+        **asked, excluded_ids=tf.constant([[b""]])
+    )
+    same = options(**(inputs | asked))
+    np.testing.assert_array_equal(default["item_ids"], same["item_ids"])
 
 
 def test_a_list_is_padded_once_the_catalogue_is_used_up(
