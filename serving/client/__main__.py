@@ -148,6 +148,14 @@ def _about_query() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="user or context feature; VALUE is JSON or else text",
     )
+    parser.add_argument(
+        "--filter",
+        action="append",
+        default=[],
+        metavar="NAME=VALUES",
+        help="items that have any of the values of a feature, commas between; "
+        "repeat for more features",
+    )
     parser.add_argument("-k", type=int, default=10, help="items wanted")
     return parser
 
@@ -193,11 +201,16 @@ def _query(args: argparse.Namespace) -> Query:
             features[name] = json.loads(value)
         except ValueError:
             features[name] = value
+    filters: dict[str, list[str]] = {}
+    for text in args.filter:
+        name, value = _pair(text, "--filter")
+        filters.setdefault(name, []).extend(ids.written([value], "--filter"))
     return Query(
         args.user,
         ids.written(args.history, "--history"),
         features,
         ids.written(args.exclude, "--exclude"),
+        filters=filters,
     )
 
 

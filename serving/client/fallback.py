@@ -38,7 +38,12 @@ def read(source: str | Path | Sequence[str]) -> tuple[str, ...]:
 
 
 def choose(popular: Sequence[str], query: Query, k: int) -> tuple[str, ...]:
-    """Returns the most popular items that a query has not seen."""
+    """Returns the most popular items that a query has not seen.
+
+    None where it filters: what an item has is not known here.
+    """
+    if query.filters:
+        return ()
     hidden = {*query.history, *query.excluded_ids}
     kept = [item for item in popular if item not in hidden]
     return tuple(kept[:k])

@@ -5,7 +5,7 @@ application names only the features it has: the others go out as missing.
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -51,12 +51,25 @@ def predict_request(
     `candidates` and `item_ids` are those of each query, where it takes them.
     """
     request = serving_pb2.PredictRequest(model_spec=model)
+    prefix = contract.ALLOWED
+    filters = {
+        name.removeprefix(prefix) for name in inputs if name.startswith(prefix)
+    }
+    features = inputs.keys() - {*_PLAIN, *_LISTS}
+    features -= {f"{prefix}{name}" for name in filters}
     for query in queries:
-        _check_names(model.name, query, inputs.keys() - {*_PLAIN, *_LISTS})
+        _check_names(model.name, "feature", query.features, features)
+        if model.signature_name == contract.WITH_OPTIONS:
+            _check_names(model.name, "filter", query.filters, filters)
     for name, kind in inputs.items():
         target = request.inputs[name]
         if name == "candidate_ids":
             columns.strings(target, candidates)
+        elif name.startswith(prefix):
+            feature = name.removeprefix(prefix)
+            columns.strings(
+                target, [query.filters.get(feature, ()) for query in queries]
+            )
         elif name in _LISTS:
             columns.strings(target, [getattr(query, name) for query in queries])
         else:
@@ -69,14 +82,17 @@ def predict_request(
     return request
 
 
-def _check_names(model: str, query: Query, features: set[str]) -> None:
-    for name in query.features:
-        if name not in features:
-            near = difflib.get_close_matches(name, features, 1)
+def _check_names(
+    model: str, kind: str, given: Iterable[str], permitted: set[str]
+) -> None:
+    """Refuses features, or filters, that a model does not take."""
+    for name in given:
+        if name not in permitted:
+            near = difflib.get_close_matches(name, permitted, 1)
             raise InvalidRequest(
-                f"A feature must be one that {model!r} takes: "
-                f"{', '.join(sorted(features)) or 'none'}. Received: "
-                f"{name!r} (from Query.features). "
+                f"A {kind} must be one that {model!r} takes: "
+                f"{', '.join(sorted(permitted)) or 'none'}. Received: "
+                f"{name!r} (from Query.{kind}s). "
                 + (f"Did you mean {near[0]!r}?" if near else "Leave it out.")
             )
 

@@ -33,6 +33,7 @@ def widths(query: Query, candidates: Sequence[str] = ()) -> tuple[int, ...]:
         max(1, len(query.excluded_ids)),
         max(1, len(candidates)),
         max(1, sum(map(len, lists))),
+        max(1, sum(map(len, query.filters.values()))),
     )
 
 

@@ -11,6 +11,9 @@ to be had, always flagged:
 | down | up | popular items, ranked | "retrieval unavailable" |
 | down | down | popular items | "retrieval and ranking unavailable" |
 
+Filters hold in every answer: popular items are left out where a query has
+some, and an answer that none pass says so.
+
 A mistake of the caller (wrong dtype, unknown feature) is raised, never hidden
 behind a degraded answer.
 """
@@ -56,6 +59,15 @@ class Policy:
         self, queries: Sequence[Query], k: int, trace: calls.Trace
     ) -> list[Recommendations]:
         """Answers the whole question; `Recommendations` a query."""
+        found = await self._answers(queries, k, trace)
+        return [
+            _explained(query, answer)
+            for query, answer in zip(queries, found, strict=True)
+        ]
+
+    async def _answers(
+        self, queries: Sequence[Query], k: int, trace: calls.Trace
+    ) -> list[Recommendations]:
         is_due = time.monotonic() >= self._no_fused_until.get(trace.label, 0.0)
         if self.fused == "auto" and is_due:
             is_shared = self._shared(signatures.RECOMMENDER)
@@ -211,6 +223,27 @@ class Policy:
 def _raise_mistake(error: ServingError) -> None:
     if error.code not in retry.ABSENT:
         raise error
+
+
+def _explained(query: Query, answer: Recommendations) -> Recommendations:
+    """Says why an answer to a query with filters is empty."""
+    if not query.filters or answer.item_ids:
+        return answer
+    named = "; ".join(
+        f"{name} {', '.join(values)}" for name, values in query.filters.items()
+    )
+    if answer.degraded:
+        return replace(
+            answer,
+            reason=f"{answer.reason} Popular items are left out: which of them "
+            f"pass the filters ({named}) is not known.",
+        )
+    return replace(
+        answer,
+        degraded=Degraded.NOTHING_PASSES,
+        reason="No item that is neither seen nor excluded passes the filters "
+        f"({named}).",
+    )
 
 
 def _unranked(

@@ -27,6 +27,8 @@ class Degraded(str, enum.Enum):
         RETRIEVAL_UNAVAILABLE: They are popular items, ranked.
         BOTH_UNAVAILABLE: They are popular items as given.
         DIVERSITY_UNAVAILABLE: They are ordered by relevance alone.
+        NOTHING_PASSES: There are none: no item that may be answered passes
+            the query's filters.
     """
 
     NOTHING = ""
@@ -34,6 +36,7 @@ class Degraded(str, enum.Enum):
     RETRIEVAL_UNAVAILABLE = "retrieval unavailable"
     BOTH_UNAVAILABLE = "retrieval and ranking unavailable"
     DIVERSITY_UNAVAILABLE = "diversity unavailable"
+    NOTHING_PASSES = "no item passes the filters"
 
     __str__ = str.__str__
 
@@ -61,6 +64,8 @@ class Query:
         excluded_ids: Items that must not be answered, in any order.
         diversity: 0 to 1, how much the items of a recommendation shall differ
             from each other; 0 orders by relevance alone. Needs `recommender`.
+        filters: Values by item feature, such as `{"genres": ["Drama"]}`: an
+            item is answered if it has any of them, of each feature.
 
     Raises:
         ServingError: If a value is not what it must be; see `serving.ids` for
@@ -72,14 +77,16 @@ class Query:
     features: Mapping[str, Any] = field(default_factory=dict)
     excluded_ids: Collection[str] = ()
     diversity: float = 0.0
+    filters: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        read = {
+        read: dict[str, object] = {
             "user_id": ids.one(self.user_id, "user_id"),
             "history": ids.several(self.history, "history"),
             "excluded_ids": ids.several(
                 self.excluded_ids, "excluded_ids", ordered=False
             ),
+            "filters": _filters(self.filters),
         }
         for name, value in read.items():
             object.__setattr__(self, name, value)
@@ -99,6 +106,30 @@ class Query:
                 f"{self.diversity!r} (from Query.diversity). 0 orders by "
                 "relevance alone."
             )
+
+
+def _filters(given: object) -> dict[str, tuple[str, ...]]:
+    """Reads filters; one without values would let nothing pass."""
+    if not isinstance(given, Mapping):
+        raise InvalidRequest(
+            "`filters` must map item features to lists of values. Received: "
+            f'{given!r} (from Query.filters). Write {{"genres": ["Drama"]}}, '
+            "or leave it out."
+        )
+    found = {
+        ids.one(name, "filters"): ids.several(
+            values, f"filters[{name!r}]", ordered=False
+        )
+        for name, values in given.items()
+    }
+    for name, values in found.items():
+        if not any(values):
+            raise InvalidRequest(
+                "A filter must name a value. Received: none for "
+                f"{name!r} (from Query.filters). Leave {name!r} out to "
+                "filter nothing."
+            )
+    return found
 
 
 @dataclass(frozen=True)

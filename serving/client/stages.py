@@ -80,7 +80,9 @@ class Stages:
     ) -> list[Items]:
         """Asks the first stage; `Items` a query."""
         signature = signatures.SERVING_DEFAULT
-        if any(query.excluded_ids for query in queries):
+        if any(query.filters for query in queries):
+            signature = signatures.WITH_OPTIONS
+        elif any(query.excluded_ids for query in queries):
             signature = signatures.WITH_EXCLUSIONS
         response, took = await self._predict(
             self._spec(self.retrieval_model, signature, trace),
@@ -132,7 +134,9 @@ class Stages:
     ) -> tuple[list[Items], int]:
         """Asks the fused model; `Items` a query, and the most it can give."""
         signature = signatures.SERVING_DEFAULT
-        if any(query.diversity for query in queries):
+        if any(query.filters for query in queries):
+            signature = signatures.WITH_OPTIONS
+        elif any(query.diversity for query in queries):
             signature = signatures.WITH_DIVERSITY
         response, took = await self._predict(
             self._spec(signatures.RECOMMENDER, signature, trace),
@@ -259,9 +263,12 @@ class Stages:
             learned = self.known[key] = messages.signatures(response)
         found, read_from = learned
         if spec.signature_name not in found:
+            needed = ""
+            if spec.signature_name == signatures.WITH_OPTIONS:
+                needed = ", which Query.filters needs"
             raise ServingError(
                 f"Model {spec.name!r} must have signature "
-                f"{spec.signature_name!r}. Received: "
+                f"{spec.signature_name!r}{needed}. Received: "
                 f"{', '.join(sorted(found))} (from version {read_from}). "
                 "Publish a version exported by this pipeline.",
                 "FAILED_PRECONDITION",

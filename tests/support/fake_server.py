@@ -32,11 +32,13 @@ QUERY = {
 EXCLUDED = {"excluded_ids": (STRING, 2)}
 CANDIDATES = {"candidate_ids": (STRING, 2)}
 ITEM = {"item_id": (STRING, 1)}
+FILTERS = {"allowed_parity": (STRING, 2), "allowed_tens": (STRING, 2)}
 SIGNATURES = {
     "retrieval": {
         "serving_default": QUERY,
         "with_exclusions": QUERY | EXCLUDED,
         "similar_items": ITEM,
+        "with_options": QUERY | EXCLUDED | FILTERS,
     },
     "ranking": {
         "serving_default": QUERY | CANDIDATES,
@@ -45,7 +47,13 @@ SIGNATURES = {
     "recommender": {
         "serving_default": QUERY | EXCLUDED,
         "with_diversity": QUERY | EXCLUDED | {"diversity": (FLOAT, 1)},
+        "with_options": QUERY | EXCLUDED | FILTERS | {"diversity": (FLOAT, 2)},
     },
+}
+# What an item has of each feature that can be filtered by.
+HAS = {
+    "allowed_parity": lambda number: (b"even", b"odd")[number % 2],
+    "allowed_tens": lambda number: str(number // 10).encode(),
 }
 CATALOGUE = [f"i{index}" for index in range(20)]
 WIDTH = 8  # Items that retrieval and the fused model return.
@@ -258,9 +266,18 @@ def answers(model, signature, inputs):
         )
     )
     rows = []
-    for row in hidden.tolist():
-        kept = [item for item in CATALOGUE if item.encode() not in row]
-        rows.append(kept[::-1][:WIDTH])
+    for number, row in enumerate(hidden.tolist()):
+        kept = [
+            item
+            for item in CATALOGUE
+            if item.encode() not in row
+            and all(
+                has(int(item[1:])) in set(inputs[name][number].tolist())
+                for name, has in HAS.items()
+                if name in inputs and inputs[name][number].any()
+            )
+        ]
+        rows.append([*kept[::-1], *[""] * WIDTH][:WIDTH])
     ids = np.array([[item.encode() for item in row] for row in rows], object)
     name = "item_ids" if model == "recommender" else "candidate_ids"
     return {name: ids, "scores": _numbers(ids)}
