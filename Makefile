@@ -119,10 +119,10 @@ serve: setup ## serve what is published: gRPC on PORT, REST on REST_PORT
 		--model_config_file_poll_wait_seconds=1 \
 		--allow_version_labels_for_unavailable_models=true
 # make hands its own variables to the shell: quotes in an id survive there.
-recommend: setup ## ask a running server: USER=<id> or HISTORY='<id>,"<a,b>"'
+recommend: setup ## ask a running server: USER=<id> HISTORY='<id>,"<a,b>"' FILTER=genres=Drama
 	$(STEP) $@ --target $(TARGET) \
 		$(if $(filter command line,$(origin USER)),--user "$$USER") \
-		$(if $(HISTORY),--history "$$HISTORY")
+		$(if $(HISTORY),--history "$$HISTORY") $(if $(FILTER),--filter "$$FILTER")
 
 explore: setup ## a page that asks every model; WEB_PORT= TARGET= PROJECTOR=1
 	$(STEP) $@ --port $(WEB_PORT) $(if $(PROJECTOR),--projector) \

@@ -263,15 +263,16 @@ def _bench_ondevice(config: Config, options: argparse.Namespace) -> None:
 
 
 def _recommend(config: Config, options: argparse.Namespace) -> None:
-    from pipeline.terminal import showcase
+    from pipeline.terminal import filtered, showcase
 
-    run = Run(config, progress=console.progress)
+    prepared = Run(config, progress=console.progress).prepared()
     answer = showcase.recommend(
-        run.prepared(),
+        prepared,
         options.target,
         options.user,
         ids.written(options.history, "--history"),
         showcase.Live.read(config.serving_directory, config.name),
+        filtered.read(prepared, options.filter),
     )
     _say(options, *answer)
 

@@ -124,6 +124,12 @@ ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
     "recommend": {
         "--user": _takes("an id, known or not", default=""),
         "--target": _takes("a gRPC address", default="127.0.0.1:8500"),
+        "--filter": _takes(
+            "FEATURE=VALUES, commas between: items that have any of them; "
+            "repeat for more features",
+            action="append",
+            default=[],
+        ),
     },
     "explore": {
         "--port": _takes("of the page; 0 for any", type=int, default=8080),

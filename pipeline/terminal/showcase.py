@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -87,6 +87,7 @@ def recommend(
     user_id: str,
     history: Sequence[str],
     live: Live,
+    filters: Mapping[str, Sequence[str]] | None = None,
 ) -> Answer:
     """Asks a running server for one user.
 
@@ -96,6 +97,7 @@ def recommend(
         user_id: May be unknown or empty.
         history: Item ids, most recent last.
         live: What is published here.
+        filters: As `Query.filters`.
 
     Raises:
         DataError: If an item id of the history is not in the catalogue.
@@ -117,7 +119,8 @@ def recommend(
             )
     if user_id and not history:
         history = _history_of(prepared, user_id)
-    query = Query(user_id, history, user_features(prepared, user_id))
+    features = user_features(prepared, user_id)
+    query = Query(user_id, history, features, filters=filters or {})
     label = f"user {user_id}" if user_id else "anonymous"
     with RecommenderClient(
         target, timeout_seconds=10.0, popular=live.popular
