@@ -29,7 +29,7 @@ WEB_PORT ?= 8080
 	log-requests bench-serving bench-fleet protoset \
 	bench-ondevice ablation init-config check doctor staging-up staging-down \
 	k8s-render lock protos client-wheel client-check lint typecheck test \
-	test-scale test-images test-environments spark-up bench-scale bench-million clean
+	test-scale test-images test-environments spark-up bench-scale bench-million bench-filter clean
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / \
@@ -214,6 +214,8 @@ bench-scale: setup-dev ## speed, memory and cost by size; SIZES="100_000 1_000_0
 	$(RUN) -m pipeline $@ $(if $(SIZES),--interactions $(SIZES))
 bench-million: setup-dev ## every step over a large catalogue; ITEMS=200_000
 	$(RUN) -m pipeline.bench.million $(if $(ITEMS),--items $(ITEMS))
+bench-filter: setup ## what filters cost and find; ITEMS=1_000_000
+	$(RUN) -m pipeline.bench.filters $(if $(ITEMS),--items $(ITEMS))
 
 spark-up: setup ## run a Spark master and two workers; needs Java 17
 	$(PIP) -r requirements-spark.txt

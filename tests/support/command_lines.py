@@ -7,6 +7,7 @@ from unittest import mock
 
 MODULES = (
     "pipeline",
+    "pipeline.bench.filters",
     "pipeline.bench.million",
     "pipeline.onboard.doctor",
     "pipeline.terminal.picture",
