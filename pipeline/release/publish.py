@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.config import at_most
-from pipeline.evaluate.evaluation import Evaluation
+from pipeline.evaluate.evaluation import Evaluation, Student
 from pipeline.export import bundle
 from pipeline.release import gate as gates
 from pipeline.release import ondevice as ondevice_release
@@ -80,14 +80,8 @@ def run(
         raise GateRejected(*reasons)
     serving = config.serving_directory
     with repository.writing(serving) as state:
-        for version in (state.live, state.canary, state.staged):
-            if version is not None and _is_there(
-                serving,
-                version,
-                bundle_id,
-                student.bundle_id if student else None,
-            ):
-                return version, False
+        if known := _known(serving, state, bundle_id, student):
+            return known, False
         repository.sweep(serving, state)
         return _release(config, sources, results, state), True
 
@@ -104,17 +98,21 @@ def _record_refusal(
             repository.record(serving, entry)
 
 
-def _is_there(
-    serving: Path, version: int, bundle_id: str, student: str | None
-) -> bool:
-    """Whether a released version is this bundle, whole."""
-    if release_history.missing(serving, version):
-        return False
-    retrieval = serving / signatures.RETRIEVAL / str(version)
-    beside = serving / ondevice_release.NAME / str(version)
-    return bundle.read_bundle_id(retrieval) == bundle_id and (
-        student is None or student == ondevice_release.bundle_id(beside)
-    )
+def _known(
+    serving: Path, state: State, bundle_id: str, student: Student | None
+) -> int | None:
+    """The version with a role that is this bundle, whole."""
+    for version in (state.live, state.canary, state.staged):
+        if version is None or release_history.missing(serving, version):
+            continue
+        retrieval = serving / signatures.RETRIEVAL / str(version)
+        beside = serving / ondevice_release.NAME / str(version)
+        if bundle.read_bundle_id(retrieval) == bundle_id and (
+            student is None
+            or student.bundle_id == ondevice_release.bundle_id(beside)
+        ):
+            return version
+    return None
 
 
 def _release(

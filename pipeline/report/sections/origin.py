@@ -11,37 +11,6 @@ from pipeline.report.found import Run
 
 def origin(run: Run) -> Section:
     """How to make this run again."""
-    steps = Table(
-        "Steps",
-        ("step", "finished (UTC)", "seconds", "most memory, MiB"),
-        [
-            (
-                step,
-                finished(record.made_at),
-                f"{record.seconds:,.1f}",
-                f"{record.peak_bytes / 2**20:,.0f}" * bool(record.peak_bytes),
-            )
-            for step, record in run.records.items()
-        ],
-        num_texts=2,
-    )
-    libraries: dict[str, object] = {}
-    for record in run.records.values():
-        found = record.inputs.get("libraries")
-        libraries |= found if isinstance(found, dict) else {}
-    *_, last = ({}, *(record.machine for record in run.records.values()))
-    versions = Table(
-        "Libraries behind the figures",
-        ("library", "version"),
-        [(name, str(found)) for name, found in sorted(libraries.items())],
-        num_texts=2,
-    )
-    machines = Table(
-        "Machine of the last step",
-        ("", "value"),
-        [(name, str(found)) for name, found in last.items()],
-        num_texts=2,
-    )
     chosen = Table(
         "What the config left to the data",
         ("option", "chosen", "because of"),
@@ -77,11 +46,45 @@ def origin(run: Run) -> Section:
             Code(written.strip(), "toml"),
             chosen,
             settings,
-            steps,
-            versions,
-            machines,
+            *_made(run),
         ],
     )
+
+
+def _made(run: Run) -> list[Table]:
+    """What the steps took, of which libraries, on which machine."""
+    steps = Table(
+        "Steps",
+        ("step", "finished (UTC)", "seconds", "most memory, MiB"),
+        [
+            (
+                step,
+                finished(record.made_at),
+                f"{record.seconds:,.1f}",
+                f"{record.peak_bytes / 2**20:,.0f}" * bool(record.peak_bytes),
+            )
+            for step, record in run.records.items()
+        ],
+        num_texts=2,
+    )
+    libraries: dict[str, object] = {}
+    for record in run.records.values():
+        found = record.inputs.get("libraries")
+        libraries |= found if isinstance(found, dict) else {}
+    *_, last = ({}, *(record.machine for record in run.records.values()))
+    versions = Table(
+        "Libraries behind the figures",
+        ("library", "version"),
+        [(name, str(found)) for name, found in sorted(libraries.items())],
+        num_texts=2,
+    )
+    machines = Table(
+        "Machine of the last step",
+        ("", "value"),
+        [(name, str(found)) for name, found in last.items()],
+        num_texts=2,
+    )
+    return [steps, versions, machines]
 
 
 def finished(made_at: int) -> str:
