@@ -213,14 +213,23 @@ def _reached(module: str) -> tuple[dict[str, str], set[str]]:
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        path = _source(name)
-        if path is None:
+        read = _read(name)
+        if read is None:
             packages.add(name.partition(".")[0])
         elif name not in found:
-            text = path.read_text(encoding="utf-8")
-            found[name] = hashlib.sha256(text.encode()).hexdigest()
-            waiting.extend(_imports(text))
+            found[name], imported = read
+            waiting.extend(imported)
     return found, packages
+
+
+@functools.cache
+def _read(module: str) -> tuple[str, tuple[str, ...]] | None:
+    """A module's digest and what it imports; None where it is not ours."""
+    path = _source(module)
+    if path is None:
+        return None
+    text = path.read_text(encoding="utf-8")
+    return hashlib.sha256(text.encode()).hexdigest(), tuple(_imports(text))
 
 
 def _imports(text: str) -> Iterator[str]:
