@@ -26,7 +26,7 @@ WEB_PORT ?= 8080
 .PHONY: help setup setup-dev demo picture notebook reference prepare check-data train-retrieval index train-ranking \
 	distill export ondevice-export ondevice-demo ondevice-android evaluate \
 	publish report canary promote rollback releases prune retrain status serve recommend explore smoke \
-	log-requests bench-serving bench-fleet protoset \
+	log-requests replay bench-serving bench-fleet protoset \
 	bench-ondevice ablation init-config check doctor staging-up staging-down \
 	k8s-render lock protos client-wheel client-check lint typecheck test \
 	test-scale test-images test-environments spark-up bench-scale bench-million bench-filter clean
@@ -92,14 +92,14 @@ ondevice-export: setup ## write the student as .tflite bundles
 	$(STEP) $@ $(FORCED)
 evaluate: setup ## measure the exported models against baselines
 	$(STEP) $@ $(FORCED)
-publish: setup ## release the bundle if the gate accepts it
-	$(STEP) $@ $(FORCED)
+publish: setup ## release the bundle if the gate accepts it; REPLAY=LOG asks it first
+	$(STEP) $@ $(FORCED) $(if $(REPLAY),--replay '$(REPLAY)')
 report: setup ## write a run's report again: report.html and report.md
 	$(STEP) $@
 status: setup ## what is up to date, what would run and why, what is live
 	$(STEP) $@
 retrain: setup ## all steps in order; unchanged ones are skipped
-	$(STEP) $@ $(FORCED)
+	$(STEP) $@ $(FORCED) $(if $(REPLAY),--replay '$(REPLAY)')
 # WHY=<text> of these goes into the ledger.
 REASON = $(if $(WHY),--why '$(WHY)')
 canary: setup ## let SHARE=<percent> of users ask the staged version
@@ -142,6 +142,9 @@ ondevice-android: setup ## assets for TensorFlow's Android sample: OUTPUT= GENRE
 smoke: setup ## check a running deployment: status, retrieval, recommendation
 	$(RUN) -m serving.client smoke $(foreach one,$(TARGET),--target '$(one)') \
 		--wait 60 --timeout 10
+replay: setup ## ask a new version what was asked: LOG= LIVE= NEW=
+	$(STEP) $@ --log '$(LOG)' $(if $(LIVE),--live '$(LIVE)') \
+		$(if $(NEW),--new '$(NEW)')
 log-requests: setup ## log SHARE=0.05 of requests and answers; 0 for none
 	$(RUN) -m serving.releases.request_log --share '$(SHARE)' \
 		--models_config $(SERVING)/models.config --prefix artifacts/requests/log

@@ -15,6 +15,7 @@ from models.config import ConfigError
 from pipeline import flags, releases
 from pipeline.evaluate import evaluation
 from pipeline.evaluate.evaluation import Evaluation
+from pipeline.feedback import commands as feedback
 from pipeline.release.gate import GateRejected
 from pipeline.run import config as configuration
 from pipeline.run import workers
@@ -367,6 +368,7 @@ _COMMANDS = {
         "show what is live, canary, previous and staged, and why",
     ),
     "prune": (releases.prune, "remove old versions, never one in use"),
+    "replay": (feedback.replay, "ask two versions what callers have asked"),
     "report": (releases.write_report, "write a run's report again"),
     "options": (_options, "show all options, their defaults and meanings"),
     "init-config": (_draft, "write a config from the files of a log"),

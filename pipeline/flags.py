@@ -29,7 +29,33 @@ def _takes(text: str, **settings: Any) -> dict[str, Any]:
 
 
 _WHY = {"--why": _takes("a reason for the ledger", default="")}
+_REPLAY = {
+    "--replay": _takes(
+        "logged requests that the new version must answer as well",
+        default="",
+        metavar="LOG",
+    )
+}
+_LOG = _takes("a file, a folder or a pattern of logged requests", required=True)
 ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
+    "publish": _REPLAY,
+    "retrain": _REPLAY,
+    "replay": {
+        "--log": _LOG,
+        "--live": _takes(
+            "an address or a version; the live one if not given",
+            default="",
+            metavar="HOST:PORT|VERSION",
+        ),
+        "--new": _takes(
+            "an address, a version, or what the run exported",
+            default="export",
+            metavar="HOST:PORT|VERSION|export",
+        ),
+        "--requests": _takes(
+            "that are asked, drawn from the log", type=_count, default=2_000
+        ),
+    },
     "index": {
         "--shard": _takes(
             "only slice I of N, counted from 0; `index` merges them",

@@ -10,6 +10,7 @@ from pipeline.evaluate import evaluation
 from pipeline.evaluate.evaluation import Evaluation
 from pipeline.release.gate import GateRejected
 from pipeline.run.config import Config
+from pipeline.run.rules import Rule
 from pipeline.steps import Run
 from pipeline.terminal import console, report
 from pipeline.terminal.console import Answer
@@ -31,7 +32,7 @@ def _publish(run: Run, options: argparse.Namespace) -> None:
     refused = None
     users = Answer("", [])
     try:
-        run.publish()
+        run.publish(_replayed(run, getattr(options, "replay", "")))
     except GateRejected as error:
         refused = error
     reasons = refused.reasons if refused else ()
@@ -69,6 +70,16 @@ def _shown(run: Run, options: argparse.Namespace) -> tuple[Path, Answer]:
         page, target = _page(run.config, options), wait()
         console.progress(f"serve: gRPC on {target}, asking for three users")
         return page, showcase.demo(run.prepared(), target)
+
+
+def _replayed(run: Run, log: str) -> list[Rule]:
+    """What a log of requests says of the run's exports."""
+    if not log:
+        return []
+    from pipeline.feedback import step as feedback
+
+    run.export()
+    return feedback.at_the_gate(run.config, log)
 
 
 def write_report(config: Config, options: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ up to date, after those before it, and returns its directory.
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from pipeline import needs
 from pipeline.run import auto, manifest
 from pipeline.run.auto import Choice
 from pipeline.run.config import Config
+from pipeline.run.rules import Rule
 from pipeline.run.workers import Workers
 from pipeline.tables.schema import DataError
 from serving import signatures
@@ -270,8 +271,10 @@ class Run:
             shutil.copyfile(directory / EVALUATION, staged)
         return directory
 
-    def publish(self) -> int:
+    def publish(self, replayed: Iterable[Rule] = ()) -> int:
         """Publishes the bundle if the gate accepts it; its version.
+
+        `replayed` is what a log of requests said of it.
 
         Raises:
             GateRejected: If a rule of the gate is broken.
@@ -281,7 +284,7 @@ class Run:
         exports, ondevice = self.export(), self.ondevice_export()
         self.evaluate()
         version, is_new = publish.run(
-            self.config, exports, self.evaluation, ondevice
+            self.config, exports, self.evaluation, ondevice, replayed
         )
         state = history.state(self.config.serving_directory)
         is_staged = state.role(version) == "staged"

@@ -31,7 +31,13 @@ from pipeline.run.config import Config
 from pipeline.steps import Run
 from pipeline.terminal import console
 from serving import client
-from tests.support import command_lines, documents, protosets, serving_calls
+from tests.support import (
+    command_lines,
+    documents,
+    protosets,
+    request_logs,
+    serving_calls,
+)
 from tests.support.documents import Block
 from tests.support.fake_server import INT64, FakeServer
 from tests.support.ports import free_port
@@ -131,6 +137,10 @@ def directory(tmp_path_factory: pytest.TempPathFactory, tiny_run: Run) -> Path:
     log += [f"{n % 40},{n % 23},{n}" for n in range(400)]
     (made / "interactions.csv").write_text("\n".join(log))
     config = publish_twice(tiny_run, made / "artifacts")
+    request_logs.write(
+        made / "artifacts/requests/log-1.tfrecord",
+        request_logs.warm_up(config.serving_directory / "recommender/1", "3"),
+    )
     shutil.copy(config.serving_directory / "popular.json", made)
     for name in ("orders", "last8", "c", "pipeline/configs/sample"):
         _write(

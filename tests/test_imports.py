@@ -137,6 +137,12 @@ ARROWS = {
         "pipeline.tables pipeline.measure pipeline.retrieval "
         "pipeline.ranking pipeline.export pipeline.evaluate pipeline.terminal"
     ),
+    "pipeline.feedback": (
+        "serving serving.prediction_log serving.releases serving.wire "
+        "serving.server.answers serving.server.lifecycle "
+        "serving.server.runtime serving.server.telemetry pipeline.run "
+        "pipeline.tables pipeline.report pipeline.terminal"
+    ),
     "pipeline.needs": (
         "pipeline.run pipeline.sources pipeline.sources.reading pipeline.export"
     ),

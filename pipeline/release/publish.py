@@ -9,6 +9,7 @@ overwritten or deleted. Rollback replaces the pointer alone.
 """
 
 import contextlib
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from pipeline.release import gate as gates
 from pipeline.release import ondevice as ondevice_release
 from pipeline.release import repository
 from pipeline.release.gate import GateRejected
-from pipeline.run import manifest
+from pipeline.run import manifest, rules
 from pipeline.run.config import Config
+from pipeline.run.rules import Rule
 from serving import signatures
 from serving.errors import ServingError
 from serving.releases import history as release_history
@@ -33,6 +35,7 @@ def run(
     exports: Path,
     evaluation: Path,
     ondevice: Path | None = None,
+    replayed: Iterable[Rule] = (),
 ) -> tuple[int, bool]:
     """Publishes an evaluated bundle if the gate accepts it.
 
@@ -44,6 +47,7 @@ def run(
         evaluation: The evaluation.json made from exactly those exports.
         ondevice: Directory of the ondevice-export step; None releases the
             server models alone.
+        replayed: What a log of requests said of the bundle.
 
     Returns:
         The version of this bundle, and whether it is new: one that is live,
@@ -55,7 +59,7 @@ def run(
     """
     results = Evaluation.read(evaluation)
     bundle_id = bundle.read_bundle_id(exports / signatures.BUNDLE[0])
-    reasons = gates.gate(results, config.publish)
+    reasons = gates.gate(results, config.publish) + rules.broken(replayed)
     if results.bundle_id != bundle_id:
         reasons.append(
             "The evaluation must be of the staged bundle. Received: "

@@ -1,0 +1,83 @@
+"""Runs a replay or follows up what was shown; writes JSON and a page.
+
+Enters: a config and what the command line names. Leaves: both files beside
+the run's steps.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.feedback import replay as replays
+from pipeline.feedback import rules, sides
+from pipeline.feedback.log import Log
+from pipeline.feedback.replay import Replay
+from pipeline.report import markdown
+from pipeline.report.document import Document, Notes, Section, Table
+from pipeline.run import manifest
+from pipeline.run import rules as decisions
+from pipeline.run.config import Config
+from pipeline.run.rules import Rule
+from serving.releases import files, history
+
+MOST_REQUESTS = 2_000
+
+
+def replay(
+    config: Config,
+    log: Log,
+    live: str = "",
+    new: str = sides.STAGED,
+    most: int = MOST_REQUESTS,
+) -> tuple[Replay, list[Rule]]:
+    """Replays a log; what the gate says of it is in the files too.
+
+    Raises:
+        DataError: If there is nothing to replay, or nobody to ask.
+    """
+    found = replays.run(
+        log,
+        sides.find(config, live, "LIVE"),
+        sides.find(config, new, "NEW"),
+        most,
+    )
+    judged = rules.judge(found)
+    directory = config.run_directory
+    manifest.write_json(
+        directory / replays.JSON,
+        found.plain() | {"rules": decisions.plain(judged)},
+    )
+    write_page(
+        directory / replays.PAGE,
+        f"Replay of {config.name}",
+        "How the answers differ",
+        replays.table(found),
+        replays.lines(found, log),
+    )
+    return found, judged
+
+
+def at_the_gate(config: Config, where: str) -> list[Rule]:
+    """What a log says of the staged bundle.
+
+    Raises:
+        DataError: If there is nothing to replay.
+    """
+    if not history.read(config.serving_directory):
+        return [Rule("replay", "Nothing is live yet to replay the log with.")]
+    _, judged = replay(config, Log(where))
+    return judged
+
+
+def write_page(
+    path: Path,
+    title: str,
+    caption: str,
+    rows: Sequence[Sequence[str]],
+    lines: Sequence[str],
+) -> None:
+    """Writes a page of one table and what it does not have."""
+    table = Table(caption, rows[0], rows[1:])
+    section = Section("Figures", blocks=[table, Notes(lines)])
+    text = markdown.write(Document(title, "open", "", (), (), [section]))
+    with files.staged(path) as staged:
+        staged.write_text(text, encoding="utf-8")
