@@ -268,6 +268,40 @@ def test_filters_hold_and_leave_no_gap(
     assert ask() == ask(allowed_genres=[[b""]]) == list(plain[0].numpy())
 
 
+@pytest.mark.parametrize("filtered", [False, True])
+@pytest.mark.parametrize("name", ["retrieval", "recommender"])
+def test_ten_thousand_exclusions_are_right_and_all_of_them_leave_nothing(
+    tiny_run: Run,
+    loaded: dict[str, Any],
+    items: list[bytes],
+    name: str,
+    filtered: bool,
+) -> None:
+    genre = tiny_run.prepared().item_values()["genres"].to_pylist()[0][0]
+    options = loaded[name].signatures["with_options"]
+    inputs = {
+        key: tf.zeros([1, 0], spec.dtype)
+        for key, spec in options.structured_input_signature[1].items()
+    }
+    if filtered:
+        inputs["allowed_genres"] = tf.constant([[genre.encode()]])
+    output = "item_ids" if name == "recommender" else "candidate_ids"
+    strangers = [b"x%d" % number for number in range(10_000)]
+
+    def ask(excluded: list[bytes]) -> list[bytes]:
+        asked = _query([[b""]], excluded_ids=[excluded])
+        found = options(**(inputs | asked))[output][0].numpy()
+        return [item for item in found if item]
+
+    first = ask([b""])
+    assert ask(strangers) == first
+    again = ask([*strangers, *first[:3]])
+    assert again and not set(again) & set(first[:3])
+    # The same item many times is excluded once.
+    assert ask([*first[:3]] * 3_000) == again
+    assert ask(items) == []
+
+
 def test_the_fused_model_filters_as_retrieval_does(
     tiny_run: Run, loaded: dict[str, Any], items: list[bytes]
 ) -> None:

@@ -381,3 +381,26 @@ def test_a_bundle_from_before_filters_says_so(client, server):
     with pytest.raises(ServingError, match="Query.filters needs") as caught:
         client.recommend(FILTERED)
     assert caught.value.code == "FAILED_PRECONDITION"
+
+
+@pytest.mark.parametrize("k", [0, -1, True, 2.0])
+def test_a_list_of_no_items_is_refused(client, k):
+    for ask in (client.recommend, client.retrieve):
+        with pytest.raises(InvalidRequest, match="`k` must be a whole number"):
+            ask(FILTERED, k)
+
+
+def test_more_items_than_there_are_give_those_that_there_are(client):
+    answer = client.recommend(FILTERED, k=1_000_000)
+    assert len(answer.item_ids) == 4
+    assert not answer.degraded
+
+
+def test_excluding_everything_leaves_nothing_and_says_so(client):
+    everything = [f"i{number}" for number in range(10_000)]
+    plain = client.recommend(Query(excluded_ids=everything))
+    assert plain.item_ids == () and not plain.degraded
+    filtered = Query(excluded_ids=everything, filters={"parity": ["even"]})
+    answer = client.recommend(filtered)
+    assert answer.item_ids == ()
+    assert "neither seen nor excluded passes" in answer.reason
