@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.evaluate import evaluation
 from pipeline.evaluate.evaluation import Evaluation
+from pipeline.release import decision
 from pipeline.release.gate import GateRejected
 from pipeline.run.config import Config
 from pipeline.run.rules import Rule
@@ -43,12 +44,14 @@ def _publish(run: Run, options: argparse.Namespace) -> None:
         page = _page(run.config, options)
     lines = [users.text] if users.text else []
     lines += [report.short(found, reasons) if is_demo else report.table(found)]
+    lines += decision.lines(run.config.run_directory)
     lines += [f"report: {page}"]
     if is_demo and not refused:
         lines += ["", console.next_commands(run.prepared())]
     data = {
         "accepted": not refused,
         "reasons": list(reasons),
+        "decision": decision.read(run.config.run_directory),
         "verdict": report.verdict(found, reasons),
         "report": str(page),
         "evaluation": evaluation.plain(found),

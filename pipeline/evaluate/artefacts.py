@@ -137,20 +137,21 @@ class Artefacts:
         """One call whose inputs are made, other inputs `[Q, ...]` beside."""
         function = self._function(model, signature)
         _, specs = function.structured_input_signature
-        given = self._request(asked) | beside
+        given = self.request(asked) | beside
         return functools.partial(
             function,
             **{
                 name: tf.constant(given[name])
-                for name in given
-                if name in specs
+                if name in given
+                else _missing(spec, len(asked))
+                for name, spec in specs.items()
             },
         )
 
     def _function(self, model: str, signature: str) -> Any:
         return self._models[model].signatures[signature]
 
-    def _request(self, asked: Requests) -> dict[str, Any]:
+    def request(self, asked: Requests) -> dict[str, Any]:
         """Query inputs, features by their prefixed names."""
         users, rows = self._prepared.users, asked.rows + FIRST_ITEM
         width = max(1, int(asked.histories.lengths.max(initial=0)))
@@ -174,3 +175,9 @@ class Artefacts:
         """Indices of ids; 0 for "" and ids this catalogue lacks."""
         flat = [self._index.get(value, 0) for value in ids.ravel()]
         return np.array(flat, np.int32).reshape(ids.shape)
+
+
+def _missing(spec: tf.TensorSpec, rows: int) -> tf.Tensor:
+    """An input that nothing is known of, `[B]` or `[B, 1]`."""
+    nothing = "" if spec.dtype == tf.string else np.nan
+    return tf.fill([rows, *[1] * (spec.shape.rank - 1)], nothing)

@@ -58,6 +58,25 @@ class Length:
 
 
 @dataclass(frozen=True)
+class OnSlice:
+    """How two_stage differs from the live version on some of the queries.
+
+    Attributes:
+        slice: Who they are, or what they look for.
+        users: How many.
+        live: NDCG@10 of the live version.
+        difference: Paired, with its 95 % interval.
+    """
+
+    slice: str
+    users: int
+    live: float
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Details:
     """Everything beside the evaluation.
 
@@ -70,6 +89,9 @@ class Details:
             the next is among its candidates; see `calibration`.
         ratings: Predicted by ranking; none without ratings.
         latency_us: Microseconds of single requests, by exported model.
+        live_slices: two_stage against the live version.
+        live_without: Inputs that the live version takes and this run no
+            longer has.
     """
 
     recall: dict[str, tuple[float, ...]]
@@ -79,6 +101,8 @@ class Details:
     probabilities: tuple[Bin, ...]
     ratings: tuple[Bin, ...]
     latency_us: dict[str, tuple[float, ...]]
+    live_slices: tuple[OnSlice, ...] = ()
+    live_without: tuple[str, ...] = ()
 
     def write(self, directory: Path) -> None:
         """Writes `details.json`."""

@@ -15,13 +15,17 @@ from pipeline.measure import timing
 from pipeline.measure.requests import Requests
 from serving import signatures
 
+LIVE = "live"
 _ROUNDS = 300
 # In which memory is found and threads are started.
 _WARM_UP = 20
 
 
 def measure(
-    bundle: Artefacts, asked: Requests, retrieved: np.ndarray
+    bundle: Artefacts,
+    asked: Requests,
+    retrieved: np.ndarray,
+    published: Artefacts | None = None,
 ) -> dict[str, tuple[float, ...]]:
     """Microseconds of single requests, by model.
 
@@ -29,6 +33,8 @@ def measure(
         bundle: With both stages and the fused model.
         asked: Whose first requests are timed.
         retrieved: Items `[Q, K]` to rank.
+        published: Both stages of the live version, which are timed in turn
+            with the others as "live retrieval" and "live ranking".
     """
     rows = np.arange(min(len(asked), _ROUNDS))
     beside: dict[str, dict[str, np.ndarray]] = {
@@ -38,21 +44,26 @@ def measure(
             "excluded_ids": np.full((len(rows), 1), b"", object)
         },
     }
+    asked_of = {name: (bundle, name) for name in beside}
+    if published is not None:
+        for name in (signatures.RETRIEVAL, signatures.RANKING):
+            asked_of[f"{LIVE} {name}"] = (published, name)
     calls = {
-        name: _in_turn(
+        shown: _in_turn(
             [
-                bundle.call(
+                models.call(
                     asked.take(rows[row : row + 1]),
                     name,
                     signatures.SERVING_DEFAULT,
                     **{
-                        key: value[row : row + 1] for key, value in more.items()
+                        key: value[row : row + 1]
+                        for key, value in beside[name].items()
                     },
                 )
                 for row in rows
             ]
         )
-        for name, more in beside.items()
+        for shown, (models, name) in asked_of.items()
     }
     taken = timing.samples(calls, _WARM_UP + _ROUNDS)
     return {

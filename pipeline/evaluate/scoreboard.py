@@ -122,6 +122,11 @@ class Board:
             found.append(Difference(model, against, metric, **figures))
         return tuple(found)
 
+    def asks_new_items(self) -> np.ndarray:
+        """Queries with a target without train interactions, bool `[Q]`."""
+        new = _restrict(self._asked.relevant, self._item_slices()["new_items"])
+        return new.lengths > 0
+
     def sanity(
         self, answers: dict[str, Answer], embeddings: np.ndarray
     ) -> Sanity:

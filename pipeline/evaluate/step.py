@@ -19,7 +19,9 @@ from pipeline.evaluate import (
     diversity,
     evaluation,
     examples,
+    golden,
     latency,
+    live,
     variety,
 )
 from pipeline.evaluate import ondevice as ondevice_evaluate
@@ -96,7 +98,7 @@ def run(
     models = {name: exports / name for name in signatures.BUNDLE}
     bundle = Artefacts(models, prepared)
     _ask(trial, bundle, embeddings)
-    live, chosen = _live(trial), _baselines(trial)
+    published, chosen = _live(trial), _baselines(trial)
     board = Board(asked, prepared, _BOOTSTRAP_SAMPLES, config.seed)
     student = _student(trial, ondevice, board)
     rated = _rated(trial, bundle)
@@ -109,7 +111,7 @@ def run(
         label=label(prepared.split, trial.seen, prepared.repeat_consumption),
         queries=len(asked),
         again=_again(trial),
-        live=live,
+        live=published.live,
         bundle_id=bundles.read_bundle_id(exports / signatures.BUNDLE[0]),
         rows=tuple(
             row for name in answers for row in board.rows(name, answers[name])
@@ -126,7 +128,8 @@ def run(
     )
     found.write(directory / evaluation.FILE)
     examples.write(directory, prepared, asked, answers)
-    _details(trial, bundle, board, units, rated).write(directory)
+    golden.write(directory, bundle, asked)
+    _details(trial, bundle, board, units, rated, published).write(directory)
     return found
 
 
@@ -199,39 +202,17 @@ def _ask(trial: _Trial, bundle: Artefacts, embeddings: np.ndarray) -> None:
         answers[AS_SHIPPED] = retrieved
 
 
-def _live(trial: _Trial) -> Live:
+def _live(trial: _Trial) -> live.Asked:
     """Asks the live version too, where it can answer these queries."""
     serving = trial.config.serving_directory
-    released = history.read(serving)
-    if not released:
-        return Live()
-    obstacle = _obstacle(trial, serving, released[0])
-    if not obstacle:
-        models = {
-            name: serving / name / str(released[0])
-            for name in (signatures.RETRIEVAL, signatures.RANKING)
-        }
-        published = Artefacts(models, trial.prepared)
-        retrieved = published.retrieve(trial.asked)
-        trial.answers["live"] = published.rank(trial.asked, retrieved[1])
-    return Live(released[0], obstacle)
-
-
-def _obstacle(trial: _Trial, serving: Path, version: int) -> str:
-    """Why the live version cannot answer this run's queries, "" if it can."""
     if not trial.is_shipped:
-        return "it does not recommend items of the history"
-    lost = history.missing(serving, version)
-    if lost:
-        return f"it has no {', '.join(map(str, lost))} any more"
-    name = signatures.RETRIEVAL
-    theirs = bundles.read_manifest(serving / name / str(version))
-    ours = bundles.read_manifest(trial.exports / name)
-    if theirs["run"] != ours["run"]:
-        return f"it is of another run, {theirs['run']!r}"
-    if theirs["query_inputs"] != ours["query_inputs"]:
-        return f"it takes other inputs, {', '.join(theirs['query_inputs'])}"
-    return ""
+        version = next(iter(history.read(serving)), None)
+        why = "it does not recommend items of the history" if version else ""
+        return live.Asked(Live(version, why))
+    found = live.ask(serving, trial.exports, trial.prepared, trial.asked)
+    if found.answer is not None:
+        trial.answers["live"] = found.answer
+    return found
 
 
 def _baselines(trial: _Trial) -> dict[str, dict[str, float]]:
@@ -314,6 +295,7 @@ def _details(
     board: Board,
     units: np.ndarray,
     rated: tuple[np.ndarray, np.ndarray] | None,
+    published: live.Asked,
 ) -> Details:
     asked, answers, prepared = trial.asked, trial.answers, trial.prepared
     counts = prepared.items.counts[TRAIN]
@@ -332,7 +314,11 @@ def _details(
             )
         ),
         tuple(calibration.ratings(*rated)) if rated else (),
-        latency.measure(bundle, asked, answers[signatures.RETRIEVAL][1]),
+        latency.measure(
+            bundle, asked, answers[signatures.RETRIEVAL][1], published.models
+        ),
+        live.slices(board, answers, asked.histories.lengths),
+        published.without,
     )
 
 

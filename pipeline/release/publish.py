@@ -16,11 +16,9 @@ from pathlib import Path
 from models.config import at_most
 from pipeline.evaluate.evaluation import Evaluation, Student
 from pipeline.export import bundle
-from pipeline.release import gate as gates
+from pipeline.release import decision, repository
 from pipeline.release import ondevice as ondevice_release
-from pipeline.release import repository
 from pipeline.release.gate import GateRejected
-from pipeline.run import manifest, rules
 from pipeline.run.config import Config
 from pipeline.run.rules import Rule
 from serving import signatures
@@ -59,25 +57,20 @@ def run(
     """
     results = Evaluation.read(evaluation)
     bundle_id = bundle.read_bundle_id(exports / signatures.BUNDLE[0])
-    reasons = gates.gate(results, config.publish) + rules.broken(replayed)
+    sources = {name: exports / name for name in signatures.BUNDLE}
+    student = results.ondevice if ondevice is not None else None
+    mixed = []
     if results.bundle_id != bundle_id:
-        reasons.append(
+        mixed.append(
             "The evaluation must be of the staged bundle. Received: "
             f"{results.bundle_id}, staged is {bundle_id}. Run evaluate again."
         )
-    sources = {name: exports / name for name in signatures.BUNDLE}
-    student = results.ondevice if ondevice is not None else None
     if ondevice is not None and student is not None:
-        reasons += ondevice_release.obstacles(student, ondevice)
+        mixed += ondevice_release.obstacles(student, ondevice)
         sources[ondevice_release.NAME] = ondevice / student.precision
-    manifest.write_json(
-        evaluation.parent / gates.RESULT,
-        {
-            "bundle_id": bundle_id,
-            "accepted": not reasons,
-            "reasons": reasons,
-            "not_compared": results.left_out,
-        },
+    belongs = [Rule.of("belongs together", False, words) for words in mixed]
+    reasons = decision.decide(
+        config, results, evaluation, exports, [*belongs, *replayed]
     )
     if reasons:
         _record_refusal(config, results, reasons)

@@ -13,7 +13,7 @@ from pipeline.evaluate.details import Details
 from pipeline.evaluate.evaluation import Evaluation
 from pipeline.evaluate.examples import Example
 from pipeline.prepare import checks
-from pipeline.release import gate
+from pipeline.release import decision, gate
 from pipeline.retrieval import report as index_report
 from pipeline.run import manifest
 from pipeline.run.config import Config
@@ -46,6 +46,7 @@ class Run:
         details: What stands behind the figures.
         live_profile: Of the data of the version that was live.
         checks: What the data were held to before training.
+        decision: Every rule of the gate, of exactly that evaluation.
     """
 
     config: Config
@@ -63,6 +64,7 @@ class Run:
     details: Details | None
     live_profile: Profile | None
     checks: Json = field(default_factory=dict)
+    decision: Json = field(default_factory=dict)
 
     @classmethod
     def read(
@@ -112,6 +114,7 @@ class Run:
             Details.read(directory / "evaluate") if found else None,
             _live_profile(config, found),
             _json(directory / checks.FILE),
+            _json(directory / decision.FILE) if verdict else {},
         )
 
 

@@ -38,6 +38,7 @@ _SECTIONS = (
     quality.summary,
     quality.models,
     quality.live,
+    decision.gate,
     recall.recall,
     slices.slices,
     variety.variety,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from models.config import Count, Options, PositiveShare
+from models.config import Count, Options, PositiveShare, Rate, Share
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,11 @@ class PublishConfig(Options):
         metric: The figure compared, a column of evaluation.json.
         must_beat: Rows of evaluation.json that two_stage must exceed.
         student_must_beat: Rows that the on-device student must exceed.
+        max_loss: Share of the live version's figures that the new one may
+            lose in coverage and on slices, and of what is right that the
+            index and the student's file may.
+        max_growth: Share by which it may be larger and slower than the live
+            version; 1 is twice.
         keep_versions: Versions kept by `prune`, the live and the previous one
             always among them, or "all".
         keep_previous_loaded: Whether servers hold the release before the live
@@ -69,6 +74,8 @@ class PublishConfig(Options):
     metric: str = "ndcg@10"
     must_beat: tuple[str, ...] = ("popularity", "recent_popularity")
     student_must_beat: tuple[str, ...] = ("popularity",)
+    max_loss: Share = 0.2
+    max_growth: Rate = 1.0
     keep_versions: int | Literal["all"] = "all"
     keep_previous_loaded: bool = False
     stage: bool = False

@@ -25,6 +25,20 @@ def checks(run: Run) -> Section:
     )
 
 
+def gate(run: Run) -> Section:
+    """Every rule of both halves of the gate."""
+    return Section(
+        "Decision",
+        "What was judged before the release; what is broken rejects, what is "
+        "not judged decides nothing. The thresholds are options of [publish].",
+        [
+            table(title, {"rules": run.decision[half]})
+            for half, title in (("quality", "Quality"), ("servable", "Serving"))
+            if run.decision.get(half)
+        ],
+    )
+
+
 def table(title: str, found: Json) -> Table:
     """The rules of a decision, those that are broken first."""
     rules = sorted(found["rules"], key=lambda rule: rule["outcome"] != "broken")

@@ -232,7 +232,7 @@ def test_a_release_and_a_refused_one_end_with_the_report(
     monkeypatch: pytest.MonkeyPatch,
     reasons: list[str],
 ) -> None:
-    def publish(_run: Run) -> None:
+    def publish(_run: Run, _replayed: object) -> None:
         if reasons:
             raise GateRejected(*reasons)
 

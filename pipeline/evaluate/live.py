@@ -1,0 +1,124 @@
+"""The live version, asked the same as the new one.
+
+It answers where it can: inputs that it does not take are left away, inputs
+that it takes and this run no longer has are missing for it, as they would be
+to callers. Where it cannot answer at all the gate goes by the baselines, so
+that no change of a signature keeps a release from being decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from pipeline.evaluate.artefacts import Artefacts
+from pipeline.evaluate.details import OnSlice
+from pipeline.evaluate.evaluation import HEADLINE, Live
+from pipeline.evaluate.scoreboard import Board, figure
+from pipeline.export import bundle as bundles
+from pipeline.measure import metrics
+from pipeline.measure.requests import Requests
+from pipeline.measure.search import Answer
+from pipeline.tables.prepared import Prepared
+from serving import signatures
+from serving.releases import history
+
+# Queries below which a slice says nothing.
+_ENOUGH = 30
+_STAGES = (signatures.RETRIEVAL, signatures.RANKING)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What came of it.
+
+    Attributes:
+        live: The version, and why it was not asked.
+        without: Inputs that it takes and this run no longer has.
+        answer: Of both stages; None where it was not asked.
+        models: Its models; None likewise.
+    """
+
+    live: Live = Live()
+    without: tuple[str, ...] = ()
+    answer: Answer | None = None
+    models: Artefacts | None = None
+
+
+def ask(
+    serving: Path, exports: Path, prepared: Prepared, asked: Requests
+) -> Asked:
+    """Asks the live version, where it can answer these queries.
+
+    Args:
+        serving: Directory of the pointer.
+        exports: Of the new version.
+        prepared: What the queries are made of.
+        asked: The queries.
+    """
+    released = history.read(serving)
+    if not released:
+        return Asked()
+    version = released[0]
+    lost = history.missing(serving, version)
+    if lost:
+        names = ", ".join(map(str, lost))
+        return Asked(Live(version, f"it has no {names} any more"))
+    models = {name: serving / name / str(version) for name in _STAGES}
+    theirs = bundles.read_manifest(models[signatures.RETRIEVAL])
+    ours = bundles.read_manifest(exports / signatures.RETRIEVAL)
+    if theirs["run"] != ours["run"]:
+        other = f"it is of another run, {theirs['run']!r}"
+        return Asked(Live(version, other))
+    without = set(theirs["query_inputs"]) - set(ours["query_inputs"])
+    try:
+        published = Artefacts(models, prepared)
+        retrieved = published.retrieve(asked)
+        answer = published.rank(asked, retrieved[1])
+    except (KeyError, TypeError, ValueError, tf.errors.OpError) as error:
+        # Of another time, or of ops that are not here: no reason to be stuck.
+        said = str(error).partition("\n")[0]
+        return Asked(Live(version, f"it cannot be asked: {said}"))
+    return Asked(Live(version), tuple(sorted(without)), answer, published)
+
+
+def slices(
+    board: Board, answers: Mapping[str, Answer], longest: np.ndarray
+) -> tuple[OnSlice, ...]:
+    """Paired differences to the live version where an average may hide them.
+
+    Args:
+        board: Of the queries.
+        answers: By model; without "live" there are none.
+        longest: Lengths of the histories `[num_queries]`.
+    """
+    if "live" not in answers:
+        return ()
+    new, old = (
+        board.values(answers[name])[HEADLINE] for name in ("two_stage", "live")
+    )
+    heavy = longest >= max(np.quantile(longest, 0.9), 1)
+    chosen = {
+        "new users": longest == 0,
+        "heavy users": heavy,
+        "new items": board.asks_new_items(),
+    }
+    found = []
+    for name, rows in chosen.items():
+        if rows.sum() >= _ENOUGH:
+            paired = metrics.paired_difference(new[rows], old[rows])
+            found.append(
+                OnSlice(
+                    name,
+                    int(rows.sum()),
+                    figure(old[rows].mean()),
+                    figure(paired["difference"]),
+                    figure(paired["low"]),
+                    figure(paired["high"]),
+                )
+            )
+    return tuple(found)

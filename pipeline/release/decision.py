@@ -1,0 +1,103 @@
+"""What the gate decides, with every rule, value, threshold and outcome.
+
+Leaves `decision.json` beside the evaluation, and `gate.json` as it always was.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline.evaluate.details import Details
+from pipeline.evaluate.evaluation import Evaluation
+from pipeline.release import gate, servable
+from pipeline.run import manifest, rules
+from pipeline.run.config import Config
+from pipeline.run.rules import Rule
+
+FILE = "decision.json"
+
+
+def decide(
+    config: Config,
+    results: Evaluation,
+    evaluation: Path,
+    exports: Path,
+    found: list[Rule],
+) -> list[str]:
+    """Judges a staged bundle and writes what was decided; the reasons against.
+
+    Args:
+        config: Of the run.
+        results: Read from `evaluation`.
+        evaluation: The evaluation.json.
+        exports: The staged bundle.
+        found: Rules on what belongs together, judged already.
+    """
+    evaluated = evaluation.parent / "evaluate"
+    details = Details.read(evaluated)
+    options = config.publish
+    halves = {
+        "quality": found + gate.quality(results, options, details),
+        "servable": _servable(config, results.bundle_id, exports, evaluated),
+    }
+    reasons = rules.broken(rule for half in halves.values() for rule in half)
+    verdict = {
+        "bundle_id": results.bundle_id,
+        "accepted": not reasons,
+        "reasons": reasons,
+    }
+    beside = {"not_compared": results.left_out}
+    manifest.write_json(evaluation.parent / gate.RESULT, verdict | beside)
+    manifest.write_json(
+        evaluation.parent / FILE,
+        verdict
+        | {"live": results.live.version}
+        | {name: rules.plain(half) for name, half in halves.items()},
+    )
+    return reasons
+
+
+def _servable(
+    config: Config, bundle_id: str, exports: Path, evaluated: Path
+) -> list[Rule]:
+    """Tries to serve it, once a bundle where that goes well."""
+    before = read(evaluated.parent)
+    if before.get("bundle_id") == bundle_id:
+        found = [Rule(**rule) for rule in before["servable"]]
+        if not rules.broken(found):
+            return found
+    return servable.tried(
+        exports,
+        config.serving_directory,
+        evaluated,
+        config.publish.max_growth,
+    )
+
+
+def read(directory: Path) -> dict[str, Any]:
+    """The last decision in a run's directory; empty where there is none."""
+    path = directory / FILE
+    return json.loads(path.read_text("utf-8")) if path.exists() else {}
+
+
+def lines(directory: Path) -> list[str]:
+    """What a terminal shows: one sentence a half, then what is broken."""
+    found = read(directory)
+    told = []
+    for half in ("quality", "servable"):
+        judged = [rule["outcome"] for rule in found.get(half, [])]
+        if judged:
+            counts = [
+                f"{judged.count(outcome)} {outcome}"
+                for outcome in ("holds", "broken", "not judged")
+                if outcome in judged
+            ]
+            told.append(f"gate, {half}: {', '.join(counts)}")
+        told += [
+            f"  {rule['words']}"
+            for rule in found.get(half, [])
+            if rule["outcome"] != "holds"
+        ]
+    return told

@@ -1,0 +1,237 @@
+"""Whether a staged bundle can be served, tried before anything points at it.
+
+A server in a process of its own loads it beside the live version, as at a
+swap, replays its warm-up requests and is asked the golden requests of the
+evaluation. What is told apart: that it loads, that it answers what was
+evaluated, that the unmodified TensorFlow Serving has its operations, how much
+larger it is, and how much memory a swap takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.evaluate import golden
+from pipeline.evaluate.golden import Case
+from pipeline.run.rules import Rule
+from serving import signatures
+from serving.errors import ServingError
+from serving.releases import graph_ops, history, versions
+
+# What must run on the unmodified image.
+STOCK = (signatures.RANKING, signatures.RETRIEVAL_EXACT)
+_PATIENCE_SECONDS = 300.0
+# Scores of another process differ by rounding.
+_TOLERANCE = 1e-3
+
+
+def tried(
+    exports: Path, serving: Path, evaluated: Path, max_growth: float
+) -> list[Rule]:
+    """Every rule of serving.
+
+    Args:
+        exports: The staged bundle, one model a folder.
+        serving: Directory of the pointer.
+        evaluated: Directory of the evaluate step, with the golden requests.
+        max_growth: Share by which it may be larger than the live version.
+    """
+    cases = golden.read(evaluated)
+    if not cases:
+        words = "no golden requests were kept; evaluate keeps some."
+        return [Rule("servable", words)]
+    live = history.read(serving)[:1]
+    if live and history.missing(serving, live[0]):
+        live = []
+    staged = live[0] + 1 if live else 1
+    with tempfile.TemporaryDirectory() as folder:
+        config = _linked(Path(folder), exports, serving, live, staged)
+        loads = _loads(config, staged, cases)
+    return [
+        *loads,
+        *_stock(exports),
+        *_size(exports, serving, live, max_growth),
+    ]
+
+
+def _linked(
+    folder: Path, exports: Path, serving: Path, live: list[int], staged: int
+) -> Path:
+    """A models config of the bundle beside the live version."""
+    for name in signatures.BUNDLE:
+        (folder / name).mkdir()
+        (folder / name / str(staged)).symlink_to((exports / name).resolve())
+        for version in live:
+            there = (serving / name / str(version)).resolve()
+            (folder / name / str(version)).symlink_to(there)
+    config = folder / history.POINTER
+    served = [*live, staged]
+    models = {name: (str(folder / name), served) for name in signatures.BUNDLE}
+    versions.write_models_config(config, models)
+    return config
+
+
+def _loads(config: Path, staged: int, cases: Sequence[Case]) -> list[Rule]:
+    name = "loads in a fresh server"
+    try:
+        with _running(config) as (process, address):
+            for model in signatures.BUNDLE:
+                _await(process, f"{address}/{model}/versions/{staged}")
+            said = f"version {staged} loads and replays its warm-up requests."
+            return [
+                Rule.of(name, True, said),
+                _memory(process),
+                *(_answers(address, staged, case) for case in cases),
+            ]
+    except (OSError, ValueError, ServingError) as error:
+        words = "a fresh server must load the bundle and replay its warm-up "
+        words += f"requests. Received: {error}"
+        return [Rule.of(name, False, words)]
+
+
+@contextlib.contextmanager
+def _running(config: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A server of a models config, and where its models are asked."""
+    with socket.socket() as one, socket.socket() as other:
+        for probe in (one, other):
+            probe.bind(("127.0.0.1", 0))
+        ports = [probe.getsockname()[1] for probe in (one, other)]
+    with (config.parent / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "serving.server"),
+                f"--port={ports[0]}",
+                f"--rest_api_port={ports[1]}",
+                "--max_num_load_retries=0",
+                f"--model_config_file={config}",
+            ],
+            stderr=log,
+            stdout=log,
+        )
+    try:
+        yield process, f"http://127.0.0.1:{ports[1]}/v1/models"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _await(process: subprocess.Popen[bytes], address: str) -> None:
+    """Returns when a version answers.
+
+    Raises:
+        ServingError: If it cannot be loaded.
+    """
+    end = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < end and process.poll() is None:
+        with contextlib.suppress(urllib.error.URLError, ConnectionError):
+            with urllib.request.urlopen(address, timeout=10) as answer:
+                [found] = json.load(answer)["model_version_status"]
+            if found["state"] == "AVAILABLE":
+                return
+            if found["state"] == "END":
+                raise ServingError(found["status"]["error_message"])
+        time.sleep(0.1)
+    ended = f"it ended with {process.poll()}"
+    if process.poll() is None:
+        ended = f"nothing within {_PATIENCE_SECONDS:.0f} s"
+    raise ServingError(f"{ended} (from {address}).")
+
+
+def _answers(address: str, staged: int, case: Case) -> Rule:
+    """Whether a model answers the golden requests as it was evaluated."""
+    model = case.model
+    request = urllib.request.Request(
+        f"{address}/{model}/versions/{staged}:predict",
+        json.dumps({"inputs": case.inputs}).encode(),
+    )
+    title = f"answers of {model}"
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            found = json.load(answer)["outputs"]
+    except urllib.error.HTTPError as error:
+        words = f"{model} must answer the golden requests. Received: "
+        words += error.read().decode(errors="replace")[:300]
+        return Rule.of(title, False, words)
+    worst = 0.0
+    for ids, scores, theirs, others in zip(
+        case.item_ids,
+        case.scores,
+        found["candidate_ids"],
+        found["scores"],
+        strict=True,
+    ):
+        served = dict(zip(theirs, others, strict=True))
+        for item, score in zip(ids, scores, strict=True):
+            if item:
+                apart = abs(served.get(item, np.inf) - score)
+                worst = max(worst, apart / max(1.0, abs(score)))
+    holds = worst <= _TOLERANCE
+    return Rule.of(
+        title,
+        holds,
+        f"{model} answers {len(case.item_ids)} golden requests "
+        f"{'as' if holds else 'otherwise than'} evaluated: scores differ by "
+        f"{worst:.2g} at most, {_TOLERANCE:g} is expected.",
+        min(float(worst), 1e30),
+        _TOLERANCE,
+    )
+
+
+def _memory(process: subprocess.Popen[bytes]) -> Rule:
+    """What a swap takes: both versions are loaded until the old one goes."""
+    name = "memory of a hot swap"
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text("utf-8")
+    except OSError:
+        return Rule(name, "this system does not tell what a process takes.")
+    peak = int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    words = "a server that loads it beside the live version takes "
+    words += f"{peak / 2**20:,.0f} MiB at most."
+    return Rule(name, words, value=float(peak))
+
+
+def _stock(exports: Path) -> Iterator[Rule]:
+    for name in STOCK:
+        try:
+            foreign = graph_ops.foreign(exports / name)
+        except ServingError as error:
+            yield Rule.of(f"stock operations of {name}", False, str(error))
+            continue
+        words = f"{name} needs no operation that the unmodified TensorFlow "
+        words += f"Serving lacks{': ' if foreign else '.'}{', '.join(foreign)}"
+        yield Rule.of(f"stock operations of {name}", not foreign, words)
+
+
+def _size(
+    exports: Path, serving: Path, live: list[int], max_growth: float
+) -> Iterator[Rule]:
+    new = sum(
+        sum(history.sizes(exports / name).values())
+        for name in signatures.BUNDLE
+    )
+    for version in live:
+        old = sum(
+            sum(history.sizes(serving / name / str(version)).values())
+            for name in signatures.BUNDLE
+        )
+        most = (1 + max_growth) * old
+        yield Rule.of(
+            "size",
+            new <= most,
+            f"the bundle has {new / 2**20:,.1f} MiB, the live version "
+            f"{old / 2**20:,.1f}; at most {most / 2**20:,.1f} is expected.",
+            new,
+            most,
+        )
