@@ -54,6 +54,7 @@ class QueryInputs(tf.Module):
     ) -> None:
         super().__init__(name="query_inputs")
         self.history_length = history_length
+        self.knows_users = knows_users
         self.item_ids = tf.constant([str(id_) for id_ in prepared.items.ids])
         self.items = lookups.IdLookup(list(prepared.items.ids[2:]))
         known = prepared.users.ids[2 : prepared.users.num_known]

@@ -16,7 +16,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from models.config import FIRST_ITEM
 from models.layers import index as search
-from pipeline.export import catalogue, graphs
+from pipeline.export import catalogue, graphs, skew
 from pipeline.export.filters import FilterInputs
 from pipeline.ranking import train as train_ranking
 from pipeline.retrieval import index
@@ -44,8 +44,20 @@ def run(
 
     Returns:
         The bundle id: a digest over every exported file.
+
+    Raises:
+        DataError: If the graphs see other values than training saw.
     """
     bundle = build(config, prepared, steps)
+    first = bundle[signatures.RETRIEVAL]
+    skew.check(
+        prepared,
+        {
+            name: bundle[name].inputs
+            for name in (signatures.RETRIEVAL, signatures.RANKING)
+        },
+        first.item_features if isinstance(first, graphs.Retrieval) else {},
+    )
     samples = {"item_id": list(prepared.items.ids[FIRST_ITEM:][:10])}
     for feature, values in bundle[signatures.RETRIEVAL].allowed.values.items():
         samples[f"{signatures.ALLOWED}{feature}"] = values[:1]
