@@ -44,10 +44,12 @@ def inputs(config: Config, name: str) -> dict[str, object]:
     found = common(config, name)
     if name == "prepare":
         from pipeline import sources
-        from pipeline.sources.reading import files
+        from pipeline.sources.reading import files, stamps
 
         paths = sources.paths(config.source)
-        found["files"] = {path: files.content(path) for path in paths}
+        known = stamps.Stamps(config.run_directory / stamps.FILE)
+        found["files"] = {path: files.content(path, known) for path in paths}
+        known.save()
     elif name == "index":
         if made := shards(config):
             found["shards"] = len(made)

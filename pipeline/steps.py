@@ -87,7 +87,7 @@ class Run:
         def work(directory: Path) -> None:
             from pipeline.prepare import step as prepare
 
-            prepare.run(self.config, directory)
+            prepare.run(self.config, directory, self._directory(".read"))
 
         if only_current and not self._is_current("prepare", inputs):
             raise DataError(

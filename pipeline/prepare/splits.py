@@ -23,6 +23,9 @@ _ORDERED = frozenset(
 )
 
 
+_DAY = 86_400
+
+
 def tie_break(table: ibis.Table) -> ibis.ir.StringValue:
     """Digest that orders interactions of a user at the same second."""
     return (table.user_id + "|" + table.item_id).hexdigest("md5")
@@ -56,6 +59,9 @@ def select(
         table = table.filter(_.timestamp >= epoch_seconds(config.start_date))
     if config.end_date:
         table = table.filter(_.timestamp < epoch_seconds(config.end_date))
+    if config.keep_days != "all":
+        newest = table.timestamp.max().as_scalar()
+        table = table.filter(_.timestamp > newest - config.keep_days * _DAY)
     if config.repeated != "keep" or config.repeat_consumption:
         keys = order(table)
         if config.repeated != "first":

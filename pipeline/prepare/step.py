@@ -33,8 +33,13 @@ from pipeline.tables.schema import TEST, DataError
 BATCH_ROWS = 262_144
 
 
-def run(config: Config, directory: Path) -> None:
+def run(config: Config, directory: Path, kept: Path | None = None) -> None:
     """Writes the prepared tables into a directory that exists.
+
+    Args:
+        config: Of the run.
+        directory: Existing.
+        kept: Folder of what was read before; None reads all.
 
     Raises:
         DataError: If the input is unusable or a leak is found.
@@ -43,7 +48,9 @@ def run(config: Config, directory: Path) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
     (scratch / "source").mkdir(parents=True)
     try:
-        tables = sources.read(config.source, config.seed, scratch / "source")
+        tables = sources.read(
+            config.source, config.seed, scratch / "source", kept
+        )
         with engines.open_engine(config.prepare, scratch) as engine:
             write(config, tables, engine, directory)
         aside = scratch / "source" / quarantine.FILE

@@ -266,6 +266,8 @@ class PrepareConfig(Options):
             `repeat_consumption` does in any case.
         start_date: ISO date; earlier interactions are left out.
         end_date: ISO date; interactions on it or later are left out.
+        keep_days: Days before the newest interaction that are kept, a window
+            that slides as the log grows, or "all".
         engine: "duckdb" on one machine, "spark" on a cluster.
         memory_limit: Of DuckDB, beyond which it spills to disk.
         spark_master: Master URL, spark only.
@@ -281,6 +283,7 @@ class PrepareConfig(Options):
     repeated: Literal["keep", "distinct", "first", "last"] = "keep"
     start_date: str = ""
     end_date: str = ""
+    keep_days: Count | Literal["all"] = "all"
     engine: Literal["duckdb", "spark"] = "duckdb"
     memory_limit: str = "2GB"
     spark_master: str = "local[*]"

@@ -22,10 +22,17 @@ def paths(source: Source) -> list[str]:
     return [path for path in found if path]
 
 
-def read(source: Source, seed: int, directory: Path) -> Tables:
+def read(
+    source: Source, seed: int, directory: Path, kept: Path | None = None
+) -> Tables:
     """Writes the canonical tables of a source into an empty directory.
 
-    The seed is that of the synthetic one; the others draw nothing.
+    Args:
+        source: What to read.
+        seed: Of the synthetic one; the others draw nothing.
+        directory: Empty.
+        kept: Folder of what was read before of a log that grows by files;
+            None reads all.
 
     Raises:
         DataError: If the source is missing, corrupt or empty.
@@ -37,4 +44,4 @@ def read(source: Source, seed: int, directory: Path) -> Tables:
     # Its libraries take long to load, and `--help` needs none of them.
     from pipeline.sources.tabular import reader as tabular
 
-    return tabular.read(source, directory)
+    return tabular.read(source, directory, kept)

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
-from pipeline.run import manifest
+from pipeline.sources.reading.stamps import Stamps
 from pipeline.tables.schema import DataError
 
 BLOCK = 16 * 2**20
@@ -120,11 +120,15 @@ def _matches(path: str) -> list[str]:
     return [str(file) for file in sorted(found) if file.is_file()]
 
 
-def content(path: str) -> str | dict[str, str]:
+def content(path: str, stamps: Stamps) -> str | dict[str, str]:
     """What changes when the data at a source path do.
 
     Digests of local files; for an address what its store says of each object
     (entity tag, or size and time). What is not there yet has none.
+
+    Args:
+        path: A file, a folder, a pattern or an address.
+        stamps: Of what need not be read again.
 
     Raises:
         DataError: If nothing is at an address, or it cannot be reached.
@@ -134,9 +138,9 @@ def content(path: str) -> str | dict[str, str]:
         return {name: str(filesystem.checksum(name)) for name in _shown(names)}
     root = Path(path).expanduser()
     if root.exists():
-        return manifest.file_digest(root)
+        return stamps.digest(root)
     # The files that are read, by the same rule.
-    return {name: manifest.file_digest(Path(name)) for name in _matches(path)}
+    return {name: stamps.digest(Path(name)) for name in _matches(path)}
 
 
 def _archive(stream: IO[bytes], path: str, option: str) -> zipfile.ZipFile:

@@ -9,7 +9,7 @@ items, the log may hold their titles.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pipeline.run.data import TabularSource
@@ -20,6 +20,7 @@ from pipeline.sources.canonical.tables import Batch, Tables
 from pipeline.sources.canonical.timestamps import Clock
 from pipeline.sources.reading import files, formats, nested
 from pipeline.sources.tabular.cleaning import Cleaner
+from pipeline.sources.tabular.parts import Parts, State
 from pipeline.sources.tabular.selection import Selection
 from pipeline.sources.tabular.titles import Titles
 from pipeline.tables.schema import DataError
@@ -34,40 +35,49 @@ FEATURES = {
 }
 
 
-def read(source: TabularSource, directory: Path) -> Tables:
+def read(
+    source: TabularSource, directory: Path, kept: Path | None = None
+) -> Tables:
     """Writes the canonical tables of the mapped files.
+
+    Args:
+        source: What to read.
+        directory: Empty.
+        kept: Folder of what was read before, see `parts`; None reads all.
 
     Raises:
         DataError: If a file or a mapped column is missing, or too many rows
             are unusable.
     """
-    quarantine = Quarantine(directory / QUARANTINE, source.max_bad_share)
-    cleaner = Cleaner(source)
-    selection = Selection(source)
-    clock = Clock(source.time_format)
+    parts = Parts(kept, source)
+    interactions = directory / "interactions"
+    interactions.mkdir(exist_ok=True)
+    state, only = _begin(source, parts, interactions)
+    quarantine, cleaner, clock = state.quarantine, state.cleaner, state.clock
+    selection, titles = state.selection, state.titles
     columns = _columns(source)
     rows = functools.partial(_rows, quarantine, cleaner)
     # Without a table of the items, their titles stand in the log or nowhere.
-    titles = None
-    log = dataclasses.replace(source, title="")
-    if source.title and not (_path(source, "items") or source.item_features):
-        titles, log = Titles(source.item_id, source.title), source
-    batches = selection.select(rows(log, "interactions", source.path))
-    interactions = directory / "interactions.parquet"
-    canonical.write_interactions(
-        titles.collect(batches) if titles else batches,
-        interactions,
-        columns,
-        source.context_features,
-        quarantine,
-        clock,
-    )
+    log = source if titles else dataclasses.replace(source, title="")
+    if only != []:
+        batches = selection.select(rows(log, "interactions", source.path, only))
+        number = 0 if only is None else len(list(interactions.iterdir()))
+        canonical.write_interactions(
+            titles.collect(batches) if titles else batches,
+            interactions / f"{number:06}.parquet",
+            columns,
+            source.context_features,
+            quarantine,
+            clock,
+        )
+    parts.remember(state)
     if titles:
         items: Path | None = titles.write(directory / "items.parquet")
     else:
         items = _entities(source, "items", directory, quarantine, rows)
     users = _entities(source, "users", directory, quarantine, rows)
     quarantine.check()
+    parts.keep(interactions)
     notes = selection.notes() + cleaner.notes()
     order = f"timestamps were read as {clock.form}"
     if not source.timestamp:
@@ -75,8 +85,9 @@ def read(source: TabularSource, directory: Path) -> Tables:
             "no timestamps: the order of the rows stands for time, so temporal "
             "splits and recency go by position"
         )
+    written = list(interactions.iterdir())
     return Tables(
-        interactions,
+        written[0] if len(written) == 1 else interactions,
         items,
         users,
         item_features=source.item_features if items else {},
@@ -84,12 +95,36 @@ def read(source: TabularSource, directory: Path) -> Tables:
         context_features=source.context_features,
         has_rating=bool(source.rating),
         has_weight="weight" in columns,
-        notes=(order, *notes, *quarantine.lines()),
+        notes=(order, *parts.notes(), *notes, *quarantine.lines()),
         facts={
             "unusable_share": quarantine.worst_share(),
             "time_doubt": clock.doubt(),
         },
     )
+
+
+def _begin(
+    source: TabularSource, parts: Parts, interactions: Path
+) -> tuple[State, list[str] | None]:
+    """What is known at the start, and the files to read; None for all."""
+    with files.find(source.path, "source.path") as found:
+        log = formats.of_table(
+            found, "interactions", source.path, "source.path"
+        )
+        state, left = parts.resume(log, interactions)
+    if state is not None:
+        return state, [file.shown for file in left]
+    titles = None
+    if source.title and not (_path(source, "items") or source.item_features):
+        titles = Titles(source.item_id, source.title)
+    path = interactions.with_name(QUARANTINE)
+    return State(
+        Quarantine(path, source.max_bad_share),
+        Cleaner(source),
+        Selection(source),
+        Clock(source.time_format),
+        titles,
+    ), None
 
 
 def _columns(source: TabularSource) -> dict[str, str]:
@@ -150,8 +185,12 @@ def _rows(
     source: TabularSource,
     table: str,
     path: str,
+    only: Sequence[str] | None = None,
 ) -> Iterator[Batch]:
-    """Streams the mapped columns of a table, their cells put right."""
+    """Streams the mapped columns of a table, their cells put right.
+
+    Of all its files, or `only` of some by how they are shown.
+    """
     mapped = _mapping(source, table)
     option = "source.path"
     if table != "interactions":
@@ -161,6 +200,8 @@ def _rows(
         )
     with files.find(path, option) as found:
         for file in formats.of_table(found, table, path, option):
+            if only is not None and file.shown not in only:
+                continue
             for batch in formats.read(source, file, option, quarantine):
                 for key, column in mapped.items():
                     if column not in batch.columns:

@@ -98,3 +98,23 @@ def test_repeats_that_differ_in_context_do_not_follow_the_file(
     for name in ("item_indices", "parts", "weights"):
         np.testing.assert_array_equal(*(getattr(f, name) for f in found))
     np.testing.assert_array_equal(*(f.context["device"] for f in found))
+
+
+def test_a_window_slides_with_the_newest_interaction(tmp_path: Path) -> None:
+    def kept(last: int) -> list[int]:
+        log = write_csv(
+            tmp_path / f"{last}.csv",
+            "user_id,item_id,timestamp",
+            *(
+                f"u{day % 2},i{day % 3},{10**9 + 86_400 * day}"
+                for day in range(last + 1)
+            ),
+        )
+        source = TabularSource(kind="tabular", path=log)
+        found = prepared(tmp_path / f"out-{last}", source, keep_days=7)
+        times = found.sequences().timestamps
+        return sorted(((times - 10**9) // 86_400).tolist())
+
+    # What is exactly so many days old is out.
+    assert kept(9) == list(range(3, 10))
+    assert kept(12) == list(range(6, 13))

@@ -9,6 +9,7 @@ import pytest
 from pipeline import sources
 from pipeline.run.data import TabularSource
 from pipeline.sources.reading import files
+from pipeline.sources.reading.stamps import Stamps
 from pipeline.tables.schema import DataError
 
 LOG = b"user_id,item_id,timestamp\nu1,a,100\nu1,b,200\nu2,a,300\n"
@@ -53,10 +54,10 @@ def test_an_address_without_data_is_refused(store: Any, tmp_path: Path) -> None:
 
 def test_a_change_behind_an_address_is_noticed(store: Any) -> None:
     store.pipe("/bucket/a.csv", LOG)
-    before = files.content("memory://bucket")
-    assert before == files.content("memory://bucket")
+    before = files.content("memory://bucket", Stamps())
+    assert before == files.content("memory://bucket", Stamps())
     store.pipe("/bucket/a.csv", LOG + b"u9,a,5\n")
-    assert before != files.content("memory://bucket")
+    assert before != files.content("memory://bucket", Stamps())
 
 
 @pytest.mark.parametrize("path", ["~/log.csv", "~/*.csv", "~/part*/b.csv"])
@@ -68,10 +69,10 @@ def test_a_change_behind_any_local_path_is_noticed(
     for name in ("log.csv", "part/deep/b.csv"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(LOG)
-    before = files.content(path)
-    assert before and before == files.content(path)
+    before = files.content(path, Stamps())
+    assert before and before == files.content(path, Stamps())
     rows = num_rows(tmp_path, path)
     for name in ("log.csv", "part/deep/b.csv"):
         (tmp_path / name).write_bytes(LOG + b"u9,a,5\n")
     assert num_rows(tmp_path, path) > rows
-    assert before != files.content(path)
+    assert before != files.content(path, Stamps())
