@@ -40,9 +40,6 @@ from pipeline.tables.schema import TRAIN, DataError
 
 logger = logging.getLogger(__name__)
 
-# Drawn for the validation after each epoch.
-_VALIDATION_USERS = 5000
-
 
 class Training:
     """Trains `base` and, if it will ship, `final`.
@@ -94,10 +91,12 @@ class Training:
 
     def base(self) -> None:
         """Trains with the encoders in question and keeps the best."""
+        users = auto.validation_users(len(self._prepared.items.ids))
+        self.choices.append(users)
         asked = validation.draw(
             self._source,
             self._prepared,
-            _VALIDATION_USERS,
+            users.value,
             seeds.of(self._config, "validation"),
         )
         measure = functools.partial(

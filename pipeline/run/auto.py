@@ -23,6 +23,8 @@ EXACT_BELOW = 20_000
 FULL_SOFTMAX_UP_TO = 20_000
 # Rows of a table of ids up to which every step updates all of them.
 DENSE_UP_TO = 100_000
+# Users drawn for the validation after each epoch, and the scores for them.
+_VALIDATION_USERS, _VALIDATION_WORK = 5_000, 2_000_000_000
 # Of each row of an item-item table, and in all rows.
 _NEIGHBOURS, _LEAST_NEIGHBOURS, _ENTRIES = 100, 8, 16_000_000
 # Lists of ranking, and the scores computed for all of them.
@@ -149,6 +151,12 @@ def lazy_rows(
     return Choice("retrieval updates only the rows read", is_lazy, why)
 
 
+def validation_users(num_items: int) -> Choice[int]:
+    """Users of the validation part asked after every epoch."""
+    option = "users asked after an epoch"
+    return _searches(option, _VALIDATION_USERS, _VALIDATION_WORK, num_items)
+
+
 def neighbours(num_items: int) -> Choice[int]:
     """Items kept of each row of an item-item table for ranking.
 
@@ -164,11 +172,8 @@ def neighbours(num_items: int) -> Choice[int]:
 
 
 def lists(num_items: int) -> Choice[int]:
-    """Lists that ranking learns from at most; each is an exact search."""
-    kept = min(_LISTS, max(1, _LIST_WORK // num_items))
-    why = f"{num_items:,} items, {_LISTS:,} up to {_LIST_WORK // _LISTS:,}"
-    few = kept < _LISTS
-    return Choice("ranking's lists at most", kept, why if few else "")
+    """Lists that ranking learns from."""
+    return _searches("ranking's lists", _LISTS, _LIST_WORK, num_items)
 
 
 def knn_history(num_items: int, lengths: np.ndarray) -> Choice[int]:
@@ -194,13 +199,19 @@ def knn_history(num_items: int, lengths: np.ndarray) -> Choice[int]:
 
 def tuning_users(num_items: int) -> Choice[int]:
     """Users of the validation part that baselines are tuned on."""
-    kept = min(_TUNING_USERS, max(1, _TUNING_WORK // num_items))
-    why = (
-        f"{num_items:,} items, {_TUNING_USERS:,} up to "
-        f"{_TUNING_WORK // _TUNING_USERS:,}"
-    )
-    few = kept < _TUNING_USERS
-    return Choice("users baselines are tuned on", kept, why if few else "")
+    option = "users baselines are tuned on"
+    return _searches(option, _TUNING_USERS, _TUNING_WORK, num_items)
+
+
+def _searches(option: str, most: int, work: int, num_items: int) -> Choice[int]:
+    """How many exact searches of a catalogue are made at most.
+
+    Args:
+        work: Scores of all of them together.
+    """
+    kept = min(most, max(1, work // num_items))
+    why = f"{num_items:,} items, {most:,} up to {work // most:,}"
+    return Choice(option, kept, why if kept < most else "")
 
 
 def encoders(options: RetrievalConfig, num_targets: float) -> Sequence[Encoder]:

@@ -71,6 +71,7 @@ def test_large_tables_are_updated_by_row() -> None:
 def test_caps_of_large_catalogues_are_said_and_of_small_ones_not() -> None:
     for decide, most, limit in (
         (auto.neighbours, 100, 160_000),
+        (auto.validation_users, 5_000, 400_000),
         (auto.lists, 50_000, 400_000),
         (auto.tuning_users, 1_000, 250_000),
     ):
