@@ -28,6 +28,8 @@ _HALF_LIVES = (0.01, 0.05, 0.2)
 _WINDOW = 10
 _EASE_REGULARISATION = 500.0
 _KNN_SHRINKAGE = 10.0
+# Of the tables that are joined together; a million take 4 GB.
+_ROWS_AT_ONCE = 65_536
 
 
 def build(log: Log) -> ItemTables:
@@ -76,19 +78,39 @@ def join(
     Returns:
         Neighbours int32 `[K, M]`, 0-padded, and weights float32 `[K, M, T]`.
     """
-    num_items = tables[0].shape[0]
+    size = tables[0].shape[0]
+    starts = range(0, size, _ROWS_AT_ONCE)
+    joined = [
+        _join([table[start : start + _ROWS_AT_ONCE] for table in tables])
+        for start in starts
+    ]
+    # One column at least, so that the graph has something to gather.
+    width = max(1, *(near.shape[1] for near, _ in joined))
+    neighbours = np.zeros((size, width), np.int32)
+    weights = np.zeros((size, width, len(tables)), np.float32)
+    for start, (near, found) in zip(starts, joined, strict=True):
+        rows = slice(start, start + len(near))
+        neighbours[rows, : near.shape[1]] = near
+        weights[rows, : near.shape[1]] = found
+    return neighbours, weights
+
+
+def _join(
+    tables: list[sparse.csr_matrix],
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same of some rows, as wide as they need."""
+    num_rows, num_items = tables[0].shape
     entries = [table.tocoo() for table in tables]
     keys = [e.row.astype(np.int64) * num_items + e.col for e in entries]
     union, where = np.unique(np.concatenate(keys), return_inverse=True)
     rows, columns = union // num_items, union % num_items
-    counts = np.bincount(rows, minlength=num_items)
+    counts = np.bincount(rows, minlength=num_rows)
     starts = np.concatenate([[0], np.cumsum(counts)])[:-1]
     place = np.arange(len(union)) - starts[rows]
-    # One column at least, so that the graph has something to gather.
-    width = max(1, int(counts.max(initial=0)))
-    neighbours = np.zeros((num_items, width), np.int32)
+    width = int(counts.max(initial=0))
+    neighbours = np.zeros((num_rows, width), np.int32)
     neighbours[rows, place] = columns
-    weights = np.zeros((num_items, width, len(tables)), np.float32)
+    weights = np.zeros((num_rows, width, len(tables)), np.float32)
     number = np.repeat(np.arange(len(tables)), [len(key) for key in keys])
     values = np.concatenate([e.data for e in entries])
     weights[rows[where], place[where], number] = values

@@ -68,7 +68,9 @@ def test_target_that_was_retrieved_is_weighed_by_its_place():
     assert drawn[0, 0] == pytest.approx(np.log(15 / 5))
 
 
-def test_joined_tables_keep_every_weight():
+@pytest.mark.parametrize("rows_at_once", [5, 100])
+def test_joined_tables_keep_every_weight(rows_at_once, monkeypatch):
+    monkeypatch.setattr(item_tables, "_ROWS_AT_ONCE", rows_at_once)
     random = np.random.default_rng(0)
     histories = Ragged.of(
         [(random.permutation(10)[:5] + 2).tolist() for _ in range(40)]
