@@ -75,8 +75,6 @@ def run(
             f"  the student knows the {rows - FIRST_ITEM:,} most wanted of "
             f"{len(prepared.items.ids) - FIRST_ITEM:,} items: student.max_items"
         )
-    # What the student cannot answer is nothing to learn from.
-    found = found.take(np.flatnonzero(found.relevant.items < rows))
     started = time.monotonic()
     progress(f"  asking both stages for {len(found):,} histories")
     opinions = teacher.ask(config, prepared, ranking, found)

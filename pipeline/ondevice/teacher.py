@@ -30,15 +30,18 @@ def moments(
     """Moments of the train part, and of validation where models refit.
 
     Targets that may not be recommended, as they were in the history, are
-    left out, and so are those outside the catalogue.
+    left out, and so are those outside the catalogue or beyond the items that
+    the student knows.
 
     Args:
         config: `student.max_histories` of them are drawn.
     """
     sequences = prepared.sequences()
     last = VALIDATION if config.retrieval.refit else TRAIN
+    items = sequences.item_indices
+    stop = FIRST_ITEM + at_most(config.student.max_items)
     events = np.flatnonzero(
-        (sequences.parts <= last) & (sequences.item_indices >= FIRST_ITEM)
+        (sequences.parts <= last) & (items >= FIRST_ITEM) & (items < stop)
     )
     limit = at_most(config.student.max_histories)
     if len(events) > limit:
