@@ -53,22 +53,17 @@ def read(
     interactions = directory / "interactions"
     interactions.mkdir(exist_ok=True)
     state, only = _begin(source, parts, interactions)
-    quarantine, cleaner, clock = state.quarantine, state.cleaner, state.clock
-    selection, titles = state.selection, state.titles
-    columns = _columns(source)
+    quarantine, cleaner, titles = state.quarantine, state.cleaner, state.titles
     rows = functools.partial(_rows, quarantine, cleaner)
     # Without a table of the items, their titles stand in the log or nowhere.
     log = source if titles else dataclasses.replace(source, title="")
     if only != []:
-        batches = selection.select(rows(log, "interactions", source.path, only))
         number = 0 if only is None else len(list(interactions.iterdir()))
-        canonical.write_interactions(
-            titles.collect(batches) if titles else batches,
+        _write(
+            source,
+            state,
+            rows(log, "interactions", source.path, only),
             interactions / f"{number:06}.parquet",
-            columns,
-            source.context_features,
-            quarantine,
-            clock,
         )
     parts.remember(state)
     if titles:
@@ -78,13 +73,7 @@ def read(
     users = _entities(source, "users", directory, quarantine, rows)
     quarantine.check()
     parts.keep(interactions)
-    notes = selection.notes() + cleaner.notes()
-    order = f"timestamps were read as {clock.form}"
-    if not source.timestamp:
-        order = (
-            "no timestamps: the order of the rows stands for time, so temporal "
-            "splits and recency go by position"
-        )
+    notes = state.selection.notes() + cleaner.notes()
     written = list(interactions.iterdir())
     return Tables(
         written[0] if len(written) == 1 else interactions,
@@ -94,12 +83,42 @@ def read(
         user_features=source.user_features if users else {},
         context_features=source.context_features,
         has_rating=bool(source.rating),
-        has_weight="weight" in columns,
-        notes=(order, *parts.notes(), *notes, *quarantine.lines()),
+        has_weight="weight" in _columns(source),
+        notes=(
+            _order(source, state.clock),
+            *parts.notes(),
+            *notes,
+            *quarantine.lines(),
+        ),
         facts={
             "unusable_share": quarantine.worst_share(),
-            "time_doubt": clock.doubt(),
+            "time_doubt": state.clock.doubt(),
         },
+    )
+
+
+def _write(
+    source: TabularSource, state: State, batches: Iterator[Batch], path: Path
+) -> None:
+    """Writes the interactions of some files."""
+    chosen = state.selection.select(batches)
+    canonical.write_interactions(
+        state.titles.collect(chosen) if state.titles else chosen,
+        path,
+        _columns(source),
+        source.context_features,
+        state.quarantine,
+        state.clock,
+    )
+
+
+def _order(source: TabularSource, clock: Clock) -> str:
+    """Says what the order of a user's interactions goes by."""
+    if source.timestamp:
+        return f"timestamps were read as {clock.form}"
+    return (
+        "no timestamps: the order of the rows stands for time, so temporal "
+        "splits and recency go by position"
     )
 
 
