@@ -26,7 +26,7 @@ WEB_PORT ?= 8080
 .PHONY: help setup setup-dev demo picture notebook reference prepare check-data train-retrieval index train-ranking \
 	distill export ondevice-export ondevice-demo ondevice-android evaluate \
 	publish report canary promote rollback releases prune retrain status serve recommend explore smoke \
-	log-requests replay bench-serving bench-fleet protoset \
+	log-requests replay outcomes bench-serving bench-fleet protoset \
 	bench-ondevice ablation init-config check doctor staging-up staging-down \
 	k8s-render lock protos client-wheel client-check lint typecheck test \
 	test-scale test-images test-environments spark-up bench-scale bench-million bench-filter clean
@@ -145,6 +145,10 @@ smoke: setup ## check a running deployment: status, retrieval, recommendation
 replay: setup ## ask a new version what was asked: LOG= LIVE= NEW=
 	$(STEP) $@ --log '$(LOG)' $(if $(LIVE),--live '$(LIVE)') \
 		$(if $(NEW),--new '$(NEW)')
+outcomes: setup ## what was taken of what was shown: LOG= INTERACTIONS= KEY= K= HOURS=
+	$(STEP) $@ --log '$(LOG)' --interactions '$(INTERACTIONS)' \
+		$(if $(KEY),--key '$(KEY)') $(if $(K),--k $(K)) \
+		$(if $(HOURS),--hours $(HOURS))
 log-requests: setup ## log SHARE=0.05 of requests and answers; 0 for none
 	$(RUN) -m serving.releases.request_log --share '$(SHARE)' \
 		--models_config $(SERVING)/models.config --prefix artifacts/requests/log

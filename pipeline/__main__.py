@@ -368,6 +368,7 @@ _COMMANDS = {
         "show what is live, canary, previous and staged, and why",
     ),
     "prune": (releases.prune, "remove old versions, never one in use"),
+    "outcomes": (feedback.outcomes, "tell what was taken of what was shown"),
     "replay": (feedback.replay, "ask two versions what callers have asked"),
     "report": (releases.write_report, "write a run's report again"),
     "options": (_options, "show all options, their defaults and meanings"),

@@ -40,6 +40,21 @@ _LOG = _takes("a file, a folder or a pattern of logged requests", required=True)
 ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
     "publish": _REPLAY,
     "retrain": _REPLAY,
+    "outcomes": {
+        "--log": _LOG,
+        "--interactions": _takes(
+            "a file, folder or pattern, read as the run's own", required=True
+        ),
+        "--hours": _takes(
+            "after which an interaction counts no more", type=float, default=24
+        ),
+        "--k": _takes(
+            "places of a list that are shown", type=_count, default=10
+        ),
+        "--key": _takes(
+            "under which the log hides its users", type=Path, metavar="FILE"
+        ),
+    },
     "replay": {
         "--log": _LOG,
         "--live": _takes(

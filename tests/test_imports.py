@@ -141,7 +141,7 @@ ARROWS = {
         "serving serving.prediction_log serving.releases serving.wire "
         "serving.server.answers serving.server.lifecycle "
         "serving.server.runtime serving.server.telemetry pipeline.run "
-        "pipeline.tables pipeline.report pipeline.terminal"
+        "pipeline.tables pipeline.sources pipeline.report pipeline.terminal"
     ),
     "pipeline.needs": (
         "pipeline.run pipeline.sources pipeline.sources.reading pipeline.export"

@@ -28,3 +28,26 @@ def replay(config: Config, options: argparse.Namespace) -> None:
         console.table(title, replays.table(found)), *lines, f"page: {page}"
     )
     console.say(Answer(text.rstrip("\n"), found.plain()), options.json)
+
+
+def outcomes(config: Config, options: argparse.Namespace) -> None:
+    """Joins what was shown with what was then taken."""
+    from pipeline.feedback import outcomes as followed
+    from pipeline.feedback import step
+    from pipeline.feedback.log import Log
+
+    found = step.outcomes(
+        config,
+        Log(options.log),
+        options.interactions,
+        options.hours,
+        options.k,
+        options.key,
+    )
+    page = config.run_directory / followed.PAGE
+    text = console.text(
+        console.table("what was shown, and taken", followed.table(found)),
+        *followed.lines(found),
+        f"page: {page}",
+    )
+    console.say(Answer(text.rstrip("\n"), found.plain()), options.json)

@@ -55,7 +55,7 @@ def warm_up(model: Path, user: str = "") -> list[PredictionLog]:
     found = []
     for one in records.read(path):
         asked = PredictionLog.FromString(one.data).predict_log.request
-        record = logged(user, response([["a"]]), model=model.parent.name)
+        record = logged(user, response([["a"]]), 0, model.parent.name)
         record.predict_log.request.CopyFrom(asked)
         if user and "user_id" in asked.inputs:
             names = record.predict_log.request.inputs["user_id"].string_val
