@@ -61,7 +61,8 @@ ARROWS = {
         "serving.server.rpc serving.server.servicer serving.server.telemetry"
     ),
     "serving.bench": (
-        "serving serving.client serving.client.command serving.releases"
+        "serving serving.client serving.client.command "
+        "serving.prediction_log serving.releases"
     ),
     "serving.deploy": "",
     "pipeline": "models",

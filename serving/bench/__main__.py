@@ -2,8 +2,9 @@
 
     python -m serving.bench swaps --count 50    # both models, again and again
     python -m serving.bench fleet               # one of two servers is lost
+    python -m serving.bench logged              # every request is logged
 
-Both ask servers of their own on the published models; nothing published is
+All ask servers of their own on the published models; nothing published is
 touched.
 """
 
@@ -13,15 +14,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from serving.bench import fleet, swaps
+from serving.bench import fleet, logged, swaps
 from serving.client import ServingError
-from serving.client.command.load import Load
+from serving.client.command.load import Load, Report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures one of them; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m serving.bench")
-    parser.add_argument("command", choices=("swaps", "fleet"))
+    parser.add_argument("command", choices=("swaps", "fleet", "logged"))
     add = parser.add_argument
     add(
         "--method",
@@ -44,12 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     load = Load(
         options.method, options.threads, options.seconds, options.rate, 1
     )
+    report: Report
     try:
-        report = (
-            fleet.run(options.models_config, load)
-            if options.command == "fleet"
-            else swaps.run(options.models_config, load, options.count)
-        )
+        if options.command == "fleet":
+            report = fleet.run(options.models_config, load)
+        elif options.command == "logged":
+            report = logged.run(options.models_config, load)
+        else:
+            report = swaps.run(options.models_config, load, options.count)
     except ServingError as error:
         sys.stderr.write(f"bench: {error}\n")
         return 2
