@@ -54,7 +54,7 @@ _SMALL = 20_000
 _HISTORIES, _LENGTH, _TARGETS = 60, 50, 2_700
 _WARM_UP, _TIMED = 3, 12
 # Of the gate, which a brief run need not pass.
-_REJECTED = 1
+_REJECTED = 3
 
 _CONFIG = """\
 name = "million"
