@@ -284,16 +284,18 @@ class Run:
         exports, ondevice = self.export(), self.ondevice_export()
         self.evaluate()
         version, is_new = publish.run(
-            self.config, exports, self.evaluation, ondevice, replayed
+            *(self.config, exports, self.evaluation, ondevice),
+            replayed,
+            self._force,
         )
-        state = history.state(self.config.serving_directory)
-        is_staged = state.role(version) == "staged"
-        trial = "staged, make canary lets users try it"
+        role = history.state(self.config.serving_directory).role(version)
+        trial = ", make canary lets users try it" * (role == "staged")
+        known = role or "withdrawn, FORCE=1 brings it back"
         self._progress(
-            f"publish: accepted, version {version} is "
-            f"{trial if is_staged else 'live'}"
+            f"publish: accepted, version {version} is {role}{trial}"
             if is_new
-            else f"publish: up to date, version {version} is this bundle"
+            else f"publish: up to date, version {version} is this bundle, "
+            f"{known}"
         )
         return version
 

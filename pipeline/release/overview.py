@@ -26,6 +26,7 @@ class Row:
     Attributes:
         version: Its number.
         role: "live", "canary", "previous", "staged" or "".
+        event: "withdrawn" if that was the last of it, else "kept".
         since: When it got that role, or was last spoken of; in UTC.
         why: The ledger's reason.
         run: Name of the run that made it.
@@ -35,6 +36,7 @@ class Row:
 
     version: int
     role: str
+    event: str
     since: str
     why: str
     run: str
@@ -60,6 +62,7 @@ def _row(serving: Path, role: str, number: int, told: Sequence[Entry]) -> Row:
     return Row(
         number,
         role,
+        "withdrawn" if last and last.event == ledger.WITHDRAWN else "kept",
         last.at if last else "",
         last.why if last else "",
         next((entry.run for entry in told if entry.run), ""),
@@ -93,7 +96,7 @@ def answer(serving: Path) -> Answer:
     table += [
         (
             str(row.version),
-            (row.role or "kept") + ", not whole" * (not row.whole),
+            (row.role or row.event) + ", not whole" * (not row.whole),
             row.since.replace("T", " ").rstrip("Z"),
             row.run,
             ", ".join(f"{k} {v:.4f}" for k, v in row.figures.items()),

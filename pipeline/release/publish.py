@@ -34,6 +34,7 @@ def run(
     evaluation: Path,
     ondevice: Path | None = None,
     replayed: Iterable[Rule] = (),
+    again: bool = False,
 ) -> tuple[int, bool]:
     """Publishes an evaluated bundle if the gate accepts it.
 
@@ -46,10 +47,12 @@ def run(
         ondevice: Directory of the ondevice-export step; None releases the
             server models alone.
         replayed: What a log of requests said of the bundle.
+        again: Whether a bundle that was withdrawn may come back.
 
     Returns:
         The version of this bundle, and whether it is new: one that is live,
-        on trial or staged already, and whole, is left as it is.
+        on trial or staged already, and whole, is left as it is, as is one
+        that somebody took away.
 
     Raises:
         GateRejected: If a rule of the gate is broken.
@@ -77,7 +80,10 @@ def run(
         raise GateRejected(*reasons)
     serving = config.serving_directory
     with repository.writing(serving) as state:
-        if known := _known(serving, state, bundle_id, student):
+        known = _known(serving, state, bundle_id, student)
+        if known is None and not again:
+            known = ledger.withdrawn(serving, bundle_id)
+        if known is not None:
             return known, False
         repository.sweep(serving, state)
         return _release(config, sources, results, state), True
@@ -203,14 +209,17 @@ def rollback(
         place = state.releases.index(target)
         after = State(state.releases[place:], staged=state.staged)
         repository.point(serving, after, keep)
+        _tell(serving, ledger.WITHDRAWN, live, why, target)
         _tell(serving, ledger.LIVE, target, why, live)
         return live, target
 
 
-def _tell(serving: Path, event: str, version: int, why: str, live: int) -> None:
-    did = f"withdrawn, {live} stays live"
+def _tell(
+    serving: Path, event: str, version: int, why: str, other: int
+) -> None:
+    did = f"withdrawn for {other}"
     if event == ledger.LIVE:
-        did = f"rolled back from {live}"
+        did = f"rolled back from {other}"
     text = f"{did}: {why}" if why else did
     repository.record(serving, ledger.Entry(event, version, text))
 

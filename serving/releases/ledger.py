@@ -116,6 +116,20 @@ def append(serving: Path, entry: Entry) -> None:
         os.fsync(file.fileno())
 
 
+def withdrawn(serving: Path, bundle_id: str) -> int | None:
+    """The version of a bundle that was taken away and did not come back."""
+    entries, _problems = read(serving)
+    mine = {entry.version for entry in entries if entry.bundle_id == bundle_id}
+    told = [
+        entry
+        for entry in entries
+        if entry.version in mine - {None} and entry.event != PRUNED
+    ]
+    if not told or told[-1].event != WITHDRAWN:
+        return None
+    return told[-1].version
+
+
 def unrecorded(serving: Path, state: State) -> Entry | None:
     """The event that the pointer tells of and no line does."""
     entries, _problems = read(serving)

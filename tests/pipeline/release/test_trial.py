@@ -107,12 +107,13 @@ def test_canary_then_promote_then_rollback_move_the_pointer_alone(
     assert _state(config) == State((2, 1))
     assert _events(config) == [
         *[("live", 1), ("live", 2), ("staged", 3), ("canary", 3)],
-        *[("canary", 3), ("live", 3), ("live", 2)],
+        *[("canary", 3), ("live", 3), ("withdrawn", 3), ("live", 2)],
     ]
     entries, _ = ledger.read(config.serving_directory)
     assert entries[4].why == "20 percent of users: an hour without complaints"
     assert entries[5].why == "promoted from canary at 20 percent of users"
-    assert entries[6].why == "rolled back from 3: fewer clicks"
+    assert entries[6].why == "withdrawn for 2: fewer clicks"
+    assert entries[7].why == "rolled back from 3: fewer clicks"
     assert (entries[2].bundle_id, entries[2].run) == ("b3", "test")
     assert entries[2].figures["two_stage ndcg@10"] > 0
 
@@ -126,6 +127,31 @@ def test_a_rollback_ends_the_trial_first(config: Config) -> None:
     assert _labels(config) == {"stable": 2}
     assert _state(config) == State((2, 1), is_labelled=True)
     assert publish.rollback(config) == (2, 1)
+
+
+@pytest.mark.parametrize("end", ["trial", "release"])
+def test_what_somebody_took_away_does_not_come_back_by_night(
+    config: Config, end: str
+) -> None:
+    trial.canary(config, 5)
+    if end == "release":
+        trial.promote(config)
+    publish.rollback(config, why="fewer clicks")
+    before = _state(config)
+    for keep in (9, 1):
+        assert publish.run(config, *stage(config, "b3")) == (3, False)
+        assert _state(config) == before
+        trial.prune(config, keep)
+    shown, _ = overview.answer(config.serving_directory)
+    assert "withdrawn" in shown
+    # Unless it is asked for; then it may be taken away again.
+    made = stage(config, "b3")
+    assert publish.run(config, *made, again=True) == (4, True)
+    assert publish.run(config, *stage(config, "b3")) == (4, False)
+    trial.canary(config, 5)
+    publish.rollback(config)
+    assert publish.run(config, *stage(config, "b3")) == (4, False)
+    assert publish.run(config, *stage(config, "b5")) == (5, True)
 
 
 def test_what_is_accepted_during_a_trial_is_staged(config: Config) -> None:
