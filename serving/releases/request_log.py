@@ -10,9 +10,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from google.protobuf import text_format
+
 from serving.errors import InvalidRequest, ModelNotFound, ServingError
 from serving.prediction_log import collector
-from serving.releases import locks, versions
+from serving.releases import config_text, files, locks
 from serving.wire import models_config_pb2
 
 
@@ -41,20 +43,27 @@ def switch(models_config: Path, share: float, prefix: Path) -> list[str]:
             f"{models_config}. Publish a version first: make retrain."
         )
     with locks.Lock(models_config.parent / locks.FILE, locks.RELEASE_SECONDS):
-        models = versions.read_models_config(models_config)
         lines = models_config.read_text(encoding="utf-8").splitlines()
-        logging = {}
-        for name in models if share else ():
-            logging[name] = config = models_config_pb2.LoggingConfig()
-            config.log_collector_config.type = collector.TYPE
-            config.log_collector_config.filename_prefix = str(prefix.resolve())
-            config.sampling_config.sampling_rate = share
-        comment = "\n".join(line for line in lines if line.startswith("#"))
-        labels = versions.read_labels(models_config)
-        versions.write_models_config(
-            models_config, models, comment, labels, logging
+        config = config_text.parse(
+            models_config,
+            models_config_pb2.ModelServerConfig(),
+            "--models_config",
         )
-    return list(logging)
+        models = config.model_config_list.config
+        for model in models:
+            model.ClearField("logging_config")
+            if share:
+                wanted = model.logging_config
+                wanted.log_collector_config.type = collector.TYPE
+                wanted.log_collector_config.filename_prefix = str(
+                    prefix.resolve()
+                )
+                wanted.sampling_config.sampling_rate = share
+        comment = [f"{line}\n" for line in lines if line.startswith("#")]
+        text = text_format.MessageToString(config, as_utf8=True)
+        with files.staged(models_config) as staged:
+            staged.write_text("".join(comment) + text, encoding="utf-8")
+    return [model.name for model in models] if share else []
 
 
 def main(arguments: list[str] | None = None) -> int:

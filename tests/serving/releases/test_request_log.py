@@ -34,6 +34,19 @@ def test_the_rest_of_the_file_stays(published: Path) -> None:
     assert published.read_text() == before
 
 
+def test_what_servers_load_and_call_it_stays(tmp_path: Path) -> None:
+    path = tmp_path / "models.config"
+    path.write_text(
+        'model_config_list { config { name: "m" base_path: "/m" '
+        'model_platform: "tensorflow" version_labels { key: "stable" value: 2 '
+        "} model_version_policy { latest { num_versions: 2 } } } }"
+    )
+    request_log.switch(path, 0.5, tmp_path / "log")
+    assert share(path) == {"m": 0.5}
+    assert "num_versions: 2" in path.read_text()
+    assert versions.read_labels(path) == {"m": {"stable": 2}}
+
+
 def test_a_release_keeps_it(published: Path) -> None:
     request_log.switch(published, 1.0, Path("/logs/requests"))
     versions.write_models_config(
