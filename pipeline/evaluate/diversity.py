@@ -3,13 +3,20 @@
 The exported fused model is asked the evaluation's queries once a setting.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from pipeline.evaluate.artefacts import Artefacts
 from pipeline.evaluate.evaluation import Diversity
 from pipeline.evaluate.scoreboard import LISTED, coverage, figure
 from pipeline.measure import metrics
 from pipeline.measure.requests import Requests
+
+if TYPE_CHECKING:
+    # TensorFlow is in it; a release is shown without.
+    from pipeline.evaluate.artefacts import Artefacts
 
 _SETTINGS = (0.0, 0.3)
 

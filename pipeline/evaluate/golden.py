@@ -10,15 +10,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from pipeline.evaluate.artefacts import Artefacts
 from pipeline.evaluate.scoreboard import LISTED
 from pipeline.measure.requests import Requests
 from pipeline.run import manifest
 from serving import signatures
+
+if TYPE_CHECKING:
+    # TensorFlow is in it; a release is shown without.
+    from pipeline.evaluate.artefacts import Artefacts
 
 FILE = "golden.json"
 _COUNT = 8

@@ -4,16 +4,22 @@ The models run as a server runs them, one request at a time, without a network
 and without the decoding of requests around them.
 """
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.evaluate.artefacts import Artefacts
 from pipeline.evaluate.scoreboard import figure
 from pipeline.measure import timing
 from pipeline.measure.requests import Requests
 from serving import signatures
+
+if TYPE_CHECKING:
+    # TensorFlow is in it; a release is shown without.
+    from pipeline.evaluate.artefacts import Artefacts
 
 LIVE = "live"
 _ROUNDS = 300
