@@ -18,6 +18,8 @@ from models.config import FIRST_ITEM
 # Of a value; the square of a thousand such differences fits into a float32.
 _LONGEST = 1e15
 _SHOWN = 5
+# Of a searcher's tensors, the place of the vectors kept as int8.
+_ROUNDED = 5
 # The lowest finite float: sorts last, and unlike -inf it is valid JSON.
 MASKED_SCORE = float(np.finfo(np.float32).min)
 # Scores, descending, and item indices.
@@ -89,8 +91,14 @@ class ScannIndex(tf.Module):
         self._ops = scann_ops
         self.exact = exact
         self.k = exact.k
-        self.states = [scann_ops.ScannState(found) for found in searchers]
         self.sizes = tuple(sizes)
+        self.states, first = [], FIRST_ITEM
+        for searcher, size in zip(searchers, sizes, strict=True):
+            vectors = exact.embeddings[first : first + size]
+            if np.ndim(searcher[_ROUNDED]):
+                vectors = tf.constant(0.0)
+            self.states.append(scann_ops.ScannState([*searcher, vectors]))
+            first += size
         self.num_leaves_to_search = num_leaves_to_search
         self.num_reordering_candidates = num_reordering_candidates
 
@@ -262,7 +270,8 @@ def build_searcher(
             quarter as large, and scores are off by up to a hundredth.
 
     Returns:
-        The searcher's tensors, as `ScannIndex` takes them.
+        The searcher's tensors but for the embeddings themselves, as
+        `ScannIndex` takes them.
 
     Raises:
         ValueError: If there are fewer rows than leaves, or no columns, or
@@ -300,10 +309,8 @@ def build_searcher(
         .reorder(4 * k, quantize=reordering == "int8")
         .build()
     )
-    return [
-        np.asarray(x)
-        for x in scann_ops.scann_to_tensors(searcher.searcher_handle)
-    ]
+    *tensors, _vectors = scann_ops.scann_to_tensors(searcher.searcher_handle)
+    return [np.asarray(tensor) for tensor in tensors]
 
 
 def whole(call: _Search) -> _Search:
