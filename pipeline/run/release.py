@@ -13,7 +13,7 @@ class IndexConfig(Options):
 
     Attributes:
         kind: "exact" scores the whole catalogue, "scann" builds a ScaNN tree,
-            "auto" takes exact below 20,000 items.
+            "auto" takes exact below 10,000 items.
         num_candidates: Items retrieved a query (K), fixed at export.
         recall_floor: Share of the exact top `num_candidates` that the tuned
             ScaNN index must return.

@@ -38,7 +38,7 @@ def test_the_better_encoder_is_taken_and_the_first_of_equals() -> None:
 
 
 def test_large_catalogues_take_scann() -> None:
-    for size, kind in ((19_999, "exact"), (20_000, "scann")):
+    for size, kind in ((9_999, "exact"), (10_000, "scann")):
         assert auto.index_kind(IndexConfig(), size).value == kind
     assert auto.index_kind(IndexConfig(kind="scann"), 5).value == "scann"
 
