@@ -26,7 +26,7 @@ WEB_PORT ?= 8080
 .PHONY: help setup setup-dev demo picture notebook reference prepare check-data train-retrieval index train-ranking \
 	distill export ondevice-export ondevice-demo ondevice-android evaluate \
 	publish report canary promote rollback releases prune retrain status serve recommend explore smoke \
-	log-requests replay outcomes bench-log bench-serving bench-fleet protoset \
+	log-requests replay outcomes bench-log bench-serving bench-fleet bench-index protoset \
 	bench-ondevice ablation init-config check doctor staging-up staging-down \
 	k8s-render lock protos client-wheel client-check lint typecheck test \
 	test-scale test-images test-environments spark-up bench-scale bench-million bench-filter clean
@@ -64,6 +64,12 @@ $(VENV)/.requirements-dev: requirements-dev.txt $(VENV)/.requirements
 	@sha256sum --check --status $@ 2>/dev/null || { \
 		echo "setup: installing requirements-dev.txt" >&2; \
 		$(PIP) -r requirements-dev.txt && sha256sum requirements-dev.txt > $@; }
+	@touch $@
+
+$(VENV)/.requirements-bench: requirements-bench.txt $(VENV)/.requirements
+	@sha256sum --check --status $@ 2>/dev/null || { \
+		echo "setup: installing requirements-bench.txt" >&2; \
+		$(PIP) -r requirements-bench.txt && sha256sum requirements-bench.txt > $@; }
 	@touch $@
 
 demo: setup ## everything end to end on the embedded sample; 2 to 4 minutes
@@ -221,8 +227,11 @@ doctor: ## what this machine lacks, and what to do; needs nothing installed
 		--config $(CONFIG) --port $(PORT) $(REST_PORT)
 bench-scale: setup-dev ## speed, memory and cost by size; SIZES="100_000 1_000_000"
 	$(RUN) -m pipeline $@ $(if $(SIZES),--interactions $(SIZES))
-bench-million: setup-dev ## every step over a large catalogue; ITEMS=200_000
+bench-index: $(VENV)/.requirements-bench ## neighbours beside faiss, hnswlib; SIZES= LARGE=1
+	$(RUN) -m pipeline.bench.index $(if $(SIZES),--items $(SIZES)) $(if $(LARGE),--large)
+bench-million: setup-dev $(VENV)/.requirements-bench ## every step over a large catalogue; ITEMS=200_000
 	$(RUN) -m pipeline.bench.million $(if $(ITEMS),--items $(ITEMS))
+	$(if $(ITEMS),,$(RUN) -m pipeline.bench.index --items 1_000_000)
 bench-filter: setup ## what filters cost and find; ITEMS=1_000_000
 	$(RUN) -m pipeline.bench.filters $(if $(ITEMS),--items $(ITEMS))
 

@@ -51,6 +51,7 @@ ONLY_READ = {
     "pipeline demo": "trains; .ci/run has it as a stage",
     "pipeline ablation": "trains; tests/pipeline/bench/test_ablation.py",
     "pipeline bench-scale": "trains; tests/pipeline/bench/test_scale.py",
+    "pipeline.bench.index": "minutes; tests/pipeline/bench/test_index.py",
     "pipeline bench-ondevice": "trains the toolkit's models as well",
     "pipeline train-retrieval --workers": "tests/pipeline/run/test_workers.py",
     "pipeline spark-up": "until stopped; tests/pipeline/prepare/test_spark.py",

@@ -120,7 +120,7 @@ ARROWS = {
     "pipeline.bench": (
         "models pipeline.run pipeline.tables pipeline.measure "
         "pipeline.prepare pipeline.retrieval pipeline.ranking "
-        "pipeline.ondevice"
+        "pipeline.ondevice serving.server.runtime"
     ),
     "pipeline.terminal": (
         "serving serving.client serving.releases pipeline.tables "

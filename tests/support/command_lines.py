@@ -8,6 +8,7 @@ from unittest import mock
 MODULES = (
     "pipeline",
     "pipeline.bench.filters",
+    "pipeline.bench.index",
     "pipeline.bench.million",
     "pipeline.onboard.doctor",
     "pipeline.terminal.picture",
