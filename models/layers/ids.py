@@ -39,7 +39,7 @@ def embed(
     """
     found = places(indices, count, config)
     if len(found) == 1:
-        return tf.gather(table, indices)
+        return tf.gather(table, found[0])
     total = tf.add_n([tf.gather(table, place) for place in found])
     # As long as a row of its own, whichever way a vector is made.
     number, own = len(found), num_rows(count, config) // 2

@@ -338,7 +338,7 @@ def test_a_column_of_genres_is_found_or_asked_for() -> None:
     items = make_table("i", 3, 5, specs=specs, features={"mood": column})
     prepared = make_prepared([[2, 3, 4]], 3, items=items)
     prepared.vocabularies["items.mood"] = ["Comedy", "Drama"]
-    catalogue = Catalogue.of(prepared)
+    catalogue = Catalogue.of(prepared, 5)
     named = android.genres_of(prepared, catalogue, "mood")
     words = [[], [], ["Comedy"], ["Comedy", "Drama"], []]
     assert named == android.Genres("mood", ["Comedy", "Drama"], words)
