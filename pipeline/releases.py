@@ -15,6 +15,7 @@ from pipeline.run.rules import Rule
 from pipeline.steps import Run
 from pipeline.terminal import console, report
 from pipeline.terminal.console import Answer
+from serving import embedded
 from serving.releases.history import POINTER
 
 
@@ -69,10 +70,13 @@ def _shown(run: Run, options: argparse.Namespace) -> tuple[Path, Answer]:
 
     pointer = run.config.serving_directory / POINTER
     log = run.config.run_directory / "server.log"
-    with showcase.start(pointer, log) as wait:
-        page, target = _page(run.config, options), wait()
-        console.progress(f"serve: gRPC on {target}, asking for three users")
-        return page, showcase.demo(run.prepared(), target)
+    with embedded.running(pointer, log=log) as server:
+        page = _page(run.config, options)
+        server.wait(server.is_open, "what was published")
+        console.progress(
+            f"serve: gRPC on {server.target}, asking for three users"
+        )
+        return page, showcase.demo(run.prepared(), server.target)
 
 
 def _replayed(run: Run, log: str) -> list[Rule]:

@@ -1,7 +1,6 @@
 """Where the models answer: a running server, or one of our own."""
 
 import contextlib
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from pipeline.explore.online import Online
 from pipeline.export import bundle
 from pipeline.run.config import Config
 from pipeline.terminal import showcase
+from serving import embedded
 from serving.errors import ServingError
 from serving.releases.history import POINTER
 
@@ -80,7 +80,7 @@ def find(
             "its config, or publish this run."
         )
     progress("explore: no running server, starting one on what is published")
-    port = _free_port()
+    port = embedded.free_port()
     log = config.run_directory / "server.log"
     with (
         showcase.serve(pointer, log, f"--rest_api_port={port}") as own,
@@ -107,10 +107,3 @@ def _beside(target: str) -> str:
     """The REST address as `make serve` sets it: the next port."""
     host, _, port = target.rpartition(":")
     return f"{host}:{int(port) + 1}" if port.isdigit() else target
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port

@@ -10,12 +10,9 @@ larger it is, and how much memory a swap takes.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
-import socket
-import subprocess
-import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -26,7 +23,7 @@ import numpy as np
 from pipeline.evaluate import golden
 from pipeline.evaluate.golden import Case
 from pipeline.run.rules import Rule
-from serving import signatures
+from serving import embedded, signatures
 from serving.errors import ServingError
 from serving.releases import graph_ops, history, versions
 
@@ -85,14 +82,24 @@ def _linked(
 
 def _loads(config: Path, staged: int, cases: Sequence[Case]) -> list[Rule]:
     name = "loads in a fresh server"
+    port = embedded.free_port()
+    address = f"http://127.0.0.1:{port}/v1/models"
+    flags = f"--rest_api_port={port}", "--max_num_load_retries=0"
+    log = config.parent / "server.log"
     try:
-        with _running(config) as (process, address):
+        with embedded.running(config, *flags, log=log) as server:
             for model in signatures.BUNDLE:
-                _await(process, f"{address}/{model}/versions/{staged}")
+                server.wait(
+                    functools.partial(
+                        _is_loaded, f"{address}/{model}/versions/{staged}"
+                    ),
+                    f"version {staged} of {model}",
+                    _PATIENCE_SECONDS,
+                )
             said = f"version {staged} loads and replays its warm-up requests."
             return [
                 Rule.of(name, True, said),
-                _memory(process),
+                _memory(server.process.pid),
                 *(_answers(address, staged, case) for case in cases),
             ]
     except (OSError, ValueError, ServingError) as error:
@@ -101,52 +108,19 @@ def _loads(config: Path, staged: int, cases: Sequence[Case]) -> list[Rule]:
         return [Rule.of(name, False, words)]
 
 
-@contextlib.contextmanager
-def _running(config: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A server of a models config, and where its models are asked."""
-    with socket.socket() as one, socket.socket() as other:
-        for probe in (one, other):
-            probe.bind(("127.0.0.1", 0))
-        ports = [probe.getsockname()[1] for probe in (one, other)]
-    with (config.parent / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "serving.server"),
-                f"--port={ports[0]}",
-                f"--rest_api_port={ports[1]}",
-                "--max_num_load_retries=0",
-                f"--model_config_file={config}",
-            ],
-            stderr=log,
-            stdout=log,
-        )
-    try:
-        yield process, f"http://127.0.0.1:{ports[1]}/v1/models"
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _await(process: subprocess.Popen[bytes], address: str) -> None:
-    """Returns when a version answers.
+def _is_loaded(address: str) -> bool:
+    """Whether a version answers.
 
     Raises:
         ServingError: If it cannot be loaded.
     """
-    end = time.monotonic() + _PATIENCE_SECONDS
-    while time.monotonic() < end and process.poll() is None:
-        with contextlib.suppress(urllib.error.URLError, ConnectionError):
-            with urllib.request.urlopen(address, timeout=10) as answer:
-                [found] = json.load(answer)["model_version_status"]
-            if found["state"] == "AVAILABLE":
-                return
-            if found["state"] == "END":
-                raise ServingError(found["status"]["error_message"])
-        time.sleep(0.1)
-    ended = f"it ended with {process.poll()}"
-    if process.poll() is None:
-        ended = f"nothing within {_PATIENCE_SECONDS:.0f} s"
-    raise ServingError(f"{ended} (from {address}).")
+    with contextlib.suppress(urllib.error.URLError, ConnectionError):
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            [found] = json.load(answer)["model_version_status"]
+        if found["state"] == "END":
+            raise ServingError(found["status"]["error_message"])
+        return bool(found["state"] == "AVAILABLE")
+    return False
 
 
 def _answers(address: str, staged: int, case: Case) -> Rule:
@@ -189,11 +163,11 @@ def _answers(address: str, staged: int, case: Case) -> Rule:
     )
 
 
-def _memory(process: subprocess.Popen[bytes]) -> Rule:
+def _memory(process_id: int) -> Rule:
     """What a swap takes: both versions are loaded until the old one goes."""
     name = "memory of a hot swap"
     try:
-        status = Path(f"/proc/{process.pid}/status").read_text("utf-8")
+        status = Path(f"/proc/{process_id}/status").read_text("utf-8")
     except OSError:
         return Rule(name, "this system does not tell what a process takes.")
     peak = int(status.partition("VmHWM:")[2].split()[0]) * 1024

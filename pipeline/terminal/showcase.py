@@ -6,12 +6,7 @@ users' histories come from the prepared tables.
 
 import contextlib
 import itertools
-import os
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -24,13 +19,13 @@ from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import DataError
 from pipeline.terminal import console
 from pipeline.terminal.console import Answer
+from serving import embedded
 from serving.client import Items, Query, RecommenderClient
 from serving.errors import ServingError
 
 NUM_SHOWN = 8
 _HISTORY_SHOWN = 5
 _BRIEF = 5
-_SERVER_START_SECONDS = 120
 _OTHER_CATALOGUE = "FAILED_PRECONDITION"
 
 
@@ -103,20 +98,7 @@ def recommend(
         DataError: If an item id of the history is not in the catalogue.
         ServingError: If no server answers, or one with another catalogue.
     """
-    known = set(prepared.items.ids[2:])
-    for item in history:
-        if item not in known:
-            whole = {comma.join(history) for comma in (",", ", ")} & known
-            raise DataError(
-                "HISTORY must hold ids of the catalogue. Received: "
-                f"{item!r} (from the command line). The catalogue has "
-                f"{len(known)} items, such as {prepared.items.ids[2]!r}."
-                + "".join(
-                    f" Is it {found!r}? Write an id with a comma in double "
-                    f"quotes: '\"{found}\"'."
-                    for found in whole
-                )
-            )
+    _require_known(prepared, history)
     if user_id and not history:
         history = _history_of(prepared, user_id)
     features = user_features(prepared, user_id)
@@ -145,6 +127,24 @@ def recommend(
     return Answer(text, shown.data())
 
 
+def _require_known(prepared: Prepared, history: Sequence[str]) -> None:
+    """Refuses ids of items that the catalogue does not have."""
+    known = set(prepared.items.ids[2:])
+    for item in history:
+        if item not in known:
+            whole = {comma.join(history) for comma in (",", ", ")} & known
+            raise DataError(
+                "HISTORY must hold ids of the catalogue. Received: "
+                f"{item!r} (from the command line). The catalogue has "
+                f"{len(known)} items, such as {prepared.items.ids[2]!r}."
+                + "".join(
+                    f" Is it {found!r}? Write an id with a comma in double "
+                    f"quotes: '\"{found}\"'."
+                    for found in whole
+                )
+            )
+
+
 @contextlib.contextmanager
 def serve(pointer: Path, log: Path, *flags: str) -> Iterator[str]:
     """Runs the embedded server in its own process; yields its address.
@@ -152,71 +152,9 @@ def serve(pointer: Path, log: Path, *flags: str) -> Iterator[str]:
     Raises:
         ServingError: If the server does not answer in time.
     """
-    with start(pointer, log, *flags) as wait:
-        yield wait()
-
-
-@contextlib.contextmanager
-def start(pointer: Path, log: Path, *flags: str) -> Iterator[Callable[[], str]]:
-    """Starts the embedded server, for those who have work until it answers.
-
-    Args:
-        pointer: The models.config to serve.
-        log: Where the server's lines go.
-        flags: Of the server, besides those two.
-
-    Yields:
-        What waits for the server and returns its address. Raises ServingError
-        if it does not answer in time.
-    """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "serving.server",
-        f"--port={port}",
-        f"--model_config_file={pointer}",
-        "--allow_version_labels_for_unavailable_models=true",
-        *flags,
-    ]
-    root = Path(__file__).resolve().parents[2]
-    with log.open("w", encoding="utf-8") as lines:
-        process = subprocess.Popen(
-            command,
-            stdout=lines,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"PYTHONPATH": str(root)},
-        )
-        try:
-            yield lambda: _wait(process, port, log)
-        finally:
-            process.terminate()
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _wait(process: subprocess.Popen, port: int, log: Path) -> str:
-    """The address, once it is open: it opens when the models answer."""
-    deadline = time.monotonic() + _SERVER_START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return f"127.0.0.1:{port}"
-        time.sleep(0.1)
-    state = (
-        f"it is not ready after {_SERVER_START_SECONDS} s"
-        if process.poll() is None
-        else f"it ended with status {process.returncode}"
-    )
-    raise ServingError(
-        f"The embedded server must open its port. Received: {state}. Its "
-        f"lines are in {log}."
-    )
+    with embedded.running(pointer, *flags, log=log) as server:
+        server.wait(server.is_open, f"the models of {pointer}")
+        yield server.target
 
 
 def _three_users(prepared: Prepared) -> list[tuple[str, Query]]:

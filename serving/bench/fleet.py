@@ -15,8 +15,7 @@ import os
 import signal
 from pathlib import Path
 
-from serving import signatures
-from serving.bench import server as bench_server
+from serving import embedded, signatures
 from serving.client import RecommenderClient
 from serving.client.command import load as bench
 from serving.client.query import Query
@@ -55,7 +54,7 @@ def run(models_config: Path, load: bench.Load) -> FleetReport:
     rows: list[bench.Summary] = []
     with contextlib.ExitStack() as stack:
         servers = [
-            stack.enter_context(bench_server.running(models_config))
+            stack.enter_context(embedded.running(models_config))
             for _ in range(2)
         ]
         for server in servers:
@@ -90,7 +89,7 @@ def run(models_config: Path, load: bench.Load) -> FleetReport:
     return FleetReport(rows)
 
 
-def _recommends(server: bench_server.Server) -> bool:
+def _recommends(server: embedded.Server) -> bool:
     with RecommenderClient(server.target, timeout_seconds=10.0) as client:
         with contextlib.suppress(ServingError):
             return not client.recommend(Query()).degraded

@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from serving.bench import server as bench_server
+from serving import embedded
 from serving.client import RecommenderClient
 from serving.client.command import load as bench
 from serving.errors import ServingError
@@ -56,7 +56,7 @@ def run(models_config: Path, load: bench.Load) -> LogReport:
         pointer = directory / "models.config"
         models = versions.read_models_config(models_config)
         shutil.copyfile(models_config, pointer)
-        server = begin(bench_server.running(pointer))
+        server = begin(embedded.running(pointer))
         client = begin(RecommenderClient(server.target, timeout_seconds=10.0))
         server.wait(
             lambda: _answers(client, list(models)), "the published models"

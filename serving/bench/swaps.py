@@ -17,8 +17,7 @@ from concurrent import futures
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving import signatures
-from serving.bench import server as bench_server
+from serving import embedded, signatures
 from serving.client import RecommenderClient
 from serving.client.command import load as bench
 from serving.errors import ServingError
@@ -49,7 +48,7 @@ class Deployment:
     """
 
     directory: Path
-    server: bench_server.Server
+    server: embedded.Server
     client: RecommenderClient
 
     def swap(self, count: int) -> float:
@@ -113,7 +112,7 @@ def run(models_config: Path, load: bench.Load, swaps: int) -> SwapReport:
         for name, source in _live(models_config).items():
             for number in "12":
                 shutil.copytree(source, directory / name / number)
-        server = begin(bench_server.running(_point(directory, 1)))
+        server = begin(embedded.running(_point(directory, 1)))
         client = begin(
             RecommenderClient(server.target, timeout_seconds=10.0, fused="off")
         )
