@@ -59,11 +59,10 @@ class Pairs:
     """Collects answers of both sides and what was logged."""
 
     _rows: list[dict[str, float]] = field(default_factory=list)
-    _scores: tuple[list[float], list[float]] = ([], [])
+    _scores: tuple[list[float], list[float]] = field(
+        default_factory=lambda: ([], [])
+    )
     _emptied: int = 0
-
-    def __post_init__(self) -> None:
-        self._scores = ([], [])
 
     def add(self, live: Shown, new: Shown, shown: Shown | None) -> None:
         """Takes the answers to one list."""

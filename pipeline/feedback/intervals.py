@@ -15,9 +15,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
-_Z = float(stats.norm.ppf(0.975))
+from pipeline.measure.intervals import wilson
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def share(count: np.ndarray, trials: np.ndarray) -> Share:
     if not total:
         return Share(0, 0, 0, math.nan, math.nan, math.nan)
     value = taken / total
-    low, high = _wilson(value, _effective(count, trials, value))
+    low, high = wilson(value, _effective(count, trials, value))
     return Share(taken, total, users, value, low, high)
 
 
@@ -76,19 +75,6 @@ def _effective(count: np.ndarray, trials: np.ndarray, value: float) -> float:
     if not variance:
         return total
     return min(total, value * (1.0 - value) / variance)
-
-
-def _wilson(value: float, trials: float) -> tuple[float, float]:
-    square = _Z**2
-    middle = (value + square / (2 * trials)) / (1 + square / trials)
-    half = (
-        _Z
-        / (1 + square / trials)
-        * math.sqrt(
-            value * (1 - value) / trials + square / (4 * trials * trials)
-        )
-    )
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def gap(new: Share, old: Share) -> Gap:

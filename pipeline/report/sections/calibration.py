@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 
 from pipeline.evaluate.calibration import Bin
+from pipeline.measure.intervals import wilson
 from pipeline.report.document import Figure, Section, Table
 from pipeline.report.found import Run
 from pipeline.report.plots import reliability
@@ -103,12 +103,3 @@ def _observed(bins: Sequence[Bin]) -> list[Estimate]:
         Estimate("", group.observed, *wilson(group.observed, group.count))
         for group in bins
     ]
-
-
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927)."""
-    z = 1.96
-    middle = share + z * z / (2 * count)
-    half = z * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
-    scale = 1 + z * z / count
-    return max(0.0, (middle - half) / scale), (middle + half) / scale
