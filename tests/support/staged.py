@@ -5,8 +5,8 @@ from pathlib import Path
 from pipeline.run import manifest
 from pipeline.run.config import Config
 from serving import signatures
-from serving.releases import versions
-from serving.releases.history import POINTER
+from serving.releases import history, versions
+from serving.releases.history import POINTER, State
 from tests.support import evaluations
 
 
@@ -31,3 +31,18 @@ def served(config: Config) -> dict[str, list[int]]:
         name: numbers
         for name, (_, numbers) in versions.read_models_config(pointer).items()
     }
+
+
+def state_of(config: Config) -> State:
+    """What the pointer says."""
+    return history.state(config.serving_directory)
+
+
+def labels_of(config: Config) -> dict[str, int]:
+    """Versions by label, the same for every model."""
+    pointer = config.serving_directory / POINTER
+    found = versions.read_labels(pointer)
+    assert set(found) == set(signatures.BUNDLE)
+    first, *others = found.values()
+    assert all(one == first for one in others)
+    return first

@@ -17,6 +17,7 @@ from pipeline.ranking import train as train_ranking
 from pipeline.retrieval import train as train_retrieval
 from pipeline.steps import Run
 from serving import signatures
+from tests.support.exported import inputs_of, retriever
 
 DTYPES = {"string": tf.string, "float32": tf.float32, "int64": tf.int64}
 K = 30
@@ -37,40 +38,6 @@ for model, signature, source in zip(*[iter(sys.argv[1:])] * 3):
     np.savez(source + ".answer.npz",
              **{key: value.numpy() for key, value in outputs.items()})
 """
-
-
-@pytest.fixture(scope="module")
-def exports(tiny_run: Run) -> Path:
-    return tiny_run.export()
-
-
-@pytest.fixture(scope="module")
-def loaded(exports: Path) -> dict[str, Any]:
-    return {
-        name: tf.saved_model.load(str(exports / name))
-        for name in signatures.BUNDLE
-    }
-
-
-@pytest.fixture(scope="module")
-def items(tiny_run: Run) -> list[bytes]:
-    ids = tiny_run.prepared().items.ids[FIRST_ITEM:]
-    return [str(item).encode() for item in ids]
-
-
-def _query(history: list[list[bytes]], **more: Any) -> dict[str, tf.Tensor]:
-    rows = len(history)
-    values = {
-        "user_id": tf.constant([b""] * rows),
-        "history": tf.constant(history, tf.string, [rows, len(history[0])]),
-        "user_age": tf.constant([float("nan")] * rows),
-        "user_region": tf.constant([b""] * rows),
-    }
-    return values | {key: tf.constant(value) for key, value in more.items()}
-
-
-def _retrieve(loaded: dict[str, Any], name: str = "retrieval") -> Any:
-    return loaded[name].signatures["serving_default"]
 
 
 @pytest.mark.parametrize("name", signatures.BUNDLE)
@@ -114,11 +81,11 @@ def answers(
     asked = {
         "retrieval": (
             "serving_default",
-            _query([[b"", items[4], items[9]], [items[3], b"nobody", b""]]),
+            inputs_of([[b"", items[4], items[9]], [items[3], b"nobody", b""]]),
         ),
         "ranking": (
             "score",
-            _query(
+            inputs_of(
                 [[items[4], items[9]]],
                 candidate_ids=[[items[0], b"", items[20], b"nobody"]],
             ),
@@ -206,7 +173,7 @@ def test_ranking_answers_a_stranger_as_the_model_does(
 def test_ranking_orders_and_puts_padding_last(
     loaded: dict[str, Any], items: list[bytes]
 ) -> None:
-    inputs = _query(
+    inputs = inputs_of(
         [[items[4], items[9]]], candidate_ids=[[b"", *items[:8], b"nobody"]]
     )
     ranked = loaded["ranking"].signatures["serving_default"](**inputs)
@@ -225,114 +192,21 @@ def test_seen_and_excluded_items_never_come_back(
     loaded: dict[str, Any], items: list[bytes], name: str
 ) -> None:
     history = items[:40]
-    first = _retrieve(loaded, name)(**_query([history]))
+    first = retriever(loaded, name)(**inputs_of([history]))
     found = list(first["candidate_ids"][0].numpy())
     assert len(set(found)) == K
     assert not set(found) & set(history)
-    inputs = _query([history], excluded_ids=[found[:20] + [b"nobody"]])
+    inputs = inputs_of([history], excluded_ids=[found[:20] + [b"nobody"]])
     second = loaded[name].signatures["with_exclusions"](**inputs)
     again = list(second["candidate_ids"][0].numpy())
     assert not set(again) & (set(history) | set(found[:20]))
     assert len(set(again)) == K
 
 
-@pytest.mark.parametrize("name", ["retrieval", "retrieval_exact"])
-def test_filters_hold_and_leave_no_gap(
-    tiny_run: Run, loaded: dict[str, Any], items: list[bytes], name: str
-) -> None:
-    cells = tiny_run.prepared().item_values()["genres"].to_pylist()
-    genre = cells[0][0]
-    having = {
-        item for item, cell in zip(items, cells, strict=True) if genre in cell
-    }
-    options = loaded[name].signatures["with_options"]
-
-    def ask(**more: Any) -> list[bytes]:
-        inputs = {
-            key: tf.zeros([1, 0], spec.dtype)
-            for key, spec in options.structured_input_signature[1].items()
-            if key == "excluded_ids" or key.startswith("allowed_")
-        }
-        asked = _query([items[:3]], **more)
-        answer = options(**(inputs | asked))["candidate_ids"][0].numpy()
-        return [item for item in answer if item]
-
-    found = ask(allowed_genres=[[b"nothing", genre.encode()]])
-    assert set(found) <= having - set(items[:3])
-    assert len(found) == min(K, len(having - set(items[:3])))
-    excluded = ask(allowed_genres=[[genre.encode()]], excluded_ids=[found[:4]])
-    assert set(found[4:]) <= set(excluded) <= having - set(found[:4])
-    assert ask(allowed_genres=[[b"nothing"]]) == []
-    # Nothing given, whatever the width, is what was answered before.
-    plain = _retrieve(loaded, name)(**_query([items[:3]]))["candidate_ids"]
-    assert ask() == ask(allowed_genres=[[b""]]) == list(plain[0].numpy())
-
-
-@pytest.mark.parametrize("filtered", [False, True])
-@pytest.mark.parametrize("name", ["retrieval", "recommender"])
-def test_ten_thousand_exclusions_are_right_and_all_of_them_leave_nothing(
-    tiny_run: Run,
-    loaded: dict[str, Any],
-    items: list[bytes],
-    name: str,
-    filtered: bool,
-) -> None:
-    genre = tiny_run.prepared().item_values()["genres"].to_pylist()[0][0]
-    options = loaded[name].signatures["with_options"]
-    inputs = {
-        key: tf.zeros([1, 0], spec.dtype)
-        for key, spec in options.structured_input_signature[1].items()
-    }
-    if filtered:
-        inputs["allowed_genres"] = tf.constant([[genre.encode()]])
-    output = "item_ids" if name == "recommender" else "candidate_ids"
-    strangers = [b"x%d" % number for number in range(10_000)]
-
-    def ask(excluded: list[bytes]) -> list[bytes]:
-        asked = _query([[b""]], excluded_ids=[excluded])
-        found = options(**(inputs | asked))[output][0].numpy()
-        return [item for item in found if item]
-
-    first = ask([b""])
-    assert ask(strangers) == first
-    again = ask([*strangers, *first[:3]])
-    assert again and not set(again) & set(first[:3])
-    # The same item many times is excluded once.
-    assert ask([*first[:3]] * 3_000) == again
-    assert ask(items) == []
-
-
-def test_the_fused_model_filters_as_retrieval_does(
-    tiny_run: Run, loaded: dict[str, Any], items: list[bytes]
-) -> None:
-    cells = tiny_run.prepared().item_values()["genres"].to_pylist()
-    genre = cells[0][0]
-    having = {
-        item for item, cell in zip(items, cells, strict=True) if genre in cell
-    }
-    options = loaded["recommender"].signatures["with_options"]
-    inputs = {
-        key: tf.zeros([1, 0], spec.dtype)
-        for key, spec in options.structured_input_signature[1].items()
-    }
-    for diversity in ([[]], [[0.0]], [[0.5]]):
-        asked = _query([[b""]], allowed_genres=[[genre.encode()]])
-        value = tf.constant(diversity, tf.float32, [1, len(diversity[0])])
-        answer = options(**(inputs | asked | {"diversity": value}))
-        found = {item for item in answer["item_ids"][0].numpy() if item}
-        assert found and found <= having
-    asked = _query([items[:3]])
-    default = loaded["recommender"].signatures["serving_default"](
-        **asked, excluded_ids=tf.constant([[b""]])
-    )
-    same = options(**(inputs | asked))
-    np.testing.assert_array_equal(default["item_ids"], same["item_ids"])
-
-
 def test_a_list_is_padded_once_the_catalogue_is_used_up(
     loaded: dict[str, Any], items: list[bytes]
 ) -> None:
-    answer = _retrieve(loaded)(**_query([items[5:]]))
+    answer = retriever(loaded)(**inputs_of([items[5:]]))
     found = list(answer["candidate_ids"][0].numpy())
     assert sorted(found[:5]) == sorted(items[:5])
     assert found[5:] == [b""] * (K - 5)
@@ -348,19 +222,19 @@ def test_padding_on_either_side_and_batching_change_nothing(
         [b"", long[0], b"", long[1], *[b""] * 26],
         long,
     ]
-    together = _retrieve(loaded)(**_query(rows))["scores"].numpy()
+    together = retriever(loaded)(**inputs_of(rows))["scores"].numpy()
     np.testing.assert_allclose(together[0], together[1], rtol=1e-4)
     np.testing.assert_allclose(together[0], together[2], rtol=1e-4)
-    alone = _retrieve(loaded)(**_query([long[:2]]))["scores"].numpy()
+    alone = retriever(loaded)(**inputs_of([long[:2]]))["scores"].numpy()
     np.testing.assert_allclose(together[0], alone[0], rtol=1e-4, atol=1e-5)
-    last = _retrieve(loaded)(**_query([long]))["scores"].numpy()
+    last = retriever(loaded)(**inputs_of([long]))["scores"].numpy()
     np.testing.assert_allclose(together[3], last[0], rtol=1e-4, atol=1e-5)
     assert not np.allclose(together[0], together[3])
 
 
 def test_nothing_known_is_answered_too(loaded: dict[str, Any]) -> None:
     for history in ([[]], [[b""]], [[b"nobody", "ünïcode\0".encode()]]):
-        answer = _retrieve(loaded)(**_query(history))
+        answer = retriever(loaded)(**inputs_of(history))
         assert len(set(answer["candidate_ids"][0].numpy())) == K
         assert np.all(np.isfinite(answer["scores"]))
 
@@ -368,7 +242,7 @@ def test_nothing_known_is_answered_too(loaded: dict[str, Any]) -> None:
 def test_the_fused_model_answers_as_two_calls_do(
     loaded: dict[str, Any], items: list[bytes]
 ) -> None:
-    query = _query([[items[4], items[9]], [b"", b""]])
+    query = inputs_of([[items[4], items[9]], [b"", b""]])
     excluded = tf.constant([[items[0]], [b""]])
     fused = loaded["recommender"].signatures["serving_default"](
         excluded_ids=excluded, **query
@@ -376,7 +250,7 @@ def test_the_fused_model_answers_as_two_calls_do(
     retrieved = loaded["retrieval"].signatures["with_exclusions"](
         excluded_ids=excluded, **query
     )
-    ranked = _retrieve(loaded, "ranking")(
+    ranked = retriever(loaded, "ranking")(
         candidate_ids=retrieved["candidate_ids"], **query
     )
     np.testing.assert_array_equal(fused["item_ids"], ranked["candidate_ids"])
@@ -426,7 +300,7 @@ def test_diversity_changes_the_order_and_none_of_it_does_not(
     loaded: dict[str, Any], items: list[bytes]
 ) -> None:
     model = loaded["recommender"].signatures
-    inputs = _query([[b"", *items[:3]]], excluded_ids=[[b""]])
+    inputs = inputs_of([[b"", *items[:3]]], excluded_ids=[[b""]])
     plain = model["serving_default"](**inputs)
     ids = plain["item_ids"].numpy()[0].tolist()
     score = dict(zip(ids, plain["scores"].numpy()[0], strict=True))

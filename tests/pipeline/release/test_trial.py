@@ -1,13 +1,8 @@
 """A version on trial: who is served what, and what no command may do."""
 
-import errno
-import json
-import os
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,52 +10,16 @@ from pipeline.release import overview, publish, repository, trial
 from pipeline.release.gate import GateRejected
 from pipeline.run.config import Config
 from pipeline.run.release import PublishConfig
-from serving import labels, signatures
+from serving import signatures
 from serving.errors import ServingError
 from serving.releases import (
     deliver,
-    files,
     history,
     ledger,
-    locks,
-    versions,
 )
 from serving.releases.history import State
-from serving.releases.ledger import Entry
 from tests.support import evaluations
-from tests.support.staged import served, stage
-
-# What a process that was killed reports, as a shell has it.
-_KILLED = 137
-
-
-@pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
-    """Version 1 was live, 2 is, 3 is staged; callers are told at once."""
-    monkeypatch.setattr(trial, "TOLD_SECONDS", 0.0)
-    made = Config(
-        name="test",
-        seed=1,
-        artifacts=str(tmp_path / "artifacts"),
-        publish=PublishConfig(stage=True),
-    )
-    live = replace(made, publish=PublishConfig())
-    for number in (1, 2):
-        publish.run(live, *stage(live, f"b{number}"))
-    assert publish.run(made, *stage(made, "b3")) == (3, True)
-    return made
-
-
-def _state(config: Config) -> State:
-    return history.state(config.serving_directory)
-
-
-def _labels(config: Config) -> dict[str, int]:
-    pointer = config.serving_directory / publish.POINTER
-    found = versions.read_labels(pointer)
-    assert set(found) == set(signatures.BUNDLE)
-    (same,) = {json.dumps(one, sort_keys=True) for one in found.values()}
-    return dict(json.loads(same))
+from tests.support.staged import labels_of, served, stage, state_of
 
 
 def _serves(config: Config, *numbers: int) -> None:
@@ -76,14 +35,14 @@ def _events(config: Config) -> list[tuple[str, int | None]]:
 def test_a_staged_version_is_in_its_place_and_serves_nobody(
     config: Config,
 ) -> None:
-    assert _state(config) == State((2, 1), staged=3, is_labelled=True)
+    assert state_of(config) == State((2, 1), staged=3, is_labelled=True)
     _serves(config, 2)
-    assert _labels(config) == {"stable": 2}
+    assert labels_of(config) == {"stable": 2}
     assert publish.run(config, *stage(config, "b3")) == (3, False)
     # The first release of all does not wait for anybody.
     first = replace(config, artifacts=config.artifacts + "-first")
     assert publish.run(first, *stage(first, "b1")) == (1, True)
-    assert _state(first).live == 1
+    assert state_of(first).live == 1
 
 
 def test_canary_then_promote_then_rollback_move_the_pointer_alone(
@@ -93,18 +52,18 @@ def test_canary_then_promote_then_rollback_move_the_pointer_alone(
     _serves(config, 2, 3)
     wanted = {"stable": 2, "canary": 3}
     wanted |= {f"canary-{number}": 3 for number in range(1, 6)}
-    assert _labels(config) == wanted
-    assert _state(config) == State((2, 1), 3, 5, is_labelled=True)
+    assert labels_of(config) == wanted
+    assert state_of(config) == State((2, 1), 3, 5, is_labelled=True)
     trial.canary(config, 20, "an hour without complaints")
-    assert len(_labels(config)) == 22
+    assert len(labels_of(config)) == 22
     assert trial.promote(config) == (2, 3)
     _serves(config, 3)
-    assert _labels(config) == {"stable": 3}
+    assert labels_of(config) == {"stable": 3}
     assert publish.rollback(config, why="fewer clicks") == (3, 2)
     _serves(config, 2)
     # Version 2 is not loaded any more: servers refuse a label for it.
-    assert _labels(config) == {}
-    assert _state(config) == State((2, 1))
+    assert labels_of(config) == {}
+    assert state_of(config) == State((2, 1))
     assert _events(config) == [
         *[("live", 1), ("live", 2), ("staged", 3), ("canary", 3)],
         *[("canary", 3), ("live", 3), ("withdrawn", 3), ("live", 2)],
@@ -124,8 +83,8 @@ def test_a_rollback_ends_the_trial_first(config: Config) -> None:
         publish.rollback(config, to=1)
     assert publish.rollback(config) == (3, 2)
     _serves(config, 2)
-    assert _labels(config) == {"stable": 2}
-    assert _state(config) == State((2, 1), is_labelled=True)
+    assert labels_of(config) == {"stable": 2}
+    assert state_of(config) == State((2, 1), is_labelled=True)
     assert publish.rollback(config) == (2, 1)
 
 
@@ -137,10 +96,10 @@ def test_what_somebody_took_away_does_not_come_back_by_night(
     if end == "release":
         trial.promote(config)
     publish.rollback(config, why="fewer clicks")
-    before = _state(config)
+    before = state_of(config)
     for keep in (9, 1):
         assert publish.run(config, *stage(config, "b3")) == (3, False)
-        assert _state(config) == before
+        assert state_of(config) == before
         trial.prune(config, keep)
     shown, _ = overview.answer(config.serving_directory)
     assert "withdrawn" in shown
@@ -159,25 +118,25 @@ def test_what_is_accepted_during_a_trial_is_staged(config: Config) -> None:
     at_once = replace(config, publish=PublishConfig())
     assert publish.run(at_once, *stage(config, "b3")) == (3, False)
     assert publish.run(at_once, *stage(config, "b4")) == (4, True)
-    assert _state(config) == State((2, 1), 3, 5, 4, is_labelled=True)
+    assert state_of(config) == State((2, 1), 3, 5, 4, is_labelled=True)
     _serves(config, 2, 3)
     trial.canary(config, 6)
-    assert _state(config).canary == 3
+    assert state_of(config).canary == 3
     trial.promote(config)
     assert trial.canary(config, 1) == (4, 3)
-    assert _state(config) == State((3, 2, 1), 4, 1, is_labelled=True)
+    assert state_of(config) == State((3, 2, 1), 4, 1, is_labelled=True)
 
 
 def test_callers_are_told_what_is_live_before_more_is_loaded(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish.rollback(config)
-    assert _labels(config) == {}
+    assert labels_of(config) == {}
     seen: list[object] = []
 
     def sleep(seconds: float) -> None:
         assert 0 < seconds <= 10
-        seen.append((served(config)["ranking"], _labels(config)))
+        seen.append((served(config)["ranking"], labels_of(config)))
 
     monkeypatch.setattr(trial, "TOLD_SECONDS", 10.0)
     monkeypatch.setattr(trial.time, "sleep", sleep)
@@ -198,7 +157,7 @@ def test_callers_are_told_what_is_live_before_more_is_loaded(
 def test_a_share_is_a_percentage(config: Config, share: int) -> None:
     with pytest.raises(GateRejected, match=f"1 to 100. Received: {share}"):
         trial.canary(config, share)
-    assert _state(config).canary is None
+    assert state_of(config).canary is None
 
 
 def test_what_cannot_be_tried_or_promoted_is_said(config: Config) -> None:
@@ -222,7 +181,7 @@ def test_a_canary_that_lost_a_part_is_not_promoted(config: Config) -> None:
     with pytest.raises(GateRejected, match="make rollback"):
         trial.promote(config)
     publish.rollback(config)
-    assert _state(config).live == 2
+    assert state_of(config).live == 2
 
 
 def test_pruning_keeps_what_has_a_role(config: Config) -> None:
@@ -236,7 +195,7 @@ def test_pruning_keeps_what_has_a_role(config: Config) -> None:
     trial.canary(config, 5)
     # 4 is the canary, 3 live, 2 previous.
     assert trial.prune(config, 1) == [1]
-    assert _state(config) == State((3, 2), 4, 5, is_labelled=True)
+    assert state_of(config) == State((3, 2), 4, 5, is_labelled=True)
     assert repository.numbers(config.serving_directory) == [4, 3, 2]
     assert _events(config)[-1] == ("pruned", 1)
     publish.rollback(config)
@@ -311,92 +270,6 @@ def test_a_damaged_line_of_the_pointer_is_named(
         trial.promote(config)
 
 
-def _commands(config: Config) -> dict[str, Any]:
-    return {
-        "publish": lambda: publish.run(config, *stage(config, "b7")),
-        "canary": lambda: trial.canary(config, 5),
-        "promote": lambda: trial.promote(config),
-        "rollback": lambda: publish.rollback(config),
-        "prune": lambda: trial.prune(config, 1),
-    }
-
-
-def _done(command: Callable[[], object], is_killed: bool) -> bool:
-    """Whether a command ended well; to be killed it needs its own process."""
-    if is_killed:
-        child = os.fork()
-        if not child:
-            try:
-                command()
-            except BaseException:
-                os._exit(1)
-            os._exit(0)
-        status = os.waitpid(child, 0)[1]
-        assert os.waitstatus_to_exitcode(status) in (0, _KILLED)
-        return status == 0
-    try:
-        command()
-    except ServingError as error:
-        assert "run it again" in str(error)
-        return False
-    return True
-
-
-@pytest.mark.parametrize("is_killed", [False, True], ids=["disk", "kill"])
-@pytest.mark.parametrize(
-    "name", ["publish", "canary", "promote", "rollback", "prune"]
-)
-def test_a_fault_at_any_call_changes_nothing_half_way(
-    config: Config, name: str, is_killed: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every rename, replacement and flush fails once, one after the other."""
-    serving = config.serving_directory
-    if name in ("promote", "rollback", "prune"):
-        trial.canary(config, 5)
-    if name == "prune":
-        trial.promote(config)
-    before = _state(config)
-    command = _commands(config)[name]
-    calls = failing = 0
-
-    def faulty(original: Any) -> Any:
-        def call(*arguments: Any, **options: Any) -> Any:
-            nonlocal calls
-            if any(str(serving) in str(path) for path in arguments):
-                calls += 1
-                if calls == failing and is_killed:
-                    os._exit(_KILLED)
-                if calls == failing:
-                    raise OSError(errno.ENOSPC, "No space left on device")
-            return original(*arguments, **options)
-
-        return call
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", faulty(os.replace))
-        patch.setattr(files, "flush", faulty(lambda path: None))
-        patch.setattr(Path, "rename", faulty(Path.rename))
-        patch.setattr(Path, "replace", faulty(Path.replace))
-        while _state(config) == before:
-            # Publishing flushes file by file: one in four is enough of those.
-            failing += 4 if name == "publish" else 1
-            calls = 0
-            if _done(command, is_killed):
-                break
-            live = _state(config).live
-            assert live and not history.missing(serving, live)
-        assert failing > 1
-    # Whatever happened, the next command goes on from it.
-    if _state(config) == before and name != "prune":
-        command()
-    publish.run(config, *stage(config, "b8"))
-    assert not list(serving.rglob(f"{files.STAGING}*"))
-    state = _state(config)
-    assert state.staged and state.releases
-    for version in filter(None, (state.live, state.canary, state.staged)):
-        assert not history.missing(serving, version)
-
-
 def test_labels_are_delivered_with_a_release(
     config: Config, tmp_path: Path
 ) -> None:
@@ -405,7 +278,7 @@ def test_labels_are_delivered_with_a_release(
         trial.canary(config, share)
         placed = deliver.deliver(config.serving_directory, target)
         assert placed[-1] == target / publish.POINTER
-        assert history.state(target) == _state(config)
+        assert history.state(target) == state_of(config)
         assert not deliver.deliver(config.serving_directory, target)
     assert (target / ledger.FILE).exists()
 
@@ -425,45 +298,3 @@ def test_the_overview_says_what_is_what(config: Config) -> None:
     assert "popularity" in data["last_rejected"]["why"]
     assert _events(config).count(("rejected", None)) == 1
     assert data["versions"][0]["figures"] and data["versions"][0]["since"]
-
-
-def test_an_entry_that_cannot_be_written_does_not_undo_a_release(
-    config: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ledger, "append", full)
-        trial.canary(config, 5)
-        trial.promote(config)
-    assert _state(config).live == 3
-    trial.prune(config, 3)
-    entries, _ = ledger.read(config.serving_directory)
-    assert (entries[-1].event, entries[-1].version) == ("live", 3)
-    assert isinstance(entries[-1], Entry)
-    assert len(_labels(config)) == 1 and labels.STABLE in _labels(config)
-
-
-@pytest.mark.parametrize(
-    "name", ["publish", "canary", "promote", "rollback", "prune"]
-)
-def test_a_folder_that_cannot_be_written_is_one_clear_error(
-    config: Config, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = _state(config)
-    command = _commands(config)[name]
-    stage(config, "b7")
-
-    real = os.open
-
-    def read_only(path: Any, flags: int, *mode: int) -> int:
-        if str(config.serving_directory) in str(path) and flags & os.O_CREAT:
-            raise OSError(errno.EROFS, "Read-only file system", str(path))
-        return real(path, flags, *mode)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(locks.os, "open", read_only)
-        with pytest.raises(ServingError, match="Read-only.*Version 2 is live"):
-            command()
-    assert _state(config) == before
