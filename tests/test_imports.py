@@ -118,7 +118,7 @@ ARROWS = {
         "pipeline.prepare"
     ),
     "pipeline.bench": (
-        "models pipeline.run pipeline.tables pipeline.measure "
+        "models pipeline.needs pipeline.run pipeline.tables pipeline.measure "
         "pipeline.prepare pipeline.retrieval pipeline.ranking "
         "pipeline.ondevice serving.server.runtime"
     ),
@@ -129,8 +129,8 @@ ARROWS = {
     ),
     "pipeline.report": (
         "models serving serving.releases pipeline.run pipeline.tables "
-        "pipeline.prepare pipeline.retrieval pipeline.evaluate "
-        "pipeline.release pipeline.terminal"
+        "pipeline.measure pipeline.prepare pipeline.retrieval "
+        "pipeline.evaluate pipeline.release pipeline.terminal"
     ),
     "pipeline.explore": (
         "models serving serving.client serving.client.transport serving.wire "
@@ -142,7 +142,8 @@ ARROWS = {
         "serving serving.prediction_log serving.releases serving.wire "
         "serving.server.answers serving.server.lifecycle "
         "serving.server.runtime serving.server.telemetry pipeline.run "
-        "pipeline.tables pipeline.sources pipeline.report pipeline.terminal"
+        "pipeline.tables pipeline.measure pipeline.sources pipeline.report "
+        "pipeline.terminal"
     ),
     "pipeline.needs": (
         "pipeline.run pipeline.sources pipeline.sources.reading pipeline.export"

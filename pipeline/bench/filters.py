@@ -1,15 +1,17 @@
 """What filters cost and find: recall and latency by how many items pass.
 
-A catalogue of planted clusters is indexed with ScaNN; single queries are asked
-without filters and with one that some share of the items passes, in turn. The
-truth is NumPy's, over the items that pass.
+A catalogue as `neighbours` generates it is indexed as a run indexes it; single
+queries are asked without filters and with one that some share of the items
+passes, in turn. The truth is NumPy's, over the items that pass.
 
 Leaves the figures in `artifacts/bench/filter.json`.
 """
 
 import argparse
+import itertools
 import logging
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,28 +20,34 @@ import tensorflow as tf
 
 from models.config import FIRST_ITEM
 from models.layers import filters
-from models.layers import index as search
+from pipeline.bench import index as catalogues
+from pipeline.bench import neighbours
 from pipeline.measure import timing
+from pipeline.retrieval import index as retrieval_index
 from pipeline.run import manifest
 
 logger = logging.getLogger(__name__)
 RESULT = Path("artifacts/bench/filter.json")
 SHARES = (1.0, 0.5, 0.1, 0.01, 0.001)
-_NUM_ITEMS, _DIM, _K = 200_000, 64, 200
+_NUM_ITEMS = 200_000
 _QUERIES, _ROUNDS = 50, 200
-_ITEMS_A_CLUSTER = 500
 
 
 def run(num_items: int, path: Path) -> list[dict[str, float]]:
     """Measures and writes a row a share.
 
     Args:
-        num_items: Size of the catalogue, 10,000 or more.
+        num_items: Size of the catalogue; ScaNN needs a few hundred.
         path: Where the rows go.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        catalogues.build(Path(scratch), num_items)
+        place = catalogues.scratch(Path(scratch), num_items)
+        index = retrieval_index.load(catalogues.OPTIONS, place)
+    embeddings, queries = neighbours.catalogue(num_items)
+    queries = queries[:_QUERIES]
     random = np.random.default_rng(0)
-    embeddings, queries = _planted(num_items, random)
-    index = _index(embeddings)
     rows = np.arange(FIRST_ITEM, num_items + FIRST_ITEM, dtype=np.int32)
     items = [
         np.sort(random.choice(rows, int(share * num_items), replace=False))
@@ -59,7 +67,7 @@ def run(num_items: int, path: Path) -> list[dict[str, float]]:
             zip(SHARES, items, strict=True), filters.FIRST_VALUE
         )
     ]
-    asked = iter(np.tile(queries, (len(SHARES) * _ROUNDS, 1)))
+    asked = itertools.cycle(queries)
     calls: dict[str, Callable[[], object]] = {
         str(value): lambda value=value: ask(next(asked), value)  # type: ignore
         for value in (filters.NOT_GIVEN, *range(2, 2 + len(SHARES)))
@@ -69,37 +77,9 @@ def run(num_items: int, path: Path) -> list[dict[str, float]]:
     for row, microseconds in zip(found, taken.values(), strict=True):
         row["p50_ms"] = round(microseconds / 1e3, 3)
         row["times_unfiltered"] = round(microseconds / plain, 2)
-    path.parent.mkdir(parents=True, exist_ok=True)
     figures = {"items": num_items, "unfiltered_p50_ms": round(plain / 1e3, 3)}
     manifest.write_json(path, figures | {"filter": found})
     return found
-
-
-def _planted(
-    num_items: int, random: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings `[num_items + 2, D]` in clusters, and queries near them."""
-    shape = max(1, num_items // _ITEMS_A_CLUSTER), _DIM
-    centres = random.normal(size=shape).astype(np.float32)
-    picked = centres[random.integers(0, len(centres), num_items + FIRST_ITEM)]
-    noise = random.normal(size=picked.shape).astype(np.float32)
-    embeddings = picked + 0.6 * noise
-    near = embeddings[random.integers(FIRST_ITEM, num_items, _QUERIES)]
-    noise = random.normal(size=near.shape).astype(np.float32)
-    return embeddings, near + 0.3 * noise
-
-
-def _index(embeddings: np.ndarray) -> search.ScannIndex:
-    num_items = len(embeddings) - FIRST_ITEM
-    leaves = 2 * int(np.sqrt(num_items))
-    searcher = search.build_searcher(embeddings[FIRST_ITEM:], _K, leaves)
-    return search.ScannIndex(
-        search.ExactIndex(embeddings, _K),
-        [searcher],
-        [num_items],
-        max(1, leaves // 50),
-        2 * _K,
-    )
 
 
 def _asked(
@@ -109,7 +89,7 @@ def _asked(
     call = tf.function(
         index.__call__,
         input_signature=[
-            tf.TensorSpec([None, _DIM], tf.float32),
+            tf.TensorSpec([None, neighbours.DIM], tf.float32),
             *[tf.TensorSpec([None, None], tf.int32)] * 2,
             tf.TensorSpec([None], tf.int32),
         ],
@@ -134,7 +114,7 @@ def _recall(
     shares = []
     for query in queries:
         scores = embeddings[passing] @ query
-        truth = set(passing[np.argsort(-scores)[:_K]])
+        truth = set(passing[np.argsort(-scores)[: neighbours.K]])
         shares.append(len(truth & set(ask(query, value))) / len(truth))
     return round(float(np.mean(shares)), 4)
 

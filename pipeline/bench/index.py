@@ -39,7 +39,7 @@ SIZES = (1_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000)
 FLOOR = 0.95
 # Queries that recall is taken over, and that are timed.
 _QUERIES, _ROUNDS, _WARM_UP = 200, 200, 10
-_OPTIONS = IndexConfig(kind="scann", recall_floor=FLOOR)
+OPTIONS = IndexConfig(kind="scann", recall_floor=FLOOR)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def run(
         built = phases.measure(build, directory, num_items)
         phases.measure(compare, directory, num_items)
         rows = _read(_rows(directory, num_items))["rows"]
-        shutil.rmtree(_scratch(directory, num_items))
+        shutil.rmtree(scratch(directory, num_items))
         size = found[num_items] = Size(
             num_items,
             built["seconds"],
@@ -115,16 +115,13 @@ def run(
 def build_large(directory: Path, progress: Callable[[str], None]) -> None:
     """Builds five million items, for the memory that takes."""
     built = phases.measure(build, directory, _LARGE)
-    shutil.rmtree(_scratch(directory, _LARGE))
-    path = directory / MILLION_FILE
-    found = _read(path)
+    shutil.rmtree(scratch(directory, _LARGE))
     large = {
         "num_items": _LARGE,
         "build_seconds": built["seconds"],
         "peak_gib": built["peak_gib"],
     }
-    index = {**found.get("index", {}), "large": large}
-    manifest.write_json(path, {**found, "index": index})
+    phases.keep(directory / MILLION_FILE, "index", {"large": large})
     progress(
         f"{_LARGE:,} items: built in {built['seconds']:.0f} s, peak "
         f"{built['peak_gib']:.2f} GiB"
@@ -135,9 +132,7 @@ def million(directory: Path, size: Size) -> None:
     """Writes `index` of million.json, beside what else it holds."""
     near = size.cheapest("faiss", size.ours.recall)
     exact = size.cheapest("exact")
-    path = directory / MILLION_FILE
-    found = _read(path)
-    index = found.get("index", {}) | {
+    index = {
         "num_items": size.num_items,
         "recall": size.ours.recall,
         "p50_ms": size.ours.p50_ms,
@@ -147,7 +142,7 @@ def million(directory: Path, size: Size) -> None:
         "build_seconds": size.build_seconds,
         "peak_gib": size.peak_gib,
     }
-    manifest.write_json(path, {**found, "index": index})
+    phases.keep(directory / MILLION_FILE, "index", index)
 
 
 def read(path: Path) -> list[Size]:
@@ -163,12 +158,13 @@ def _read(path: Path) -> dict:
     return found
 
 
-def _scratch(directory: Path, num_items: int) -> Path:
+def scratch(directory: Path, num_items: int) -> Path:
+    """Where `build` leaves the index of a size."""
     return directory / f"index-{num_items}"
 
 
 def _rows(directory: Path, num_items: int) -> Path:
-    return _scratch(directory, num_items) / "rows.json"
+    return scratch(directory, num_items) / "rows.json"
 
 
 def build(directory: Path, num_items: int) -> Figures:
@@ -177,10 +173,10 @@ def build(directory: Path, num_items: int) -> Figures:
     from pipeline.retrieval import index
 
     embeddings, queries = neighbours.catalogue(num_items)
-    target = _scratch(directory, num_items)
+    target = scratch(directory, num_items)
     target.mkdir(exist_ok=True)
     start = time.monotonic()
-    report, searchers = index.build(embeddings, queries, _OPTIONS)
+    report, searchers = index.build(embeddings, queries, OPTIONS)
     index.save(embeddings, report, searchers, target)
     return {"seconds": time.monotonic() - start}
 
@@ -190,8 +186,8 @@ def compare(directory: Path, num_items: int) -> Figures:
     from pipeline.bench import neighbours
     from pipeline.retrieval import index
 
-    path = _scratch(directory, num_items)
-    subjects = list(neighbours.all_of(index.load(_OPTIONS, path), path))
+    path = scratch(directory, num_items)
+    subjects = list(neighbours.all_of(index.load(OPTIONS, path), path))
     queries = neighbours.catalogue(num_items)[1]
     asked = queries[:_QUERIES]
     # The first subject is exact search.

@@ -24,9 +24,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline import needs
 from pipeline.bench import generate, phases
 from pipeline.bench.phases import Figures
-from pipeline.run import manifest
 
 logger = logging.getLogger(__name__)
 
@@ -36,17 +36,7 @@ DIRECTORY = Path("artifacts/bench/million")
 NUM_ITEMS = 1_000_000
 # Of a log: enough for most items to be seen, few enough for a brief run.
 INTERACTIONS_AN_ITEM = 4
-STEPS = (
-    "prepare",
-    "train-retrieval",
-    "index",
-    "train-ranking",
-    "distill",
-    "export",
-    "ondevice-export",
-    "evaluate",
-    "publish",
-)
+STEPS = (*needs.AFTER, "publish")
 # Shares of the catalogue that have each value of `group`, for filters.
 GROUPS = {"half": 0.5, "tenth": 0.1, "hundredth": 0.01, "thousandth": 0.001}
 _SMALL = 20_000
@@ -258,14 +248,9 @@ def run(bench: Bench, progress: Callable[[str], None]) -> dict[str, object]:
             f"{steps[name]['peak_gib']:.2f} GiB"
         )
         # After each: the next may be killed for memory.
-        _keep(bench.directory.with_suffix(SUFFIX), found)
+        path = bench.directory.with_suffix(SUFFIX)
+        phases.keep(path, "train", found)
     return found
-
-
-def _keep(path: Path, found: dict[str, object]) -> None:
-    """Writes what was measured beside what other parts measured."""
-    kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    manifest.write_json(path, kept | {"train": found})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

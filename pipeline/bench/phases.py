@@ -6,11 +6,12 @@ counted: a phase returns what it measured itself.
 
 import dataclasses
 import itertools
+import json
 import multiprocessing
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from models.config import RetrievalConfig
 from pipeline.bench import generate
 from pipeline.prepare import step as prepare
-from pipeline.run import auto
+from pipeline.run import auto, manifest
 from pipeline.run.config import Config
 from pipeline.run.data import TabularSource
 from pipeline.tables.prepared import load
@@ -54,6 +55,13 @@ def config(directory: Path, interactions: int) -> Config:
         ),
         retrieval=RetrievalConfig(history_length=50),
     )
+
+
+def keep(path: Path, key: str, found: Mapping[str, object]) -> None:
+    """Writes figures under a key of a file, beside what others wrote there."""
+    kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    kept[key] = kept.get(key, {}) | found
+    manifest.write_json(path, kept)
 
 
 def measure(phase: Phase, directory: Path, interactions: int) -> Figures:
