@@ -17,7 +17,7 @@ RUN := $(VENV)/bin/python
 OPTIONS = --config $(CONFIG) $(foreach pair,$(SET),--set '$(pair)')
 STEP = $(RUN) -m pipeline $(OPTIONS)
 FORCED = $(if $(FORCE),--force) $(if $(WAIT),--wait) \
-	$(if $(ACCEPT_DATA),--accept-data '$(ACCEPT_DATA)')
+	$(if $(ACCEPT_DATA),--accept-data "$$ACCEPT_DATA")
 SERVING := artifacts/serving
 WEB := serving/ondevice/web
 WEB_PORT ?= 8080
@@ -106,10 +106,10 @@ status: setup ## what is up to date, what would run and why, what is live
 	$(STEP) $@
 retrain: setup ## all steps in order; unchanged ones are skipped
 	$(STEP) $@ $(FORCED) $(if $(REPLAY),--replay '$(REPLAY)')
-# WHY=<text> of these goes into the ledger.
-REASON = $(if $(WHY),--why '$(WHY)')
+# WHY=<text> of these goes into the ledger; quotes survive, as in recommend.
+REASON = $(if $(WHY),--why "$$WHY")
 canary: setup ## let SHARE=<percent> of users ask the staged version
-	$(STEP) $@ --share '$(SHARE)' $(REASON)
+	$(STEP) $@ $(if $(SHARE),--share '$(SHARE)') $(REASON)
 promote: setup ## let everybody ask the canary: it is live
 	$(STEP) $@ $(REASON)
 rollback: setup ## end the trial, else return to the release before; TO=<version>
@@ -117,7 +117,7 @@ rollback: setup ## end the trial, else return to the release before; TO=<version
 releases: setup ## what is live, canary, previous and staged, since when and why
 	$(STEP) $@
 prune: setup ## remove all but the newest KEEP=<number> versions, none in use
-	$(STEP) $@ --keep '$(KEEP)'
+	$(STEP) $@ $(if $(KEEP),--keep '$(KEEP)')
 
 serve: setup ## serve what is published: gRPC on PORT, REST on REST_PORT
 	$(RUN) -m serving.server --port=$(PORT) --rest_api_port=$(REST_PORT) \
@@ -149,14 +149,15 @@ smoke: setup ## check a running deployment: status, retrieval, recommendation
 	$(RUN) -m serving.client smoke $(foreach one,$(TARGET),--target '$(one)') \
 		--wait 60 --timeout 10
 replay: setup ## ask a new version what was asked: LOG= LIVE= NEW=
-	$(STEP) $@ --log '$(LOG)' $(if $(LIVE),--live '$(LIVE)') \
+	$(STEP) $@ $(if $(LOG),--log '$(LOG)') $(if $(LIVE),--live '$(LIVE)') \
 		$(if $(NEW),--new '$(NEW)')
 outcomes: setup ## what was taken of what was shown: LOG= INTERACTIONS= KEY= K= HOURS=
-	$(STEP) $@ --log '$(LOG)' --interactions '$(INTERACTIONS)' \
+	$(STEP) $@ $(if $(LOG),--log '$(LOG)') \
+		$(if $(INTERACTIONS),--interactions '$(INTERACTIONS)') \
 		$(if $(KEY),--key '$(KEY)') $(if $(K),--k $(K)) \
 		$(if $(HOURS),--hours $(HOURS))
 log-requests: setup ## log SHARE=0.05 of requests and answers; 0 for none
-	$(RUN) -m serving.releases.request_log --share '$(SHARE)' \
+	$(RUN) -m serving.releases.request_log $(if $(SHARE),--share '$(SHARE)') \
 		--models_config $(SERVING)/models.config --prefix artifacts/requests/log
 bench-serving: setup ## load a running server; SWAPS=50: swap both stages
 	$(RUN) $(if $(SWAPS),-m serving.bench swaps --count $(SWAPS) \

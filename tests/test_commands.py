@@ -130,7 +130,8 @@ def _write(config: Config, path: Path) -> None:
 def directory(tmp_path_factory: pytest.TempPathFactory, tiny_run: Run) -> Path:
     """What a checkout has after two releases, and a shop's files."""
     made = tmp_path_factory.mktemp("checkout")
-    for name in ("Makefile", "serving", "requirements-spark.txt", ".github"):
+    beside = [path.name for path in ROOT.glob("requirements*.txt")]
+    for name in ("Makefile", "serving", ".github", *beside):
         (made / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "pipeline/configs", made / "pipeline/configs")
     make_shop(made, num_customers=30)
@@ -246,7 +247,8 @@ def test_a_command_that_no_rule_covers_fails(tmp_path: Path) -> None:
 
 def _sketch(directory: Path) -> None:
     """As much of a checkout as reading a block takes."""
-    for name in ("Makefile", "requirements.txt", "serving", "tests"):
+    beside = [path.name for path in ROOT.glob("requirements*.txt")]
+    for name in ("Makefile", "serving", "tests", *beside):
         (directory / name).symlink_to(ROOT / name)
     pointer = directory / "artifacts/serving/models.config"
     pointer.parent.mkdir(parents=True)
