@@ -40,10 +40,10 @@ class Run:
         progress: Receives one line at every start, end and skip of a step.
         workers: Processes that train retrieval; None for this one alone.
         wait_seconds: For another process that makes steps of this run.
+        accepted: Why to train on data that break a rule of the checks.
 
     Attributes:
         lock: Held while a step is made; hold it for several in a row.
-        accepted: Why to train on data that break a rule of the checks.
     """
 
     def __init__(

@@ -117,8 +117,7 @@ def write(
     }
     specs = [column.spec for column in context.values()]
     meaning = {
-        "split": options.split,
-        "repeat_consumption": options.repeat_consumption,
+        name: getattr(options, name) for name in ("split", "repeat_consumption")
     }
     prepared.write(directory, encoded, specs, values, figures, meaning)
 

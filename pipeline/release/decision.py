@@ -40,7 +40,7 @@ def decide(
     options = config.publish
     halves = {
         "quality": found + gate.quality(results, options, details),
-        "servable": _servable(config, results.bundle_id, exports, evaluated),
+        "servable": _servable(config, results, exports, evaluated),
     }
     reasons = rules.broken(rule for half in halves.values() for rule in half)
     verdict = {
@@ -60,11 +60,14 @@ def decide(
 
 
 def _servable(
-    config: Config, bundle_id: str, exports: Path, evaluated: Path
+    config: Config, results: Evaluation, exports: Path, evaluated: Path
 ) -> list[Rule]:
-    """Tries to serve it, once a bundle where that goes well."""
+    """Tries to serve it, once a bundle and live version where it goes well."""
     before = read(evaluated.parent)
-    if before.get("bundle_id") == bundle_id:
+    if (before.get("bundle_id"), before.get("live")) == (
+        results.bundle_id,
+        results.live.version,
+    ):
         found = [Rule(**rule) for rule in before["servable"]]
         if not rules.broken(found):
             return found

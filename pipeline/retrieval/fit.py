@@ -53,17 +53,7 @@ def fit(
     """
     model, dataset, options = task.model, task.dataset, task.model.config
     with team.strategy.scope():
-        trainer = optimizer(
-            options,
-            task.steps * options.epochs,
-            model.tables if task.lazy_rows.value else (),
-        )
-        model.compile(optimizer=trainer)
-        # Else its first step makes the variables, and is traced again without.
-        model.optimizer.build(model.trainable_variables)
-        lazy = trainer if isinstance(trainer, LazyAdamW) else None
-        averages = Averages(model, AVERAGING, lazy)
-        watch = Watch(averages, goal, PATIENCE, team)
+        watch = Watch(_averages(task), goal, PATIENCE, team)
         callbacks: list[tf.keras.callbacks.Callback] = [
             watch,
             tf.keras.callbacks.LambdaCallback(
@@ -99,6 +89,21 @@ def fit(
         )
     watch.restore()
     return watch
+
+
+def _averages(task: Task) -> Averages:
+    """Compiles the model, and averages its weights from now on."""
+    model, options = task.model, task.model.config
+    trainer = optimizer(
+        options,
+        task.steps * options.epochs,
+        model.tables if task.lazy_rows.value else (),
+    )
+    model.compile(optimizer=trainer)
+    # Else its first step makes the variables, and is traced again without.
+    model.optimizer.build(model.trainable_variables)
+    lazy = trainer if isinstance(trainer, LazyAdamW) else None
+    return Averages(model, AVERAGING, lazy)
 
 
 class _Epochs(tf.keras.callbacks.Callback):
