@@ -251,14 +251,12 @@ lint: setup-dev ## ruff: format and rules
 	$(RUN) -m ruff check .
 typecheck: setup-dev ## mypy
 	$(RUN) -m mypy
-# What needs processes of its own: Spark, workers, the tutorial, the notebook.
-test-scale: setup-dev ## Spark (where Java is), several workers, tutorial, notebook
+# All that is marked slow, but for the wheel and the images' environments.
+test-scale: setup-dev ## the slow tests: Spark (where Java is), workers, swaps, leaks, tutorial
 	@if command -v java > /dev/null; then $(PIP) -r requirements-spark.txt; \
 	else echo "test-scale: no Java here, so the Spark tests are skipped"; fi
-	$(RUN) -m pytest -m "spark or slow" tests/pipeline/prepare/test_spark.py \
-		tests/pipeline/run/test_workers.py tests/pipeline/test_tutorial.py \
-		tests/pipeline/test_notebook.py \
-		tests/serving/releases/test_pointer_phases.py
+	$(RUN) -m pytest -m "spark or slow" -n 2 --dist loadfile --durations=15 \
+		--ignore=tests/serving/client/test_wheel.py --ignore=tests/serving/deploy
 # Builds both Dockerfiles and runs what they hold; root, and the tools that
 # tests/support/containers.py names. PYTHON_IMAGE: a base other than the stand-in.
 test-images: setup-dev ## build the images, train, publish, serve and ask in them

@@ -24,11 +24,9 @@ if TYPE_CHECKING:
 _LONGEST = (
     "pipeline/test_steps.py",  # Makes the shared run.
     "pipeline/retrieval/test_train.py",
-    "pipeline/release/test_published_before.py",
     "pipeline/test_repeat_consumption.py",
     "pipeline/export/test_step.py",
     "pipeline/ranking/test_train.py",
-    "pipeline/bench/test_ablation.py",
 )
 
 

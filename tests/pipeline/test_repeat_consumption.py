@@ -129,6 +129,7 @@ def off(prepared: Prepared) -> Prepared:
     return replace(prepared, repeat_consumption=False)
 
 
+@pytest.mark.slow
 def test_both_stages_find_staples_where_they_may(
     small: tuple[Config, Prepared], base: RetrievalModel
 ) -> None:

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from models.config import RankingConfig, RetrievalConfig
 from pipeline.bench import ablation
 from pipeline.run.config import Config
@@ -22,6 +24,7 @@ def test_each_variant_changes_one_choice() -> None:
     assert all(variant.changes for variant in found[1:])
 
 
+@pytest.mark.slow
 def test_variants_share_models_and_a_second_run_trains_nothing(
     tmp_path: Path,
 ) -> None:

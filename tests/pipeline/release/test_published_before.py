@@ -65,6 +65,7 @@ def _await_version(client: RecommenderClient, version: int) -> None:
     raise AssertionError(f"version {version} is not live")
 
 
+@pytest.mark.slow
 def test_it_is_served_compared_and_rolled_back_to(
     tiny_run: Run, published: Path
 ) -> None:

@@ -97,6 +97,7 @@ def same(directory, *names):
             np.testing.assert_allclose(one, two, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_two_devices_with_half_a_batch_train_as_one_with_all(tmp_path):
     finish(start("tests.support.replica_training", "devices", tmp_path))
     same(tmp_path, "both")

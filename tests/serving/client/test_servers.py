@@ -339,6 +339,7 @@ def test_swaps_under_load_fail_no_request(tmp_path, exported, count=50):
     assert set(swapped["versions"]) >= {2, count + 1}
 
 
+@pytest.mark.slow
 def test_a_killed_server_is_bridged_and_found_again(tmp_path, exported):
     config = repository(tmp_path, exported, ("retrieval", "ranking"))
     server = Process(config)
