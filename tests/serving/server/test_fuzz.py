@@ -277,7 +277,7 @@ def resident_bytes():
 def test_strings_of_100_megabytes(call):
     words = np.empty(1, object)
     sizes = []
-    for _ in range(4):
+    for _ in range(10):
         words[0] = b"x" * 100_000_000
         answer = call(
             calls.predict_request(inputs={"words": words}, signature="strings"),
@@ -289,6 +289,6 @@ def test_strings_of_100_megabytes(call):
         del answer
         gc.collect()
         sizes.append(resident_bytes())
-    # Client and server share this process; what the first call left may
-    # stay with the allocator, but it must not grow with every call.
-    assert sizes[-1] - sizes[0] < 150_000_000
+    # Client and server share this process with other tests: memory comes and
+    # goes. A copy that every call left would take 900 MB.
+    assert sizes[-1] - sizes[0] < 400_000_000
