@@ -195,13 +195,13 @@ def test_a_server_that_stops_says_so_first_and_answers_what_it_has(base):
             Asking(remote, slow_request(300_000)),
         ]
         time.sleep(0.2)
+        assert [asking.answer for asking in held] == [None, None]
         started.send_signal(signal.SIGTERM)
         eventually(lambda: ask(port, "/readyz")[0] == 503)
         assert ask(port, "/readyz")[1] == "the server is stopping\n"
         assert ask(port, "/healthz") == (200, "ok\n")
         eventually(lambda: ask(port, SLOW, slow_body(1))[0] == 503)
         assert "stopping" in ask(port, SLOW, slow_body(1))[1]
-        assert [asking.answer for asking in held] == [None, None]
         for asking in held:
             asking.join()
         log, _ = started.communicate(timeout=30)
