@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
+
 from pipeline.bench import filters
 
 
+@pytest.mark.slow
 def test_every_share_of_the_items_has_its_recall_and_time(tmp_path):
     path = tmp_path / "bench" / "filter.json"
     rows = filters.run(2_000, path)
