@@ -77,7 +77,7 @@ class Catalogue:
         self._places[self.popular] = np.arange(1, len(self.popular) + 1)
         self._columns = prepared.columns("items")
         self._texts = [
-            (row, f" {_plain(self.title(row))} ") for row in self.popular
+            (row, f" {plain(self.title(row))} ") for row in self.popular
         ]
         self._users = {
             str(user): row
@@ -155,7 +155,7 @@ class Catalogue:
         Titles that begin with the text come before the others; an id finds
         its own item.
         """
-        start = _plain(text)
+        start = plain(text)
         words = [f" {word}" for word in start.split()]
         first = [text.strip()] if self.knows(text.strip()) else []
         rest: list[str] = []
@@ -213,7 +213,7 @@ class Catalogue:
         return [str(self.ids[row]) for row in rows if row >= FIRST_ITEM]
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Words without accents, capitals and punctuation, blanks between."""
     if not text.isascii():
         letters = unicodedata.normalize("NFD", text)

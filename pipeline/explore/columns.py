@@ -40,12 +40,27 @@ class Column:
 
 
 def of_student(
-    bundle: OnDevice, history: Sequence[str], excluded: Sequence[str]
+    bundle: OnDevice,
+    catalogue: Catalogue,
+    history: Sequence[str],
+    excluded: Sequence[str],
+    passes: np.ndarray,
 ) -> Column:
-    """Asks the on-device model."""
+    """Asks the on-device model.
+
+    It takes no filter: what passes of its list is left, as an application
+    would do it.
+
+    Args:
+        excluded: Ids that stay out of the list.
+        passes: The rows that may be in it, bool `[N]`.
+    """
     started = time.perf_counter()
     found = bundle.recommend(history, excluded)
     took = _milliseconds(started)
+    found = [
+        (item, score) for item, score in found if passes[catalogue.row(item)]
+    ]
     return Column(
         STUDENT,
         [item for item, _ in found],
@@ -60,18 +75,24 @@ def of_baseline(
     catalogue: Catalogue,
     history: Sequence[str],
     hidden: Sequence[str],
+    passes: np.ndarray,
 ) -> Column:
     """Asks a baseline, as the evaluation does.
 
     Args:
         hidden: Ids that stay out of the list.
+        passes: The rows that may be in it, bool `[N]`.
     """
     rows = Ragged.of([[catalogue.row(item) for item in history]])
     without = Ragged.of(
         [[catalogue.row(item) for item in hidden if catalogue.knows(item)]]
     )
     started = time.perf_counter()
-    scores, items = search.find(lambda _: baseline.score(rows), LENGTH, without)
+    scores, items = search.find(
+        lambda _: np.where(passes, baseline.score(rows), -np.inf),
+        LENGTH,
+        without,
+    )
     took = _milliseconds(started)
     kept = (items[0] >= FIRST_ITEM) & np.isfinite(scores[0])
     return Column(

@@ -69,7 +69,9 @@ def write(
         page: Where the page is, which hands out the messages' descriptors.
     """
     name = signatures.SERVING_DEFAULT
-    if query.diversity:
+    if query.filters:
+        name = signatures.WITH_OPTIONS
+    elif query.diversity:
         name = signatures.WITH_DIVERSITY
     request = messages.predict_request(
         serving_pb2.ModelSpec(name=signatures.RECOMMENDER, signature_name=name),
@@ -139,6 +141,7 @@ def _python(query: Query, target: str) -> str:
             ("features", _given(query.features)),
             ("excluded_ids", sorted(query.excluded_ids)),
             ("diversity", query.diversity),
+            ("filters", {n: sorted(v) for n, v in query.filters.items()}),
         )
         if value
     ]

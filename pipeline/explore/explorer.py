@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -15,6 +15,7 @@ from pipeline.explore.commands import Commands
 from pipeline.explore.offline import Offline
 from pipeline.explore.place import Place
 from pipeline.explore.projection import Map
+from pipeline.explore.values import Value
 from serving.client import Query
 from serving.errors import ServingError
 
@@ -44,6 +45,7 @@ class About:
         users: How many there are.
         popular: Items to start with.
         some_users: Ids to start with.
+        some_values: Frequent values of the items' features.
     """
 
     run: str
@@ -62,6 +64,7 @@ class About:
     users: int
     popular: Sequence[Item]
     some_users: Sequence[str]
+    some_values: Sequence[Value]
 
 
 @dataclass(frozen=True)
@@ -121,9 +124,10 @@ class Lists:
 
 @dataclass(frozen=True)
 class Found:
-    """Items in the order they were found in, or users by their ids."""
+    """Items in the order they were found in, users, values of features."""
 
     items: Sequence[Item] = ()
+    values: Sequence[Value] = ()
     users: Sequence[str] = ()
     scores: Sequence[float] = ()
 
@@ -181,6 +185,7 @@ class Explorer:
             self._catalogue.num_users,
             list(self._catalogue.describe(popular).values()),
             self._catalogue.users("")[:_SUGGESTED],
+            offline.values.search(""),
         )
 
     def state(self) -> State:
@@ -201,6 +206,10 @@ class Explorer:
     def users(self, text: str) -> Found:
         """Users by id."""
         return Found(users=self._catalogue.users(text))
+
+    def values(self, text: str) -> Found:
+        """Values of the items' features that a filter may name."""
+        return Found(values=self._offline.values.search(text))
 
     def user(self, user: str) -> Known:
         """One user.
@@ -229,10 +238,12 @@ class Explorer:
         history: Sequence[str],
         excluded: Sequence[str],
         diversity: float,
+        filters: Mapping[str, Collection[str]],
     ) -> Lists:
         """Asks everybody.
 
         Raises:
+            DataError: If a filter names no feature of the items.
             ServingError: If a value is not what it must be.
         """
         query = Query(
@@ -241,16 +252,24 @@ class Explorer:
             self._catalogue.features(user),
             excluded,
             diversity,
+            filters,
         )
+        passes = self._offline.values.passing(query.filters)
         history, excluded = list(query.history), list(query.excluded_ids)
         found = self._place.online.ask(query)
         if self._offline.student:
             found.append(
-                columns.of_student(self._offline.student, history, excluded)
+                columns.of_student(
+                    self._offline.student,
+                    self._catalogue,
+                    history,
+                    excluded,
+                    passes,
+                )
             )
         hidden = excluded if self._offline.repeats else [*excluded, *history]
         found += [
-            columns.of_baseline(one, self._catalogue, history, hidden)
+            columns.of_baseline(one, self._catalogue, history, hidden, passes)
             for one in self._offline.baselines
         ]
         shown = dict.fromkeys(

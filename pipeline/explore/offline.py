@@ -17,6 +17,7 @@ from pipeline.evaluate.evaluation import FILE as EVALUATION
 from pipeline.evaluate.evaluation import Evaluation
 from pipeline.explore.catalogue import Catalogue
 from pipeline.explore.evidence import Evidence
+from pipeline.explore.values import ItemValues
 from pipeline.export import bundle
 from pipeline.ranking.cooccurrence import Log
 from pipeline.retrieval.report import EMBEDDINGS
@@ -82,6 +83,7 @@ class Offline:
         bundle_id: That was evaluated.
         published: The bundle that is live, "" where none is.
         repeats: Whether items of a history may be recommended.
+        values: What the items can be filtered by.
         vectors: Candidate embeddings, `[N, D]`.
         baselines: In the order of the evaluation.
         student: The published on-device model, None where there is none.
@@ -94,6 +96,7 @@ class Offline:
     published: str
     repeats: bool
     catalogue: Catalogue
+    values: ItemValues = field(repr=False)
     vectors: np.ndarray = field(repr=False)
     evidence: Evidence
     baselines: tuple[Baseline, ...]
@@ -125,6 +128,7 @@ class Offline:
             bundle.live_bundle(config.serving_directory) or "",
             prepared.repeat_consumption,
             tables.catalogue,
+            ItemValues(prepared.item_values(), len(prepared.items.ids)),
             tables.vectors,
             Evidence(tables.vectors, log),
             tuple(baselines.refit(prepared, part, chosen)),

@@ -97,6 +97,8 @@ def _asked(
         return explorer.state()
     if path == "/api/search":
         return explorer.search(text)
+    if path == "/api/values":
+        return explorer.values(text)
     if path == "/api/users":
         return explorer.users(text)
     if path == "/api/user":
@@ -118,7 +120,7 @@ def _lists(explorer: "Explorer", body: bytes) -> "DataclassInstance":
         asked = json.loads(body)
     except ValueError:
         asked = None
-    names = ("user_id", "history", "excluded_ids", "diversity")
+    names = ("user_id", "history", "excluded_ids", "diversity", "filters")
     if not isinstance(asked, dict) or asked.keys() - set(names):
         raise InvalidRequest(
             f"A question must be a JSON object of {', '.join(names)}. "
@@ -130,4 +132,5 @@ def _lists(explorer: "Explorer", body: bytes) -> "DataclassInstance":
         asked.get("history", nothing),
         asked.get("excluded_ids", nothing),
         asked.get("diversity", 0.0),
+        asked.get("filters", {}),
     )

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from models.config import FeatureSpec
 from pipeline.explore.explorer import Explorer
@@ -19,8 +20,8 @@ from pipeline.explore.place import Place
 from pipeline.explore.site import Site
 from pipeline.run.config import Config
 from tests.support import evaluations
-from tests.support.fake_server import CATALOGUE, FakeServer
-from tests.support.prepared_stub import make_prepared
+from tests.support.fake_server import CATALOGUE, HAS, FakeServer
+from tests.support.prepared_stub import InMemory, make_prepared
 from tests.support.web_cases import running
 
 GENRES = ("Crime", "Musical")
@@ -39,6 +40,19 @@ SEQUENCES = [
     [2, 3, 7, 12, 4],
     [7, 14, 15, 16, 6],
 ]
+
+
+class Tabled(InMemory):
+    """Tables whose items have what the model server filters by."""
+
+    def item_values(self):
+        numbers = range(len(CATALOGUE))
+        return {
+            name.removeprefix("allowed_"): pa.array(
+                [[has(number).decode()] for number in numbers]
+            )
+            for name, has in HAS.items()
+        }
 
 
 class Student:
@@ -70,9 +84,11 @@ def prepared():
         features={"genres": genres.astype(np.int32)},
         specs=(FeatureSpec("genres", "categorical", 4),),
     )
-    return dataclasses.replace(
-        made, items=items, vocabularies={"items.genres": list(GENRES)}
-    )
+    given = vars(made) | {
+        "items": items,
+        "vocabularies": {"items.genres": list(GENRES)},
+    }
+    return Tabled(**given)
 
 
 def embeddings():

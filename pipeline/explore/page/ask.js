@@ -27,6 +27,7 @@ export const facts = () => ask("api/about");
 export const state = () => ask("api/state");
 export const points = () => ask("api/map");
 export const search = (text) => about("search", text);
+export const values = (text) => about("values", text);
 export const users = (text) => about("users", text);
 export const user = (id) => about("user", id);
 export const similar = (item) => about("similar", item);

@@ -2,6 +2,7 @@
 
 import * as ask from "./ask.js";
 import { known, learn, named, titleOfItem } from "./items.js";
+import { Only } from "./only.js";
 import { standing } from "./reasons.js";
 import { button, cover, element } from "./shared/parts.js";
 import { Picker } from "./shared/picker.js";
@@ -21,6 +22,7 @@ export class Question {
   // have nothing to be compared with; `tried` gives undefined for a failure.
   constructor({ about, changed, tried, announce }) {
     Object.assign(this, { changed, tried, announce });
+    this.only = new Only({ about, changed, tried, announce });
     this.#about = about;
     this.#become(NOBODY);
     this.#connect();
@@ -44,6 +46,7 @@ export class Question {
       history: this.history,
       excluded_ids: this.excluded,
       diversity: this.diversity,
+      filters: this.only.filters,
     };
   }
 
@@ -89,6 +92,7 @@ export class Question {
     if (this.user) kept.append("user", this.user);
     for (const id of this.history) kept.append("item", id);
     for (const id of this.excluded) kept.append("without", id);
+    for (const text of this.only.kept) kept.append("only", text);
     if (this.diversity) kept.append("diversity", this.diversity);
     history.replaceState(null, "", `#${kept}`);
   }
@@ -104,6 +108,7 @@ export class Question {
     // Whoever names a user alone means their history.
     if (!found || kept.has("item")) this.history = kept.getAll("item");
     this.excluded = kept.getAll("without");
+    this.only.restore(kept.getAll("only"));
     $("diversity").value = kept.get("diversity") ?? 0;
   }
 
@@ -136,6 +141,7 @@ export class Question {
     });
     $("clear").addEventListener("click", () => {
       this.#become(NOBODY);
+      this.only.restore([]);
       this.changed("Started over", undefined, true);
       $("search").focus();
     });
@@ -180,9 +186,11 @@ export class Question {
     $("who").replaceChildren(element("b", "", `User ${user}`), ...words);
     $("who").hidden = !user;
     $("some-users").hidden = Boolean(user);
-    $("clear").hidden = isEmpty && !user && !excluded.length;
+    $("clear").hidden =
+      isEmpty && !user && !excluded.length && this.only.isEmpty;
     $("popular").hidden = !isEmpty;
     $("diversity-value").textContent = this.diversity || "off";
+    this.only.draw();
     this.#drawHistory();
     this.#chips("targets", this.#missing(), "Add", (id) => this.add(id));
     this.#chips("excluded", excluded, "Allow again", (id) => this.#allow(id));

@@ -157,6 +157,36 @@ def test_why_is_told_and_an_item_is_never_recommended(
     page.wait_for_selector("[data-column=window_markov] [data-item=i1]")
 
 
+def test_a_filter_is_searched_kept_and_dropped(
+    visit: Callable[..., Any],
+) -> None:
+    page = visit()
+    odd = [f"i{number}" for number in range(19, 3, -2)]
+    page.fill("#only", "parity o")
+    page.keyboard.press("Enter")
+    page.wait_for_function(
+        "() => !document.querySelector('#lists [data-item=i18]')"
+    )
+    assert listed(page, "retrieval") == odd
+    assert "only=parity%3Dodd" in page.url
+    page.reload()
+    page.wait_for_selector("body[data-map]")
+    shown(page, [])
+    assert listed(page, "retrieval") == odd
+    page.fill("#only", "tens 0")
+    page.keyboard.press("Enter")
+    page.wait_for_function(
+        "() => !document.querySelector('#lists [data-item=i11]')"
+    )
+    assert listed(page, "two_stage") == ["i1", "i3", "i5", "i7", "i9"]
+    assert "every feature" in page.inner_text("#only-note")
+    page.get_by_role("button", name="Remove the filter tens 0").click()
+    page.wait_for_selector("#lists [data-item=i11]")
+    page.get_by_role("button", name="Start over").click()
+    page.wait_for_selector("#lists [data-item=i18]")
+    assert page.inner_text("#only-note") == ""
+
+
 def test_the_slider_asks_for_diversity(visit: Callable[..., Any]) -> None:
     page = visit()
     # More than ten: as many as the page asks for.

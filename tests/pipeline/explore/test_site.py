@@ -254,3 +254,26 @@ def test_a_taken_port_is_an_error_in_one_line(site: Site) -> None:
     for port in (site.server_port, 70_000):
         with pytest.raises(ServingError, match="`port` must be free. Rec"):
             Site(port)
+
+
+def test_a_filter_holds_in_every_list(site: Site) -> None:
+    asked = {"history": ["i1"], "filters": {"parity": ["odd"]}}
+    answer = ask(site, "/api/lists", **asked)
+    for name, column in columns(answer).items():
+        assert column["ids"], name
+        assert all(int(item[1:]) % 2 for item in column["ids"]), name
+    assert "allowed_parity" in answer["commands"]["curl"]
+    assert "filters={'parity': ['odd']}" in answer["commands"]["python"]
+    # Nothing passes: that is no failure of a list.
+    nothing = {"parity": ["odd"], "tens": ["7"]}
+    answer = ask(site, "/api/lists", filters=nothing)
+    for column in columns(answer).values():
+        assert not column["ids"] and not column["error"]
+    found = ask(site, "/api/values?text=par")["values"]
+    assert [(one["value"], one["items"]) for one in found] == [
+        ("even", 10),
+        ("odd", 10),
+    ]
+    body = json.dumps({"filters": {"hour": ["1"]}})
+    status, _, text = send(site, "/api/lists", body)
+    assert status == 400 and b"parity, tens" in text

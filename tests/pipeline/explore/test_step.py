@@ -20,6 +20,7 @@ from pipeline.explore.site import Site
 from pipeline.run.config import Config
 from pipeline.run.release import PublishConfig
 from pipeline.steps import Run
+from pipeline.tables import prepared
 from pipeline.tables.schema import DataError
 from serving.client import Query, RecommenderClient
 from serving.errors import ServingError
@@ -123,6 +124,30 @@ def test_published_models_are_asked_without_a_server(
     offered = student.recommend(user["history"], query.excluded_ids)
     assert found["student"]["ids"] == [item for item, _ in offered]
     assert about["student"]["bundle_id"] == student.config["bundle_id"]
+
+
+def test_every_model_answers_with_what_passes(
+    started: Site, published: Config
+) -> None:
+    value = ask(started, "/api/about")["some_values"][-1]
+    name, chosen = value["feature"], value["value"]
+    answer = ask(started, "/api/lists", filters={name: [chosen]})
+    tables = prepared.load(published.run_directory / "prepare")
+    passing = {
+        str(item)
+        for item, values in zip(
+            tables.items.ids[2:],
+            tables.item_values()[name].to_pylist(),
+            strict=True,
+        )
+        if chosen in values
+    }
+    assert 0 < len(passing) < 120
+    for column in answer["columns"]:
+        assert not column["error"], column
+        if column["name"] != "student":
+            assert column["ids"], column
+        assert set(column["ids"]) <= passing, column["name"]
 
 
 def test_curl_is_answered_on_the_rest_port(started: Site) -> None:
