@@ -28,7 +28,6 @@ from serving import ids
 from serving.errors import ServingError
 from serving.releases.locks import Held
 
-_DEFAULT_CONFIG = "pipeline/configs/sample.toml"
 # What a shell calls all this once it completes it.
 _SHELL_NAME = "pipeline"
 # The gate keeps what is live; the checks of the data stop a training.
@@ -84,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pipeline")
     parser.add_argument(
-        "--config", default=_DEFAULT_CONFIG, metavar="FILE", help="a TOML file"
+        "--config", default=console.SAMPLE, metavar="FILE", help="a TOML file"
     )
     parser.add_argument(
         "--set",

@@ -47,8 +47,11 @@ def _publish(run: Run, options: argparse.Namespace) -> None:
     lines += [report.short(found, reasons) if is_demo else report.table(found)]
     lines += decision.lines(run.config.run_directory)
     lines += [f"report: {page}"]
-    if is_demo and not refused:
-        lines += ["", console.next_commands(run.prepared())]
+    if not refused:
+        lines += [
+            "",
+            console.next_commands(run.prepared(), options.config, options.set),
+        ]
     data = {
         "accepted": not refused,
         "reasons": list(reasons),

@@ -5,10 +5,13 @@ import enum
 import json
 import logging
 import os
+import re
+import shlex
 import shutil
 import sys
 import time
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -19,6 +22,9 @@ from pipeline.prepare.summary import describe
 from pipeline.sources.canonical.quarantine import FILE as QUARANTINE
 from pipeline.tables.prepared import Prepared
 
+# What `make` takes where no config is named.
+SAMPLE = "pipeline/configs/sample.toml"
+_PLAIN = re.compile(r"[\w.-]+", re.ASCII)
 # A step that works longer than this says so in a log as well.
 _HEARTBEAT_SECONDS = 60.0
 
@@ -180,15 +186,28 @@ def summary(prepared: Prepared) -> str:
     return "\n".join(lines)
 
 
-def next_commands(prepared: Prepared) -> str:
-    """What to try after the demo, with ids that exist."""
-    first, second = prepared.items.ids[2:4]
-    return "\n".join(
-        [
-            "Next:",
-            "  make serve                            # in one terminal",
-            f"  make recommend HISTORY={first},{second}"
-            "   # in another: after two items",
-            "  make retrain CONFIG=pipeline/configs/movielens-100k.toml",
-        ]
-    )
+def next_commands(
+    prepared: Prepared, config: str, overrides: Sequence[str]
+) -> str:
+    """What to try after a release, with ids that exist.
+
+    Args:
+        config: Its path, as it was given.
+        overrides: What was set beside it.
+    """
+    # Ids that neither a shell nor make reads as more than letters.
+    plain = (str(item) for item in prepared.items.ids[2:])
+    history = ",".join(islice(filter(_PLAIN.fullmatch, plain), 2))
+    given = [
+        *([f"CONFIG={shlex.quote(config)}"] if config != SAMPLE else []),
+        *([f"SET={shlex.quote(' '.join(overrides))}"] if overrides else []),
+        *([f"HISTORY={history}"] if history else []),
+    ]
+    lines = [
+        "Next:",
+        "  make serve                            # in one terminal",
+        f"  make recommend {' '.join(given)}   # in another: after two items",
+    ]
+    if config == SAMPLE:
+        lines += ["  make retrain CONFIG=pipeline/configs/movielens-100k.toml"]
+    return "\n".join(lines)

@@ -243,4 +243,6 @@ def test_a_release_and_a_refused_one_end_with_the_report(
     assert command.main([*options, "retrain"]) == 3 * len(reasons)
     page = run.run_directory / "report.html"
     assert page.exists() and page.with_suffix(".md").exists()
-    assert capsys.readouterr().out.endswith(f"report: {page}\n")
+    said = capsys.readouterr().out
+    assert f"report: {page}\n" in said
+    assert ("make recommend" in said) == (not reasons)

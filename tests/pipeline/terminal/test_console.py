@@ -1,12 +1,15 @@
 """What a run says while it works."""
 
+import dataclasses
 import io
 import json
 
+import numpy as np
 import pytest
 
 from pipeline.terminal import console
 from pipeline.terminal.console import Detail, Progress
+from tests.support.prepared_stub import make_prepared
 
 LINES = ["train: running", "  epoch 1 of 2", "  epoch 2 of 2", "train: done"]
 
@@ -75,3 +78,23 @@ def test_an_answer_is_text_or_one_document(
 def test_everything_and_nothing() -> None:
     assert said(Detail.ALL, io.StringIO()).count("\n") == len(LINES)
     assert said(Detail.QUIET, Screen()) == ""
+
+
+def test_what_to_do_next_names_the_config_and_ids_that_exist() -> None:
+    made = make_prepared([[2, 3, 4]], 4)
+    ids = np.array(["", "", "a b", "i$1", "x-7", "ü", "9.5"], object)
+    odd = dataclasses.replace(
+        made, items=dataclasses.replace(made.items, ids=ids)
+    )
+    said = console.next_commands(odd, "my orders.toml", ["seed=1"])
+    assert (
+        "make recommend CONFIG='my orders.toml' SET=seed=1 HISTORY=x-7,9.5 "
+        in said
+    )
+    assert "movielens" not in said
+    # The config that make takes anyway is not named; no id need be plain.
+    none = dataclasses.replace(
+        made, items=dataclasses.replace(made.items, ids=ids[:4])
+    )
+    said = console.next_commands(none, console.SAMPLE, [])
+    assert "make recommend    #" in said and "movielens" in said
