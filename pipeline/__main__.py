@@ -11,29 +11,21 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from models.config import ConfigError
-from pipeline import flags, releases
+from pipeline import exits, flags, releases, textfile
 from pipeline.evaluate import evaluation
 from pipeline.evaluate.evaluation import Evaluation
 from pipeline.feedback import commands as feedback
-from pipeline.release.gate import GateRejected
 from pipeline.run import config as configuration
 from pipeline.run import workers
 from pipeline.run.config import Config
 from pipeline.steps import Run
-from pipeline.tables.schema import DataError, DataRefused
+from pipeline.tables.schema import DataError
 from pipeline.terminal import console, report
 from pipeline.terminal.console import Answer
 from serving import ids
-from serving.errors import ServingError
-from serving.releases.locks import Held
 
 # What a shell calls all this once it completes it.
 _SHELL_NAME = "pipeline"
-# The gate keeps what is live; the checks of the data stop a training.
-_REJECTED, _REFUSED = 3, 4
-# What a shell reports of a program that Ctrl-C ended.
-_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,38 +38,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     console.progress.detail = options.detail
     try:
-        if options.run in _WITHOUT_CONFIG:
-            options.run(options)
-            return 0
-        config = configuration.load(options.config, options.set)
-        console.quiet_native_logs(config.run_directory / "native.log")
+        _command(options)
+    except exits.EXPECTED as error:
+        console.progress.close()
+        for line in exits.lines(error):
+            print(line, file=sys.stderr)
+        return exits.of(error).status
+    return 0
+
+
+def _command(options: argparse.Namespace) -> None:
+    if options.run in _WITHOUT_CONFIG:
+        options.run(options)
+        return
+    config = configuration.load(options.config, options.set)
+    console.quiet_native_logs(config.run_directory / "native.log")
+    with textfile.written(config, options.command):
         options.run(config, options)
-    except ConfigError as error:
-        for problem in error.problems:
-            _complain("config", problem)
-    except GateRejected as error:
-        for reason in error.reasons:
-            _complain("rejected", reason)
-        return _REJECTED
-    except DataRefused as error:
-        for reason in error.reasons:
-            _complain("refused", reason)
-        return _REFUSED
-    except DataError as error:
-        _complain("data", str(error))
-    except Held as error:
-        _complain("locked", str(error))
-    except ServingError as error:
-        _complain("serving", str(error))
-    except OSError as error:
-        # A full or read-only disk: what was being written is not kept.
-        _complain("files", f"{error}. Finished steps are kept; run it again.")
-    except KeyboardInterrupt:
-        _complain("interrupted", "Finished steps are kept; run it again.")
-        return _INTERRUPTED
-    else:
-        return 0
-    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -169,7 +146,7 @@ def _draft(options: argparse.Namespace) -> None:
         {"config": drafted.text, "doubts": list(drafted.doubts)},
     )
     for doubt in drafted.doubts:
-        _complain("doubt", doubt)
+        print(f"doubt: {doubt}", file=sys.stderr)
     if drafted.problem:
         raise DataError(drafted.problem)
 
@@ -321,11 +298,6 @@ def _completion(options: argparse.Namespace) -> None:
 
 def _say(options: argparse.Namespace, text: str, data: object) -> None:
     console.say(Answer(text, data), options.json)
-
-
-def _complain(kind: str, message: str) -> None:
-    console.progress.close()
-    print(f"{kind}: {message}", file=sys.stderr)
 
 
 _WITHOUT_CONFIG = (

@@ -151,6 +151,13 @@ ARROWS = {
     "pipeline.steps": "*",
     "pipeline.releases": "*",
     "pipeline.status": "*",
+    "pipeline.exits": (
+        "models serving serving.releases pipeline.tables pipeline.release"
+    ),
+    "pipeline.textfile": (
+        "serving serving.releases pipeline.exits pipeline.needs pipeline.run "
+        "pipeline.evaluate pipeline.release"
+    ),
     "pipeline.__main__": "*",
 }
 MOST_LINES = 400

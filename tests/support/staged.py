@@ -1,9 +1,12 @@
 """Bundles that are enough for publishing, and what is served of them."""
 
+from dataclasses import replace
 from pathlib import Path
 
+from pipeline.release import publish
 from pipeline.run import manifest
 from pipeline.run.config import Config
+from pipeline.run.release import PublishConfig
 from serving import signatures
 from serving.releases import history, versions
 from serving.releases.history import POINTER, State
@@ -46,3 +49,18 @@ def labels_of(config: Config) -> dict[str, int]:
     first, *others = found.values()
     assert all(one == first for one in others)
     return first
+
+
+def released(folder: Path) -> Config:
+    """A run of which version 1 was live, 2 is, and 3 is staged."""
+    made = Config(
+        name="test",
+        seed=1,
+        artifacts=str(folder / "artifacts"),
+        publish=PublishConfig(stage=True),
+    )
+    live = replace(made, publish=PublishConfig())
+    for number in (1, 2):
+        publish.run(live, *stage(live, f"b{number}"))
+    assert publish.run(made, *stage(made, "b3")) == (3, True)
+    return made

@@ -33,13 +33,18 @@ def prepare(folder: Path, log: Log, seed: int = 1) -> tables.Prepared:
     return tables.load(folder)
 
 
-def publish(live: tables.Prepared, config: Config, version: int = 1) -> None:
+def publish(
+    live: tables.Prepared,
+    config: Config,
+    version: int = 1,
+    run: str = "nightly",
+) -> None:
     """What the checks read of a release."""
     for name in signatures.BUNDLE:
         model = config.serving_directory / name / str(version)
         (model / "assets.extra").mkdir(parents=True)
         (model / "saved_model.pb").write_bytes(b"graph")
-        manifest = {"bundle_id": "b1", "run": "nightly"}
+        manifest = {"bundle_id": "b1", "run": run}
         text = json.dumps(manifest)
         (model / "assets.extra/manifest.json").write_text(text)
     beside = config.serving_directory / signatures.RETRIEVAL / str(version)
