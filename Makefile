@@ -172,12 +172,13 @@ bench-fleet: setup ## stop, then kill, one of two servers of its own
 # Two servers: ranking's models are on TensorFlow Serving's own image.
 STAGING_TARGETS = *=127.0.0.1:8500 ranking=127.0.0.1:8510 \
 	retrieval_exact=127.0.0.1:8510
-COMPOSE = SERVING_DIR='$(abspath $(SERVING))' docker compose \
-	-f serving/deploy/compose.yaml
+COMPOSE = SERVING_DIR='$(abspath $(SERVING))' METRICS_DIR='$(abspath artifacts/metrics)' \
+	docker compose -f serving/deploy/compose.yaml
 
 staging-up: setup ## start the containers on what is published, then smoke
 	@test -f $(SERVING)/models.config || { echo "staging-up: nothing is \
 	published in $(SERVING): run make retrain first"; exit 1; }
+	@mkdir -p artifacts/metrics
 	$(COMPOSE) up --build --detach --wait
 	$(MAKE) smoke TARGET='$(STAGING_TARGETS)'
 staging-down: ## stop the containers of staging

@@ -6,8 +6,9 @@ a graph, and returns a response message or raises
 HTTP; tests call them directly.
 """
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partialmethod
 
@@ -24,6 +25,7 @@ from serving.errors import ServingError, invalid
 from serving.server.answers import inference, predict
 from serving.server.answers.predict import Limits
 from serving.server.lifecycle.catalogue import Core
+from serving.server.lifecycle.states import Version
 from serving.server.request_logger import RequestLogger
 from serving.server.telemetry import events
 from serving.server.telemetry import metrics as monitoring
@@ -53,7 +55,7 @@ class Servicer:
         timeout_seconds: float | None = None,
     ) -> predict_pb2.PredictResponse:
         """`PredictionService.Predict`."""
-        with self.core.acquire(_spec(request)) as version:
+        with self._version(_spec(request)) as version:
             start = time.perf_counter()
             response = predict.run(
                 version.bundle,
@@ -74,7 +76,7 @@ class Servicer:
         timeout_seconds: float | None = None,
     ) -> inference.Response:
         """`PredictionService.Classify` or `Regress`."""
-        with self.core.acquire(_spec(request)) as version:
+        with self._version(_spec(request)) as version:
             start = time.perf_counter()
             response, count = inference.infer(
                 method,
@@ -94,6 +96,23 @@ class Servicer:
     classify = partialmethod(infer, inference.CLASSIFY)
     regress = partialmethod(infer, inference.REGRESS)
 
+    @contextlib.contextmanager
+    def _version(self, spec: model_pb2.ModelSpec) -> Iterator[Version]:
+        """The version that answers a request; counts how it went."""
+        with self.core.acquire(spec) as version:
+            code = "OK"
+            try:
+                yield version
+            except ServingError as error:
+                code = error.code or "UNKNOWN"
+                raise
+            except BaseException:
+                code = "INTERNAL"
+                raise
+            finally:
+                row = (version.model, str(version.number), code)
+                self.metrics.version_request_count.add(row)
+
     def _time(self, api: str, model: str, start: float) -> None:
         self.metrics.runtime_latency.add(
             (model, api, "TF1"), time.perf_counter() - start
@@ -107,7 +126,7 @@ class Servicer:
         """`PredictionService.MultiInference`, by the first task's model."""
         tasks = request.tasks
         spec = tasks[0].model_spec if tasks else model_pb2.ModelSpec()
-        with self.core.acquire(spec) as version:
+        with self._version(spec) as version:
             response, count = inference.multi(
                 version.bundle,
                 request,

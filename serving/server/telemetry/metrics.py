@@ -144,6 +144,12 @@ class Metrics:
         self.request_count = Counter(
             f"{serving}/request_count", "model_name", "status"
         )
+        # TensorFlow Serving has no such metric: it tells a canary from the
+        # version beside it.
+        self.version_request_count = Counter(
+            "/recommender/version_request_count",
+            *("model_name", "version", "status"),
+        )
         self.request_log_count = Counter(
             f"{serving}/request_log_count", "model_name", "status_code"
         )

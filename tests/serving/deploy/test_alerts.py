@@ -2,23 +2,27 @@
 
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
+from prometheus_client import parser
 
+from pipeline import textfile
 from serving.errors import ServingError
 from serving.server.answers import predict
 from serving.server.lifecycle import loader
 from serving.server.telemetry import metrics as monitoring
 from tests.serving.deploy.test_deploy import (
     DEPLOY,
-    ROOT,
     deployments,
     manifests,
     passes,
 )
+from tests.support import staged
 
 RULES = DEPLOY / "alerts.yaml"
+TRIED = Path(__file__).parent / "alerts_test.yaml"
 # Prometheus' own.
 KNOWN = {"up"}
 
@@ -30,30 +34,74 @@ def exported():
     metrics.warmup_latency.add(("/m/1", "OK"), 0.001)
     metrics.load_attempts.add(("/m/1", "fail"))
     metrics.request_count.add(("m", "OK"))
+    metrics.version_request_count.add(("m", "1", "OK"))
     metrics.request_log_count.add(("m", "OK"))
     return set(re.findall(r"^(:\w[\w:]*)\{", metrics.page(), re.M))
 
 
+def written(folder):
+    """Names and labels in the textfiles of a run that ended."""
+    config = staged.released(folder)
+    with textfile.written(config, "retrain"):
+        pass
+    found = {}
+    for path in (folder / "artifacts" / textfile.DIRECTORY).iterdir():
+        for family in parser.text_string_to_metric_families(path.read_text()):
+            for sample in family.samples:
+                found.setdefault(sample.name, set()).update(sample.labels)
+    return found
+
+
 def used(expression):
-    """Names of metrics in an expression: what is followed by `{` or `[`."""
-    return set(re.findall(r"([:\w]+)(?=[{\[])", expression))
+    """Names of metrics in an expression.
+
+    What is followed by `{` or `[`, and ours, which may stand alone.
+    """
+    found = set(re.findall(r"([:\w]+)(?=[{\[])", expression))
+    return found | set(re.findall(r"\brecommender_\w+", expression))
 
 
-def test_every_rule_asks_for_metrics_that_exist():
-    (group,) = yaml.safe_load(RULES.read_text())["groups"]
-    names = {rule["alert"] for rule in group["rules"]}
-    assert names == {
+def test_every_rule_asks_for_metrics_that_exist(tmp_path):
+    serving, runs = yaml.safe_load(RULES.read_text())["groups"]
+    told = written(tmp_path)
+    for group in (serving, runs):
+        for rule in group["rules"]:
+            found = used(rule["expr"])
+            assert found, rule
+            assert found <= exported() | told.keys() | KNOWN, rule
+            assert rule["labels"]["severity"] in ("page", "warn")
+            assert rule["annotations"]["summary"]
+    assert {rule["alert"] for rule in serving["rules"]} == {
         *("NoReadyReplica", "ErrorRate", "LatencyP99", "VersionMismatch"),
-        *("RankingUnavailable", "RequestLogLost", "LoadFailed"),
+        *("DegradedShare", "RequestLogLost", "LoadFailed", "ServerBehind"),
+        "VersionErrorRate",
     }
-    for rule in group["rules"]:
-        found = used(rule["expr"])
-        assert found, rule
-        assert found <= exported() | KNOWN, rule
-        assert rule["labels"]["severity"] in ("page", "warn")
-        assert rule["annotations"]["summary"]
+    assert {rule["alert"] for rule in runs["rules"]} == {
+        *("NoRun", "RunFailed", "GateRejected", "DataRefused", "NoRelease"),
+        "TrialUndecided",
+    }
+    # What a textfile's name is asked for with, and told with, are the same.
+    for rule in runs["rules"]:
+        assert all(told[name] >= {"run"} for name in used(rule["expr"]))
+    assert told["recommender_version_since_timestamp_seconds"] == {
+        *("run", "role", "version")
+    }
     # The check itself can fail.
     assert not used("rate(:tensorflow:serving:requests[5m])") <= exported()
+    assert not used("recommender_last_run_status > 0") <= told.keys()
+
+
+def test_every_alert_is_tried():
+    """By promtool below, which is not everywhere; so at least it is there."""
+    groups = yaml.safe_load(RULES.read_text())["groups"]
+    tests = yaml.safe_load(TRIED.read_text())["tests"]
+    fires, silent = set(), set()
+    for one in tests:
+        for case in one["alert_rule_test"]:
+            (fires if case.get("exp_alerts") else silent).add(case["alertname"])
+    names = {rule["alert"] for group in groups for rule in group["rules"]}
+    assert fires == names
+    assert silent >= names - {"DataRefused", "RequestLogLost"}
 
 
 def test_prometheus_reads_the_rules():
@@ -69,9 +117,8 @@ def test_alerts_fire_on_trouble_and_not_on_a_good_day(tmp_path):
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed; Prometheus brings it")
-    text = (ROOT / "tests" / "alerts_test.yaml").read_text()
     path = tmp_path / "tests.yaml"
-    path.write_text(text.replace("ALERTS", str(RULES)))
+    path.write_text(TRIED.read_text().replace("ALERTS", str(RULES)))
     passes(promtool, "check", "rules", str(RULES))
     passes(promtool, "test", "rules", str(path))
 

@@ -256,7 +256,7 @@ def test_pointers_ask_the_servers_that_there_are(compose):
 
 def test_prometheus_scrapes_both_servers(compose):
     config = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
-    (job,) = config["scrape_configs"]
+    job, runs = config["scrape_configs"]
     monitoring = (DEPLOY / "config" / "monitoring.config").read_text()
     assert f'path: "{job["metrics_path"]}"' in monitoring
     hosts = {
@@ -266,6 +266,9 @@ def test_prometheus_scrapes_both_servers(compose):
     }
     assert hosts == {"retrieval": "retrieval", "ranking": "ranking"}
     assert set(hosts) <= set(compose["services"])
+    # And the textfiles of runs.
+    (exporter,) = runs["static_configs"][0]["targets"]
+    assert exporter.split(":")[0] in compose["services"]
 
 
 def test_the_dashboard_shows_metrics_that_exist():
