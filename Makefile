@@ -1,11 +1,13 @@
 # CONFIG: a TOML file, see pipeline/configs.  SET: overrides, section.key=value
 # with spaces between.  FORCE=1: rerun steps that are up to date.
+# WARM=1: train from the weights of the live version, in less time.
 # WAIT=1: wait for another command that makes steps of the same run.
 # ACCEPT_DATA='why': train although the data checks refuse.
 CONFIG ?= pipeline/configs/sample.toml
 SET ?=
 FORCE ?=
 WAIT ?=
+WARM ?=
 ACCEPT_DATA ?=
 PYTHON ?= python3
 VENV ?= .venv
@@ -16,7 +18,7 @@ TARGET ?= 127.0.0.1:$(PORT)
 RUN := $(VENV)/bin/python
 OPTIONS = --config $(CONFIG) $(foreach pair,$(SET),--set '$(pair)')
 STEP = $(RUN) -m pipeline $(OPTIONS)
-FORCED = $(if $(FORCE),--force) $(if $(WAIT),--wait) \
+FORCED = $(if $(FORCE),--force) $(if $(WARM),--warm) $(if $(WAIT),--wait) \
 	$(if $(ACCEPT_DATA),--accept-data "$$ACCEPT_DATA")
 SERVING := artifacts/serving
 WEB := serving/ondevice/web
@@ -104,7 +106,7 @@ report: setup ## write a run's report again: report.html and report.md
 	$(STEP) $@
 status: setup ## what is up to date, what would run and why, what is live
 	$(STEP) $@
-retrain: setup ## all steps in order; unchanged ones are skipped
+retrain: setup ## all steps in order, unchanged ones skipped; WARM=1: from what is live
 	$(STEP) $@ $(FORCED) $(if $(REPLAY),--replay '$(REPLAY)')
 # WHY=<text> of these goes into the ledger; quotes survive, as in recommend.
 REASON = $(if $(WHY),--why "$$WHY")

@@ -18,7 +18,7 @@ from pipeline.feedback import commands as feedback
 from pipeline.run import config as configuration
 from pipeline.run import workers
 from pipeline.run.config import Config
-from pipeline.steps import Run
+from pipeline.steps import Manner, Run
 from pipeline.tables.schema import DataError
 from pipeline.terminal import console, report
 from pipeline.terminal.console import Answer
@@ -74,16 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     for name, (run, text) in _COMMANDS.items():
         command = commands.add_parser(name, help=text)
         command.set_defaults(run=run)
-        if run in (_step, _demo):
-            text = "run steps that are up to date as well"
-            command.add_argument("--force", action="store_true", help=text)
-            text = "for another command that makes steps of this run"
-            command.add_argument("--wait", action="store_true", help=text)
-            text = "train although the data checks refuse; the reason is kept"
-            command.add_argument(
-                "--accept-data", default="", metavar="REASON", help=text
-            )
-        for flag, settings in flags.ARGUMENTS.get(name, {}).items():
+        of_steps = flags.OF_STEPS if run in (_step, _demo) else {}
+        own = flags.ARGUMENTS.get(name, {})
+        for flag, settings in {**of_steps, **own}.items():
             command.add_argument(flag, **settings)
         if name == "recommend":
             ids.add_option(command, "--history", "latest last")
@@ -117,14 +110,9 @@ def _run(
     together: workers.Workers | None = None,
 ) -> Run:
     """The run of a command that makes its steps."""
-    return Run(
-        config,
-        options.force,
-        console.progress,
-        together,
-        math.inf if options.wait else 0.0,
-        options.accept_data,
-    )
+    wait_seconds = math.inf if options.wait else 0.0
+    asked = options.force, options.warm, wait_seconds, options.accept_data
+    return Run(config, Manner(*asked), console.progress, together)
 
 
 def _options(options: argparse.Namespace) -> None:

@@ -28,6 +28,22 @@ def _takes(text: str, **settings: Any) -> dict[str, Any]:
     return {"help": text, **settings}
 
 
+def _switch(text: str) -> dict[str, Any]:
+    """One that is given or not."""
+    return _takes(text, action="store_true")
+
+
+# Of every command that makes steps.
+OF_STEPS = {
+    "--force": _switch("run steps that are up to date as well"),
+    "--warm": _switch("train from the live version's weights, in less time"),
+    "--wait": _switch("for another command that makes steps of this run"),
+    "--accept-data": _takes(
+        "train although the data checks refuse; the reason is kept",
+        default="",
+        metavar="REASON",
+    ),
+}
 _WHY = {"--why": _takes("a reason for the ledger", default="")}
 _REPLAY = {
     "--replay": _takes(

@@ -9,6 +9,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from serving.releases import files, history, locks
 
 if TYPE_CHECKING:
     from pipeline.tables.prepared import Prepared
+    from pipeline.warm.carried import Carried
 
 logger = logging.getLogger(__name__)
 
@@ -31,16 +33,31 @@ EVALUATION = "evaluation.json"
 Progress = Callable[[str], None]
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How a command wants steps to be made.
+
+    Attributes:
+        force: Whether they are made even when they are up to date.
+        warm: Whether those that are trained start from the live version.
+        wait_seconds: For another process that makes steps of this run.
+        accepted: Why to train on data that break a rule of the checks.
+    """
+
+    force: bool = False
+    warm: bool = False
+    wait_seconds: float = 0.0
+    accepted: str = ""
+
+
 class Run:
     """One config's run directory and the steps in it.
 
     Args:
         config: The run's options.
-        force: Whether steps run even when they are up to date.
+        manner: What a command asked for beside.
         progress: Receives one line at every start, end and skip of a step.
         workers: Processes that train retrieval; None for this one alone.
-        wait_seconds: For another process that makes steps of this run.
-        accepted: Why to train on data that break a rule of the checks.
 
     Attributes:
         lock: Held while a step is made; hold it for several in a row.
@@ -49,19 +66,16 @@ class Run:
     def __init__(
         self,
         config: Config,
-        force: bool = False,
+        manner: Manner = Manner(),
         progress: Progress = logger.info,
         workers: Workers | None = None,
-        wait_seconds: float = 0.0,
-        accepted: str = "",
     ) -> None:
         self.config = config
-        self._accepted = accepted
+        self._manner = manner
         self._workers = workers or Workers()
         self.lock = locks.Lock(
-            self._directory(locks.FILE), wait_seconds, progress
+            self._directory(locks.FILE), manner.wait_seconds, progress
         )
-        self._force = force
         self._progress = progress
         self._current: set[str] = set()
         self._prepared: Prepared | None = None
@@ -106,7 +120,9 @@ class Run:
 
         def work(directory: Path) -> Sequence[Choice]:
             data = self._load()
-            return checks.run(self.config, data, directory, self._accepted)
+            return checks.run(
+                self.config, data, directory, self._manner.accepted
+            )
 
         return self._step("check-data", self._inputs("check-data"), work)
 
@@ -128,14 +144,21 @@ class Run:
         def work(directory: Path) -> list[Choice]:
             from pipeline.retrieval import train as train_retrieval
 
+            live = self._live()
+            # A cold training does not go on where one with a start stopped.
+            key = manifest.digest(
+                inputs
+                if live is None or isinstance(live, str)
+                else [inputs, live.facts.bundle_id]
+            )
             return train_retrieval.Training(
                 self.config,
                 self._load(),
                 directory,
                 self._workers,
-                checkpoints / manifest.digest(inputs)[:16],
+                checkpoints / key[:16],
                 self._progress,
-            ).run()
+            ).run(live)
 
         directory = self._step("train-retrieval", inputs, work)
         if self._workers.is_chief:
@@ -200,8 +223,11 @@ class Run:
             from pipeline.ranking import train as train_ranking
 
             given = self.config, self._load()
-            train_ranking.run(*given, retrieval, directory, self._progress)
-            return train_ranking.choices(*given)
+            begin = train_ranking.found(*given, self._live())
+            train_ranking.run(
+                *given, retrieval, directory, self._progress, begin
+            )
+            return [*train_ranking.choices(*given), *begin.choices("ranking")]
 
         return self._step("train-ranking", self._inputs("train-ranking"), work)
 
@@ -286,7 +312,7 @@ class Run:
         version, is_new = publish.run(
             *(self.config, exports, self.evaluation, ondevice),
             replayed,
-            self._force,
+            self._manner.force,
         )
         role = history.state(self.config.serving_directory).role(version)
         trial = ", make canary lets users try it" * (role == "staged")
@@ -311,6 +337,14 @@ class Run:
             self._prepared = prepared.load(self._directory("prepare"))
         return self._prepared
 
+    def _live(self) -> "Carried | str | None":
+        """What training starts from, or why from nothing; None if unasked."""
+        if not self._manner.warm:
+            return None
+        from pipeline.warm import carried
+
+        return carried.find(self.config)
+
     def _directory(self, name: str) -> Path:
         return self.config.run_directory / name
 
@@ -328,7 +362,7 @@ class Run:
         directory = self._directory(name)
         if name in self._current:
             return directory
-        is_forced = self._force and may_force
+        is_forced = self._manner.force and may_force
         if not is_forced and self._is_current(name, inputs):
             self._progress(f"{name}: up to date, skipped (FORCE=1 reruns it)")
         elif not self._workers.is_chief:

@@ -85,16 +85,18 @@ ARROWS = {
         "models serving serving.releases pipeline.run pipeline.tables "
         "pipeline.sources pipeline.sources.canonical"
     ),
+    "pipeline.warm": "models serving.releases pipeline.run pipeline.tables",
     "pipeline.retrieval": (
-        "models serving.releases pipeline.run pipeline.tables pipeline.measure"
+        "models serving.releases pipeline.run pipeline.tables pipeline.measure "
+        "pipeline.warm"
     ),
     "pipeline.ranking": (
-        "models pipeline.run pipeline.tables pipeline.measure "
+        "models pipeline.run pipeline.tables pipeline.measure pipeline.warm "
         "pipeline.retrieval"
     ),
     "pipeline.export": (
         "models serving serving.releases pipeline.run pipeline.tables "
-        "pipeline.retrieval pipeline.ranking"
+        "pipeline.warm pipeline.retrieval pipeline.ranking"
     ),
     "pipeline.ondevice": (
         "models serving serving.ondevice serving.releases pipeline.run "
@@ -109,7 +111,8 @@ ARROWS = {
     ),
     "pipeline.release": (
         "models serving serving.ondevice serving.releases "
-        "pipeline.run pipeline.export pipeline.evaluate pipeline.terminal"
+        "pipeline.run pipeline.warm pipeline.export pipeline.evaluate "
+        "pipeline.terminal"
     ),
     "pipeline.onboard": (
         "serving serving.releases pipeline.run pipeline.tables "

@@ -5,7 +5,8 @@ SavedModel a name of `serving.signatures`: `retrieval`, `retrieval_exact`,
 `ranking`, `recommender`. Each carries `assets.extra/manifest.json` with the
 bundle's id and `assets.extra/tf_serving_warmup_requests`: a server replays
 them before a version answers, so a model that cannot run (say, without ScaNN's
-ops) fails to load instead of failing its first caller.
+ops) fails to load instead of failing its first caller. `training`, beside
+them and outside the bundle, is what a later training may start from.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from pipeline.run import manifest
 from pipeline.run.config import Config
 from pipeline.tables import profile
 from pipeline.tables.prepared import Prepared
+from pipeline.warm import carried
 from serving import signatures
 
 # One alone, one full batch: both shapes are traced before traffic comes.
@@ -81,6 +83,8 @@ def run(
                 "num_items": len(prepared.items.ids) - FIRST_ITEM,
             },
         )
+    beside = directory / carried.FOLDER
+    carried.write(config, prepared, steps, bundle_id, beside)
     return bundle_id
 
 

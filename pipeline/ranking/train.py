@@ -6,15 +6,16 @@ lists on the validation part. What ships carries the `final` retrieval model
 and tables of everything before the test part: signals keep their meaning, so
 the learned weights stay.
 
-On disk: `scorer.npz`, `tables.npz`, `retrieval/final/`, `rating.npz` where
-ratings exist, `metrics.json`.
+On disk: `scorer.npz`, `seen.parquet` (how far it has learned), `tables.npz`,
+`retrieval/final/`, `rating.npz` where ratings exist, `metrics.json`.
 """
 
 import json
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,10 @@ from pipeline.tables import past
 from pipeline.tables.prepared import Prepared
 from pipeline.tables.ragged import Ragged
 from pipeline.tables.schema import TRAIN, VALIDATION
+from pipeline.warm import carried, start
+from pipeline.warm.carried import Carried
+from pipeline.warm.seen import Block, Seen
+from pipeline.warm.start import Start
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +66,7 @@ def run(
     retrieval: Path,
     directory: Path,
     progress: Callable[[str], None] = logger.info,
+    begin: Start | None = None,
 ) -> Report:
     """Trains and writes the ranking model; what `metrics.json` says.
 
@@ -70,11 +76,13 @@ def run(
     Args:
         retrieval: Directory of the train-retrieval step.
         progress: Receives a line an epoch.
+        begin: What the scorer starts from.
     """
     started = time.monotonic()
     base = train_retrieval.load(config, prepared, retrieval, "base")
-    scorer, report = learn(config, prepared, base, progress)
+    scorer, report = learn(config, prepared, base, progress, begin)
     weights.save(scorer, directory / "scorer.npz")
+    Seen.of(prepared, _learned(prepared)).write(directory / carried.SEEN)
     log = _shipped(config, prepared)
     tables = item_tables.build(log)
     report["left_out"] = item_tables.left_out(log)
@@ -92,6 +100,24 @@ def run(
     report["seconds"] = round(time.monotonic() - started, 1)
     (directory / "metrics.json").write_text(json.dumps(report, indent=2))
     return report
+
+
+def found(
+    config: Config, prepared: Prepared, live: Carried | str | None
+) -> Start:
+    """What the scorer starts from.
+
+    Args:
+        live: What the live version carries, or why it carries nothing; None
+            where nobody asked.
+    """
+    return start.find(live, config, prepared, {"scorer": _learned(prepared)})
+
+
+def _learned(prepared: Prepared) -> Iterator[Block]:
+    """The train part, the last of which lists are made for."""
+    sequences = prepared.sequences()
+    yield Block(0, sequences, sequences.parts == TRAIN)
 
 
 def choices(config: Config, prepared: Prepared) -> list[Choice[int]]:
@@ -112,6 +138,7 @@ def learn(
     prepared: Prepared,
     base: RetrievalModel,
     progress: Callable[[str], None] = logger.info,
+    begin: Start | None = None,
 ) -> tuple[Scorer, Report]:
     """Trains the scorer on lists of `base` and reports how it went."""
     started = time.monotonic()
@@ -135,7 +162,14 @@ def learn(
     inputs, _, found = _retrieved(config, prepared, base, asked)
     validation = lists.describe(signals, inputs, found)
     scorer = make_scorer(config, prepared, signals)
+    begin = begin or Start()
+    begin.fill(scorer, "scorer", prepared)
+    if begin.carried is not None:
+        epochs = begin.epochs(config.ranking.epochs)
+        fewer = replace(config.ranking, epochs=epochs)
+        config = replace(config, ranking=fewer)
     return scorer, {
+        **begin.plain(),
         "lists": len(training),
         "list_seconds": round(time.monotonic() - started, 1),
         **fit(config, scorer, training, validation, asked, progress),

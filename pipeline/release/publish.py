@@ -21,6 +21,7 @@ from pipeline.release import ondevice as ondevice_release
 from pipeline.release.gate import GateRejected
 from pipeline.run.config import Config
 from pipeline.run.rules import Rule
+from pipeline.warm import carried
 from serving import signatures
 from serving.errors import ServingError
 from serving.releases import history as release_history
@@ -61,6 +62,8 @@ def run(
     results = Evaluation.read(evaluation)
     bundle_id = bundle.read_bundle_id(exports / signatures.BUNDLE[0])
     sources = {name: exports / name for name in signatures.BUNDLE}
+    if (beside := exports / carried.FOLDER).exists():
+        sources[carried.FOLDER] = beside
     student = results.ondevice if ondevice is not None else None
     mixed = []
     if results.bundle_id != bundle_id:

@@ -16,6 +16,7 @@ from pipeline.export import bundle, catalogue
 from pipeline.release import ondevice as ondevice_release
 from pipeline.release.gate import GateRejected
 from pipeline.run import manifest
+from pipeline.warm import carried
 from serving import signatures
 from serving.errors import ServingError
 from serving.releases import files, ledger, locks, versions
@@ -67,6 +68,8 @@ def place(source: Path, target: Path, results: Evaluation) -> None:
         if target.parent.name == ondevice_release.NAME:
             ondevice_release.describe(staging, version, results)
             return
+        if target.parent.name == carried.FOLDER:
+            return
         manifest.write_json(
             staging / versions.MANIFEST,
             bundle.read_manifest(staging)
@@ -106,9 +109,8 @@ def point(serving: Path, state: State, keep_previous: bool) -> None:
 
 def models(serving: Path) -> list[Path]:
     """Where versions of a release lie."""
-    return [
-        serving / name for name in (*signatures.BUNDLE, ondevice_release.NAME)
-    ]
+    beside = ondevice_release.NAME, carried.FOLDER
+    return [serving / name for name in (*signatures.BUNDLE, *beside)]
 
 
 def numbers(serving: Path) -> list[int]:

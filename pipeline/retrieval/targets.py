@@ -18,6 +18,7 @@ from pipeline.retrieval import popularity, quantiles
 from pipeline.retrieval.feed import Chunk, Feed
 from pipeline.tables import past
 from pipeline.tables.schema import TRAIN, VALIDATION
+from pipeline.warm.seen import Block
 
 Which = Literal["base", "final"]
 
@@ -67,15 +68,17 @@ class Rule:
         last = (ends - held)[past.users_of(sequences)]
         return train & (np.arange(len(train)) >= last)
 
+    def learns(self, chunk: Chunk) -> np.ndarray:
+        """Events that are learned from, and not kept from it, bool `[E]`."""
+        parts = chunk.sequences.parts
+        if self.which == "base":
+            return (parts == TRAIN) & ~self.held_out(chunk)
+        return parts <= (VALIDATION if self.refit else TRAIN)
+
     def weights(self, chunk: Chunk) -> np.ndarray:
         """How much each event counts as a training target, float32 `[E]`."""
         sequences = chunk.sequences
-        used = sequences.parts == TRAIN
-        if self.which == "base":
-            used &= ~self.held_out(chunk)
-        elif self.refit:
-            used |= sequences.parts == VALIDATION
-        used &= sequences.item_indices >= FIRST_ITEM
+        used = self.learns(chunk) & (sequences.item_indices >= FIRST_ITEM)
         weights = used.astype(np.float32)
         if sequences.weights is not None:
             weights *= np.maximum(sequences.weights, 0)
@@ -125,6 +128,12 @@ def recent(feed: Feed, made: Rule, num_rows: int) -> popularity.Trends:
             yield events.item_indices, events.timestamps, made.weights(chunk)
 
     return popularity.make(read, num_rows)
+
+
+def blocks(feed: Feed, made: Rule) -> Iterator[Block]:
+    """The whole log with what a model learns of it."""
+    for chunk in feed.chunks():
+        yield Block(chunk.first_row, chunk.sequences, made.learns(chunk))
 
 
 class Reach(NamedTuple):

@@ -29,6 +29,8 @@ from pipeline.tables import past
 from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import DataError
 from pipeline.tables.sequences import keep
+from pipeline.warm import carried
+from pipeline.warm.seen import Seen
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Task:
         num_targets: Of an epoch.
         facts: What `build` needs beside the tables, by argument.
         lazy_rows: Whether steps update only the rows of ids that they read.
+        seen: How far into the log it learns.
     """
 
     model: RetrievalModel
@@ -52,6 +55,7 @@ class Task:
     num_targets: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
     lazy_rows: Choice[bool] = Choice("", False)
+    seen: Seen | None = None
 
     def save(self, directory: Path) -> None:
         """Writes the weights and what their model is built from."""
@@ -62,6 +66,8 @@ class Task:
             **self.facts,
             encoder=self.model.config.encoder,
         )
+        if self.seen is not None:
+            self.seen.write(directory / carried.SEEN)
 
 
 def make(
@@ -115,7 +121,8 @@ def make(
     dataset = cut.training(read, prepared)
     sizes = [table.shape[0] for table in model.tables]
     lazy = auto.lazy_rows(model.config.loss, sizes, team.num_replicas)
-    return Task(model, dataset, steps, seed, num_targets, facts, lazy)
+    seen = Seen.of(prepared, targets.blocks(source, rule))
+    return Task(model, dataset, steps, seed, num_targets, facts, lazy, seen)
 
 
 def build(

@@ -37,6 +37,10 @@ from pipeline.run.config import Config
 from pipeline.run.workers import Workers
 from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import TRAIN, DataError
+from pipeline.warm import start
+from pipeline.warm.carried import Carried, Model
+from pipeline.warm.seen import Block
+from pipeline.warm.start import Start
 
 logger = logging.getLogger(__name__)
 
@@ -78,16 +82,43 @@ class Training:
         is_kept = self._team.workers.count > 1 or streamed.value
         self._checkpoints = checkpoints if is_kept else None
         self._metrics: dict[str, dict[str, Any]] = {}
+        self._start = Start()
 
-    def run(self) -> list[Choice]:
+    def run(self, live: Carried | str | None = None) -> list[Choice]:
         """Trains and writes both models; what the config left open.
+
+        Args:
+            live: What the live version carries to start from, or why nothing;
+                None where nobody asked for a start.
 
         Raises:
             DataError: If there is nothing to learn from, or a worker was lost.
         """
+        if live is not None:
+            self._start = self._found(live)
         self.base()
         self.final()
+        self.choices += self._start.choices("retrieval")
         return self.choices
+
+    def _found(self, live: Carried | str) -> Start:
+        """What both models may start from."""
+        seed = seeds.of(self._config, "ranking_holdout")
+        asked = self._options, self._prepared.split
+        learned: dict[Model, Iterator[Block]] = {}
+        for which in ("base", "final"):
+            made = targets.rule(*asked, which, seed, self._source)
+            learned[which] = targets.blocks(self._source, made)
+        found = start.find(live, self._config, self._prepared, learned)
+        if found.carried is not None:
+            facts = found.carried.facts
+            self._options = replace(
+                self._options,
+                encoder=facts.encoder,
+                epochs=found.epochs(facts.cold_epochs),
+                learning_rate=start.PACE * self._options.learning_rate,
+            )
+        return found
 
     def base(self) -> None:
         """Trains with the encoders in question and keeps the best."""
@@ -142,6 +173,7 @@ class Training:
                 self._team,
                 self._progress,
             )
+            self._start.fill(made.model, which, self._prepared)
             watch = fit.fit(
                 made,
                 goal,
@@ -156,7 +188,11 @@ class Training:
             "curve": watch.curve,
             "targets": made.num_targets,
             "seconds": round(time.monotonic() - started, 1),
+            "cold_epochs": watch.best_epoch,
+            **self._start.plain(),
         }
+        if (carried := self._start.carried) is not None:
+            self._metrics[name]["cold_epochs"] = carried.facts.cold_epochs
         return made, watch
 
     def _save(self, which: Which, made: task.Task | None = None) -> None:

@@ -1,4 +1,4 @@
-"""A model's weights as one `.npz`.
+"""A model's weights as one `.npz`, by their paths in the model.
 
 HDF5, Keras' own format, ends the process with a segmentation fault when the
 disk is full; this raises an OSError.
@@ -16,7 +16,8 @@ def save(model: tf.keras.Model, path: Path) -> None:
     Raises:
         OSError: If they cannot be written.
     """
-    np.savez(path, *[weight.numpy() for weight in _kept(model)])
+    names = {id(weight): name for name, weight in paths(model).items()}
+    np.savez(path, **{names[id(w)]: w.numpy() for w in _kept(model)})
 
 
 def load(model: tf.keras.Model, path: Path) -> None:
@@ -29,6 +30,20 @@ def load(model: tf.keras.Model, path: Path) -> None:
         values = [saved[name] for name in saved.files]
     for weight, value in zip(_kept(model), values, strict=True):
         weight.assign(value)
+
+
+def paths(model: tf.keras.Model) -> dict[str, tf.Variable]:
+    """All weights by the attributes that lead to them, the shortest way."""
+    view = tf.train.TrackableView(model)
+    found, waiting, known = {}, [("", model)], {id(model)}
+    for path, part in waiting:
+        for name, child in view.children(part).items():
+            if id(child) not in known:
+                known.add(id(child))
+                waiting.append((f"{path}/{name}".lstrip("/"), child))
+                if isinstance(child, tf.Variable):
+                    found[waiting[-1][0]] = child
+    return found
 
 
 def _kept(model: tf.keras.Model) -> list[tf.Variable]:

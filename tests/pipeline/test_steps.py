@@ -18,7 +18,7 @@ from pipeline.run import manifest
 from pipeline.run.auto import Choice
 from pipeline.run.config import Config
 from pipeline.run.release import PublishConfig
-from pipeline.steps import Run
+from pipeline.steps import Manner, Run
 from serving.ondevice import bundle as ondevice
 from tests.support.waiting import eventually
 
@@ -154,6 +154,22 @@ def test_a_run_killed_in_training_goes_on_where_it_stopped(
     assert not list(run.glob(".staging-*"))
 
 
+def _starts_from_what_is_live(config: Config, folder: Path) -> None:
+    """What is trained again starts from it, once."""
+    shutil.copytree(config.artifacts, folder)
+    config = replace(config, artifacts=str(folder))
+    less = replace(config.ranking, epochs=2)
+    changed = replace(config, ranking=less)
+    for options, expected in ((config, 0), (changed, 1), (changed, 0)):
+        lines: list[str] = []
+        Run(options, Manner(warm=True), lines.append).train_ranking()
+        assert len(_ran(lines)) == expected
+    made = manifest.Record.read(config.run_directory / "train-ranking")
+    assert made is not None
+    begun = {choice["option"]: choice["value"] for choice in made.choices}
+    assert begun["ranking starts from"] == "version 1"
+
+
 def test_a_release_is_not_evaluated_again(
     tiny_run: Run, tmp_path: Path
 ) -> None:
@@ -168,6 +184,8 @@ def test_a_release_is_not_evaluated_again(
     bundle = ondevice.OnDevice(ondevice.live(forced.serving_directory))
     assert bundle.config["version"] == 1
     assert bundle.replay() > 0
+
+    _starts_from_what_is_live(forced, tmp_path.with_name("warm"))
 
     # Another run's models answer other queries.
     run.config.run_directory.rename(run.config.run_directory.parent / "other")
