@@ -110,10 +110,11 @@ retrain: setup ## all steps in order, unchanged ones skipped; WARM=1: from what 
 	$(STEP) $@ $(FORCED) $(if $(REPLAY),--replay '$(REPLAY)')
 # WHY=<text> of these goes into the ledger; quotes survive, as in recommend.
 REASON = $(if $(WHY),--why "$$WHY")
-canary: setup ## let SHARE=<percent> of users ask the staged version
-	$(STEP) $@ $(if $(SHARE),--share '$(SHARE)') $(REASON)
-promote: setup ## let everybody ask the canary: it is live
-	$(STEP) $@ $(REASON)
+canary: setup ## let SHARE=<percent> of users ask the staged version; REPLAY=LOG first
+	$(STEP) $@ $(if $(SHARE),--share '$(SHARE)') \
+		$(if $(REPLAY),--replay '$(REPLAY)') $(REASON)
+promote: setup ## the canary is live; HEALTHY=<Prometheus> if it was well for an hour
+	$(STEP) $@ $(if $(HEALTHY),--if-healthy '$(HEALTHY)') $(REASON)
 rollback: setup ## end the trial, else return to the release before; TO=<version>
 	$(STEP) $@ $(if $(TO),--to '$(TO)') $(REASON)
 releases: setup ## what is live, canary, previous and staged, since when and why

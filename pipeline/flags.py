@@ -119,9 +119,18 @@ ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
         "--share": _takes(
             "percent of users, 1 to 100", type=int, required=True
         ),
+        **_REPLAY,
         **_WHY,
     },
-    "promote": _WHY,
+    "promote": {
+        "--if-healthy": _takes(
+            "ask Prometheus: after an hour without alerts it is live, after "
+            "one it is taken away, before that it stays on trial",
+            default="",
+            metavar="URL",
+        ),
+        **_WHY,
+    },
     "prune": {
         "--keep": _takes(
             "of the newest versions", type=int, required=True, metavar="N"

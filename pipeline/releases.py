@@ -8,14 +8,16 @@ from pathlib import Path
 
 from pipeline.evaluate import evaluation
 from pipeline.evaluate.evaluation import Evaluation
-from pipeline.release import decision
+from pipeline.release import decision, trial
 from pipeline.release.gate import GateRejected
+from pipeline.run import rules
 from pipeline.run.config import Config
 from pipeline.run.rules import Rule
 from pipeline.steps import Run
 from pipeline.terminal import console, report
 from pipeline.terminal.console import Answer
 from serving import embedded
+from serving.releases import history
 from serving.releases.history import POINTER
 
 
@@ -35,6 +37,7 @@ def _publish(run: Run, options: argparse.Namespace) -> None:
     users = Answer("", [])
     try:
         run.publish(_replayed(run, getattr(options, "replay", "")))
+        trial.begin(run.config, console.progress)
     except GateRejected as error:
         refused = error
     reasons = refused.reasons if refused else ()
@@ -122,9 +125,17 @@ def rollback(config: Config, options: argparse.Namespace) -> None:
 
 
 def try_canary(config: Config, options: argparse.Namespace) -> None:
-    """Lets a share of users ask the staged version."""
-    from pipeline.release import trial
+    """Lets a share of users ask the staged version.
 
+    Raises:
+        GateRejected: If a logged request speaks against it, among others.
+    """
+    if options.replay and (staged := _staged(config)):
+        from pipeline.feedback import step as feedback
+
+        judged = feedback.at_the_gate(config, options.replay, str(staged))
+        if reasons := rules.broken(judged):
+            raise GateRejected(*reasons)
     share = options.share
     version, live = trial.canary(config, share, options.why, console.progress)
     said = (
@@ -135,10 +146,24 @@ def try_canary(config: Config, options: argparse.Namespace) -> None:
     console.say(Answer(said, data), options.json)
 
 
-def promote(config: Config, options: argparse.Namespace) -> None:
-    """Makes the canary the live version."""
-    from pipeline.release import trial
+def _staged(config: Config) -> int | None:
+    """What a canary would be of."""
+    state = history.state(config.serving_directory)
+    return state.canary or state.staged
 
+
+def promote(config: Config, options: argparse.Namespace) -> None:
+    """Makes the canary the live version, or asks Prometheus whether to."""
+    if options.if_healthy:
+        from pipeline.release import health
+
+        found = health.promote(config, options.if_healthy, options.why)
+        who = f"version {found.version}" if found.version else "nothing"
+        verb = "is" if found.is_live or not found.version else "is not"
+        said = f"promote: {who} {verb} promoted, {found.why}"
+        answer = Answer(said, found._asdict())
+        console.say(answer, options.json)
+        return
     before, after = trial.promote(config, options.why)
     said = f"promote: version {after} is live, {before} is what rollback finds"
     console.say(Answer(said, {"live": after, "before": before}), options.json)
@@ -146,8 +171,6 @@ def promote(config: Config, options: argparse.Namespace) -> None:
 
 def prune(config: Config, options: argparse.Namespace) -> None:
     """Removes old versions."""
-    from pipeline.release import trial
-
     gone = trial.prune(config, options.keep)
     said = f"removed versions {', '.join(map(str, gone))}" if gone else "none"
     console.say(Answer(f"prune: {said}", {"removed": gone}), options.json)

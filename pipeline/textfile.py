@@ -7,7 +7,6 @@ not known is left out. A file that cannot be written changes no exit status.
 """
 
 import contextlib
-import datetime
 import json
 import logging
 import time
@@ -149,7 +148,7 @@ def _releases(config: Config) -> Iterator[_Gauge]:
     first: dict[int | None, float] = {}
     last: dict[int | None, float] = {}
     for entry in entries:
-        moment = _seconds(entry.at)
+        moment = ledger.seconds(entry.at)
         last[entry.version] = moment
         if entry.event == ledger.LIVE:
             first.setdefault(entry.version, moment)
@@ -167,7 +166,3 @@ def _releases(config: Config) -> Iterator[_Gauge]:
     yield "version_since_timestamp_seconds", words, roles
     words = "Users who ask the canary."
     yield "canary_percent_of_users", words, {(): state.share}
-
-
-def _seconds(moment: str) -> float:
-    return datetime.datetime.fromisoformat(moment).timestamp()

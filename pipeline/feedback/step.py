@@ -63,15 +63,17 @@ def replay(
     return found, judged
 
 
-def at_the_gate(config: Config, where: str) -> list[Rule]:
-    """What a log says of the staged bundle.
+def at_the_gate(
+    config: Config, where: str, new: str = sides.STAGED
+) -> list[Rule]:
+    """What a log says of the staged bundle, or of a version.
 
     Raises:
         DataError: If there is nothing to replay.
     """
     if not history.read(config.serving_directory):
         return [Rule("replay", "Nothing is live yet to replay the log with.")]
-    _, judged = replay(config, Log(where))
+    _, judged = replay(config, Log(where), new=new)
     return judged
 
 

@@ -130,7 +130,7 @@ def _release(
     """Places every model and moves the pointer; the new version."""
     serving, options = config.serving_directory, config.publish
     version = 1 + max(repository.numbers(serving), default=0)
-    is_staged = state.live is not None and (
+    is_staged = state.live is not None and bool(
         options.stage or state.canary is not None
     )
     if is_staged:
@@ -178,7 +178,10 @@ def _entry(
 
 
 def rollback(
-    config: Config, to: int | None = None, why: str = ""
+    config: Config,
+    to: int | None = None,
+    why: str = "",
+    trial_of: int | None = None,
 ) -> tuple[int, int]:
     """Ends a trial, or points back to an earlier release.
 
@@ -186,6 +189,7 @@ def rollback(
         to: Which release; None takes the version on trial away where there
             is one, else returns to the release before the live version.
         why: For the ledger.
+        trial_of: The version whose trial it must be, None for any release.
 
     Returns:
         The version that answers no more and the one that does.
@@ -197,6 +201,7 @@ def rollback(
     serving = config.serving_directory
     keep = config.publish.keep_previous_loaded
     with repository.writing(serving) as state:
+        repository.require_trial(state, trial_of)
         if state.canary is not None and state.live is not None:
             if to is not None:
                 raise GateRejected(

@@ -138,6 +138,20 @@ def require_whole(serving: Path, version: int, advice: str) -> None:
         )
 
 
+def require_trial(state: State, version: int | None) -> None:
+    """Refuses where a version that was judged is no longer on trial.
+
+    Raises:
+        GateRejected: If it is not.
+    """
+    if version is not None and state.canary != version:
+        raise GateRejected(
+            "A verdict must be of the version on trial. Received: one of "
+            f"version {version}, on trial is {state.canary or 'none'}. "
+            "Another command was faster; run it again."
+        )
+
+
 def remove(serving: Path, version: int, why: str = "") -> None:
     """Removes a version of all models; half of one never looks like one.
 

@@ -14,6 +14,7 @@ from pipeline.release import repository
 from pipeline.release.gate import GateRejected
 from pipeline.run.config import Config
 from serving import labels
+from serving.releases import history as release_history
 from serving.releases import ledger
 from serving.releases.history import POINTER, State
 
@@ -72,6 +73,18 @@ def canary(
         return tried, live
 
 
+def begin(config: Config, progress: Callable[[str], None]) -> None:
+    """Tries what is staged at once, as a percentage in `publish.stage` has it.
+
+    While another version is on trial it waits for that to end.
+    """
+    share = config.publish.trial_percent
+    state = release_history.state(config.serving_directory)
+    if share and state.staged is not None and state.canary is None:
+        version, _live_one = canary(config, share, progress=progress)
+        progress(f"canary: {share} percent of users ask version {version}")
+
+
 def _tell_callers(
     serving: Path, state: State, keep: bool, progress: Callable[[str], None]
 ) -> None:
@@ -86,8 +99,14 @@ def _tell_callers(
         time.sleep(left)
 
 
-def promote(config: Config, why: str = "") -> tuple[int, int]:
+def promote(
+    config: Config, why: str = "", trial_of: int | None = None
+) -> tuple[int, int]:
     """Makes the version on trial the live one.
+
+    Args:
+        why: For the ledger.
+        trial_of: The version that must be on trial, None for whichever is.
 
     Returns:
         The version that was live and the one that is now.
@@ -99,6 +118,7 @@ def promote(config: Config, why: str = "") -> tuple[int, int]:
     serving, options = config.serving_directory, config.publish
     with repository.writing(serving) as state:
         live = _live(serving, state)
+        repository.require_trial(state, trial_of)
         if state.canary is None:
             advice = _STAGE
             if state.staged is not None:

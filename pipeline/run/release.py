@@ -68,7 +68,8 @@ class PublishConfig(Options):
         keep_previous_loaded: Whether servers hold the release before the live
             one in memory as well, so that a rollback need not load it.
         stage: Whether an accepted version waits for `make canary` instead of
-            going live; the first one does not.
+            going live, true or false, or the percent of users that ask it at
+            once, until `make promote`; the first version goes live.
     """
 
     metric: str = "ndcg@10"
@@ -78,9 +79,19 @@ class PublishConfig(Options):
     max_growth: Rate = 1.0
     keep_versions: int | Literal["all"] = "all"
     keep_previous_loaded: bool = False
-    stage: bool = False
+    stage: bool | int = False
+
+    @property
+    def trial_percent(self) -> int:
+        """Percent of users that an accepted version is tried on at once."""
+        return 0 if isinstance(self.stage, bool) else self.stage
 
     def _rules(self) -> Iterator[tuple[bool, str]]:
+        yield (
+            isinstance(self.stage, bool) or 1 <= self.stage <= 100,
+            "`stage` must be true, false or a percentage of users from 1 to "
+            f"100. Received: {self.stage}.",
+        )
         yield (
             self.keep_versions == "all" or self.keep_versions >= 2,
             '`keep_versions` must be at least 2 or "all", so that a rollback '

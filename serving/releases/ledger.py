@@ -30,6 +30,11 @@ def moment(seconds: float | None = None) -> str:
     return now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def seconds(at: str) -> float:
+    """The time of an event in seconds since 1970."""
+    return datetime.datetime.fromisoformat(at).timestamp()
+
+
 @dataclass(frozen=True)
 class Entry:
     """One event.

@@ -1,15 +1,19 @@
 """A version on trial: who is served what, and what no command may do."""
 
+import argparse
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pipeline import releases
+from pipeline.feedback import step
 from pipeline.release import overview, publish, repository, trial
 from pipeline.release.gate import GateRejected
 from pipeline.run.config import Config
 from pipeline.run.release import PublishConfig
+from pipeline.run.rules import Rule
 from serving import signatures
 from serving.errors import ServingError
 from serving.releases import (
@@ -298,3 +302,56 @@ def test_the_overview_says_what_is_what(config: Config) -> None:
     assert "popularity" in data["last_rejected"]["why"]
     assert _events(config).count(("rejected", None)) == 1
     assert data["versions"][0]["figures"] and data["versions"][0]["since"]
+
+
+def test_an_accepted_version_goes_on_trial_at_once_where_asked_to(
+    config: Config,
+) -> None:
+    said: list[str] = []
+    tried = replace(config, publish=PublishConfig(stage=5))
+    # Version 3 is staged; nothing that is staged goes live by itself.
+    trial.begin(tried, said.append)
+    assert state_of(tried) == State((2, 1), 3, 5, is_labelled=True)
+    # The next one waits until the trial ends, then the next night tries it.
+    assert publish.run(tried, *stage(tried, "b4")) == (4, True)
+    trial.begin(tried, said.append)
+    assert (state_of(tried).canary, state_of(tried).staged) == (3, 4)
+    trial.promote(tried)
+    assert publish.run(tried, *stage(tried, "b4")) == (4, False)
+    trial.begin(tried, said.append)
+    assert state_of(tried) == State((3, 2, 1), 4, 5, is_labelled=True)
+    assert said[-1] == "canary: 5 percent of users ask version 4"
+    # Without the option nothing begins, and the first release waits for none.
+    publish.rollback(tried)
+    publish.run(config, *stage(config, "b5"))
+    trial.begin(config, said.append)
+    assert state_of(config).canary is None
+    first = replace(tried, artifacts=config.artifacts + "-first")
+    publish.run(first, *stage(first, "b1"))
+    trial.begin(first, said.append)
+    assert state_of(first) == State((1,))
+
+
+@pytest.mark.parametrize("role", ["staged", "canary"])
+def test_a_log_may_speak_against_a_trial(
+    config: Config, role: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if role == "canary":
+        trial.canary(config, 5)
+    asked: list[tuple[str, str]] = []
+    words = "It answers 3 of 50 requests with an error."
+
+    def replayed(_config: Config, log: str, new: str) -> list[Rule]:
+        asked.append((log, new))
+        return [Rule.of("answered", log != "bad", words)]
+
+    monkeypatch.setattr(step, "at_the_gate", replayed)
+    before = state_of(config)
+    options = argparse.Namespace(share=9, why="", json=True, replay="bad")
+    with pytest.raises(GateRejected, match="3 of 50"):
+        releases.try_canary(config, options)
+    assert state_of(config) == before
+    options.replay = "good"
+    releases.try_canary(config, options)
+    assert asked == [("bad", "3"), ("good", "3")]
+    assert state_of(config).share == 9

@@ -129,6 +129,8 @@ def test_what_is_no_option_any_more_says_so(tmp_path: Path) -> None:
         ("evaluate.num_users=many", "a whole number or one of 'all'"),
         ("student.max_histories=0", 'at least 1 or "all". Received: 0'),
         ("publish.keep_versions=0", 'at least 2 or "all", so'),
+        ("publish.stage=101", "a percentage of users from 1 to 100"),
+        ("publish.stage=0", "a percentage of users from 1 to 100"),
     ],
 )
 def test_zero_is_zero_and_words_are_words(
