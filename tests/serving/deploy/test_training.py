@@ -9,7 +9,9 @@ import pytest
 import yaml
 
 from pipeline import __main__ as command_line
+from pipeline import exits, textfile
 from pipeline.run import workers
+from pipeline.terminal import console
 from tests.serving.deploy.test_deploy import DEPLOY, ROOT, passes, tool
 from tests.support import environments
 
@@ -88,7 +90,7 @@ def test_the_image_is_tidy_and_copies_what_it_may():
 
 def test_pods_run_without_rights_and_share_one_path():
     found = list(pods())
-    assert len(found) == 6
+    assert len(found) == 9
     for pod in found:
         assert pod["securityContext"]["runAsNonRoot"]
         assert not pod["automountServiceAccountToken"]
@@ -122,6 +124,64 @@ def test_arguments_are_the_command_lines(name):
         assert [found.shard for found in options] == [
             (index, 4) for index in range(4)
         ]
+
+
+def nightly(name):
+    (found,) = named("CronJob")[name]["jobTemplate"]["spec"]["template"][
+        "spec"
+    ]["containers"]
+    return command_line._parser().parse_args(found["args"])
+
+
+def test_the_night_makes_what_the_jobs_make_and_tries_it():
+    retrain, promote = nightly("retrain"), nightly("promote")
+    assert (retrain.command, promote.command) == ("retrain", "promote")
+    assert promote.if_healthy.startswith("http://")
+    prepare = command_line._parser().parse_args(container("prepare")["args"])
+    # The same settings, so that nothing is prepared twice, and a trial.
+    assert set(retrain.set) - set(prepare.set) == {"publish.stage=5"}
+    assert set(prepare.set) < set(retrain.set)
+    assert set(promote.set) < set(retrain.set)
+    for name, spec in named("CronJob").items():
+        assert spec["concurrencyPolicy"] == "Forbid", name
+    # What the gate or the checks said is final for the night.
+    (final, _) = named("CronJob")["retrain"]["jobTemplate"]["spec"][
+        "podFailurePolicy"
+    ]["rules"]
+    assert final["action"] == "FailJob"
+    ends = {ending.status for ending in exits._ENDINGS if ending.status > 1}
+    assert set(final["onExitCodes"]["values"]) == ends - {130}
+    assert final["onExitCodes"]["containerName"] == "retrain"
+
+
+def test_promote_decides_by_what_prometheus_says(tmp_path, monkeypatch, capsys):
+    """The CronJob's own arguments, on a repository with nothing on trial."""
+    monkeypatch.setattr(console, "quiet_native_logs", lambda path: None)
+    (found,) = named("CronJob")["promote"]["jobTemplate"]["spec"]["template"][
+        "spec"
+    ]["containers"]
+    (tmp_path / "config.toml").write_text('name = "orders"\nseed = 1\n')
+    arguments = [part.replace("/data", str(tmp_path)) for part in found["args"]]
+    assert command_line.main(arguments) == 0
+    assert "no version is on trial" in capsys.readouterr().out
+    metrics = tmp_path / "artifacts" / textfile.DIRECTORY
+    assert [path.name for path in metrics.iterdir()] == ["orders.releases.prom"]
+    # Where the exporter looks for it.
+    exporter = named("Deployment")["runs"]["template"]["spec"]["containers"][0]
+    (looked,) = [part for part in exporter["args"] if "directory" in part]
+    assert looked.endswith(f"=/data/artifacts/{textfile.DIRECTORY}")
+
+
+def test_prometheus_and_the_log_are_in_reach_of_the_night():
+    (policy,) = [
+        found["spec"]
+        for found in manifests()
+        if found["kind"] == "NetworkPolicy"
+        and found["metadata"]["name"] == "training"
+    ]
+    (selected,) = policy["podSelector"]["matchExpressions"]
+    assert {"retrain", "promote"} <= set(selected["values"])
+    assert policy["egress"] == [{}]
 
 
 def test_every_pod_of_the_training_job_is_another_worker():
