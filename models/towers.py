@@ -98,6 +98,12 @@ class CandidateTower(tf.keras.Model):
                 initializer=Rows(self.width**-0.5),
             )
 
+    @property
+    def catalogue(self) -> list[tf.Variable]:
+        """What it was given of every item, and did not learn."""
+        found = list(self.table.values())
+        return [*found, self.popularity] if self.num_trends else found
+
     def call(self, indices: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Maps item indices `[...]` to `[..., D]`."""
         columns = features.lookup(self.table, indices)

@@ -32,14 +32,24 @@ class ExactIndex(tf.Module):
 
     Args:
         embeddings: `[num_items + 2, embedding_dim]` by item index.
+        gone: Item indices never to return; histories may still hold them.
     """
 
     is_exact = True
 
-    def __init__(self, embeddings: np.ndarray, k: int) -> None:
+    def __init__(
+        self,
+        embeddings: np.ndarray,
+        k: int,
+        gone: Sequence[int] | np.ndarray = (),
+    ) -> None:
         super().__init__(name="exact_index")
         self.num_items = len(embeddings) - FIRST_ITEM
-        self.k = min(k, self.num_items)
+        self.k = min(k, self.num_items - len(gone))
+        self.gone = None
+        if len(gone):
+            is_gone = np.isin(np.arange(len(embeddings)), gone)
+            self.gone = tf.Variable(is_gone, trainable=False, name="gone")
         self.embeddings = tf.Variable(
             np.asarray(embeddings, np.float32),
             trainable=False,
@@ -54,6 +64,8 @@ class ExactIndex(tf.Module):
         scores = tf.tensor_scatter_nd_update(
             scores, hidden, tf.fill(tf.shape(rows), MASKED_SCORE)
         )
+        if self.gone is not None:
+            scores = tf.where(self.gone, MASKED_SCORE, scores)
         scores, indices = tf.math.top_k(scores[:, FIRST_ITEM:], self.k)
         return scores, _or_padding(scores, indices + FIRST_ITEM)
 
@@ -68,7 +80,7 @@ class ScannIndex(tf.Module):
     Args:
         exact: The index that answers where ScaNN cannot.
         searchers: The tensors of built searchers, from `build_searcher`, each
-            over a slice of the items; in the order of the items.
+            over a slice of the items that are not gone; in their order.
         num_leaves_to_search: Tree leaves visited a query and searcher.
         num_reordering_candidates: Best matches that are scored exactly, a
             query and searcher, beside as many as are never to return.
@@ -93,8 +105,14 @@ class ScannIndex(tf.Module):
         self.k = exact.k
         self.sizes = tuple(sizes)
         self.states, first = [], FIRST_ITEM
+        table, self.items = exact.embeddings, None
+        if exact.gone is not None:
+            there = np.flatnonzero(~exact.gone.numpy()[FIRST_ITEM:])
+            there = np.r_[:FIRST_ITEM, there + FIRST_ITEM].astype(np.int32)
+            table = tf.gather(table, there)
+            self.items = tf.Variable(there, trainable=False, name="items")
         for searcher, size in zip(searchers, sizes, strict=True):
-            vectors = exact.embeddings[first : first + size]
+            vectors = table[first : first + size]
             if np.ndim(searcher[_ROUNDED]):
                 vectors = tf.constant(0.0)
             self.states.append(scann_ops.ScannState([*searcher, vectors]))
@@ -146,7 +164,7 @@ class ScannIndex(tf.Module):
                 times * self.num_reordering_candidates,
                 times * self.num_leaves_to_search,
             )
-            found.append((near.distance, near.index + first))
+            found.append((near.distance, self._items(near.index, first)))
             first += size
         scores, indices = (
             # ScaNN's ops tell nothing about their shapes.
@@ -189,7 +207,7 @@ class ScannIndex(tf.Module):
             queries[0], *self._effort(seen, self.sizes[0])
         )
         indices, places = tf.raw_ops.ListDiff(
-            x=found.index + FIRST_ITEM, y=seen[0]
+            x=self._items(found.index, FIRST_ITEM), y=seen[0]
         )
         scores = tf.gather(found.distance, places[: self.k])
         return scores[tf.newaxis], indices[tf.newaxis, : self.k]
@@ -201,12 +219,18 @@ class ScannIndex(tf.Module):
             nearest = self._ops.searcher_from_module(state).search_batched(
                 queries, *self._effort(seen, size)
             )
-            scores, indices = nearest.distances, nearest.indices + first
+            scores = nearest.distances
+            indices = self._items(nearest.indices, first)
             # Unfilled slots come back as NaN with the id of some candidate.
             valid = ~tf.math.is_nan(scores) & ~contains(seen, indices)
             found.append(self._widened(scores, indices, valid))
             first += size
         return merge(found, self.k)
+
+    def _items(self, places: tf.Tensor, first: int) -> tf.Tensor:
+        """Item indices of places in a searcher that begins at `first`."""
+        rows = places + first
+        return rows if self.items is None else tf.gather(self.items, rows)
 
     def _effort(
         self, seen: tf.Tensor, size: int

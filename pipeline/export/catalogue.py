@@ -30,6 +30,7 @@ def write(prepared: Prepared, directory: Path) -> None:
     items = prepared.items
     counts = items.counts[[TRAIN, VALIDATION]].sum(axis=0)
     counts[:FIRST_ITEM] = 0
+    counts[prepared.gone] = 0
     order = np.argsort(-counts, kind="stable")[:_NUM_POPULAR]
     directory.mkdir(parents=True, exist_ok=True)
     manifest.write_json(

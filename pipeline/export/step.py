@@ -12,6 +12,7 @@ them and outside the bundle, is what a later training may start from.
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
@@ -38,11 +39,13 @@ def run(
     prepared: Prepared,
     steps: Mapping[str, Path],
     directory: Path,
+    facts: Mapping[str, str] | None = None,
 ) -> str:
     """Exports every model of the bundle.
 
     Args:
         steps: Directories of the steps before by name.
+        facts: Added to what each model says of itself.
 
     Returns:
         The bundle id: a digest over every exported file.
@@ -60,7 +63,8 @@ def run(
         },
         first.item_features if isinstance(first, graphs.Retrieval) else {},
     )
-    samples = {"item_id": list(prepared.items.ids[FIRST_ITEM:][:10])}
+    there = np.setdiff1d(np.arange(len(prepared.items.ids)), prepared.gone)
+    samples = {"item_id": list(prepared.items.ids[there[FIRST_ITEM:][:10]])}
     for feature, values in bundle[signatures.RETRIEVAL].allowed.values.items():
         samples[f"{signatures.ALLOWED}{feature}"] = values[:1]
     for name, module in bundle.items():
@@ -80,7 +84,8 @@ def run(
                 "query_inputs": query_inputs,
                 "history_length": config.retrieval.history_length,
                 "repeat_consumption": prepared.repeat_consumption,
-                "num_items": len(prepared.items.ids) - FIRST_ITEM,
+                "num_items": prepared.num_answered,
+                **(facts or {}),
             },
         )
     beside = directory / carried.FOLDER

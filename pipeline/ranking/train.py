@@ -40,7 +40,7 @@ from pipeline.run.auto import Choice
 from pipeline.run.config import Config
 from pipeline.run.pace import Pace
 from pipeline.tables import past
-from pipeline.tables.prepared import Prepared
+from pipeline.tables.prepared import Prepared, with_rows
 from pipeline.tables.ragged import Ragged
 from pipeline.tables.schema import TRAIN, VALIDATION
 from pipeline.warm import carried, start
@@ -182,11 +182,13 @@ def load(config: Config, prepared: Prepared, directory: Path) -> RankingModel:
     towers = train_retrieval.load(config, prepared, directory / "retrieval")
     with np.load(directory / "tables.npz") as saved:
         tables = ItemTables(**{name: saved[name] for name in saved.files})
+    more = len(prepared.items.ids) - len(tables.popularity)
+    tables = replace(tables, popularity=with_rows(tables.popularity, more))
     signals = Signals(
         config.ranking, towers, tables, prepared.repeat_consumption
     )
     scorer = make_scorer(config, prepared, signals)
-    weights.load(scorer, directory / "scorer.npz")
+    weights.load(scorer, directory / "scorer.npz", scorer.table.values())
     rating = train_rating.load(config, prepared, directory)
     return RankingModel(signals, scorer, rating)
 

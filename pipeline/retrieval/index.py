@@ -3,7 +3,8 @@
 Enters: a trained retrieval model. Leaves, in the step's directory:
 `embeddings.npy` `[num_items + 2, embedding_dim]`, `index.json` (what was
 chosen and the whole recall/latency frontier) and, for ScaNN, `searcher-0.npz`
-and so on, one a shard.
+and so on, one a shard. `gone.npy` has the indices of items that are answered
+no more, where there are such.
 
 Exact search is the truth that recall is measured against, and the choice for
 small catalogues: one matrix product beats a tree there.
@@ -31,6 +32,7 @@ from pipeline.tables.ragged import Ragged
 from pipeline.tables.schema import VALIDATION, DataError
 
 _SEARCHER = "searcher-{}.npz"
+_GONE = "gone.npy"
 # Below this ScaNN cannot train its codebooks.
 _SCANN_MINIMUM = 1_000
 _SHOWN = 5
@@ -69,8 +71,13 @@ def run(
         embeddings = model.candidate_embeddings()
     _check(embeddings, prepared.items.ids)
     queries = _queries(config, prepared, model)
-    report, searchers = build(embeddings, queries, config.index, searchers)
+    gone = prepared.gone
+    exact = search.ExactIndex(embeddings, config.index.num_candidates, gone)
+    kept = np.delete(embeddings, gone, axis=0) if len(gone) else embeddings
+    report, searchers = choose(exact, kept, queries, config.index, searchers)
     save(embeddings, report, searchers, directory)
+    if len(gone):
+        np.save(directory / _GONE, gone)
     return report
 
 
@@ -164,8 +171,11 @@ def _load_searcher(path: Path) -> list[np.ndarray]:
 def load(config: IndexConfig, directory: Path) -> Index:
     """The index a step directory holds."""
     tuned = Report.read(directory).scann
+    gone = directory / _GONE
     exact = search.ExactIndex(
-        np.load(directory / EMBEDDINGS), config.num_candidates
+        np.load(directory / EMBEDDINGS),
+        config.num_candidates,
+        np.load(gone) if gone.exists() else (),
     )
     if tuned is None:
         return exact
@@ -200,7 +210,18 @@ def build(
         DataError: If ScaNN is asked for on too small a catalogue.
     """
     exact = search.ExactIndex(embeddings, config.num_candidates)
-    num_items = exact.num_items
+    return choose(exact, embeddings, queries, config, searchers)
+
+
+def choose(
+    exact: search.ExactIndex,
+    embeddings: np.ndarray,
+    queries: np.ndarray,
+    config: IndexConfig,
+    searchers: tuning.Searchers | None = None,
+) -> tuple[Report, tuning.Searchers | None]:
+    """As `build`, of the embeddings in `exact` of items that are not gone."""
+    num_items = len(embeddings) - FIRST_ITEM
     if auto.index_kind(config, num_items).value == "exact":
         _found, latency = tuning.answers(
             tf.function(exact.__call__), queries[:_TIMED_QUERIES]

@@ -35,7 +35,7 @@ from pipeline.run import auto, seeds, weights
 from pipeline.run.auto import Choice
 from pipeline.run.config import Config
 from pipeline.run.workers import Workers
-from pipeline.tables.prepared import Prepared
+from pipeline.tables.prepared import Prepared, with_rows
 from pipeline.tables.schema import TRAIN, DataError
 from pipeline.warm import start
 from pipeline.warm.carried import Carried, Model
@@ -223,17 +223,22 @@ def _explained(team: Team) -> Iterator[None]:
 def load(
     config: Config, prepared: Prepared, directory: Path, which: Which = "final"
 ) -> RetrievalModel:
-    """Builds the model and loads what `run` wrote."""
+    """Builds the model and loads what `run` wrote.
+
+    The tables may have more items than it was trained on, behind the others.
+    """
     source = Path(directory) / which
     with np.load(source / "targets.npz") as saved:
         options = replace(config.retrieval, encoder=saved["encoder"].item())
+        more = len(prepared.items.ids) - len(saved["counts"])
         model = task.build(
             replace(config, retrieval=options),
             prepared,
-            saved["counts"],
-            saved["popularity"],
+            with_rows(saved["counts"], more),
+            with_rows(saved["popularity"], more),
         )
-    weights.load(model, source / "weights.npz")
+    given = model.candidate_tower.catalogue
+    weights.load(model, source / "weights.npz", given)
     return model
 
 

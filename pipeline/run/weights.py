@@ -4,6 +4,7 @@ HDF5, Keras' own format, ends the process with a segmentation fault when the
 disk is full; this raises an OSError.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +21,26 @@ def save(model: tf.keras.Model, path: Path) -> None:
     np.savez(path, **{names[id(w)]: w.numpy() for w in _kept(model)})
 
 
-def load(model: tf.keras.Model, path: Path) -> None:
+def load(
+    model: tf.keras.Model, path: Path, given: Iterable[tf.Variable] = ()
+) -> None:
     """Sets the weights of a built model of the same shape.
+
+    Args:
+        model: Built.
+        path: What `save` wrote.
+        given: Variables of the model that nothing was learnt of, such as the
+            catalogue's features: they stay as they were built.
 
     Raises:
         ValueError: If the model has other weights.
     """
     with np.load(path) as saved:
         values = [saved[name] for name in saved.files]
+    built = {variable.ref() for variable in given}
     for weight, value in zip(_kept(model), values, strict=True):
-        weight.assign(value)
+        if weight.ref() not in built:
+            weight.assign(value)
 
 
 def paths(model: tf.keras.Model) -> dict[str, tf.Variable]:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from models.config import FeatureSpec
+from models.config import FIRST_ITEM, FeatureSpec
 from pipeline.tables import columns, sequences
 from pipeline.tables.columns import FeatureColumn
 from pipeline.tables.schema import PARTS, TRAIN, DataError
@@ -32,7 +32,9 @@ Counted = Sequence[tuple[str, int]]
 Summary = dict[str, Any]
 # Kinds of feature whose values a request may filter by.
 FILTERED = ("categorical", "multi_categorical")
-_VALUES = "item_values.parquet"
+VALUES = "item_values.parquet"
+# Beside them, where items of a release are gone.
+GONE = "gone.npy"
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,8 @@ class Prepared:
         summary: Figures of `summary.json`.
         split: Name of the split.
         repeat_consumption: Whether items of a history may be recommended.
+        gone: Indices of items that are recommended no more, int32; histories
+            still hold them.
     """
 
     directory: Path
@@ -161,6 +165,14 @@ class Prepared:
     summary: Summary
     split: str
     repeat_consumption: bool = False
+    gone: np.ndarray = dataclasses.field(
+        default_factory=lambda: np.zeros(0, np.int32)
+    )
+
+    @property
+    def num_answered(self) -> int:
+        """Items that can be recommended."""
+        return len(self.items.ids) - FIRST_ITEM - len(self.gone)
 
     def sequences(self) -> Sequences:
         """All sequences: read once, and then the same arrays for everybody."""
@@ -176,7 +188,7 @@ class Prepared:
         Encoded features know the values of the train part, and the first of a
         cell; these are all.
         """
-        table = pq.read_table(self.directory / _VALUES)
+        table = pq.read_table(self.directory / VALUES)
         return {
             name: table[name].combine_chunks() for name in table.column_names
         }
@@ -254,7 +266,7 @@ def load(directory: Path) -> Prepared:
         name: tuple(FeatureSpec(**spec) for spec in meaning[name])
         for name in ("items", "users", "context")
     }
-    values = directory / "vocabulary"
+    values, gone = directory / "vocabulary", directory / GONE
     return Prepared(
         directory,
         Table.read(directory / "items.parquet", specs["items"]),
@@ -267,7 +279,17 @@ def load(directory: Path) -> Prepared:
         summary,
         meaning["split"],
         meaning["repeat_consumption"],
+        np.load(gone) if gone.exists() else np.zeros(0, np.int32),
     )
+
+
+def with_rows(values: np.ndarray, more: int) -> np.ndarray:
+    """Values by item index `[N + 2, ...]`, with more items behind them.
+
+    Nothing is known of these: they have what padding has, which never has an
+    interaction either.
+    """
+    return np.concatenate([values, np.repeat(values[:1], more, axis=0)])
 
 
 def write_item_values(
@@ -278,7 +300,23 @@ def write_item_values(
     Args:
         table: Canonical values, in the order of the items' rows.
     """
-    found = {
+    write_values(directory, cells_of(table, kinds))
+
+
+def write_values(
+    directory: Path, cells: Mapping[str, pa.ListArray | Sequence[Sequence[str]]]
+) -> None:
+    """Writes every value of categorical features, `[num_rows]` each."""
+    kind = pa.list_(pa.string())
+    found = {name: pa.array(values, kind) for name, values in cells.items()}
+    pq.write_table(pa.table(found), directory / VALUES, compression="zstd")
+
+
+def cells_of(
+    table: pa.Table, kinds: Mapping[str, str]
+) -> dict[str, pa.ListArray]:
+    """The values of the categorical columns among `kinds`, `[num_rows]`."""
+    return {
         name: pa.array(
             columns.KINDS[kind].cells(table[name].combine_chunks()),
             pa.list_(pa.string()),
@@ -286,7 +324,6 @@ def write_item_values(
         for name, kind in kinds.items()
         if kind in FILTERED
     }
-    pq.write_table(pa.table(found), directory / _VALUES, compression="zstd")
 
 
 def require_questions(

@@ -123,7 +123,7 @@ def of(
         tuple(count.activity.tolist()) if is_timed else (),
         tuple(count.hours.tolist()) if is_timed else (),
         count.users,
-        len(prepared.items.ids) - FIRST_ITEM,
+        prepared.num_answered,
         tuple(sorted(count.digests)[:MOST_USERS]),
         count.duplicates,
         {name: _spread(*rest) for name, rest in count.values.items()},

@@ -84,3 +84,37 @@ def test_one_starved_leaf_is_why_exact_search_steps_in(
     short = np.flatnonzero(found[0] == 0)
     assert len(short)
     assert np.all(scores.numpy()[0, short] == search.MASKED_SCORE)
+
+
+@pytest.mark.parametrize("kind", ["exact", "scann"])
+def test_what_is_gone_is_never_found(kind: str) -> None:
+    rng = np.random.default_rng(4)
+    embeddings = rng.normal(size=(1_202, 8)).astype(np.float32)
+    gone = np.r_[2, rng.choice(np.arange(3, 1_202), 99, replace=False)]
+    exact = search.ExactIndex(embeddings, 20, gone)
+    made: Index = exact
+    if kind == "scann":
+        kept = np.delete(embeddings, gone, axis=0)[2:]
+        searcher = search.build_searcher(kept, 20, 10)
+        # All leaves and candidates: as exact as it can be.
+        made = search.ScannIndex(exact, [searcher], [len(kept)], 10, 400)
+    queries = rng.normal(size=(5, 8)).astype(np.float32)
+    expected = queries @ embeddings.T
+    expected[:, gone] = expected[:, :2] = -np.inf
+    best = np.argsort(-expected, axis=1)[:, :20]
+    for rows in (slice(None), slice(1)):
+        seen = np.zeros((5, 1), np.int32)[rows]
+        _scores, found = made(queries[rows], seen)
+        assert not np.isin(found, gone).any()
+        shared = [
+            len(set(ours) & set(theirs))
+            for ours, theirs in zip(found.numpy(), best[rows], strict=True)
+        ]
+        assert min(shared) >= 18
+
+
+def test_k_is_at_most_what_is_left() -> None:
+    embeddings = np.eye(6, dtype=np.float32)
+    made = search.ExactIndex(embeddings, 5, [3, 4])
+    _scores, found = made(embeddings[:1], np.zeros((1, 1), np.int32))
+    assert made.k == 2 and set(found.numpy()[0]) == {2, 5}

@@ -337,16 +337,17 @@ def test_popular_items_are_counted_before_the_test_part(
 ) -> None:
     prepared = SimpleNamespace(
         items=SimpleNamespace(
-            ids=np.array(["", "", "a", "b", "c", "d"]),
+            ids=np.array(["", "", "a", "b", "c", "d", "gone"]),
             counts=np.array(
                 [
-                    [9, 9, 3, 1, 0, 2],  # train
-                    [9, 9, 0, 4, 0, 0],  # validation
-                    [9, 9, 9, 9, 9, 9],  # test
+                    [9, 9, 3, 1, 0, 2, 7],  # train
+                    [9, 9, 0, 4, 0, 0, 7],  # validation
+                    [9, 9, 9, 9, 9, 9, 9],  # test
                 ]
             ),
-            titles=np.array(["", "", "An\tA ", "B", "", "D"]),
-        )
+            titles=np.array(["", "", "An\tA ", "B", "", "D", ""]),
+        ),
+        gone=np.array([6]),
     )
     catalogue.write(prepared, tmp_path)  # type: ignore[arg-type]
     assert fallback.read(tmp_path / "popular.json") == ("b", "a", "d")
