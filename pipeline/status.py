@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 from pipeline import needs
+from pipeline.export import bundle
 from pipeline.release import overview
 from pipeline.run import manifest
 from pipeline.run.config import Config
@@ -81,7 +82,13 @@ def answer(config: Config) -> Answer:
         f"{step.name}: {'; '.join(step.why)}" for step in found if step.why
     ]
     state = history.state(config.serving_directory)
-    lines = (*(reasons or ["nothing would run"]), overview.short(state))
+    lines = [*(reasons or ["nothing would run"]), overview.short(state)]
+    facts = bundle.live_manifest(config.serving_directory) or {}
+    if items := facts.get(bundle.ITEMS, ""):
+        lines.append(
+            f"version {state.live} has other items than it was trained with: "
+            f"{items} (make index ITEMS=...)"
+        )
     title = f"run {config.name}"
     return Answer(
         console.text(console.table(title, rows), *lines).rstrip("\n"),
@@ -89,6 +96,7 @@ def answer(config: Config) -> Answer:
             "run": config.name,
             "steps": [asdict(step) for step in found],
             "released": asdict(state),
+            "items": items,
         },
     )
 

@@ -41,12 +41,15 @@ class Asked:
         without: Inputs that it takes and this run no longer has.
         answer: Of both stages; None where it was not asked.
         models: Its models; None likewise.
+        fair: Queries without a target that it answers no more, since the item
+            is gone from its catalogue, bool `[Q]`; None for all.
     """
 
     live: Live = Live()
     without: tuple[str, ...] = ()
     answer: Answer | None = None
     models: Artefacts | None = None
+    fair: np.ndarray | None = None
 
 
 def ask(
@@ -83,11 +86,25 @@ def ask(
         # Of another time, or of ops that are not here: no reason to be stuck.
         said = str(error).partition("\n")[0]
         return Asked(Live(version, f"it cannot be asked: {said}"))
-    return Asked(Live(version), tuple(sorted(without)), answer, published)
+    gone = bundles.read_gone(models[signatures.RETRIEVAL])
+    rows = np.flatnonzero(np.isin(prepared.items.ids, gone))
+    fair = _fair(asked, rows) if len(rows) else None
+    return Asked(Live(version), tuple(sorted(without)), answer, published, fair)
+
+
+def _fair(asked: Requests, gone: np.ndarray) -> np.ndarray | None:
+    """Queries none of whose targets is gone, None where there are none."""
+    targets = asked.relevant
+    lost = targets.row_of_item[np.isin(targets.items, gone)]
+    fair = np.bincount(lost, minlength=len(asked)) == 0
+    return fair if fair.any() else None
 
 
 def slices(
-    board: Board, answers: Mapping[str, Answer], longest: np.ndarray
+    board: Board,
+    answers: Mapping[str, Answer],
+    longest: np.ndarray,
+    fair: np.ndarray | None = None,
 ) -> tuple[OnSlice, ...]:
     """Paired differences to the live version where an average may hide them.
 
@@ -95,6 +112,7 @@ def slices(
         board: Of the queries.
         answers: By model; without "live" there are none.
         longest: Lengths of the histories `[num_queries]`.
+        fair: See `Asked`.
     """
     if "live" not in answers:
         return ()
@@ -109,6 +127,7 @@ def slices(
     }
     found = []
     for name, rows in chosen.items():
+        rows = rows if fair is None else rows & fair
         if rows.sum() >= _ENOUGH:
             paired = metrics.paired_difference(new[rows], old[rows])
             found.append(

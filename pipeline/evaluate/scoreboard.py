@@ -27,6 +27,7 @@ from pipeline.tables.schema import TRAIN
 CUTOFFS = (10, 100)
 # Places that an overlap, a coverage or an agreement looks at.
 LISTED = 10
+ALL_QUERIES = slice(None)
 _NUM_DECILES = 10
 _NUM_PAIRS = 2_000
 # Every metric of every query, [Q] each.
@@ -86,11 +87,19 @@ class Board:
                 yield _row(model, name, found, relevant.lengths > 0)
 
     def differences(
-        self, answers: dict[str, Answer], rivals: tuple[str, ...]
+        self,
+        answers: dict[str, Answer],
+        rivals: tuple[str, ...],
+        fair: np.ndarray | slice = ALL_QUERIES,
     ) -> tuple[Difference, ...]:
         """Paired differences that decide whether a stage earns its place.
 
         Against the live version in every metric: the gate asks for any.
+
+        Args:
+            answers: By row name.
+            rivals: Names of the baselines.
+            fair: Queries that the live version could answer, bool `[Q]`.
         """
         values = {name: self.values(answers[name]) for name in answers}
         best = max(rivals, key=lambda name: values[name][HEADLINE].mean())
@@ -112,9 +121,10 @@ class Board:
             pairs.append(("student", "student_undistilled", HEADLINE))
         found = []
         for model, against, metric in pairs:
+            chosen = fair if against == "live" else ALL_QUERIES
             difference = metrics.paired_difference(
-                values[model][metric],
-                values[against][metric],
+                values[model][metric][chosen],
+                values[against][metric][chosen],
                 self._num_samples,
                 self._seed,
             )

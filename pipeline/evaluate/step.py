@@ -28,7 +28,13 @@ from pipeline.evaluate import ondevice as ondevice_evaluate
 from pipeline.evaluate.artefacts import Artefacts
 from pipeline.evaluate.details import Details
 from pipeline.evaluate.evaluation import Again, Evaluation, Live
-from pipeline.evaluate.scoreboard import CUTOFFS, LISTED, Board, figure
+from pipeline.evaluate.scoreboard import (
+    ALL_QUERIES,
+    CUTOFFS,
+    LISTED,
+    Board,
+    figure,
+)
 from pipeline.export import bundle as bundles
 from pipeline.measure import metrics, requests, search
 from pipeline.measure.requests import Requests
@@ -116,7 +122,11 @@ def run(
         rows=tuple(
             row for name in answers for row in board.rows(name, answers[name])
         ),
-        differences=board.differences(answers, tuple(chosen)),
+        differences=board.differences(
+            answers,
+            tuple(chosen),
+            ALL_QUERIES if published.fair is None else published.fair,
+        ),
         baselines=chosen,
         left_out=_left_out(trial),
         index=_index_loss(answers, index_directory),
@@ -317,7 +327,7 @@ def _details(
         latency.measure(
             bundle, asked, answers[signatures.RETRIEVAL][1], published.models
         ),
-        live.slices(board, answers, asked.histories.lengths),
+        live.slices(board, answers, asked.histories.lengths, published.fair),
         published.without,
     )
 

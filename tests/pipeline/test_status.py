@@ -116,7 +116,8 @@ def test_a_step_made_again_or_gone_reruns_what_follows(config: Config) -> None:
 def test_another_live_version_is_compared_with(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundle, "live_bundle", lambda serving: "b7")
+    live = {"bundle_id": "b7"}
+    monkeypatch.setattr(bundle, "live_manifest", lambda serving: live)
     why = ("another version is live than it was compared with",)
     found = _why(config)
     assert found["check-data"] == found["evaluate"] == why
