@@ -185,6 +185,20 @@ def recommendable(prepared: Prepared, asked: Requests) -> Requests:
     return asked.take(np.flatnonzero(~had))
 
 
+def without(asked: Requests, items: np.ndarray) -> Requests:
+    """Requests whose targets are others than `items`; some may then go."""
+    targets = asked.relevant
+    kept = ~np.isin(targets.items, items)
+    before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
+    left = dataclasses.replace(
+        asked,
+        relevant=Ragged(before[targets.offsets], targets.items[kept]),
+        num_relevant=asked.num_relevant
+        - np.bincount(targets.row_of_item[~kept], minlength=len(asked)),
+    )
+    return left.take(np.flatnonzero(left.num_relevant > 0))
+
+
 def again(asked: Requests) -> np.ndarray:
     """How many targets of each request stand in its history, int64 `[Q]`."""
     targets, had = asked.relevant, asked.histories

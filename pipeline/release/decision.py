@@ -6,6 +6,7 @@ Leaves `decision.json` beside the evaluation, and `gate.json` as it always was.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,21 +43,44 @@ def decide(
         "quality": found + gate.quality(results, options, details),
         "servable": _servable(config, results, exports, evaluated),
     }
-    reasons = rules.broken(rule for half in halves.values() for rule in half)
-    verdict = {
-        "bundle_id": results.bundle_id,
-        "accepted": not reasons,
-        "reasons": reasons,
-    }
+    folder, live = evaluation.parent, results.live.version
+    reasons = write(folder, results.bundle_id, live, halves)
+    verdict = _verdict(results.bundle_id, reasons)
     beside = {"not_compared": results.left_out}
-    manifest.write_json(evaluation.parent / gate.RESULT, verdict | beside)
+    manifest.write_json(folder / gate.RESULT, verdict | beside)
+    return reasons
+
+
+def write(
+    directory: Path,
+    bundle_id: str,
+    live: int | None,
+    halves: Mapping[str, Sequence[Rule]],
+) -> list[str]:
+    """Writes what was decided on a bundle; the reasons against.
+
+    Args:
+        directory: Of `decision.json`.
+        bundle_id: What was judged.
+        live: The version that it was held against.
+        halves: "quality" and "servable".
+    """
+    reasons = rules.broken(rule for half in halves.values() for rule in half)
     manifest.write_json(
-        evaluation.parent / FILE,
-        verdict
-        | {"live": results.live.version}
+        directory / FILE,
+        _verdict(bundle_id, reasons)
+        | {"live": live}
         | {name: rules.plain(half) for name, half in halves.items()},
     )
     return reasons
+
+
+def _verdict(bundle_id: str, reasons: list[str]) -> dict[str, object]:
+    return {
+        "bundle_id": bundle_id,
+        "accepted": not reasons,
+        "reasons": reasons,
+    }
 
 
 def _servable(

@@ -6,6 +6,8 @@ live when the one pointer names its version, as for the server models.
 """
 
 import json
+import shutil
+from collections.abc import Set
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -28,6 +30,40 @@ def describe(directory: Path, version: int, evaluation: Evaluation) -> None:
     }
     manifest.write_json(directory / bundle.CONFIG, config)
     (directory / CARD).write_text(card(config, evaluation), encoding="utf-8")
+
+
+def without(directory: Path, live: Path, items: Set[str]) -> None:
+    """Copies a live student, which answers some items no more.
+
+    It cannot learn of new ones: its table is trained.
+
+    Args:
+        directory: Where to; must not exist.
+        live: The student's bundle.
+        items: Ids that are for sale, or whatever makes them answers.
+    """
+    shutil.copytree(live, directory)
+    known = json.loads((directory / bundle.VOCABULARY).read_text("utf-8"))
+    gone = [item for item in known["ids"] if item and item not in items]
+    manifest.write_json(
+        directory / bundle.CONFIG, _config(directory) | {bundle.GONE: gone}
+    )
+
+
+def renumber(directory: Path, version: int) -> None:
+    """Makes a copied bundle one of another version."""
+    config = _config(directory)
+    heading = "# On-device recommender, version {}\n"
+    manifest.write_json(
+        directory / bundle.CONFIG, config | {"version": version}
+    )
+    card = directory / CARD
+    card.write_text(
+        card.read_text("utf-8").replace(
+            heading.format(config["version"]), heading.format(version), 1
+        ),
+        "utf-8",
+    )
 
 
 def bundle_id(directory: Path) -> str | None:

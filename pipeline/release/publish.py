@@ -9,8 +9,8 @@ overwritten or deleted. Rollback replaces the pointer alone.
 """
 
 import contextlib
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from models.config import at_most
@@ -27,6 +27,38 @@ from serving.errors import ServingError
 from serving.releases import history as release_history
 from serving.releases import ledger
 from serving.releases.history import POINTER, State
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """What is to be released.
+
+    Attributes:
+        sources: Directory of each model, and of the student, by name.
+        bundle_id: Of the models.
+        results: Their evaluation; None where the student has one already.
+        figures: For the ledger, by name.
+        why: For the ledger; "" for a bundle that the gate accepted.
+    """
+
+    sources: dict[str, Path]
+    bundle_id: str
+    results: Evaluation | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
+    why: str = ""
+
+    def entry(
+        self, config: Config, event: str, version: int | None, why: str
+    ) -> ledger.Entry:
+        """An event of the ledger."""
+        return ledger.Entry(
+            event,
+            version,
+            why,
+            bundle_id=self.bundle_id,
+            run=config.name,
+            figures=self.figures,
+        )
 
 
 def run(
@@ -78,9 +110,9 @@ def run(
     reasons = decision.decide(
         config, results, evaluation, exports, [*belongs, *replayed]
     )
-    if reasons:
-        _record_refusal(config, results, reasons)
-        raise GateRejected(*reasons)
+    figures = _figures(config.publish.metric, results)
+    parcel = Parcel(sources, bundle_id, results, figures)
+    refuse(config, parcel, reasons)
     serving = config.serving_directory
     with repository.writing(serving) as state:
         known = _known(serving, state, bundle_id, student)
@@ -88,32 +120,80 @@ def run(
             known = ledger.withdrawn(serving, bundle_id)
         if known is not None:
             return known, False
-        repository.sweep(serving, state)
-        return _release(config, sources, results, state), True
+        return _release(config, parcel, state), True
 
 
-def _record_refusal(
-    config: Config, results: Evaluation, reasons: list[str]
-) -> None:
-    """Tells the ledger, once a bundle; the refusal stands without it too."""
+def update(config: Config, parcel: Parcel, live: int | None) -> int:
+    """Releases a bundle that was judged against the live version.
+
+    Args:
+        config: Of the run.
+        parcel: With what was changed of that version.
+        live: The version; None for nothing.
+
+    Returns:
+        The new version.
+
+    Raises:
+        GateRejected: If another version is live by now, or one is on trial.
+        ServingError: If the release cannot be written; nothing of it stays.
+    """
     serving = config.serving_directory
-    entry = _entry(config, ledger.REJECTED, None, " ".join(reasons), results)
+    with repository.writing(serving) as state:
+        require_live(serving, state, live)
+        return _release(config, parcel, state)
+
+
+def require_live(serving: Path, state: State, live: int | None) -> None:
+    """Refuses to change a version that is not live alone.
+
+    Raises:
+        GateRejected: If `live` is not, or one is on trial.
+    """
+    if state.canary is not None:
+        raise GateRejected(
+            "Items may change while no version is on trial. Received: "
+            f"version {state.canary} is the canary (from {serving / POINTER})."
+            " End the trial first: make promote, or make rollback."
+        )
+    if state.live != live:
+        raise GateRejected(
+            "The version whose items change must stay live meanwhile. "
+            f"Received: version {state.live}, was {live} (from "
+            f"{serving / POINTER}). Run it again."
+        )
+
+
+def refuse(config: Config, parcel: Parcel, reasons: list[str]) -> None:
+    """Tells the ledger, once a bundle; the refusal stands without it too.
+
+    Raises:
+        GateRejected: If there are any reasons.
+    """
+    if not reasons:
+        return
+    serving = config.serving_directory
+    entry = parcel.entry(config, ledger.REJECTED, None, " ".join(reasons))
     with contextlib.suppress(ServingError), repository.writing(serving):
         told, _problems = ledger.read(serving)
-        if not told or told[-1].bundle_id != results.bundle_id:
+        if not told or told[-1].bundle_id != parcel.bundle_id:
             repository.record(serving, entry)
+    raise GateRejected(*reasons)
 
 
 def _known(
     serving: Path, state: State, bundle_id: str, student: Student | None
 ) -> int | None:
-    """The version with a role that is this bundle, whole."""
+    """The version with a role that is this bundle, whole.
+
+    It may have other items by now.
+    """
     for version in (state.live, state.canary, state.staged):
         if version is None or release_history.missing(serving, version):
             continue
         retrieval = serving / signatures.RETRIEVAL / str(version)
         beside = serving / ondevice_release.NAME / str(version)
-        if bundle.read_bundle_id(retrieval) == bundle_id and (
+        if bundle.read_origin(retrieval) == bundle_id and (
             student is None
             or student.bundle_id == ondevice_release.bundle_id(beside)
         ):
@@ -121,14 +201,10 @@ def _known(
     return None
 
 
-def _release(
-    config: Config,
-    sources: dict[str, Path],
-    results: Evaluation,
-    state: State,
-) -> int:
+def _release(config: Config, parcel: Parcel, state: State) -> int:
     """Places every model and moves the pointer; the new version."""
     serving, options = config.serving_directory, config.publish
+    repository.sweep(serving, state)
     version = 1 + max(repository.numbers(serving), default=0)
     is_staged = state.live is not None and bool(
         options.stage or state.canary is not None
@@ -142,10 +218,12 @@ def _release(
         kept = (version, *state.releases)[: at_most(options.keep_versions)]
         after = State(kept)
     with repository.taken_back(serving, version):
-        for name, source in sources.items():
-            repository.place(source, serving / name / str(version), results)
+        for name, source in parcel.sources.items():
+            target = serving / name / str(version)
+            repository.place(source, target, parcel.results)
         repository.point(serving, after, options.keep_previous_loaded)
-    repository.record(serving, _entry(config, event, version, why, results))
+    entry = parcel.entry(config, event, version, parcel.why or why)
+    repository.record(serving, entry)
     if options.keep_versions != "all":
         for number in repository.numbers(serving):
             if number not in after.releases and not after.role(number):
@@ -154,27 +232,12 @@ def _release(
     return version
 
 
-def _entry(
-    config: Config,
-    event: str,
-    version: int | None,
-    why: str,
-    results: Evaluation,
-) -> ledger.Entry:
-    metric = config.publish.metric
-    figures = {
+def _figures(metric: str, results: Evaluation) -> dict[str, float]:
+    return {
         f"{name} {metric}": round(row.figures[metric], 6)
         for name, row in results.models.items()
         if name in ("two_stage", "live") and metric in row.figures
     }
-    return ledger.Entry(
-        event,
-        version,
-        why,
-        bundle_id=results.bundle_id,
-        run=config.name,
-        figures=figures,
-    )
 
 
 def rollback(

@@ -60,13 +60,19 @@ def record(serving: Path, entry: ledger.Entry) -> None:
         _LOG.warning("%s was not recorded: %s", entry.event, error)
 
 
-def place(source: Path, target: Path, results: Evaluation) -> None:
-    """Copies one model to its version directory, complete or not at all."""
+def place(source: Path, target: Path, results: Evaluation | None) -> None:
+    """Copies one model to its version directory, complete or not at all.
+
+    Of a student without results only the version changes.
+    """
     version = int(target.name)
     with files.staged(target) as staging:
         shutil.copytree(source, staging)
         if target.parent.name == ondevice_release.NAME:
-            ondevice_release.describe(staging, version, results)
+            if results is None:
+                ondevice_release.renumber(staging, version)
+            else:
+                ondevice_release.describe(staging, version, results)
             return
         if target.parent.name == carried.FOLDER:
             return
