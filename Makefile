@@ -88,8 +88,8 @@ check-data: setup ## hold the data against the live version's
 	$(STEP) $@ $(FORCED)
 train-retrieval: setup ## train the two-tower model
 	$(STEP) $@ $(FORCED)
-index: setup ## embed the catalogue and build its index
-	$(STEP) $@ $(FORCED)
+index: setup ## index the catalogue; ITEMS=FILE: give the live version these items
+	$(STEP) $@ $(FORCED) $(if $(ITEMS),--items '$(ITEMS)')
 train-ranking: setup ## train the model that rescores what was retrieved
 	$(STEP) $@ $(FORCED)
 distill: setup ## train the on-device student on what both stages answer

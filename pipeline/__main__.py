@@ -91,6 +91,9 @@ def _step(config: Config, options: argparse.Namespace) -> None:
     if getattr(options, "shard", None) is not None:
         run.index_shard(*options.shard)
         return
+    if getattr(options, "items", ""):
+        releases.change_items(run, options)
+        return
     if options.command in ("publish", "retrain"):
         releases.publish(run, options)
         return

@@ -92,7 +92,12 @@ ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
             "only slice I of N, counted from 0; `index` merges them",
             type=_shard,
             metavar="I/N",
-        )
+        ),
+        "--items": _takes(
+            "give the live version the items of this file, without training",
+            default="",
+            metavar="FILE",
+        ),
     },
     "train-retrieval": {
         "--workers": _takes(

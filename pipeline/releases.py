@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.evaluate import evaluation
 from pipeline.evaluate.evaluation import Evaluation
-from pipeline.release import decision, trial
+from pipeline.release import decision, kept, trial
 from pipeline.release.gate import GateRejected
 from pipeline.run import rules
 from pipeline.run.config import Config
@@ -68,6 +68,35 @@ def _publish(run: Run, options: argparse.Namespace) -> None:
     console.say(Answer("\n".join(lines), data), options.json)
     if refused:
         raise refused
+
+
+def change_items(run: Run, options: argparse.Namespace) -> None:
+    """Gives the live version other items, and says what changed."""
+    from pipeline.items.step import Update
+
+    with run.lock:
+        update = Update(run.config, options.force, console.progress)
+        found = update.run(options.items, options.accept_data)
+    lines = []
+    if found.is_new:
+        lines = decision.lines(run.config.run_directory / kept.ITEMS)
+        role = history.state(run.config.serving_directory).role(found.version)
+        said = f"items: version {found.version} has {found.changes} and is "
+        said += "staged: make canary" if role == "staged" else role
+    elif found.changes:
+        said = f"items: nothing was published, version {found.version} stays"
+    else:
+        said = "items: nothing changed, so nothing was published; version "
+        said += f"{found.version} has these items"
+    data = {
+        "version": found.version,
+        "published": found.is_new,
+        **{
+            name: list(getattr(found.changes, name))
+            for name in ("added", "gone", "changed")
+        },
+    }
+    console.say(Answer("\n".join([*lines, said]), data), options.json)
 
 
 def _shown(run: Run, options: argparse.Namespace) -> tuple[Path, Answer]:

@@ -114,6 +114,11 @@ ARROWS = {
         "pipeline.run pipeline.warm pipeline.export pipeline.evaluate "
         "pipeline.terminal"
     ),
+    "pipeline.items": (
+        "models serving serving.releases pipeline.run pipeline.tables "
+        "pipeline.measure pipeline.sources.tabular pipeline.warm "
+        "pipeline.retrieval pipeline.export pipeline.evaluate pipeline.release"
+    ),
     "pipeline.onboard": (
         "serving serving.releases pipeline.run pipeline.tables "
         "pipeline.measure pipeline.sources pipeline.sources.canonical "

@@ -45,7 +45,8 @@ def run(
 
     Args:
         steps: Directories of the steps before by name.
-        facts: Added to what each model says of itself.
+        facts: Added to what each model says of itself where a release has
+            other items than its training, which then lies with the other one.
 
     Returns:
         The bundle id: a digest over every exported file.
@@ -88,8 +89,9 @@ def run(
                 **(facts or {}),
             },
         )
-    beside = directory / carried.FOLDER
-    carried.write(config, prepared, steps, bundle_id, beside)
+    if facts is None:
+        beside = directory / carried.FOLDER
+        carried.write(config, prepared, steps, bundle_id, beside)
     return bundle_id
 
 

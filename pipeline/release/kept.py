@@ -43,8 +43,10 @@ def keep(config: Config, bundle_id: str, steps: Mapping[str, Path]) -> None:
     folder = config.run_directory / FOLDER
     if not (folder / bundle_id).exists():
         with files.staged(folder / bundle_id) as staging:
+            staging.mkdir()
             for name, step in steps.items():
-                copy(step, staging / name)
+                if step.exists():
+                    copy(step, staging / name)
     used = set(_with_a_role(config.serving_directory)) | {bundle_id}
     for other in folder.iterdir():
         if other.name not in used:

@@ -16,7 +16,7 @@ from pathlib import Path
 from models.config import at_most
 from pipeline.evaluate.evaluation import Evaluation, Student
 from pipeline.export import bundle
-from pipeline.release import decision, repository
+from pipeline.release import decision, kept, repository
 from pipeline.release import ondevice as ondevice_release
 from pipeline.release.gate import GateRejected
 from pipeline.run.config import Config
@@ -117,13 +117,17 @@ def run(
     with repository.writing(serving) as state:
         known = _known(serving, state, bundle_id, student)
         if known is None and not again:
-            known = ledger.withdrawn(serving, bundle_id)
-        if known is not None:
-            return known, False
-        return _release(config, parcel, state), True
+            if (gone := ledger.withdrawn(serving, bundle_id)) is not None:
+                return gone, False
+        version = _release(config, parcel, state) if known is None else known
+    steps = {name: exports.parent / name for name in kept.STEPS}
+    kept.keep(config, bundle_id, steps)
+    return version, known is None
 
 
-def update(config: Config, parcel: Parcel, live: int | None) -> int:
+def update(
+    config: Config, parcel: Parcel, live: int | None
+) -> tuple[int, bool]:
     """Releases a bundle that was judged against the live version.
 
     Args:
@@ -132,7 +136,7 @@ def update(config: Config, parcel: Parcel, live: int | None) -> int:
         live: The version; None for nothing.
 
     Returns:
-        The new version.
+        The version, and whether it is new: it may have been staged before.
 
     Raises:
         GateRejected: If another version is live by now, or one is on trial.
@@ -141,7 +145,11 @@ def update(config: Config, parcel: Parcel, live: int | None) -> int:
     serving = config.serving_directory
     with repository.writing(serving) as state:
         require_live(serving, state, live)
-        return _release(config, parcel, state)
+        if state.staged is not None:
+            staged = serving / signatures.RETRIEVAL / str(state.staged)
+            if bundle.read_bundle_id(staged) == parcel.bundle_id:
+                return state.staged, False
+        return _release(config, parcel, state), True
 
 
 def require_live(serving: Path, state: State, live: int | None) -> None:

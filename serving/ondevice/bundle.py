@@ -21,6 +21,8 @@ from serving.releases import history as release_history
 
 MODEL, VOCABULARY = "model.tflite", "vocabulary.json"
 CONFIG, GOLDEN = "config.json", "golden.json"
+# Of a description: ids that are answered no more.
+GONE = "gone_items"
 _DESCRIBED = ("bundle_id", "files", "history_length", "num_items")
 Json: TypeAlias = dict[str, Any]
 _AGAIN = "Copy the whole bundle again."
@@ -143,6 +145,7 @@ class OnDevice:
         encoded = [self._indices.get(item, 1) for item in history][-length:]
         padded = [0] * (length - len(encoded)) + encoded
         hidden = {*excluded, *(() if self.repeats else history)}
+        hidden |= set(self.config.get(GONE, ()))
         return [
             (self._ids[row], float(score))
             for row, score in zip(*self.run(padded), strict=True)

@@ -97,6 +97,32 @@ def read(
     )
 
 
+def read_items(
+    source: TabularSource, directory: Path, option: str
+) -> tuple[Path, Sequence[str]]:
+    """Writes the canonical items of a table that is there by itself.
+
+    Args:
+        source: Its `items_path` is read.
+        directory: Empty.
+        option: Where the path is from, for messages.
+
+    Returns:
+        The table, and what a person should know of it.
+
+    Raises:
+        DataError: As `read` does.
+    """
+    quarantine = Quarantine(directory / QUARANTINE, source.max_bad_share)
+    cleaner = Cleaner(source)
+    rows = functools.partial(_rows, quarantine, cleaner, option=option)
+    written = _entities(source, "items", directory, quarantine, rows)
+    quarantine.check()
+    if written is None:
+        raise DataError(f"`{option}` must be a path. Received: ''.")
+    return written, (*cleaner.notes(), *quarantine.lines())
+
+
 def _write(
     source: TabularSource, state: State, batches: Iterator[Batch], path: Path
 ) -> None:
@@ -205,15 +231,16 @@ def _rows(
     table: str,
     path: str,
     only: Sequence[str] | None = None,
+    option: str = "",
 ) -> Iterator[Batch]:
     """Streams the mapped columns of a table, their cells put right.
 
     Of all its files, or `only` of some by how they are shown.
     """
     mapped = _mapping(source, table)
-    option = "source.path"
+    prefix = "" if table == "interactions" else f"{table}_"
+    option = option or f"source.{prefix}path"
     if table != "interactions":
-        option = f"source.{table}_path"
         source = dataclasses.replace(
             source, columns=getattr(source, f"{table}_columns")
         )

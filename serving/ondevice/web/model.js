@@ -150,8 +150,9 @@ export class Model {
   async recommend(history) {
     const { ids, scores } = await this.run(this.#padded(history));
     const seen = new Set(this.repeats ? [] : history);
+    const gone = new Set(this.config.gone_items ?? []);
     return Array.from(ids, (row, place) => ({ row, score: scores[place] })).filter(
-      ({ row }) => row > UNKNOWN && !seen.has(row),
+      ({ row }) => row > UNKNOWN && !seen.has(row) && !gone.has(this.ids[row]),
     );
   }
 
