@@ -269,9 +269,11 @@ test-images: setup-dev ## build the images, train, publish, serve and ask in the
 test-environments: setup-dev ## run the images' commands on what they install
 	$(RUN) -m pytest -m slow tests/serving/deploy/test_deploy.py \
 		tests/serving/deploy/test_training.py
+# Three processes on two cores: one of them often waits for a server or a time.
+# What they and the commands they start have compiled is kept for the others.
 test: setup-dev ## the test suite, or the files that ONLY=<part of a path> names
-	$(RUN) -m pytest $(if $(ONLY),$(or $(shell find tests -name 'test_*.py' \
-		-path '*$(ONLY)*'),'no test file has $(ONLY)'),-n 2 --dist loadfile \
+	PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest $(if $(ONLY),$(or $(shell find tests -name 'test_*.py' \
+		-path '*$(ONLY)*'),'no test file has $(ONLY)'),-n 3 --dist loadfile \
 		--no-loadscope-reorder)
 
 clean: ## remove what runs wrote, published versions included

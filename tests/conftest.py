@@ -1,5 +1,6 @@
 """Fixtures every test module shares."""
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
@@ -14,19 +15,24 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from models import config as models_config  # noqa: E402
 
 if TYPE_CHECKING:
+    from pipeline.run.config import Config
     from pipeline.steps import Run
     from serving.server.lifecycle.manager import Manager
     from tests.support.scripted_loads import Loads
 
 
-# Begun first, in this order: two processes then end together, and the one that
-# does not make the shared run has other work meanwhile.
+# Begun first, in this order: the processes then end together, and those that do
+# not make the shared run have other work meanwhile.
 _LONGEST = (
-    "pipeline/test_steps.py",  # Makes the shared run.
+    "pipeline/test_steps.py",  # Makes the shared run and its release.
     "pipeline/retrieval/test_train.py",
+    "pipeline/onboard/test_own_logs.py",
+    "models/test_towers.py",
+    "models/layers/test_history.py",
+    "pipeline/ranking/test_train.py",
     "pipeline/test_repeat_consumption.py",
     "pipeline/export/test_step.py",
-    "pipeline/ranking/test_train.py",
+    "test_commands.py",
 )
 
 
@@ -92,10 +98,31 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> "Run":
         ),
     )
     run = Run(config)
-    with (shared / "tiny_run.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _alone(shared):
         run.evaluate()
     return run
+
+
+@pytest.fixture(scope="session")
+def released(tiny_run: "Run") -> "Config":
+    """That run, published over the release of another time: version 2 is live.
+
+    Shared like the run: a test that changes anything takes a copy
+    (`tests.support.published.copied`).
+    """
+    from tests.support import published
+
+    artifacts = Path(tiny_run.config.artifacts).with_name("released")
+    with _alone(artifacts.parent):
+        return published.publish_twice(tiny_run, artifacts)
+
+
+@contextlib.contextmanager
+def _alone(shared: Path) -> Iterator[None]:
+    """One process at a time makes what all share."""
+    with (shared / "shared.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture

@@ -28,7 +28,6 @@ from pipeline.release import publish
 from pipeline.run import config as configuration
 from pipeline.run import toml
 from pipeline.run.config import Config
-from pipeline.steps import Run
 from pipeline.terminal import console
 from serving import client
 from tests.support import (
@@ -41,7 +40,7 @@ from tests.support import (
 from tests.support.documents import Block
 from tests.support.fake_server import INT64, FakeServer
 from tests.support.ports import free_port
-from tests.support.published import publish_twice
+from tests.support.published import copied
 from tests.support.shop import make_shop
 
 ROOT = documents.ROOT
@@ -127,7 +126,9 @@ def _write(config: Config, path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory, tiny_run: Run) -> Path:
+def directory(
+    tmp_path_factory: pytest.TempPathFactory, released: Config
+) -> Path:
     """What a checkout has after two releases, and a shop's files."""
     made = tmp_path_factory.mktemp("checkout")
     beside = [path.name for path in ROOT.glob("requirements*.txt")]
@@ -138,7 +139,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory, tiny_run: Run) -> Path:
     log = ["user_id,item_id,timestamp"]
     log += [f"{n % 40},{n % 23},{n}" for n in range(400)]
     (made / "interactions.csv").write_text("\n".join(log))
-    config = publish_twice(tiny_run, made / "artifacts")
+    config = copied(released, made / "artifacts")
     request_logs.write(
         made / "artifacts/requests/log-1.tfrecord",
         request_logs.warm_up(config.serving_directory / "recommender/1", "3"),

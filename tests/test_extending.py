@@ -194,6 +194,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     return json.loads(run.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "gives"),
     [
@@ -211,6 +212,7 @@ def test_what_is_added_where_the_table_says_works(
     assert found[what] == gives
 
 
+@pytest.mark.slow
 def test_a_baseline_that_is_added_is_tuned(found: dict[str, object]) -> None:
     assert found["baseline"] in ({"weight": -1.0}, {"weight": 1.0})
 

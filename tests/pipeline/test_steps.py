@@ -17,9 +17,9 @@ from pipeline.run import config as configuration
 from pipeline.run import manifest
 from pipeline.run.auto import Choice
 from pipeline.run.config import Config
-from pipeline.run.release import PublishConfig
 from pipeline.steps import Manner, Run
 from serving.ondevice import bundle as ondevice
+from tests.support.published import copied
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,6 +118,7 @@ def _ran(lines: list[str]) -> list[str]:
     return [line.split(":")[0] for line in lines if line.endswith("running")]
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_training_goes_on_where_it_stopped(
     tmp_path: Path,
 ) -> None:
@@ -154,10 +155,28 @@ def test_a_run_killed_in_training_goes_on_where_it_stopped(
     assert not list(run.glob(".staging-*"))
 
 
-def _starts_from_what_is_live(config: Config, folder: Path) -> None:
-    """What is trained again starts from it, once."""
-    shutil.copytree(config.artifacts, folder)
-    config = replace(config, artifacts=str(folder))
+def test_a_release_is_not_evaluated_again(released: Config) -> None:
+    lines: list[str] = []
+    Run(released, progress=lines.append).publish()
+    assert not _ran(lines)
+    assert "version 2 is this bundle" in lines[-1]
+    bundle = ondevice.OnDevice(ondevice.live(released.serving_directory))
+    assert bundle.config["version"] == 2
+    assert bundle.replay() > 0
+
+
+def test_what_is_released_was_compared_with_what_was_live(
+    released: Config,
+) -> None:
+    compared = Evaluation.read(Run(released).evaluation)
+    assert (compared.live.version, compared.live.not_compared) == (1, "")
+
+
+@pytest.mark.slow
+def test_training_starts_from_what_is_live_once(
+    released: Config, tmp_path: Path
+) -> None:
+    config = copied(released, tmp_path / "artifacts")
     less = replace(config.ranking, epochs=2)
     changed = replace(config, ranking=less)
     for options, expected in ((config, 0), (changed, 1), (changed, 0)):
@@ -167,29 +186,17 @@ def _starts_from_what_is_live(config: Config, folder: Path) -> None:
     made = manifest.Record.read(config.run_directory / "train-ranking")
     assert made is not None
     begun = {choice["option"]: choice["value"] for choice in made.choices}
-    assert begun["ranking starts from"] == "version 1"
+    assert begun["ranking starts from"] == "version 2"
 
 
-def test_a_release_is_not_evaluated_again(
-    tiny_run: Run, tmp_path: Path
+@pytest.mark.slow
+def test_another_run_s_release_is_not_compared(
+    released: Config, tmp_path: Path
 ) -> None:
-    run = _copy_of(tiny_run, tmp_path)
-    gate = PublishConfig(must_beat=("random",), student_must_beat=("random",))
-    forced = replace(run.config, publish=gate)
-    Run(forced).publish()
     lines: list[str] = []
-    Run(forced, progress=lines.append).publish()
-    assert not _ran(lines)
-    assert "version 1 is this bundle" in lines[-1]
-    bundle = ondevice.OnDevice(ondevice.live(forced.serving_directory))
-    assert bundle.config["version"] == 1
-    assert bundle.replay() > 0
-
-    _starts_from_what_is_live(forced, tmp_path.with_name("warm"))
-
-    # Another run's models answer other queries.
-    run.config.run_directory.rename(run.config.run_directory.parent / "other")
-    other = Run(replace(run.config, name="other"), progress=lines.append)
+    config = copied(released, tmp_path / "artifacts")
+    config.run_directory.rename(config.run_directory.parent / "other")
+    other = Run(replace(config, name="other"), progress=lines.append)
     facts = other.export() / "retrieval/assets.extra/manifest.json"
     told = json.loads(facts.read_text())
     facts.write_text(json.dumps(told | {"run": "other", "bundle_id": "b"}))

@@ -32,6 +32,7 @@ def test_an_evaluation_without_a_target_to_find_is_refused(tmp_path):
         step.run(config, prepared, tmp_path, tmp_path, tmp_path)
 
 
+@pytest.mark.slow
 def test_where_the_history_may_come_back_what_ships_stands_beside(
     tiny_run, tmp_path
 ):

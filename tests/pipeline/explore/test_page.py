@@ -11,7 +11,7 @@ from pipeline.export import bundle
 from tests.support import chromium, explorer_cases
 from tests.support.fake_server import FakeServer
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 FOCUSED = "document.activeElement"
 
 

@@ -4,7 +4,6 @@ import dataclasses
 import http.client
 import json
 import shlex
-import shutil
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -18,8 +17,6 @@ from pipeline.explore import place, step
 from pipeline.explore.catalogue import Catalogue
 from pipeline.explore.site import Site
 from pipeline.run.config import Config
-from pipeline.run.release import PublishConfig
-from pipeline.steps import Run
 from pipeline.tables import prepared
 from pipeline.tables.schema import DataError
 from serving.client import Query, RecommenderClient
@@ -29,8 +26,6 @@ from tests.support import explorer_cases
 from tests.support.ports import free_port
 from tests.support.prepared_stub import make_prepared
 
-GATE = PublishConfig(must_beat=("random",), student_must_beat=("random",))
-
 
 @pytest.fixture(autouse=True)
 def _nobody_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,28 +34,15 @@ def _nobody_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def published(
-    tiny_run: Run, tmp_path_factory: pytest.TempPathFactory
-) -> Config:
-    artifacts = tmp_path_factory.mktemp("explored")
-    config = dataclasses.replace(
-        tiny_run.config, artifacts=str(artifacts), publish=GATE
-    )
-    shutil.copytree(tiny_run.config.run_directory, config.run_directory)
-    assert Run(config).publish() == 1
-    return config
-
-
-@pytest.fixture(scope="module")
 def lines() -> list[str]:
     return []
 
 
 @pytest.fixture(scope="module")
-def started(published: Config, lines: list[str]) -> Iterator[Site]:
+def started(released: Config, lines: list[str]) -> Iterator[Site]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(place, "USUAL", f"127.0.0.1:{free_port()}")
-        with step.start(published, step.Addresses(), lines.append) as site:
+        with step.start(released, step.Addresses(), lines.append) as site:
             threading.Thread(target=site.serve_forever, daemon=True).start()
             yield site
             site.shutdown()
@@ -75,8 +57,9 @@ def ask(site: Site, path: str, **given: Any) -> Any:
     return json.loads(answer.read())
 
 
+@pytest.mark.slow
 def test_published_models_are_asked_without_a_server(
-    started: Site, published: Config, lines: list[str]
+    started: Site, released: Config, lines: list[str]
 ) -> None:
     assert "starting one on what is published" in lines[-1]
     about = ask(started, "/api/about")
@@ -120,19 +103,20 @@ def test_published_models_are_asked_without_a_server(
         )
     assert found["two_stage"]["ids"][:10] == list(whole.item_ids)
     assert found["diverse"]["ids"] == list(curious.item_ids)
-    student = ondevice.OnDevice(ondevice.live(published.serving_directory))
+    student = ondevice.OnDevice(ondevice.live(released.serving_directory))
     offered = student.recommend(user["history"], query.excluded_ids)
     assert found["student"]["ids"] == [item for item, _ in offered]
     assert about["student"]["bundle_id"] == student.config["bundle_id"]
 
 
+@pytest.mark.slow
 def test_every_model_answers_with_what_passes(
-    started: Site, published: Config
+    started: Site, released: Config
 ) -> None:
     value = ask(started, "/api/about")["some_values"][-1]
     name, chosen = value["feature"], value["value"]
     answer = ask(started, "/api/lists", filters={name: [chosen]})
-    tables = prepared.load(published.run_directory / "prepare")
+    tables = prepared.load(released.run_directory / "prepare")
     passing = {
         str(item)
         for item, values in zip(
@@ -150,6 +134,7 @@ def test_every_model_answers_with_what_passes(
         assert set(column["ids"]) <= passing, column["name"]
 
 
+@pytest.mark.slow
 def test_curl_is_answered_on_the_rest_port(started: Site) -> None:
     """What the page shows as curl, sent as curl would."""
     answer = ask(started, "/api/lists", history=[])
@@ -168,14 +153,14 @@ def test_curl_is_answered_on_the_rest_port(started: Site) -> None:
     )
 
 
-def test_vectors_are_written_for_tensorboard(published: Config) -> None:
-    folder = step.project(published)
+def test_vectors_are_written_for_tensorboard(released: Config) -> None:
+    folder = step.project(released)
     vectors = np.loadtxt(folder / "vectors.tsv", delimiter="\t")
     assert vectors.shape == (120, 16)
 
 
 def test_a_running_server_of_the_run_is_asked(
-    published: Config, tmp_path: Path
+    released: Config, tmp_path: Path
 ) -> None:
     offline = explorer_cases.offline(tmp_path)
     said: list[str] = []
@@ -207,10 +192,10 @@ def test_neither_server_nor_release_is_one_line(
 
 
 def test_a_server_of_another_run_is_refused(
-    published: Config, tmp_path: Path
+    released: Config, tmp_path: Path
 ) -> None:
     offline = explorer_cases.offline(tmp_path)
-    other = dataclasses.replace(offline.config, artifacts=published.artifacts)
+    other = dataclasses.replace(offline.config, artifacts=released.artifacts)
     with pytest.raises(ServingError, match="Received: run 'tiny', not 'small'"):
         with place.find(other, offline.catalogue, "", "", lambda line: None):
             pass

@@ -77,6 +77,7 @@ def test_every_epoch_says_how_fast_it_is_and_how_long_the_rest_takes() -> None:
     assert "examples/s, at most 0 s left" in lines[-1]
 
 
+@pytest.mark.slow
 def test_a_large_catalogue_is_learned_from_samples(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from pipeline.evaluate import golden
 from pipeline.evaluate import step as evaluate
@@ -18,6 +19,7 @@ def outcomes(rules):
     return {rule.name: rule.outcome for rule in rules}
 
 
+@pytest.mark.slow
 def test_it_answers_the_golden_requests_as_evaluated(
     tiny_run: Run, tmp_path: Path
 ) -> None:
@@ -47,6 +49,7 @@ def test_it_answers_the_golden_requests_as_evaluated(
     assert memory.value > 2**20
 
 
+@pytest.mark.slow
 def test_what_does_not_load_is_refused_in_the_server_s_words(
     tiny_run: Run, tmp_path: Path
 ) -> None:
@@ -64,6 +67,7 @@ def test_without_golden_requests_it_says_so(tmp_path: Path) -> None:
     assert rule.outcome == "not judged" and "evaluate keeps some" in rule.words
 
 
+@pytest.mark.slow
 def test_a_model_of_shuffled_labels_is_rejected_with_reasons(
     tiny_run: Run, tmp_path: Path
 ) -> None:

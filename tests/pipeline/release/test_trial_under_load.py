@@ -22,6 +22,8 @@ SHARE = 20
 USERS = [f"user {number}" for number in range(100)]
 ON_TRIAL = {user for user in USERS if labels.bucket(user) <= SHARE}
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -11,7 +11,7 @@ from pipeline.report import step
 from pipeline.run import config as configuration
 from tests.support import chromium, report_runs
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 PHONE, DESK = (
     {"width": width, "height": height}
     for width, height in ((390, 844), (1280, 900))

@@ -1,6 +1,7 @@
 """Training that updates only the rows it reads: as good, and no larger."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from models import retrieval
@@ -45,8 +46,7 @@ def traced(is_lazy):
         embedding_dim=4,
         history_length=3,
         loss="in_batch",
-        user_id=True,
-        history_id=True,
+        ids=("item", "user", "history"),
     )
     counts = np.r_[0.0, 0.0, np.ones(ROWS - 2)]
     now = np.zeros([ROWS, 2], np.float32)
@@ -69,6 +69,7 @@ def test_a_lazy_step_makes_nothing_of_the_size_of_a_table():
     assert {"ReadVariableOp", "Sub"} <= sized(traced(is_lazy=False))
 
 
+@pytest.mark.slow
 def test_lazy_training_learns_what_dense_training_does(
     tmp_path_factory, monkeypatch
 ):
@@ -82,7 +83,7 @@ def test_lazy_training_learns_what_dense_training_does(
             directory,
             encoder="bow",
             loss="in_batch",
-            history_id=True,
+            ids=("item", "history"),
             epochs=3,
             batch_positions=64,
         )

@@ -153,6 +153,7 @@ def test_shards_merged_equal_one_index_on_exact_search(
     np.testing.assert_allclose(merged[0], one[0], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_scann_shards_are_merged_and_saved(
     embeddings: np.ndarray, queries: np.ndarray, tmp_path: Path
 ) -> None:

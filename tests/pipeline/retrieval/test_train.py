@@ -99,6 +99,7 @@ def make_clusters(num_users=250, length=8, seed=0):
     ]
 
 
+@pytest.mark.slow
 def test_the_encoder_that_validates_better_is_kept(walks, learned, tmp_path):
     clusters = make_prepared(make_clusters(), NUM_ITEMS)
     unordered = make_config(encoder="auto", epochs=1, batch_positions=128)

@@ -66,6 +66,7 @@ def fitted(epochs, directory, saved=None, is_lazy=False):
 
 
 @pytest.mark.parametrize("is_lazy", [False, True])
+@pytest.mark.slow
 def test_a_stopped_training_ends_as_one_that_was_not(
     tmp_path, is_lazy, monkeypatch
 ):

@@ -93,6 +93,7 @@ def test_the_true_distribution_is_the_one_drawn_from() -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_sample_is_like_real_logs() -> None:
     # The ends are MovieLens 100K's and 1M's, as `check` says of them.
     source = SyntheticSource()

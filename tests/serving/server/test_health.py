@@ -182,6 +182,7 @@ def process(base, *arguments):
         yield started, remote, rest
 
 
+@pytest.mark.slow
 def test_a_server_that_stops_says_so_first_and_answers_what_it_has(base):
     with process(base) as (started, remote, port):
         for message in (b"\xff\xff", b"\x0a\xff"):
@@ -214,6 +215,7 @@ def test_a_server_that_stops_says_so_first_and_answers_what_it_has(base):
     assert started.returncode == 0
 
 
+@pytest.mark.slow
 def test_all_ports_stop_within_one_deadline(base):
     endless = 10**15
     with process(base, "--drain_seconds=2") as (started, remote, port):

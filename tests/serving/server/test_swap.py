@@ -91,7 +91,7 @@ class Load:
             thread.join()
 
 
-@pytest.mark.parametrize("swaps", [8, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("swaps", [4, pytest.param(50, marks=pytest.mark.slow)])
 def test_swaps_lose_no_request(config, base, swaps):
     with calls.running(f"--model_config_file={config}") as (_, call):
         with Load(call.target) as load:
@@ -164,7 +164,8 @@ def stages(tmp_path, monkeypatch, swaps):
     return toy_models.models_config(tmp_path, bench_swap.STAGES, [1])
 
 
-@pytest.mark.parametrize("swaps", [2, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("swaps", [50])
 def test_swaps_of_both_stages_lose_no_request(stages, swaps):
     load = bench.Load(seconds=1, rate=40, threads=2)
 

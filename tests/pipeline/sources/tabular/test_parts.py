@@ -42,7 +42,8 @@ def source(folder: Path) -> TabularSource:
         rating="stars",
         title="name",
         context_features={"device": "categorical"},
-        max_bad_share=0.9,
+        # A file may have one row alone, and that a bad one.
+        max_bad_share=1.0,
     )
 
 
@@ -68,7 +69,7 @@ def prepared(
 
 
 @settings(
-    max_examples=6,
+    max_examples=4,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

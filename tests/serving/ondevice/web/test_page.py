@@ -18,6 +18,8 @@ from serving.ondevice.web.site import Site
 from tests.support import chromium
 from tests.support.web_cases import LENGTH, model_server, running, write_both
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
