@@ -23,14 +23,12 @@ FeatureKind = Literal["categorical", "multi_categorical", "numeric", "text"]
 # Numbers with the range that they are held to.
 _RANGES: Mapping[str, Callable[[float], bool]] = {
     "at least 1": lambda value: value >= 1,
-    "at least 0": lambda value: value >= 0,
     "above 0": lambda value: value > 0,
     "above 0 and at most 1": lambda value: 0 < value <= 1,
     "at least 0 and below 1": lambda value: 0 <= value < 1,
     "between 0 and 1": lambda value: 0 <= value <= 1,
 }
 Count = Annotated[int, "at least 1"]
-Natural = Annotated[int, "at least 0"]
 Rate = Annotated[float, "above 0"]
 Part = Annotated[float, "at least 0 and below 1"]
 Share = Annotated[float, "between 0 and 1"]
@@ -145,28 +143,24 @@ class RetrievalConfig(Options):
         num_heads: Attention heads; for "bow" the number of decay rates. Each
             starts with a rate of its own in both.
         dropout: Share of activations dropped in training.
-        item_id: Whether known items have an embedding of their own. False
-            makes the towers feature-based.
+        ids: What has an embedding of its own: known "item"s (without it the
+            towers are feature-based), known "user"s, and items when they stand
+            in the "history". With that, what follows an item is learned apart
+            from what it is like: better where order decides.
         max_id_rows: Rows that the table of item ids, and that of user ids,
             may have; "all" gives every known id its own. Beyond it the most
             frequent ids, half as many as rows, keep their own and the others
             are hashed.
         item_features: Item columns used; ["*"] takes all that the source
             declares.
-        user_id: Whether known users have an embedding of their own.
-        history_id: Whether known items have another embedding for when they
-            stand in the history. What follows an item is then learned apart
-            from what it is like: better where order decides.
         id_dropout: Share of items and users treated as unknown in a training
             step, so that features learn to answer for unseen ones.
         loss: "full" softmax over the whole catalogue, "in_batch" over the
             batch's own targets and 512 items drawn from the catalogue, with
-            logQ; "auto" takes full up to 20,000 items where items times
-            targets stay below 10 billion, some two minutes an epoch on two
-            cores.
-        num_mined_negatives: Items drawn from the nearest neighbours of the
-            batch's targets and added to the negatives of "in_batch"; who is
-            near is found anew at the start of every epoch.
+            logQ, "mined" over those and 512 of the nearest neighbours of the
+            batch's targets, found anew at the start of every epoch; "auto"
+            takes full up to 20,000 items where items times targets stay below
+            10 billion, some two minutes an epoch on two cores, else in_batch.
         batch_positions: Targets in a training step, about. "auto" takes as
             many as make some 200 steps an epoch, a power of 2 from 128 to
             4096.
@@ -185,14 +179,11 @@ class RetrievalConfig(Options):
     history_length: Count = 100
     num_heads: Count = 2
     dropout: Part = 0.2
-    item_id: bool = True
+    ids: tuple[Literal["item", "user", "history"], ...] = ("item",)
     max_id_rows: int | Literal["all"] = "all"
     item_features: tuple[str, ...] = ("*",)
-    user_id: bool = False
-    history_id: bool = False
     id_dropout: Part = 0.05
-    loss: Literal["auto", "full", "in_batch"] = "auto"
-    num_mined_negatives: Natural = 0
+    loss: Literal["auto", "full", "in_batch", "mined"] = "auto"
     batch_positions: Count | Literal["auto"] = "auto"
     learning_rate: Rate = 0.01
     epochs: Count = 16
@@ -211,18 +202,18 @@ class RetrievalConfig(Options):
                 '`max_id_rows` must be at least 16 or "all". Received: '
                 f"{self.max_id_rows}.",
             ),
-            has_items(self.item_id, self.item_features),
+            has_items("item" in self.ids, self.item_features, "ids"),
         ]
 
 
 def has_items(
-    item_id: bool, item_features: tuple[str, ...]
+    by_id: bool, item_features: tuple[str, ...], option: str
 ) -> tuple[bool, str]:
-    """The rule that something tells items apart."""
+    """The rule that something tells items apart; `option` says if ids do."""
     return (
-        item_id or bool(item_features),
-        "`item_features` must name a column where `item_id` is false, or items "
-        "cannot be told apart. Received: [].",
+        by_id or bool(item_features),
+        "`item_features` must name a column where items have no ids "
+        f"(`{option}`), or they cannot be told apart. Received: [].",
     )
 
 

@@ -26,6 +26,7 @@ from models.towers import CandidateInputs, CandidateTower, QueryTower
 # Items drawn uniformly from the catalogue and added to the in-batch negatives
 # (mixed negative sampling).
 NUM_UNIFORM = 512
+NUM_MINED = 512  # Items near the targets, where the loss takes them.
 # Rows of the catalogue that are embedded at a time.
 _BLOCK = 8192
 
@@ -103,11 +104,7 @@ class RetrievalModel(tfrs.Model):
         self.loss_mean = tf.keras.metrics.Mean(name="loss")
         probabilities = counts / max(counts.sum(), 1)
         self._probabilities = tf.constant(probabilities, tf.float32)
-        self._mined = (
-            Mined(probabilities)
-            if config.num_mined_negatives and not self.is_full
-            else None
-        )
+        self._mined = Mined(probabilities) if config.loss == "mined" else None
 
     @property
     def metrics(self) -> list[tf.keras.metrics.Metric]:
@@ -188,8 +185,7 @@ class RetrievalModel(tfrs.Model):
         drawn = replicas.gathered(targets)
         negatives = [drawn, uniform]
         if self._mined is not None:
-            count = self.config.num_mined_negatives
-            negatives.append(self._mined.draw(targets, count))
+            negatives.append(self._mined.draw(targets, NUM_MINED))
         used = [tf.reshape(history, [-1]), targets, tf.concat(negatives, 0)]
         items, where = tf.unique(tf.concat(used, axis=0))
         sizes = [tf.size(indices) for indices in used]
@@ -265,7 +261,7 @@ class RetrievalModel(tfrs.Model):
             num_drawn,
             NUM_UNIFORM,
             self.num_items,
-            self.config.num_mined_negatives,
+            NUM_MINED if self._mined else 0,
             tf.gather(self._mined.chance, items) if self._mined else 0.0,
         )
         chosen = tf.gather(vectors, slots)

@@ -45,4 +45,4 @@ class StudentConfig(Options):
     epochs: Count = 10
 
     def _rules(self) -> list[tuple[bool, str]]:
-        return [has_items(self.item_id, self.item_features)]
+        return [has_items(self.item_id, self.item_features, "item_id")]

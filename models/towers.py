@@ -63,7 +63,7 @@ class CandidateTower(tf.keras.Model):
         super().__init__(**kwargs)
         self.config = config
         self.width = config.embedding_dim
-        self.item_id = config.item_id
+        self.item_id = "item" in config.ids
         self.id_dropout = config.id_dropout
         self.num_known = inputs.num_known
         self.num_rows = len(inputs.counts)
@@ -163,7 +163,7 @@ class QueryTower(tf.keras.Model):
         super().__init__(**kwargs)
         self.config = config
         self.width = config.embedding_dim
-        self.user_id = config.user_id
+        self.user_id = "user" in config.ids
         self.id_dropout = config.id_dropout
         self.num_known_users = num_known_users
         self.candidate_tower = candidate_tower
@@ -181,7 +181,7 @@ class QueryTower(tf.keras.Model):
                 bias_initializer=tf.keras.initializers.Constant(1 / count),
                 name="trends",
             )
-        self.history_id = config.history_id
+        self.history_id = "history" in config.ids
         if self.history_id:
             # Small, so that training begins with the shared vectors.
             self.past = self.add_weight(

@@ -159,8 +159,8 @@ def _spark_up(options: argparse.Namespace) -> None:
         tempfile.TemporaryDirectory() as directory,
         spark_cluster.run(Path(directory), port=options.port) as master,
     ):
-        said = f"spark-up: prepare.engine=spark prepare.spark_master={master}"
-        data = {"prepare.engine": "spark", "prepare.spark_master": master}
+        said = f"spark-up: prepare.engine={master}"
+        data = {"prepare.engine": master}
         _say(options, f"{said}\nspark-up: Ctrl-C stops it", data)
         threading.Event().wait()
 

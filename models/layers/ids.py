@@ -78,9 +78,9 @@ def describe(
     """What the tables of ids will take, to show before they are made."""
     width = config.embedding_dim
     for name, count, is_used in (
-        ("items", num_items, config.item_id),
-        ("items of histories", num_items, config.history_id),
-        ("users", num_users, config.user_id),
+        ("items", num_items, "item" in config.ids),
+        ("items of histories", num_items, "history" in config.ids),
+        ("users", num_users, "user" in config.ids),
     ):
         if not is_used:
             continue

@@ -50,6 +50,7 @@ class Variant:
 
 def variants(config: Config) -> list[Variant]:
     """The config as it is, then every change of one choice."""
+    ids = config.retrieval.ids
     retrieval: dict[str, Changes] = {
         "as configured": {},
         **{
@@ -59,14 +60,11 @@ def variants(config: Config) -> list[Variant]:
         },
         "loss full softmax": {"loss": "full"},
         "loss in-batch, logQ, uniform negatives": {"loss": "in_batch"},
-        "loss in-batch, logQ, 512 mined negatives": {
-            "loss": "in_batch",
-            "num_mined_negatives": 512,
-        },
+        "loss in-batch, logQ, 512 mined negatives": {"loss": "mined"},
         "no item features": {"item_features": ()},
-        "no item ids": {"item_id": False},
-        "user ids": {"user_id": True},
-        "history ids": {"history_id": not config.retrieval.history_id},
+        "no item ids": {"ids": tuple(sorted({*ids} - {"item"}))},
+        "user ids": {"ids": tuple(sorted({*ids, "user"}))},
+        "history ids": {"ids": tuple(sorted({*ids} ^ {"history"}))},
         "no id dropout": {"id_dropout": 0.0},
     }
     features = config.ranking.features

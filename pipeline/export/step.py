@@ -111,7 +111,7 @@ def build(
         inputs = graphs.QueryInputs(
             prepared,
             config.retrieval.history_length,
-            config.retrieval.user_id,
+            "user" in config.retrieval.ids,
         )
         return graphs.Retrieval(inputs, prepared, towers, used, allowed)
 

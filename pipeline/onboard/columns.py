@@ -34,9 +34,8 @@ def guessed(interactions: str, items: str, users: str) -> Section:
     encoding = peek.encoding(interactions, items, users)
     rough = TabularSource(path=interactions, encoding=encoding)
     paths = {"path": interactions, "items_path": items, "users_path": users}
-    unnamed = dict.fromkeys(("columns", "items_columns", "users_columns"), ())
     found = Section(
-        {"kind": "tabular", **paths, "encoding": encoding, **unnamed}
+        {"kind": "tabular", **paths, "encoding": encoding, "columns": ()}
     )
     if encoding != "utf-8":
         found.doubts.append(
@@ -215,7 +214,7 @@ def _entity(
     lines = peek.first_lines(rough, path, table)
     batch, unnamed = _named(rough, path, table, lines)
     if unnamed:
-        found.options[f"{table}_columns"] = unnamed
+        found.options.setdefault("table_columns", {})[table] = unnamed
     columns = evidence.columns(batch.columns)
     entity = table[:-1]
     same = found.options[f"{entity}_id"]
@@ -224,10 +223,16 @@ def _entity(
     if not own_id:
         raise DataError(
             f"The {table} table must have the id column {same!r}. "
-            f"Received: {sorted(columns)} (from {path}). Name it in {table}_id."
+            f"Received: {sorted(columns)} (from {path}). Name it in "
+            f"table_ids, {{ {table} = ... }}."
         )
     if own_id != same:
-        found.name(f"{table}_id", own_id, second)
+        named = found.options.setdefault("table_ids", {})
+        named[table] = own_id
+        beside = found.beside.get("table_ids", "")
+        if second:
+            beside += f"{', ' * bool(beside)}or {table}: {second}"
+        found.beside["table_ids"] = beside
     if not shared and len(ids):
         own, theirs = (
             next(iter(array.drop_null()), pa.scalar("")).as_py()

@@ -23,8 +23,7 @@ from pipeline.sources.tabular import reader as tabular
 MEANT = ("user_id", "item_id", *tabular.OPTIONAL)
 _NOTES = {
     "columns": "the first line has no names: by content and order",
-    "items_columns": "the first line has no names",
-    "users_columns": "the first line has no names",
+    "table_columns": "their first lines have no names",
     "timestamp": "none found: the order of the rows stands for time",
     "quantity": "where it is not above 0: returns, which are left out",
     "event_weights": "raise the types that matter more; 0 is a weight too",

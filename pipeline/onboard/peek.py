@@ -50,7 +50,7 @@ def first_lines(
     path = path or source.path
     with files.find(path, option) as found:
         file = formats.of_table(found, table, path, option)[0]
-        kind = formats.format_of(source, file, option)
+        kind = formats.format_of(file)
         if kind not in ("csv", "tsv"):
             return []
         return text.first_lines(

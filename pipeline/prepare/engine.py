@@ -118,8 +118,7 @@ def open_engine(config: PrepareConfig, directory: Path) -> Iterator[Engine]:
     else:
         from pipeline.prepare.spark import SparkEngine
 
-        engine = SparkEngine(
-            directory, config.spark_master, config.memory_limit
-        )
+        master = "local[*]" if config.engine == "spark" else config.engine
+        engine = SparkEngine(directory, master, config.memory_limit)
     with contextlib.closing(engine):
         yield engine

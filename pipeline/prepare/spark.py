@@ -32,7 +32,7 @@ class SparkEngine:
         except ImportError as error:
             raise DataError(
                 "The engine 'spark' needs pyspark. Received: an environment "
-                "without it (prepare.engine = 'spark'). Install "
+                f"without it (for {master!r}). Install "
                 "requirements-spark.txt, or set prepare.engine = 'duckdb'."
             ) from error
         self._directory = directory.resolve() / "spark"
@@ -51,7 +51,7 @@ class SparkEngine:
         except Exception as error:
             raise DataError(
                 "Spark must start with the configured master. Received: "
-                f"{master!r} (from prepare.spark_master): "
+                f"{master!r} (from prepare.engine): "
                 f"{str(error).splitlines()[0]}. Check the address, and that "
                 "Java 17 is installed (java -version)."
             ) from error

@@ -2,7 +2,7 @@
 
 A master and its workers as processes of their own: what a cluster of several
 machines is, but for the network. For tests and for trying
-`prepare.spark_master = "spark://127.0.0.1:7077"`.
+`prepare.engine = "spark://127.0.0.1:7077"`.
 """
 
 import contextlib

@@ -55,10 +55,11 @@ def select(
     """Applies the configured filters to canonical interactions."""
     if config.min_rating != "none" and "rating" in table.columns:
         table = table.filter(_.rating >= config.min_rating)
-    if config.start_date:
-        table = table.filter(_.timestamp >= epoch_seconds(config.start_date))
-    if config.end_date:
-        table = table.filter(_.timestamp < epoch_seconds(config.end_date))
+    first, _slash, last = config.period.partition("/")
+    if first:
+        table = table.filter(_.timestamp >= epoch_seconds(first))
+    if last:
+        table = table.filter(_.timestamp < epoch_seconds(last))
     if config.keep_days != "all":
         newest = table.timestamp.max().as_scalar()
         table = table.filter(_.timestamp > newest - config.keep_days * _DAY)

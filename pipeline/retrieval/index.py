@@ -115,7 +115,7 @@ def run_shard(
     _check(embeddings, prepared.items.ids[first if shard else 0 : stop])
     np.save(directory / EMBEDDINGS, embeddings)
     size = stop - first
-    is_scann = auto.index_kind(config.index, num_items).value == "scann"
+    is_scann = auto.index_kind(config.index, num_items).value != "exact"
     if is_scann and size >= _SCANN_MINIMUM:
         searcher = search.build_searcher(
             embeddings[-size:],

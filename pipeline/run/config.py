@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from models.config import ConfigError, Options, RankingConfig, RetrievalConfig
 from models.student_config import StudentConfig
+from pipeline.run import former
 from pipeline.run.data import (
     ChecksConfig,
     PrepareConfig,
@@ -27,42 +28,6 @@ from pipeline.run.data import (
     SyntheticSource,
 )
 from pipeline.run.release import EvaluateConfig, IndexConfig, PublishConfig
-
-# What was an option once, with the value it has now.
-_FIXED: Mapping[str, Mapping[str, object]] = {
-    "source": {"order_strength": 0.45},
-    "prepare": {
-        "min_weight": 0, "user_share": 1, "max_vocabulary": 50_000,
-        "max_values": 10, "max_tokens": 12, "row_group_size": 131_072,
-        "num_threads": 0,
-    },
-    "retrieval": {
-        "num_layers": 2, "num_id_hashes": 2, "user_features": ["*"],
-        "context_features": ["*"], "full_softmax_below": 20_000,
-        "num_in_batch_negatives": 0, "num_uniform_negatives": 512,
-        "num_hard_negatives": 0, "remove_accidental_hits": True, "logq": True,
-        "temperature": 1, "label_smoothing": 0, "warmup_share": 0.05,
-        "weight_decay": 0.01, "clip_norm": 5, "averaging": 0.998,
-        "patience": 3, "validation_users": 5000, "recency_half_life": 0,
-        "recent_popularity": True, "horizon": 0, "streaming": "auto",
-        "stream_above": 20_000_000, "shuffle_interactions": 2_000_000,
-    },
-    "index": {"exact_below": 20_000, "num_tuning_queries": 500},
-    "ranking": {
-        "list_size": 200, "num_random_negatives": 0, "num_neighbours": 100,
-        "history_length": 30, "num_cross_layers": 2, "hidden_units": [64, 32],
-        "dropout": 0.1, "learning_rate": 0.005, "weight_decay": 0.05,
-        "batch_size": 128, "patience": 3, "max_lists": 50_000,
-        "predict_ratings": True,
-    },
-    "student": {
-        "num_heads": 3, "hidden_units": 32, "dropout": 0.1, "mix": 0.7,
-        "temperature": 1, "compare": True, "full_softmax_below": 20_000,
-        "num_uniform_negatives": 4096, "batch_size": 0, "learning_rate": 0.005,
-        "weight_decay": 0.01, "averaging": 0.99,
-    },
-    "evaluate": {"bootstrap_samples": 1000, "diversity": [0.3]},
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -193,8 +158,7 @@ def _build(
             f"{origin}). Write [{section}]."
         )
         return None
-    if section == "source":
-        values = _as_now(values)
+    values = former.as_now(section, values, problems, where)
     kind, hints = _kind(classes(hint), values)
     arguments = {}
     for key, value in values.items():
@@ -236,16 +200,6 @@ def _build(
         return None
 
 
-def _as_now(source: Mapping[str, Any]) -> dict[str, Any]:
-    """A source's options under the names that they have now."""
-    values = dict(source)
-    if (unit := values.pop("time_unit", "auto")) != "auto":
-        values.setdefault("time_format", unit)
-    if (release := values.pop("release", "")) and not values.get("path"):
-        values["path"] = f"${{DATA_DIR}}/ml-{release}.zip"
-    return values
-
-
 def classes(hint: Any) -> tuple[Any, ...]:
     """The dataclasses that a section may be; none for a plain value."""
     found = typing.get_args(hint) or (hint,)
@@ -270,14 +224,8 @@ def _unknown(
     section: str, key: str, value: object, known: list[str], where: str
 ) -> list[str]:
     """What is wrong with a key that is no option, or is none any more."""
-    fixed = _FIXED.get(section, {})
-    if key in fixed and value == fixed[key]:
-        return []
-    if key in fixed:
-        return [
-            f"`{key}` is no option any more and always {fixed[key]!r}. "
-            f"Received: {value!r} {where}. Remove it."
-        ]
+    if (said := former.said_of(section, key, value)) is not None:
+        return [f"{line} {where}. Remove it." for line in said]
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
     return [
         f"`{key}` is not a known key {where}. The nearest is `{near[0]}`; "

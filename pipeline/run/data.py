@@ -1,5 +1,6 @@
 """Options of the data: where the log comes from, how it is prepared."""
 
+import re
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -92,23 +93,21 @@ class TabularSource(_Files):
         kind: See `SyntheticSource`.
         items_path: Table of the items; empty for none.
         users_path: Table of the users; empty for none.
-        format: Of the files; "auto" goes by the file name.
         delimiter: Column separator of text files; empty goes by the first
             line of each, except that .tsv means tabs.
         columns: Names of the columns of interactions whose text files do not
             begin with a line of names. A last name that ends in "..." takes
             all further cells: ["user_id", "item_id..."] for lines that hold a
             user and the items in order.
-        items_columns: The same for the items table.
-        users_columns: The same for the users table.
+        table_columns: The same of other tables, { users = ["user_id", "age"] }.
         separator: Between the values of a multi_categorical cell.
         encoding: Of text files; UTF-16 goes by its mark whatever this says.
         missing: Words that stand for nothing, letter by letter. Take out
             what is the name of something, such as a user "NA".
         user_id: Column of the user id.
         item_id: Column of the item id.
-        items_id: Its name in the items table; empty for the same name.
-        users_id: Name of the user id in the users table; empty for the same.
+        table_ids: Column of the id in other tables where it bears another
+            name there, { items = "sku" }.
         timestamp: Column of the time; empty takes the order of the rows.
         time_of_day: Column of the time of day, where `timestamp` holds the
             day alone: both are read as one text with a blank between.
@@ -134,18 +133,15 @@ class TabularSource(_Files):
     kind: Literal["tabular"] = "tabular"
     items_path: str = ""
     users_path: str = ""
-    format: Literal["auto", "csv", "tsv", "jsonl", "parquet"] = "auto"
     delimiter: str = ""
     columns: tuple[str, ...] = ()
-    items_columns: tuple[str, ...] = ()
-    users_columns: tuple[str, ...] = ()
+    table_columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
     separator: str = "|"
     encoding: str = "utf-8"
     missing: tuple[str, ...] = MISSING
     user_id: str = "user_id"
     item_id: str = "item_id"
-    items_id: str = ""
-    users_id: str = ""
+    table_ids: dict[str, str] = field(default_factory=dict)
     timestamp: str = "timestamp"
     time_of_day: str = ""
     time_format: str = "auto"
@@ -215,6 +211,13 @@ class TabularSource(_Files):
             f"`time_format` must be one of {UNITS} or a form as for strptime. "
             f"Received: {self.time_format!r}.",
         )
+        for name in ("table_columns", "table_ids"):
+            others = set(getattr(self, name)) - {"items", "users"}
+            yield (
+                not others,
+                f"`{name}` must be of items or users. Received: "
+                f"{', '.join(sorted(others))}.",
+            )
         yield (
             len(set(self.columns)) == len(self.columns),
             f"`columns` must be different names. Received: {self.columns}.",
@@ -264,13 +267,15 @@ class PrepareConfig(Options):
             all, or only the "first" or the "last", which drops later or
             earlier purchases of it too; "distinct" keeps one of each time, as
             `repeat_consumption` does in any case.
-        start_date: ISO date; earlier interactions are left out.
-        end_date: ISO date; interactions on it or later are left out.
+        period: ISO dates of the interactions that are kept, from the first
+            and before the second, "2020-01-31/2021-01-31"; either may be left
+            out. Empty keeps all.
         keep_days: Days before the newest interaction that are kept, a window
             that slides as the log grows, or "all".
-        engine: "duckdb" on one machine, "spark" on a cluster.
-        memory_limit: Of DuckDB, beyond which it spills to disk.
-        spark_master: Master URL, spark only.
+        engine: "duckdb" on one machine, "spark" on its cores, or the master
+            of a cluster of Spark, such as "spark://host:7077" or "yarn".
+        memory_limit: Of DuckDB, beyond which it spills to disk, and of Spark's
+            driver.
     """
 
     split: Literal["temporal", "leave_last_out", "random"] = "temporal"
@@ -281,21 +286,28 @@ class PrepareConfig(Options):
     min_item_interactions: Count = 1
     repeat_consumption: bool = False
     repeated: Literal["keep", "distinct", "first", "last"] = "keep"
-    start_date: str = ""
-    end_date: str = ""
+    period: str = ""
     keep_days: Count | Literal["all"] = "all"
-    engine: Literal["duckdb", "spark"] = "duckdb"
+    engine: str = "duckdb"
     memory_limit: str = "2GB"
-    spark_master: str = "local[*]"
 
     def _rules(self) -> Iterator[tuple[bool, str]]:
-        for name in ("start_date", "end_date"):
-            date = getattr(self, name)
-            yield (
-                not date or epoch_seconds(date) is not None,
-                f"`{name}` must be an ISO date such as 2020-01-31. Received: "
-                f"{date!r}.",
-            )
+        first, slash, last = self.period.partition("/")
+        yield (
+            bool(slash) == bool(self.period)
+            and not any(
+                date and epoch_seconds(date) is None for date in (first, last)
+            ),
+            "`period` must be ISO dates around a slash, such as "
+            '"2020-01-31/2021-01-31" or "2020-01-31/". Received: '
+            f"{self.period!r}.",
+        )
+        yield (
+            self.engine in ("duckdb", "spark", "yarn")
+            or bool(re.match(r"local\[|\w+://", self.engine)),
+            '`engine` must be "duckdb", "spark" or a master of Spark such as '
+            f'"spark://host:7077". Received: {self.engine!r}.',
+        )
         yield (
             min(self.validation_share, self.test_share) > 0
             and self.validation_share + self.test_share < 1,

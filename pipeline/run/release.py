@@ -13,19 +13,22 @@ class IndexConfig(Options):
 
     Attributes:
         kind: "exact" scores the whole catalogue, "scann" builds a ScaNN tree,
-            "auto" takes exact below 10,000 items.
+            "scann_int8" one that keeps the vectors of its best matches in a
+            quarter of the memory, with rounded scores; "auto" takes exact
+            below 10,000 items and else scann.
         num_candidates: Items retrieved a query (K), fixed at export.
         recall_floor: Share of the exact top `num_candidates` that the tuned
             ScaNN index must return.
-        reordering: How ScaNN keeps the vectors that it scores its best matches
-            with: "int8" is a quarter of "float32" in memory, with rounded
-            scores.
     """
 
-    kind: Literal["auto", "exact", "scann"] = "auto"
+    kind: Literal["auto", "exact", "scann", "scann_int8"] = "auto"
     num_candidates: Count = 200
     recall_floor: PositiveShare = 0.95
-    reordering: Literal["float32", "int8"] = "float32"
+
+    @property
+    def reordering(self) -> Literal["float32", "int8"]:
+        """How ScaNN keeps the vectors that it scores its best matches with."""
+        return "int8" if self.kind == "scann_int8" else "float32"
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,8 @@ class PublishConfig(Options):
 
     Attributes:
         metric: The figure compared, a column of evaluation.json.
-        must_beat: Rows of evaluation.json that two_stage must exceed.
-        student_must_beat: Rows that the on-device student must exceed.
+        must_beat: Rows of evaluation.json that two_stage must exceed, and the
+            on-device student the first of them.
         max_loss: Share of the live version's figures that the new one may
             lose in coverage and on slices, and of what is right that the
             index and the student's file may.
@@ -74,7 +77,6 @@ class PublishConfig(Options):
 
     metric: str = "ndcg@10"
     must_beat: tuple[str, ...] = ("popularity", "recent_popularity")
-    student_must_beat: tuple[str, ...] = ("popularity",)
     max_loss: Share = 0.2
     max_growth: Rate = 1.0
     keep_versions: int | Literal["all"] = "all"

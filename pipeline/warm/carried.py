@@ -89,7 +89,7 @@ class Facts:
             cold_epochs,
             {
                 "items": prepared.items.ids[FIRST_ITEM:].tolist(),
-                "users": known if options.user_id else [],
+                "users": known if "user" in options.ids else [],
                 **prepared.vocabularies,
             },
             numbers(prepared),

@@ -49,9 +49,7 @@ def test_neighbours_follow_the_vectors():
 def test_what_is_searched_comes_from_the_seed_and_the_epoch(monkeypatch):
     monkeypatch.setattr(mining, "_SEARCHED", 35)
     model = retrieval.build(
-        RetrievalConfig(
-            embedding_dim=4, loss="in_batch", num_mined_negatives=8
-        ),
+        RetrievalConfig(embedding_dim=4, loss="mined"),
         CandidateInputs({}, (), 60, np.arange(60.0)),
         (),
         (),

@@ -152,4 +152,4 @@ def test_every_broken_option_is_named():
 
 def test_feature_based_items_need_features():
     with pytest.raises(ConfigError, match="`item_features` must name"):
-        RetrievalConfig(item_id=False, item_features=())
+        RetrievalConfig(ids=(), item_features=())

@@ -84,7 +84,7 @@ def test_untrained_item_is_answered_from_its_features():
 
 
 def test_feature_based_tower_has_no_ids():
-    model = make(item_id=False)
+    model = make(ids=())
     vectors = model.candidate_embeddings()
     # Only the bias tells two items with the same features apart.
     np.testing.assert_allclose(vectors[2, :-1], vectors[5, :-1], atol=1e-6)
@@ -154,10 +154,10 @@ def test_empty_history_gets_one_answer_whatever_its_length(encoder):
     assert np.abs(answers[0][:, :-1]).max() > 0
 
 
-@pytest.mark.parametrize("history_id", [False, True])
+@pytest.mark.parametrize("ids", [("item",), ("item", "history")])
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_one_pass_gives_the_state_of_each_prefix(encoder, history_id):
-    model = make(encoder=encoder, history_id=history_id)
+def test_one_pass_gives_the_state_of_each_prefix(encoder, ids):
+    model = make(encoder=encoder, ids=ids)
     tower = model.query_tower
     history = tf.constant([[0, 2, 3, 4]])
     states = tower.states(model.candidate_tower(history), history)
@@ -182,8 +182,8 @@ def test_vectors_at_hand_give_the_same_query_and_are_what_is_read():
 def test_history_embedding_tells_items_apart_that_are_alike():
     # Rows 2 and 5 have the same features, and without ids nothing else.
     options = {"item_id": False, "dropout": 0.0}
-    for history_id, differ in ((False, False), (True, True)):
-        model = make(history_id=history_id, **options)
+    for ids, differ in ((("item",), False), (("item", "history"), True)):
+        model = make(ids=ids, **options)
         model.candidate_tower.bias.assign(
             tf.zeros_like(model.candidate_tower.bias)
         )
@@ -194,7 +194,7 @@ def test_history_embedding_tells_items_apart_that_are_alike():
 
 
 def test_user_and_context_change_the_query_and_missing_ones_do_not():
-    tower = make(user_id=True).query_tower
+    tower = make(ids=("item", "user")).query_tower
     history = tf.constant([[2, 3]])
     nobody = tower(history).numpy()
     blank = {"age": tf.constant([0.0]), "gender": tf.constant([0])}
@@ -234,7 +234,7 @@ def test_select_takes_all_or_the_named_features():
 def test_what_training_never_meets_says_nothing():
     """Not the first random draw of a row that no step touches."""
     model = retrieval.build(
-        RetrievalConfig(embedding_dim=8, user_id=True, history_id=True),
+        RetrievalConfig(embedding_dim=8, ids=("item", "user", "history")),
         CandidateInputs(FEATURES, SPECS, 5, np.array([0, 0, 9, 5, 2, 0, 0])),
         USERS,
         CONTEXT,

@@ -266,9 +266,8 @@ def _until_stopped(*_: object) -> None:
         ),
         (
             ["spark-up"],
-            "spark-up: prepare.engine=spark prepare.spark_master=spark://a:1\n"
-            "spark-up: Ctrl-C stops it\n",
-            {"prepare.engine": "spark", "prepare.spark_master": "spark://a:1"},
+            "spark-up: prepare.engine=spark://a:1\nspark-up: Ctrl-C stops it\n",
+            {"prepare.engine": "spark://a:1"},
         ),
     ],
 )

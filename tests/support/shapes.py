@@ -322,8 +322,9 @@ SHAPES: dict[str, Shape] = {
                  for n in range(8)],
             ),
         },
-        {"items_columns": ("column_1", "column_2", "column_3", "column_4"),
-         "items_id": "column_2", "title": "column_3"},
+        {"table_columns": {"items": ("column_1", "column_2", "column_3",
+                                     "column_4")},
+         "table_ids": {"items": "column_2"}, "title": "column_3"},
         told=("items table: 8 rows, 0 of them without",),
     ),
     "titles_with_separators": Shape(

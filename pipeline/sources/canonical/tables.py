@@ -39,7 +39,6 @@ class Tables:
     user_features: dict[str, str] = field(default_factory=dict)
     context_features: dict[str, str] = field(default_factory=dict)
     has_rating: bool = False
-    has_weight: bool = False
     oracle: Path | None = None
     notes: tuple[str, ...] = ()
     facts: dict[str, object] = field(default_factory=dict)

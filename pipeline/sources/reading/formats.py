@@ -23,8 +23,6 @@ FORMATS = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
-# Names that say nothing about the format: the content does.
-VAGUE = ("", ".txt", ".dat", ".data", ".inter", ".log")
 TABLES = ("interactions", "items", "users")
 BATCH_ROWS = 131_072
 
@@ -58,28 +56,15 @@ def of_table(
     return mine or found
 
 
-def format_of(source: TabularSource, file: files.File, option: str) -> str:
-    """Format of a file by the config, its name or, where vague, its content.
-
-    Raises:
-        DataError: If none says it.
-    """
-    if source.format != "auto":
-        return source.format
+def format_of(file: files.File) -> str:
+    """Format of a file by its name or, where that says nothing, its content."""
     suffix = Path(file.name.removesuffix(".gz")).suffix.lower()
     if suffix in FORMATS:
         return FORMATS[suffix]
-    if suffix in VAGUE:
-        head = next(files.blocks(file), b"").lstrip()
-        if head.startswith(b"PAR1"):
-            return "parquet"
-        return "jsonl" if head.startswith(b"{") else "csv"
-    raise DataError(
-        f"A file name must end in one of {sorted(FORMATS)}, or "
-        f"`format` must say what it is. Received: {file.shown} (from "
-        f"{option}). Set source.format, or give a path or pattern without "
-        "this file."
-    )
+    head = next(files.blocks(file), b"").lstrip()
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    return "jsonl" if head.startswith(b"{") else "csv"
 
 
 def read(
@@ -90,7 +75,7 @@ def read(
     Raises:
         DataError: If it is not what its format says.
     """
-    kind = format_of(source, file, option)
+    kind = format_of(file)
     if source.columns and kind in ("parquet", "jsonl"):
         raise DataError(
             "`columns` names those of text files without a line of names. "
@@ -131,5 +116,5 @@ def _parquet(file: files.File) -> Iterator[Batch]:
         raise DataError(
             f"A Parquet file must be complete. Received: {file.shown}: "
             f"{str(error).splitlines()[0]}. It is probably cut off or of "
-            "another format: fetch it again, or set source.format."
+            "another format: fetch it again, or give it another name."
         ) from error

@@ -221,8 +221,8 @@ def _opened(block: bytes, file: File, delimiter: str) -> tuple[bytes, str, int]:
     if b"\0" in block[:65_536]:
         raise DataError(
             f"A text file must hold text. Received: {file.shown}, which "
-            "holds NUL bytes: it is binary, or UTF-16 without its mark. Check "
-            "source.format, or convert it to UTF-8."
+            "holds NUL bytes: it is binary, or UTF-16 without its mark. "
+            "Convert it to UTF-8, or give a path or pattern without it."
         )
     line = 1
     if told := _EXCEL.match(block):

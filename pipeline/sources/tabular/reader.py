@@ -83,7 +83,6 @@ def read(
         user_features=source.user_features if users else {},
         context_features=source.context_features,
         has_rating=bool(source.rating),
-        has_weight="weight" in _columns(source),
         notes=(
             _order(source, state.clock),
             *parts.notes(),
@@ -242,7 +241,7 @@ def _rows(
     option = option or f"source.{prefix}path"
     if table != "interactions":
         source = dataclasses.replace(
-            source, columns=getattr(source, f"{table}_columns")
+            source, columns=source.table_columns.get(table, ())
         )
     with files.find(path, option) as found:
         for file in formats.of_table(found, table, path, option):
@@ -274,8 +273,8 @@ def _mapping(source: TabularSource, table: str) -> dict[str, str]:
     }[table]
     columns = {key: getattr(source, key) for key in keys}
     if table != "interactions":
-        own = getattr(source, f"{table}_id")
-        columns[f"{table[:-1]}_id"] = own or columns[f"{table[:-1]}_id"]
+        name = f"{table[:-1]}_id"
+        columns[name] = source.table_ids.get(table, columns[name])
     section = FEATURES[table]
     columns |= {f"{section}.{name}": name for name in getattr(source, section)}
     return {key: column for key, column in columns.items() if column}

@@ -20,8 +20,7 @@ def make(**options):
             "history_length": 4,
             "dropout": 0.0,
             "id_dropout": 0.0,
-            "user_id": True,
-            "history_id": True,
+            "ids": ("item", "user", "history"),
             "max_id_rows": ROWS,
         }
         | options
@@ -76,6 +75,7 @@ def test_few_ids_keep_rows_of_their_own():
     )
 
 
+@pytest.mark.slow
 def test_hashed_ids_are_learned_saved_and_exported(tmp_path):
     """Pairs of hashed items: after one comes the other."""
     model = make(loss="full")
@@ -119,7 +119,9 @@ def test_hashed_ids_are_learned_saved_and_exported(tmp_path):
 
 
 def test_memory_is_told_before_training():
-    config = RetrievalConfig(embedding_dim=50, max_id_rows=10_000, user_id=True)
+    config = RetrievalConfig(
+        embedding_dim=50, max_id_rows=10_000, ids=("item", "user")
+    )
     assert list(ids.describe(config, 1_000_000, 5_000)) == [
         "items: 1,000,000 ids, 995,000 of them hashed, in 10,000 rows of 50: "
         "2.0 MB, 10.0 MB in training",

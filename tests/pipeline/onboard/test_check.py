@@ -53,7 +53,7 @@ def test_a_shop_is_understood(tmp_path: Path) -> None:
     drafted = loaded(tmp_path, *shop(tmp_path))
     source = drafted.source
     assert (source.user_id, source.item_id) == ("customer", "sku")
-    assert source.users_id == "id"
+    assert source.table_ids == {"users": "id"}
     assert source.timestamp == "ordered_at"
     assert source.rating == ""
     assert source.delimiter == ""

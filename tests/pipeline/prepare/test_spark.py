@@ -21,13 +21,12 @@ needs_spark = pytest.mark.skipif(
 
 
 def same_tables(tmp_path: Path, source: Source, **options: Any) -> None:
-    master = options.pop("spark_master", "local[2]")
+    master = options.pop("engine", "local[2]")
     one = prepared(tmp_path / "duckdb", source, **options)
     other = prepared(
         tmp_path / "spark",
         source,
-        engine="spark",
-        spark_master=master,
+        engine=master,
         **options,
     )
     names = [
@@ -107,7 +106,7 @@ def test_a_cluster_prepares_a_million_rows_as_duckdb_does(
     source = TabularSource(kind="tabular", path=str(log), rating="rating")
     (tmp_path / "cluster").mkdir()
     with spark_cluster.run(tmp_path / "cluster", num_workers=2) as master:
-        same_tables(tmp_path, source, spark_master=master)
+        same_tables(tmp_path, source, engine=master)
         registered = (tmp_path / "cluster" / "master.log").read_text()
     assert registered.count("Registering worker") == 2
     # Both workers took part.

@@ -304,8 +304,7 @@ def test_dates_ratings_and_samples_filter(tmp_path: Path) -> None:
         tmp_path / "out",
         source,
         min_rating=3.0,
-        start_date="2020-01-01",
-        end_date="2020-01-04",
+        period="2020-01-01/2020-01-04",
     )
     assert sorted(found.items.ids[2:]) == ["a", "c"]
     with pytest.raises(DataError, match="filters must leave interactions"):

@@ -139,7 +139,8 @@ def test_zero_is_zero_and_words_are_words(
     with pytest.raises(ConfigError, match=message):
         _load(tmp_path, MINIMAL, line)
     key = line.partition("=")[0]
-    word = "auto" if "positions" in key else "all"
+    words = {"retrieval.batch_positions": "auto", "publish.stage": "true"}
+    word = words.get(key, "all")
     assert _load(tmp_path, MINIMAL, f"{key}={word}")
 
 
@@ -160,3 +161,56 @@ def test_options_of_a_source_keep_their_former_names(
     text = MINIMAL + '[source]\nkind = "tabular"\npath = "a"\ntime_unit = "ms"'
     source = _load(tmp_path, text).source
     assert source == TabularSource(path="a", time_format="ms")
+
+
+@pytest.mark.parametrize(
+    ("once", "now"),
+    [
+        ("retrieval.history_id=true", "retrieval.ids=['item','history']"),
+        ("retrieval.item_id=false", "retrieval.ids=[]"),
+        ("prepare.start_date=2020-01-31", "prepare.period=2020-01-31/"),
+        ("publish.student_must_beat=['popularity']", "publish.metric=ndcg@10"),
+        ("source.format=auto", "source.kind=tabular"),
+        ("source.format=tsv", 'source.delimiter="\\t"'),
+        ("source.users_id=id", "source.table_ids={users='id'}"),
+        (
+            "source.items_columns=['a','b']",
+            "source.table_columns={items=['a','b']}",
+        ),
+        (
+            "prepare.spark_master=spark://a:1 prepare.engine=spark",
+            "prepare.engine=spark://a:1",
+        ),
+        (
+            "retrieval.num_mined_negatives=512 retrieval.loss=in_batch",
+            "retrieval.loss=mined",
+        ),
+        ("index.reordering=int8 index.kind=scann", "index.kind=scann_int8"),
+    ],
+)
+def test_former_options_are_read_as_what_they_are_now(
+    tmp_path: Path, once: str, now: str
+) -> None:
+    text = MINIMAL + '[source]\nkind = "tabular"\npath = "a"\n'
+    assert _load(tmp_path, text, *once.split()) == _load(tmp_path, text, now)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("num_mined_negatives = 64", 'loss = "mined" is in_batch with 512'),
+        ("history_id = 1", "`history_id` is not a known key"),
+    ],
+)
+def test_a_former_option_that_nothing_stands_for_says_so(
+    tmp_path: Path, line: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        _load(tmp_path, f"{MINIMAL}[retrieval]\n{line}\n")
+
+
+def test_the_student_is_held_to_the_first_row(tmp_path: Path) -> None:
+    text = MINIMAL + "[publish]\nmust_beat = []\nstudent_must_beat = []\n"
+    assert _load(tmp_path, text).publish.must_beat == ()
+    with pytest.raises(ConfigError, match=r"first row of `must_beat`, here \["):
+        _load(tmp_path, text, "publish.student_must_beat=['random']")

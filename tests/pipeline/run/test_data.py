@@ -12,7 +12,9 @@ from pipeline.run.data import PrepareConfig, SyntheticSource, TabularSource
         ({"validation_share": 0.6, "test_share": 0.4}, "together below 1"),
         ({"test_share": 0.0}, "must be above 0"),
         ({"min_user_interactions": 0}, "`min_user_interactions` must be at"),
-        ({"start_date": "01.02.2020"}, "ISO date such as 2020-01-31"),
+        ({"period": "01.02.2020/"}, '"2020-01-31/2021-01-31" or'),
+        ({"period": "2020-01-31"}, "ISO dates around a slash"),
+        ({"engine": "sparc"}, "a master of Spark"),
     ],
 )
 def test_prepare_options_are_checked(
@@ -30,6 +32,7 @@ def test_prepare_options_are_checked(
         ({"item_features": {"x": "number"}}, "`item_features.x` must be one"),
         ({"context_features": {"x": "text"}}, "'categorical', 'numeric'"),
         ({"delimiter": "||"}, "one character"),
+        ({"table_ids": {"films": "id"}}, "must be of items or users"),
         ({"max_bad_share": 1.5}, "between 0 and 1"),
         ({"time_format": "weeks"}, "a form as for strptime"),
         ({"user_id": ""}, "must name columns"),

@@ -28,14 +28,14 @@ def test_every_option_is_documented_and_no_other(kind: Any) -> None:
     assert all(len(meaning) > 10 for meaning in documented.values())
 
 
-def test_there_are_a_hundred_options_at_most() -> None:
+def test_there_are_ninety_options_at_most() -> None:
     names = {
         (section, item.name)
         for section, kind in SECTIONS
         for item in dataclasses.fields(kind)
     }
     plain = len(dataclasses.fields(Config)) - len({s for s, _kind in SECTIONS})
-    assert len(names) + plain <= 100
+    assert len(names) + plain <= 90
 
 
 def test_a_section_is_shown_with_defaults_and_meanings() -> None:

@@ -111,21 +111,25 @@ CASES: dict[str, tuple[dict[str, bytes], str, str]] = {
     "log_missing": ({"broken.toml": toml()}, "source.path", "Correct the path"),
     "log_empty": (other("log.csv", b""), "log.csv", "Check the export"),
     "header_alone": (other("log.csv", log()), "log.csv", "Check the file"),
-    "binary": (other("log.csv", b"\0\1\2" * 99), "log.csv", "source.format"),
+    "binary": (
+        other("log.csv", b"\0\1\2" * 99),
+        "log.csv",
+        "Convert it to UTF-8",
+    ),
     "utf_16": (
         other("log.csv", FULL_LOG.decode().encode("utf-16-le")),
         "log.csv",
-        "convert it to UTF-8",
+        "Convert it to UTF-8",
     ),
     "encoding_of_wide_letters": (
         config(toml(SOURCE + 'encoding = "utf-16"\n')),
         r"\[source\]",
         "remove source.encoding",
     ),
-    "unknown_format": (
-        other("log.xlsx", b"x,y\n1,2\n"),
+    "workbook": (
+        other("log.xlsx", b"PK\3\4\0\0x\n1,2\n"),
         "log.xlsx",
-        "Set source.format",
+        "it is binary",
     ),
     "column_missing": (
         other("log.csv", log("a,b,1", head="user,item_id,timestamp")),
@@ -229,7 +233,7 @@ CASES: dict[str, tuple[dict[str, bytes], str, str]] = {
     "csv_named_parquet": (
         other("log.parquet", FULL_LOG),
         "log.parquet",
-        "set source.format",
+        "give it another name",
     ),
     "features_without_table": (
         config(toml(more='[source.item_features]\ncolour = "categorical"\n')),

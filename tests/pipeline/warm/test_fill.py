@@ -32,8 +32,7 @@ def config_of(**options):
         "encoder": "attention",
         "embedding_dim": 8,
         "history_length": 4,
-        "user_id": True,
-        "history_id": True,
+        "ids": ("item", "user", "history"),
     }
     return Config(RetrievalConfig(**(defaults | options)))
 
@@ -147,10 +146,8 @@ def test_rows_that_ids_share_begin_anew(tmp_path):
     order = np.random.default_rng(0).permutation(len(ids))
     shuffled = np.array(["", "", *np.array(ids)[order]], object)
     now = replace(now, items=replace(now.items, ids=shuffled))
-    config = config_of(user_id=False, history_id=False, encoder="bow")
-    hashed = config_of(
-        user_id=False, history_id=False, encoder="bow", max_id_rows=16
-    )
+    config = config_of(ids=("item",), encoder="bow")
+    hashed = config_of(ids=("item",), encoder="bow", max_id_rows=16)
     for before, after in ((config, hashed), (hashed, config), (hashed, hashed)):
         old, new = built(before, then, 0), built(after, now, 1)
         facts = Facts.of(before, then, "bow", 3, "b1")

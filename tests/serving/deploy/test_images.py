@@ -57,7 +57,6 @@ epochs = 2
 max_histories = 1000
 [publish]
 must_beat = []
-student_must_beat = []
 """
 
 

@@ -207,9 +207,7 @@ def test_every_pod_of_the_training_job_is_another_worker():
 def test_spark_is_where_the_jobs_look_for_it():
     (rpc,) = named("Service")["spark-master"]["ports"]
     master = f"spark://spark-master:{rpc['port']}"
-    assert (
-        f"--set=prepare.spark_master={master}" in container("prepare")["args"]
-    )
+    assert f"--set=prepare.engine={master}" in container("prepare")["args"]
     deployed = named("Deployment")
     (worker,) = deployed["spark-worker"]["template"]["spec"]["containers"]
     assert worker["args"][-1] == master
