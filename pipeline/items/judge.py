@@ -116,8 +116,10 @@ def judge(
         words += "were not compared."
         quality.append(Rule("known items against live", words))
     else:
-        is_known = np.ones(len(prepared.items.ids), bool)
-        is_known[prepared.gone], is_known[sides.added] = False, False
+        is_left = np.ones(len(prepared.items.ids), bool)
+        is_left[prepared.gone] = False
+        is_known = is_left.copy()
+        is_known[sides.added] = False
         known = [
             board.values(_only(answer, is_known)) for answer in (ours, theirs)
         ]
@@ -127,7 +129,8 @@ def judge(
             f"{name} {metric}": figure(values[metric].mean(), 6)
             for name, values in zip(("two_stage", "live"), known, strict=True)
         }
-        shown = board.values(ours), board.values(theirs)
+        # Nor is live behind for the places that it gives to what is gone.
+        shown = board.values(ours), board.values(_only(theirs, is_left))
         quality += [
             _known(metric, known[0][metric], known[1][metric], config),
             _shown(metric, shown[0][metric], shown[1][metric], config),

@@ -136,6 +136,32 @@ def test_live_version_is_compared_where_there_is_one(board):
     assert found[-1].difference == 0.0
 
 
+def test_queries_that_live_cannot_answer_do_not_count_against_it(board):
+    asked, made = board
+    # Live misses the first half of the targets, which are gone there.
+    gone = np.arange(150) < 75
+    lists = answers(asked)
+    scores, items = answer(asked, np.zeros(150, int))
+    items = np.where(gone[:, None] & (np.arange(20) == 0), 0, items)
+    lists["live"] = scores, items
+
+    def against(fair):
+        *_, last = made.differences(lists, ("popularity",), fair)
+        return last.difference
+
+    assert against(slice(None)) > 0.4
+    assert against(~gone) == 0.0
+
+
+def test_targets_that_are_gone_are_none(board):
+    asked, _made = board
+    gone = np.unique(asked.relevant.items)[:20]
+    left = requests.without(asked, gone)
+    assert 0 < len(left) < len(asked)
+    assert not np.isin(left.relevant.items, gone).any()
+    assert (left.num_relevant == left.relevant.lengths).all()
+
+
 def test_shuffled_targets_fall_to_chance(board):
     asked, made = board
     sanity = made.sanity(answers(asked), np.ones((NUM_ITEMS + 2, 4)))
