@@ -129,8 +129,6 @@ def test_what_is_no_option_any_more_says_so(tmp_path: Path) -> None:
         ("evaluate.num_users=many", "a whole number or one of 'all'"),
         ("student.max_histories=0", 'at least 1 or "all". Received: 0'),
         ("publish.keep_versions=0", 'at least 2 or "all", so'),
-        ("publish.stage=101", "a percentage of users from 1 to 100"),
-        ("publish.stage=0", "a percentage of users from 1 to 100"),
     ],
 )
 def test_zero_is_zero_and_words_are_words(
@@ -214,3 +212,13 @@ def test_the_student_is_held_to_the_first_row(tmp_path: Path) -> None:
     assert _load(tmp_path, text).publish.must_beat == ()
     with pytest.raises(ConfigError, match=r"first row of `must_beat`, here \["):
         _load(tmp_path, text, "publish.student_must_beat=['random']")
+
+
+def test_a_version_waits_or_is_tried_on_a_percentage(tmp_path: Path) -> None:
+    for text, percent in (("false", 0), ("true", 0), ("1", 1), ("100", 100)):
+        found = _load(tmp_path, MINIMAL, f"publish.stage={text}").publish
+        assert found.trial_percent == percent
+        assert bool(found.stage) == (text != "false")
+    for text in ("0", "101", "-5"):
+        with pytest.raises(ConfigError, match=f"1 to 100. Received: {text}"):
+            _load(tmp_path, MINIMAL, f"publish.stage={text}")
