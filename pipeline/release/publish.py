@@ -214,8 +214,11 @@ def _release(config: Config, parcel: Parcel, state: State) -> int:
     serving, options = config.serving_directory, config.publish
     repository.sweep(serving, state)
     version = 1 + max(repository.numbers(serving), default=0)
-    is_staged = state.live is not None and bool(
-        options.stage or state.canary is not None
+    # Beside a live version that lost a part nothing can be tried.
+    is_staged = state.canary is not None or bool(
+        options.stage
+        and state.live is not None
+        and not release_history.missing(serving, state.live)
     )
     if is_staged:
         event, why = ledger.STAGED, "the gate accepted it"
@@ -225,10 +228,11 @@ def _release(config: Config, parcel: Parcel, state: State) -> int:
         event, why = ledger.LIVE, "published: the gate accepted it"
         kept = (version, *state.releases)[: at_most(options.keep_versions)]
         after = State(kept)
-    with repository.taken_back(serving, version):
+    with repository.taken_back(serving, version) as placed:
         for name, source in parcel.sources.items():
             target = serving / name / str(version)
             repository.place(source, target, parcel.results)
+            placed.append(target)
         repository.point(serving, after, options.keep_previous_loaded)
     entry = parcel.entry(config, event, version, parcel.why or why)
     repository.record(serving, entry)

@@ -185,13 +185,17 @@ def sweep(serving: Path, state: State) -> None:
 
 
 @contextlib.contextmanager
-def taken_back(serving: Path, version: int) -> Iterator[None]:
-    """A release that fails leaves nothing that would count as a version."""
+def taken_back(serving: Path, version: int) -> Iterator[list[Path]]:
+    """A release that fails leaves nothing that would count as a version.
+
+    Gives a list for what was placed: what another hand put under the same
+    number is not ours to remove.
+    """
+    placed: list[Path] = []
     try:
-        yield
+        yield placed
     except BaseException:
         if not release_history.state(serving).role(version):
-            for model in models(serving):
-                for name in (str(version), f"{files.STAGING}{version}"):
-                    shutil.rmtree(model / name, ignore_errors=True)
+            for target in placed:
+                files.discard(target)
         raise

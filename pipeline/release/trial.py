@@ -61,6 +61,8 @@ def canary(
                 f"{live} is live (from {serving / POINTER}). {_STAGE}"
             )
         repository.require_whole(serving, tried, _STAGE)
+        advice = "What is accepted next goes live at once: make retrain."
+        repository.require_whole(serving, live, advice)
         if state.canary is None:
             _tell_callers(serving, state, keep, progress)
             state = replace(state, canary=tried, staged=None)
@@ -172,6 +174,13 @@ def prune(config: Config, keep: int) -> list[int]:
     serving = config.serving_directory
     with repository.writing(serving) as state:
         found = repository.numbers(serving)
+        if found and state.live is None:
+            raise GateRejected(
+                "Pruning needs a pointer that says what is live. Received: "
+                f"none (from {serving / POINTER}), while versions "
+                f"{', '.join(map(str, found))} are there, and servers may hold "
+                "any of them. Restore the file, or make retrain."
+            )
         gone = [n for n in found[keep:] if not state.role(n)]
         kept = tuple(n for n in state.releases if n not in gone)
         if kept != state.releases:
