@@ -31,7 +31,7 @@ WEB_PORT ?= 8080
 	log-requests replay outcomes bench-log bench-serving bench-fleet bench-index protoset \
 	bench-ondevice ablation init-config check doctor staging-up staging-down \
 	k8s-render lock protos client-wheel client-check lint typecheck test \
-	test-scale test-images test-environments spark-up bench-scale bench-million bench-filter clean
+	test-scale test-images test-environments spark-up bench-scale bench-million bench-week bench-filter clean
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / \
@@ -237,6 +237,8 @@ bench-index: $(VENV)/.requirements-bench ## neighbours beside faiss, hnswlib; SI
 bench-million: setup-dev $(VENV)/.requirements-bench ## every step over a large catalogue; ITEMS=200_000
 	$(RUN) -m pipeline.bench.million $(if $(ITEMS),--items $(ITEMS))
 	$(if $(ITEMS),,$(RUN) -m pipeline.bench.index --items 1_000_000)
+bench-week: setup ## seven nights of cron while users ask: two go wrong, nobody looks
+	$(RUN) -m pipeline.bench.week
 bench-filter: setup ## what filters cost and find; ITEMS=1_000_000
 	$(RUN) -m pipeline.bench.filters $(if $(ITEMS),--items $(ITEMS))
 

@@ -126,9 +126,10 @@ ARROWS = {
         "pipeline.prepare"
     ),
     "pipeline.bench": (
-        "models pipeline.needs pipeline.run pipeline.tables pipeline.measure "
-        "pipeline.prepare pipeline.retrieval pipeline.ranking "
-        "pipeline.ondevice serving.server.runtime"
+        "models serving serving.client serving.releases "
+        "serving.server.runtime pipeline.needs pipeline.run pipeline.tables "
+        "pipeline.measure pipeline.prepare pipeline.retrieval "
+        "pipeline.ranking pipeline.ondevice pipeline.release"
     ),
     "pipeline.terminal": (
         "serving serving.client serving.releases pipeline.tables "

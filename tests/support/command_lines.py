@@ -10,6 +10,7 @@ MODULES = (
     "pipeline.bench.filters",
     "pipeline.bench.index",
     "pipeline.bench.million",
+    "pipeline.bench.week",
     "pipeline.onboard.doctor",
     "pipeline.terminal.picture",
     "serving.server",
