@@ -32,7 +32,8 @@ DIRECTORY = "metrics"
 # Beside the steps of a run, as `prepare.checks` writes it.
 _DATA_CHECKS = "data_checks.json"
 _RUNS = ("publish", "retrain", "demo")
-_RELEASES = (*_RUNS, "canary", "promote", "rollback", "prune")
+# `index` changes the items of what is live where it is asked to.
+_RELEASES = (*_RUNS, "index", "canary", "promote", "rollback", "prune")
 # Labels besides the run's name, and a value.
 _Rows = dict[tuple[tuple[str, str], ...], float]
 # Name, what it is, rows.
