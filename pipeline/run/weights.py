@@ -49,7 +49,9 @@ def paths(model: tf.keras.Model) -> dict[str, tf.Variable]:
     found, waiting, known = {}, [("", model)], {id(model)}
     for path, part in waiting:
         for name, child in view.children(part).items():
-            if id(child) not in known:
+            # An optimizer has variables of its own, some by keys of no name.
+            is_part = not isinstance(child, tf.keras.optimizers.Optimizer)
+            if is_part and id(child) not in known:
                 known.add(id(child))
                 waiting.append((f"{path}/{name}".lstrip("/"), child))
                 if isinstance(child, tf.Variable):
