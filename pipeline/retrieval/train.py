@@ -116,7 +116,6 @@ class Training:
                 self._options,
                 encoder=facts.encoder,
                 epochs=found.epochs(facts.cold_epochs),
-                learning_rate=start.PACE * self._options.learning_rate,
             )
         return found
 

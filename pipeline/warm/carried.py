@@ -28,7 +28,7 @@ from serving.releases import history
 FOLDER = "training"
 Model: TypeAlias = Literal["base", "final", "scorer"]
 # Beside the weights of each model in its step.
-SEEN = "seen.parquet"
+SEEN, TARGETS = "seen.parquet", "targets.npz"
 _FACTS = "training.json"
 _TABLES: tuple[Literal["items", "users", "context"], ...] = (
     "items",
@@ -115,6 +115,16 @@ class Carried:
         with np.load(self.directory / f"{model}.npz") as saved:
             return {name: saved[name] for name in saved.files}
 
+    def items(self, model: Model) -> list[str]:
+        """Ids of a retrieval model's items, "" for those it never had to find.
+
+        Their rows have learned that nobody takes them, and nothing else.
+        """
+        with np.load(self.directory / f"{model}-{TARGETS}") as saved:
+            counts = saved["counts"][FIRST_ITEM:]
+        pairs = zip(self.facts.vocabularies["items"], counts, strict=True)
+        return [item if count else "" for item, count in pairs]
+
     def seen(self, model: Model) -> Seen:
         """How far it has learned."""
         return Seen.read(self.directory / f"{model}.parquet")
@@ -133,8 +143,10 @@ def write(
     for source, name in (
         (retrieval / "base" / "weights.npz", "base.npz"),
         (retrieval / "base" / SEEN, "base.parquet"),
+        (retrieval / "base" / TARGETS, f"base-{TARGETS}"),
         (retrieval / "final" / "weights.npz", "final.npz"),
         (retrieval / "final" / SEEN, "final.parquet"),
+        (retrieval / "final" / TARGETS, f"final-{TARGETS}"),
         (ranking / "scorer.npz", "scorer.npz"),
         (ranking / SEEN, "scorer.parquet"),
     ):

@@ -115,18 +115,17 @@ class _Old:
         self._weights = start.weights(which)
         self._facts, self._prepared = start.facts, prepared
         self._sizes = sizes
-        users = FIRST_ITEM + len(self._facts.vocabularies["users"])
-        self._sizes_then = {"users": users}
-        if _BIAS in self._weights:
-            self._sizes_then["items"] = len(self._weights[_BIAS])
+        # What had a row of its own then.
+        self._then = {"users": self._facts.vocabularies["users"]}
+        if "items" in sizes:
+            size = len(self._weights[_BIAS])
+            self._then["items"] = start.items(which)[: size - FIRST_ITEM]
         # Row then of each id now `[N]`, the unknown one for what is new.
         self._ids = {
             name: places(
-                self._facts.vocabularies[name][: then - FIRST_ITEM],
-                getattr(prepared, name).ids[FIRST_ITEM : sizes[name]],
+                then, getattr(prepared, name).ids[FIRST_ITEM : sizes[name]]
             )
-            for name, then in self._sizes_then.items()
-            if name in sizes
+            for name, then in self._then.items()
         }
 
     def value(self, path: str, now: np.ndarray) -> np.ndarray | None:
@@ -149,15 +148,16 @@ class _Old:
             return 0, 0, 0
         rows = self._ids["items"][FIRST_ITEM:]
         mapped = int((rows != UNKNOWN).sum())
-        gone = self._sizes_then["items"] - FIRST_ITEM - mapped
-        return mapped, len(rows) - mapped, gone
+        known = sum(map(bool, self._then["items"]))
+        return mapped, len(rows) - mapped, known - mapped
 
     def _table(self, path: str, now: np.ndarray) -> np.ndarray | None:
         """A table of ids, which may share rows of its second half."""
         table, name = self._weights[path], _IDS[path]
         if table.shape[1:] != now.shape[1:]:
             return None
-        then, count = self._sizes_then[name], self._sizes[name]
+        then = FIRST_ITEM + len(self._then[name])
+        count = self._sizes[name]
         # Each id's vector, whatever rows it was made of.
         options = RetrievalConfig(max_id_rows=max(16, len(table)))
         vectors = ids.embed(

@@ -22,10 +22,11 @@ from pipeline.warm.carried import Carried, Model
 from pipeline.warm.fill import Filled
 from pipeline.warm.seen import Block
 
-# Epochs of a training that has a start, of those that one without took.
-SHARE = 1 / 3
-# Their peak of the learning rate, of that of one without.
-PACE = 0.5
+# Epochs of a training that has a start, of those that the best of one without
+# took. With a tenth more of ML-1M (2,000 users) 4 epochs reached NDCG@100 .2612
+# on validation, 10 without a start .2603; half of the learning rate, .2586
+# after 3, was behind.
+SHARE = 0.5
 # Where these differ the vectors mean something else.
 _SAME = ("encoder", "embedding_dim", "num_heads")
 

@@ -78,9 +78,11 @@ THEN = catalogue(["i0", "i1", "i2", "i3", "i4"], ["a", "b", "c"], 4.0, 2.0)
 NOW = catalogue(["i3", "i9", "i0", "i4", "i2"], ["c", "a", "b"], 5.0, 3.0)
 
 
-def carried(config, model, directory, facts=None):
+def carried(config, model, directory, facts=None, untrained=""):
     weights.save(model, directory / "base.npz")
     facts = facts or Facts.of(config, THEN, "attention", 3, "b1")
+    counts = [float(item != untrained) for item in facts.vocabularies["items"]]
+    np.savez(directory / "base-targets.npz", counts=[0.0, 0.0, *counts])
     return Carried(4, Path(directory), facts)
 
 
@@ -124,18 +126,22 @@ def test_the_wrong_order_of_items_is_seen(tmp_path):
     assert np.abs(after["i0"] - before["i0"]).max() > 0.1
 
 
-def test_a_new_item_begins_as_its_features_say(tmp_path):
+@pytest.mark.parametrize("item", ["i9", "i2"])
+def test_a_new_item_begins_as_its_features_say(tmp_path, item):
+    """As does one whose row has only learned that nobody takes it."""
     config = config_of()
     old, new = built(config, THEN, 0), built(config, NOW, 1)
-    fill.fill(new, carried(config, old, tmp_path), "base", NOW)
+    start = carried(config, old, tmp_path, untrained=item)
+    found = fill.fill(new, start, "base", NOW)
+    assert found.new == (1 if item == "i9" else 2) and found.gone == 1
     described = {
         name: THEN.columns("items")[name].encode(pa.array([value]))
-        for name, value in (("genre", "b"), ("year", YEARS["i9"]))
+        for name, value in (("genre", GENRES[item]), ("year", YEARS[item]))
     }
     expected = old.candidate_tower.embed(
         np.array([UNKNOWN]), tf.nest.map_structure(tf.constant, described)
     )
-    np.testing.assert_allclose(vectors(new, NOW)["i9"], expected[0], atol=1e-4)
+    np.testing.assert_allclose(vectors(new, NOW)[item], expected[0], atol=1e-4)
 
 
 def test_rows_that_ids_share_begin_anew(tmp_path):
