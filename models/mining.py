@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.config import FIRST_ITEM
+from models.layers import draws
 
 NUM_NEIGHBOURS = 32
 # Neighbours are looked for among so many items, drawn anew each time: the
@@ -70,8 +71,8 @@ class Mined(tf.Module):
 
     def draw(self, targets: tf.Tensor, count: int) -> tf.Tensor:
         """Neighbours of random targets, int32 `[count]`."""
-        who = tf.random.uniform([count], 0, tf.size(targets), tf.int32)
-        which = tf.random.uniform([count], 0, self._width, tf.int32)
+        who = draws.uniform([count], 0, tf.size(targets), tf.int32)
+        which = draws.uniform([count], 0, self._width, tf.int32)
         return tf.gather_nd(
             self.near, tf.stack([tf.gather(targets, who), which], axis=1)
         )

@@ -17,7 +17,7 @@ import tensorflow_recommenders as tfrs
 
 from models import losses, replicas
 from models.config import FIRST_ITEM, FeatureSpec, RetrievalConfig
-from models.layers import features
+from models.layers import draws, features
 from models.lazy_adam import Read
 from models.mining import Mined
 from models.query import Query
@@ -101,6 +101,8 @@ class RetrievalModel(tfrs.Model):
         self.before_read: Callable[[tf.Variable, tf.Tensor], None] | None = None
         # ... and at its end.
         self.after_step: Callable[[], None] | None = None
+        # What a step draws comes from this and its number, see `draws`.
+        self.seed: int | None = None
         self.loss_mean = tf.keras.metrics.Mean(name="loss")
         probabilities = counts / max(counts.sum(), 1)
         self._probabilities = tf.constant(probabilities, tf.float32)
@@ -114,7 +116,8 @@ class RetrievalModel(tfrs.Model):
     @tf.autograph.experimental.do_not_convert
     def train_step(self, inputs: Batch) -> dict[str, tf.Tensor]:
         """One step; reports the epoch's mean loss, not the last batch's."""
-        with tf.GradientTape() as tape:
+        by_step = draws.by_step(self.seed, self.optimizer.iterations)
+        with by_step, tf.GradientTape() as tape:
             loss = self.compute_loss(inputs, training=True)
         self.optimizer.minimize(loss, self.trainable_weights, tape)
         # The copies' shares of the loss add up to the mean over all targets.
@@ -181,7 +184,7 @@ class RetrievalModel(tfrs.Model):
     ) -> tuple[_Sample, tf.Tensor]:
         """Negatives of a step, and the history's places among its items."""
         stop = self.num_items + FIRST_ITEM
-        uniform = tf.random.uniform([NUM_UNIFORM], FIRST_ITEM, stop, tf.int32)
+        uniform = draws.uniform([NUM_UNIFORM], FIRST_ITEM, stop, tf.int32)
         drawn = replicas.gathered(targets)
         negatives = [drawn, uniform]
         if self._mined is not None:
@@ -192,6 +195,11 @@ class RetrievalModel(tfrs.Model):
         places, slots, compared = tf.split(where, sizes)
         sample = _Sample(items, slots, compared, tf.size(drawn))
         return sample, tf.reshape(places, tf.shape(history))
+
+    @property
+    def mined(self) -> list[tf.Variable]:
+        """What was found for an epoch."""
+        return [self._mined.near, self._mined.chance] if self._mined else []
 
     def mine(self, seed: Sequence[int]) -> None:
         """Finds the hard negatives of an epoch, where it takes any."""

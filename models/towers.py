@@ -23,7 +23,7 @@ from models.config import (
     FeatureSpec,
     RetrievalConfig,
 )
-from models.layers import features
+from models.layers import draws, features
 from models.layers import history as encoders
 from models.layers import ids as tables
 from models.layers.features import FeatureEncoder, Rows
@@ -167,7 +167,7 @@ class QueryTower(tf.keras.Model):
         self.id_dropout = config.id_dropout
         self.num_known_users = num_known_users
         self.candidate_tower = candidate_tower
-        self.dropout = tf.keras.layers.Dropout(config.dropout)
+        self.dropout = draws.Dropout(config.dropout)
         self.encoder = encoders.make(config)
         self.norm = tf.keras.layers.LayerNormalization(epsilon=1e-6)
         self.users = FeatureEncoder(user_specs, self.width, name="users")
@@ -309,5 +309,5 @@ def _known(
     """Indices with an embedding of their own; others, a share too, unknown."""
     hidden = indices >= num_known
     if dropout:
-        hidden |= tf.random.uniform(tf.shape(indices)) < dropout
+        hidden |= draws.uniform(tf.shape(indices)) < dropout
     return tf.where(hidden, UNKNOWN, indices)

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.config import ConfigError, RetrievalConfig
+from models.layers import draws
 
 _MASKED = -1e9
 _KERNEL = 3
@@ -59,7 +60,7 @@ class FeedForward(tf.keras.layers.Layer):
         self.norm = tf.keras.layers.LayerNormalization(epsilon=1e-6)
         self.inner = tf.keras.layers.Dense(2 * width, activation="gelu")
         self.outer = tf.keras.layers.Dense(width)
-        self.dropout = tf.keras.layers.Dropout(dropout)
+        self.dropout = draws.Dropout(dropout)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Maps `[..., D]` to `[..., D]`."""
@@ -129,7 +130,7 @@ class ConvolutionEncoder(tf.keras.layers.Layer):
             for _ in self.norms
         ]
         self.feed_forwards = _feed_forwards(config)
-        self.dropout = tf.keras.layers.Dropout(config.dropout)
+        self.dropout = draws.Dropout(config.dropout)
 
     def call(
         self, x: tf.Tensor, mask: tf.Tensor, training: bool = False
@@ -167,7 +168,7 @@ class RecurrentEncoder(tf.keras.layers.Layer):
             tf.keras.layers.GRU(config.embedding_dim, return_sequences=True)
             for _ in self.norms
         ]
-        self.dropout = tf.keras.layers.Dropout(config.dropout)
+        self.dropout = draws.Dropout(config.dropout)
 
     def call(
         self, x: tf.Tensor, mask: tf.Tensor, training: bool = False
@@ -212,7 +213,7 @@ class _Attention(tf.keras.layers.Layer):
         self.norm = tf.keras.layers.LayerNormalization(epsilon=1e-6)
         self.project = tf.keras.layers.Dense(3 * self.width, use_bias=False)
         self.outer = tf.keras.layers.Dense(self.width)
-        self.dropout = tf.keras.layers.Dropout(config.dropout)
+        self.dropout = draws.Dropout(config.dropout)
 
     def build(self, input_shape: tf.TensorShape) -> None:
         """Makes one bias a head and distance, up to the history's length."""

@@ -56,22 +56,20 @@ def fit(
         watch = Watch(_averages(task), goal, PATIENCE, team)
         callbacks: list[tf.keras.callbacks.Callback] = [
             watch,
-            tf.keras.callbacks.LambdaCallback(
-                lambda epoch, _logs: model.mine([task.seed, epoch])
-            ),
         ]
-        done = 0
+        done = begun = 0
         if saved is not None:
+            model.seed = task.seed
             checkpoint = Checkpoint(saved, watch)
-            done = _restored(checkpoint, team)
-            if team.is_chief:
-                callbacks.append(checkpoint)
-    if done:
-        progress(f"train-retrieval: going on after epoch {done}")
+            done, begun = _restored(checkpoint, task.steps, team)
+            callbacks.append(checkpoint)
+        callbacks.append(_Mining(task.seed, done if begun else -1))
+    if done or begun:
+        inside = f", step {begun:,} of {task.steps:,}" if begun else ""
+        progress(f"train-retrieval: going on after epoch {done}{inside}")
         # The batches that would have come next, and not the first again.
-        taken = done * task.steps * team.num_replicas // team.workers.count
-        dataset = dataset.skip(taken)
-        tf.keras.utils.set_random_seed((task.seed + done) % 2**32)
+        taken = (done * task.steps + begun) * team.num_replicas
+        dataset = dataset.skip(taken // team.workers.count)
     if team.is_chief:
         pace = functools.partial(
             Pace, progress, options.epochs, task.num_targets, done
@@ -106,6 +104,19 @@ def _averages(task: Task) -> Averages:
     return Averages(model, AVERAGING, lazy)
 
 
+class _Mining(tf.keras.callbacks.Callback):
+    """Finds the hard negatives of each epoch but one that was begun."""
+
+    def __init__(self, seed: int, begun: int) -> None:
+        super().__init__()
+        self._seed, self._begun = seed, begun
+
+    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
+        """Finds them."""
+        if epoch != self._begun:
+            self.model.mine([self._seed, epoch])
+
+
 class _Epochs(tf.keras.callbacks.Callback):
     """Says after every epoch what it brought and how long the rest takes."""
 
@@ -125,17 +136,20 @@ class _Epochs(tf.keras.callbacks.Callback):
         self._pace(epoch + 1, *shown)
 
 
-def _restored(checkpoint: Checkpoint, team: Team) -> int:
-    """Epochs that are done."""
-    done = checkpoint.restore()
+def _restored(
+    checkpoint: Checkpoint, steps: int, team: Team
+) -> tuple[int, int]:
+    """Epochs that are done, and steps of the one after them."""
+    checkpoint.restore()
+    done = checkpoint.epochs * steps + checkpoint.steps
     if team.agree(done) != done:
         raise DataError(
             "All workers must read the same checkpoint. Received: "
-            f"{done} epochs at worker {team.workers.index}, another number at "
+            f"{done} steps at worker {team.workers.index}, another number at "
             f"the chief (from {checkpoint.path}). Put the artifacts directory "
             "on storage that all workers share."
         )
-    return done
+    return checkpoint.epochs, checkpoint.steps
 
 
 def optimizer(

@@ -52,7 +52,7 @@ class Training:
         directory: Where to write; left empty by workers behind the chief.
         workers: The processes that train together; None for this one alone.
         checkpoints: Folder from which a killed training goes on, None for
-            none. Used by several workers and where the log is streamed.
+            none. Used by several workers and where the log is large.
     """
 
     def __init__(
@@ -79,7 +79,9 @@ class Training:
         self._config, self._prepared = config, prepared
         self._directory, self._progress = directory, progress
         self._source = feed.open_feed(prepared)
-        is_kept = self._team.workers.count > 1 or streamed.value
+        interactions = prepared.summary["interactions"]
+        is_large = interactions > auto.CHECKPOINTS_ABOVE
+        is_kept = self._team.workers.count > 1 or is_large
         self._checkpoints = checkpoints if is_kept else None
         self._metrics: dict[str, dict[str, Any]] = {}
         self._start = Start()

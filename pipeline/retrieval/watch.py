@@ -1,13 +1,14 @@
 """What happens between the epochs of a training: validate, stop, keep.
 
 A checkpoint, one file a model, is what a killed training needs to go on: the
-weights, the optimizer's state, the averaged weights and what the epochs so far
-have shown. The chief writes it after every epoch; all workers read it when
-they start.
+weights, the optimizer's state, the averaged weights, the place in the epoch
+and what the epochs so far have shown. The chief writes it after every epoch
+and every ten minutes within one; all workers read it when they start.
 """
 
 import functools
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,8 @@ from serving.releases import files
 # Retrieval hands on hundreds, and where few users are asked NDCG@10 is mostly
 # chance: on a temporal split of ML-100K it chose untrained models.
 CHOSEN_BY = "ndcg@100"
+# After which a training that is killed inside an epoch has lost at most this.
+EVERY_SECONDS = 600.0
 # What measures the model after every epoch, or how many epochs to train.
 Goal = Callable[[RetrievalModel], dict[str, float]] | int
 
@@ -225,7 +228,14 @@ class Watch(tf.keras.callbacks.Callback):
 
 
 class Checkpoint(tf.keras.callbacks.Callback):
-    """Saves after each epoch; comes after `Watch` among the callbacks."""
+    """Saves after each epoch and now and then within one.
+
+    Comes after `Watch` among the callbacks.
+
+    Attributes:
+        epochs: That are done.
+        steps: That are done of the epoch after those.
+    """
 
     _TOLD = ("best_epoch", "curve", "best")
 
@@ -233,11 +243,48 @@ class Checkpoint(tf.keras.callbacks.Callback):
         super().__init__()
         self.path = path
         self.watch = watch
+        self.epochs = self.steps = 0
+        self._loss: list[float] = []
+        self._saved_at = time.monotonic()
+
+    def set_model(self, model: RetrievalModel) -> None:
+        """Has Keras begin inside an epoch, as its `BackupAndRestore` does."""
+        super().set_model(model)
+        model._training_state = self
+
+    def maybe_load_initial_counters_from_ckpt(
+        self, *_asked: object, **_mode: object
+    ) -> tuple[int, int]:
+        """Where to begin; Keras asks."""
+        return self.epochs, self.steps
+
+    def on_epoch_begin(
+        self, epoch: int, logs: dict[str, float] | None = None
+    ) -> None:
+        """Goes on with the mean loss of an epoch that was begun."""
+        self.epochs = epoch
+        if self._loss:
+            for variable, value in zip(self._sums(), self._loss, strict=True):
+                variable.assign(value)
+            self._loss = []
+
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, float] | None = None
+    ) -> None:
+        """Writes the state where the last one is old."""
+        if time.monotonic() - self._saved_at >= EVERY_SECONDS:
+            self._save(self.epochs, batch + 1)
 
     def on_epoch_end(
         self, epoch: int, logs: dict[str, float] | None = None
     ) -> None:
-        """Writes the state after an epoch, replacing the file as a whole."""
+        """Writes the state after an epoch."""
+        self._save(epoch + 1, 0)
+
+    def _save(self, epochs: int, steps: int) -> None:
+        """Replaces the file as a whole."""
+        if not self.watch.team.is_chief:
+            return
         told = {name: getattr(self.watch, name) for name in self._TOLD}
         state = [variable.numpy() for variable in self._variables()]
         with files.staged(self.path) as staged, staged.open("wb") as file:
@@ -249,18 +296,21 @@ class Checkpoint(tf.keras.callbacks.Callback):
                 )
                 for number, value in enumerate(values)
             }
-            text = json.dumps(told | {"epochs": epoch + 1})
+            loss = [float(v.numpy()) for v in self._sums()] if steps else []
+            place = {"epochs": epochs, "steps": steps, "loss": loss}
+            text = json.dumps(told | place)
             np.savez(
                 file, told=np.frombuffer(text.encode(), np.uint8), **arrays
             )
+        self._saved_at = time.monotonic()
 
-    def restore(self) -> int:
-        """Takes up the last epoch's state; the epochs done, 0 without any.
+    def restore(self) -> None:
+        """Takes up the last state, if there is one.
 
         Call when the model is compiled, inside its strategy's scope.
         """
         if not self.path.exists():
-            return 0
+            return
         with np.load(self.path) as saved:
             told = json.loads(saved["told"].tobytes())
             for number, variable in enumerate(self._variables()):
@@ -269,7 +319,15 @@ class Checkpoint(tf.keras.callbacks.Callback):
             self.watch.best_weights = [saved[name] for name in best]
         for name in self._TOLD:
             setattr(self.watch, name, told[name])
-        return int(told["epochs"])
+        self.epochs, self.steps = told["epochs"], told["steps"]
+        self._loss = told["loss"]
+
+    def _sums(self) -> list[tf.Variable]:
+        """Behind the mean loss; reading them is a meeting of all workers."""
+        if self.watch.team.workers.count > 1:
+            return []
+        mean = self.watch.averages.trained.loss_mean
+        return [mean.total, mean.count]
 
     def _variables(self) -> list[tf.Variable]:
         model = self.watch.averages.trained
@@ -278,4 +336,5 @@ class Checkpoint(tf.keras.callbacks.Callback):
             *model.trainable_weights,
             *model.optimizer.variables,
             *self.watch.averages.variables,
+            *model.mined,
         ]

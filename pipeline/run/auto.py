@@ -18,6 +18,9 @@ T = TypeVar("T")
 
 # Interactions beyond which training reads row groups instead of holding all.
 STREAM_ABOVE = 20_000_000
+# Interactions beyond which an epoch takes minutes, and training keeps
+# checkpoints.
+CHECKPOINTS_ABOVE = 2_000_000
 # Catalogue sizes up to which a search, or a softmax, goes over all items.
 EXACT_BELOW = 10_000
 FULL_SOFTMAX_UP_TO = 20_000

@@ -6,9 +6,11 @@ import tensorflow as tf
 
 from models import retrieval
 from models.config import RetrievalConfig
+from models.layers import draws
 from models.lazy_adam import LazyAdamW
 from models.towers import CandidateInputs
 from pipeline.retrieval import fit, task
+from pipeline.retrieval import watch as watching
 from pipeline.retrieval.team import Team
 from pipeline.retrieval.watch import Averages
 from pipeline.run.auto import Choice
@@ -29,21 +31,25 @@ BATCH = {
 
 def batch(number):
     """A batch that no other is like."""
-    targets = 2 + (tf.constant(BATCH["target"]) + number) % 5
+    targets = 2 + (tf.constant(BATCH["target"]) + tf.cast(number, tf.int32)) % 5
     return BATCH | {"target": targets, "weight": tf.cast(targets, tf.float32)}
 
 
-def fitted(epochs, directory, saved=None, is_lazy=False):
-    """Fits without chance: no dropout, fixed batches, no drawn negatives."""
+def fitted(epochs, directory, saved=None, is_lazy=False, chance=0.0, stop=99):
+    """Fits fixed batches, without chance unless given: no dropout.
+
+    Batch number `stop` is one that nobody can read.
+    """
     tf.keras.utils.set_random_seed(0)
     options = RetrievalConfig(
         encoder="bow",
         num_heads=1,
         embedding_dim=4,
         history_length=3,
-        dropout=0.0,
-        id_dropout=0.0,
+        dropout=chance,
+        id_dropout=chance,
         loss="in_batch" if is_lazy else "full",
+        num_mined_negatives=2 if chance else 0,
         epochs=4,
     )
     counts = np.array([0, 0, 3, 2, 1, 1, 1])
@@ -52,7 +58,13 @@ def fitted(epochs, directory, saved=None, is_lazy=False):
     )
     said = []
     data = tf.data.Dataset.range(100)
-    data = data.map(lambda n: batch(tf.cast(n, tf.int32)))
+    data = data.map(
+        lambda n: batch(
+            tf.debugging.check_numerics(
+                tf.where(n == stop, np.nan, tf.cast(n, tf.float32)), "killed"
+            )
+        )
+    )
     watch = fit.fit(
         task.Task(model, data, 4, 7, lazy_rows=Choice("", is_lazy)),
         epochs,
@@ -93,6 +105,34 @@ def test_a_stopped_training_ends_as_one_that_was_not(
     assert again.curve == watch.curve
     for one, two in zip(weights, expected, strict=True):
         np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+@pytest.mark.parametrize(("is_lazy", "stop"), [(False, 3), (True, 10)])
+def test_one_killed_inside_an_epoch_ends_as_one_that_was_not(
+    tmp_path, is_lazy, stop, monkeypatch
+):
+    monkeypatch.setattr(watching, "EVERY_SECONDS", 0.0)
+    one, two = tmp_path / "one.npz", tmp_path / "two.npz"
+    whole, expected, _ = fitted(4, tmp_path, one, is_lazy, 0.3)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="killed"):
+        fitted(4, tmp_path, two, is_lazy, 0.3, stop)
+    watch, weights, said = fitted(4, tmp_path, two, is_lazy, 0.3)
+    place = f"going on after epoch {stop // 4}, step {stop % 4} of 4"
+    assert said[0] == f"train-retrieval: {place}"
+    assert watch.curve == whole.curve
+    for found, wanted in zip(weights, expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_what_steps_draw_is_not_one_thing(tmp_path, monkeypatch):
+    """The negative control: the same start, other draws, other weights."""
+    _, one, _ = fitted(1, tmp_path, tmp_path / "one.npz", True, 0.3)
+    drawn = draws.zlib.crc32
+    monkeypatch.setattr(draws.zlib, "crc32", lambda text: drawn(text) // 2)
+    _, two, _ = fitted(1, tmp_path, tmp_path / "two.npz", True, 0.3)
+    assert any(
+        np.abs(a - b).max() > 1e-4 for a, b in zip(one, two, strict=True)
+    )
 
 
 def test_averages_of_rows_that_are_left_alone():
