@@ -61,7 +61,7 @@ def after(
     new[0]["genres"] = "Opera"
     path = catalogues.write(directory / "items.csv", [*listed, *new])
     with pytest.MonkeyPatch.context() as patched:
-        # What a server does with it is tried by the slow test.
+        # Tried with servers in the tests of releases.
         patched.setattr(servable, "tried", lambda *_: [])
         found = Update(changed).run(path)
     return changed, found, rows
