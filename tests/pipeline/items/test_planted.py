@@ -59,7 +59,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
                 history_length=8,
                 batch_positions=128,
                 epochs=8,
-                item_id=False,
+                ids=(),
             ),
             index=IndexConfig(num_candidates=16),
             ranking=RankingConfig(epochs=2),
