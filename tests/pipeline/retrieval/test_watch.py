@@ -48,8 +48,7 @@ def fitted(epochs, directory, saved=None, is_lazy=False, chance=0.0, stop=99):
         history_length=3,
         dropout=chance,
         id_dropout=chance,
-        loss="in_batch" if is_lazy else "full",
-        num_mined_negatives=2 if chance else 0,
+        loss=("mined" if chance else "in_batch") if is_lazy else "full",
         epochs=4,
     )
     counts = np.array([0, 0, 3, 2, 1, 1, 1])
