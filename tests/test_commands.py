@@ -57,6 +57,7 @@ ONLY_READ = {
     "pipeline.terminal.picture": "after demo; terminal/test_picture.py",
     "pipeline explore": "until stopped; tests/pipeline/explore",
     "pipeline canary": "none is staged; tests/pipeline/release/test_trial.py",
+    "pipeline index --items": "makes a release; tests/pipeline/items",
     "pipeline promote": "no canary; tests/pipeline/release/test_trial.py",
     "pipeline prune": "others roll back; tests/pipeline/release/test_trial.py",
     "tensorboard": "until stopped",
@@ -307,8 +308,9 @@ def _module(module: str, arguments: list[str], run: bool) -> None:
         return
     parsed = parser.parse_args(arguments)
     name = f"{module} {getattr(parsed, 'command', '')}".strip()
-    if getattr(parsed, "workers", ""):
-        name += " --workers"
+    for option in ("workers", "items"):
+        if getattr(parsed, option, ""):
+            name += f" --{option}"
     if module == "pipeline":
         _valid(parsed)
         run = run and _is_here(parsed)

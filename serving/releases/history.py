@@ -100,10 +100,29 @@ def state(serving: Path) -> State:
     Raises:
         ServingError: As `read` does.
     """
+    pointer = serving / POINTER
+    # It is read for its comments and for its labels: both of one release.
+    while True:
+        before = _stamp(pointer)
+        found = _state(serving, pointer)
+        if _stamp(pointer) == before:
+            return found
+
+
+def _stamp(pointer: Path) -> tuple[int, int] | None:
+    """Differs once a file is replaced; None where there is none."""
+    try:
+        found = pointer.stat()
+    except OSError:
+        # Reading says why.
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _state(serving: Path, pointer: Path) -> State:
     releases = read(serving)
     if not releases:
         return State()
-    pointer = serving / POINTER
     lines = pointer.read_text(encoding="utf-8", errors="replace").splitlines()
     canary = _said(pointer, lines, _CANARY)
     staged = _said(pointer, lines, _STAGED)
