@@ -57,6 +57,7 @@ ONLY_READ = {
     "pipeline.terminal.picture": "after demo; terminal/test_picture.py",
     "pipeline explore": "until stopped; tests/pipeline/explore",
     "pipeline canary": "none is staged; tests/pipeline/release/test_trial.py",
+    "pipeline replay": "loads four models; tests/pipeline/feedback",
     "pipeline index --items": "makes a release; tests/pipeline/items",
     "pipeline promote": "no canary; tests/pipeline/release/test_trial.py",
     "pipeline prune": "others roll back; tests/pipeline/release/test_trial.py",

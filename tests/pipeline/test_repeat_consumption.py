@@ -229,6 +229,7 @@ def test_servers_answer_the_history_but_nothing_excluded(
     assert answers == [set(staples), {staples[2]}, set(), set()]
 
 
+@pytest.mark.slow
 def test_the_student_answers_the_history_but_nothing_excluded(
     small: tuple[Config, Prepared], tmp_path: Path
 ) -> None:

@@ -69,6 +69,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return made
 
 
+@pytest.mark.slow
 def test_users_of_a_kind_get_the_new_item_of_their_kind(
     run: Run, tmp_path: Path
 ) -> None:

@@ -192,6 +192,7 @@ def test_a_lag_asks_before_the_target_for_the_next_few():
     assert len([target for _, _, target in found if target >= 16]) <= 5
 
 
+@pytest.mark.slow
 def test_a_lag_meets_the_popularity_of_the_request_not_of_the_target():
     rows = [[2, 3], [4, 5]]
     times = [0, 1000, 500, 2000]

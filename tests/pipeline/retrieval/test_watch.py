@@ -107,6 +107,7 @@ def test_a_stopped_training_ends_as_one_that_was_not(
 
 
 @pytest.mark.parametrize(("is_lazy", "stop"), [(False, 3), (True, 10)])
+@pytest.mark.slow
 def test_one_killed_inside_an_epoch_ends_as_one_that_was_not(
     tmp_path, is_lazy, stop, monkeypatch
 ):
