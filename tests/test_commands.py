@@ -57,6 +57,7 @@ ONLY_READ = {
     "pipeline.terminal.picture": "after demo; terminal/test_picture.py",
     "pipeline explore": "until stopped; tests/pipeline/explore",
     "pipeline canary": "none is staged; tests/pipeline/release/test_trial.py",
+    "pipeline publish --replay": "tests/pipeline/feedback",
     "pipeline replay": "loads four models; tests/pipeline/feedback",
     "pipeline index --items": "makes a release; tests/pipeline/items",
     "pipeline promote": "no canary; tests/pipeline/release/test_trial.py",
@@ -309,7 +310,7 @@ def _module(module: str, arguments: list[str], run: bool) -> None:
         return
     parsed = parser.parse_args(arguments)
     name = f"{module} {getattr(parsed, 'command', '')}".strip()
-    for option in ("workers", "items"):
+    for option in ("workers", "items", "replay"):
         if getattr(parsed, option, ""):
             name += f" --{option}"
     if module == "pipeline":

@@ -58,6 +58,7 @@ def hit_rate(mix: float) -> float:
     return float((best == right[:, None]).any(axis=1).mean())
 
 
+@pytest.mark.slow
 def test_a_rule_only_the_teacher_knows_is_learned() -> None:
     assert hit_rate(mix=1.0) > 0.6
     # Without the teacher there is nothing to learn: a fifth of 25 by chance.

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from pipeline.run.data import MovielensSource, Source, TabularSource
 from tests.support.data_cases import prepared, write_csv
 
 
+@pytest.mark.slow
 def test_movielens_100k_through_every_entry_is_identical(
     tmp_path: Path, movielens_100k: Path
 ) -> None:
