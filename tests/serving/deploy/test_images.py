@@ -275,7 +275,7 @@ def test_another_user_can_run_the_services(machine, serving, service):
 def test_a_server_without_models_is_not_healthy(serving, service):
     running = up(serving, service, ["pointers", "retrieval", "ranking"])
     running["pointers"].stop()
-    (folder,) = service.volumes.values()
+    folder = service.volumes["pointers"]
     for name in ("retrieval", "ranking"):
         check = health(serving, name)
         pointer = folder / {"retrieval": "scann", "ranking": "stock"}[name]
