@@ -77,6 +77,8 @@ def change_items(run: Run, options: argparse.Namespace) -> None:
     with run.lock:
         update = Update(run.config, options.force, console.progress)
         found = update.run(options.items, options.accept_data)
+        if found.is_new:
+            trial.begin(run.config, console.progress)
     lines = []
     if found.is_new:
         lines = decision.lines(run.config.run_directory / kept.ITEMS)

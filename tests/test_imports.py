@@ -74,8 +74,8 @@ ARROWS = {
         "pipeline.run pipeline.tables pipeline.sources.canonical"
     ),
     "pipeline.sources.tabular": (
-        "pipeline.run pipeline.tables pipeline.sources.canonical "
-        "pipeline.sources.reading"
+        "serving.releases pipeline.run pipeline.tables "
+        "pipeline.sources.canonical pipeline.sources.reading"
     ),
     "pipeline.sources": (
         "pipeline.run pipeline.tables pipeline.sources.canonical "

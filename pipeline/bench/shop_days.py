@@ -17,6 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from serving.releases import files
+
 DAY_SECONDS = 86_400
 # The first day of the log; the days before its first night are one file.
 _START = datetime.date(2026, 3, 1)
@@ -45,14 +47,12 @@ class Rows:
 
     def write(self, path: Path) -> None:
         """Writes them as a source reads them; a file there is replaced."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         ids = {
             "user_id": [f"u{user}" for user in self.users.tolist()],
             "item_id": [f"i{item}" for item in self.items.tolist()],
         }
-        part = path.with_name(f".{path.name}")
-        pq.write_table(pa.table(ids | {"timestamp": self.times}), part)
-        part.replace(path)
+        with files.staged(path) as part:
+            pq.write_table(pa.table(ids | {"timestamp": self.times}), part)
 
 
 def name(day: int) -> str:

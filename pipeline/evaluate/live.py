@@ -86,8 +86,11 @@ def ask(
         # Of another time, or of ops that are not here: no reason to be stuck.
         said = str(error).partition("\n")[0]
         return Asked(Live(version, f"it cannot be asked: {said}"))
-    gone = bundles.read_gone(models[signatures.RETRIEVAL])
-    rows = np.flatnonzero(np.isin(prepared.items.ids, gone))
+    gone = set(bundles.read_gone(models[signatures.RETRIEVAL]))
+    rows = np.array(
+        [row for row, id_ in enumerate(prepared.items.ids) if id_ in gone],
+        np.int64,
+    )
     fair = _fair(asked, rows) if len(rows) else None
     return Asked(Live(version), tuple(sorted(without)), answer, published, fair)
 

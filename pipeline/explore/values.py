@@ -1,5 +1,6 @@
 """Values of the items' features: what a filter may name, and what passes it."""
 
+import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -58,7 +59,7 @@ class ItemValues:
             for one, its in self._texts
             if all(word in its for word in words)
         )
-        return [one for one, _ in zip(found, range(_FOUND), strict=False)]
+        return list(itertools.islice(found, _FOUND))
 
     def passing(self, filters: Mapping[str, Collection[str]]) -> np.ndarray:
         """Which rows have any of the values of every feature, bool `[N]`.

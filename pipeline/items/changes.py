@@ -10,6 +10,7 @@ Shape letters: N + 2 rows of the tables, those of new items included.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -129,6 +130,7 @@ class Catalogue:
             cells[name] = every
         return cls(items, cells, gone.astype(np.int32))
 
+    @functools.cached_property
     def rows(self) -> dict[str, int]:
         """Rows of what is answered, by id."""
         gone = set(self.gone.tolist())
@@ -151,7 +153,7 @@ class Catalogue:
 
 def between(live: Catalogue, now: Catalogue) -> Changes:
     """What is answered, and how, in one catalogue and not in the other."""
-    before, after = live.rows(), now.rows()
+    before, after = live.rows, now.rows
     both = [id_ for id_ in after if id_ in before]
     changed = np.zeros(len(both), bool)
     old, new = (
@@ -178,7 +180,7 @@ def between(live: Catalogue, now: Catalogue) -> Changes:
 
 def unknown(now: Catalogue, added: Sequence[str]) -> Iterator[str]:
     """Says how many new items have no value, or none that training knew."""
-    places = now.rows()
+    places = now.rows
     rows = np.array([places[id_] for id_ in added], np.int64)
     for spec in now.items.specs:
         if spec.kind == "numeric" or not len(rows):

@@ -199,7 +199,7 @@ class Update:
 
             new = [
                 row
-                for id_, row in Catalogue.of(prepared).rows().items()
+                for id_, row in Catalogue.of(prepared).rows.items()
                 if id_ not in known
             ]
             sides = judge.Sides(
@@ -213,7 +213,7 @@ class Update:
             )
             judge.judge(config, prepared, sides, directory)
 
-        known = live.catalogue.rows()
+        known = live.catalogue.rows
         made = {
             **inputs,
             "live": live.version,
@@ -272,7 +272,7 @@ class Update:
             sources[student] = self._folder / student
             files.discard(sources[student])
             with files.staged(sources[student]) as staging:
-                ondevice_release.without(staging, before, now.rows().keys())
+                ondevice_release.without(staging, before, now.rows.keys())
         return sources
 
     def _step(

@@ -164,10 +164,8 @@ def learn(
     scorer = make_scorer(config, prepared, signals)
     begin = begin or Start()
     begin.fill(scorer, "scorer", prepared)
-    if begin.carried is not None:
-        epochs = begin.epochs(config.ranking.epochs)
-        fewer = replace(config.ranking, epochs=epochs)
-        config = replace(config, ranking=fewer)
+    epochs = begin.epochs(config.ranking.epochs)
+    config = replace(config, ranking=replace(config.ranking, epochs=epochs))
     return scorer, {
         **begin.plain(),
         "lists": len(training),

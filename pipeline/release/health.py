@@ -25,7 +25,8 @@ SECONDS = 3_600
 # In fewer, an error rate of one percent cannot be seen.
 _FEWEST_REQUESTS = 100
 _TIMEOUT_SECONDS = 30.0
-_AGAINST = 'trial="ends"'
+_LABEL, _ENDS = "trial", "ends"
+_AGAINST = f'{_LABEL}="{_ENDS}"'
 _REQUESTS = ':recommender:version_request_count{{version="{}"}}'
 
 
@@ -111,13 +112,12 @@ class Prometheus:
         Raises:
             ServingError: If no rule may end a trial, or one cannot be judged.
         """
-        name, _, value = _AGAINST.replace('"', "").partition("=")
         with self._answering():
             against = [
                 rule
                 for group in self._ask("rules", type="alert")["groups"]
                 for rule in group["rules"]
-                if rule["labels"].get(name) == value
+                if rule["labels"].get(_LABEL) == _ENDS
             ]
             broken = [r["name"] for r in against if r["health"] == "err"]
         if not against or broken:

@@ -10,7 +10,6 @@ On disk: `runs/<name>/released/<bundle id>/<step>/`; a release with other items
 has its tables alone, and its models are those of the bundle it was made of.
 """
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -76,14 +75,7 @@ def find(config: Config, bundle_id: str) -> dict[str, Path]:
 
 def copy(step: Path, target: Path) -> None:
     """Copies a folder by links to its files, where there can be such."""
-    shutil.copytree(step, target, copy_function=_link, dirs_exist_ok=True)
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+    shutil.copytree(step, target, copy_function=files.link, dirs_exist_ok=True)
 
 
 def _with_a_role(serving: Path) -> Iterator[str]:

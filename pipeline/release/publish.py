@@ -125,15 +125,13 @@ def run(
     return version, known is None
 
 
-def update(
-    config: Config, parcel: Parcel, live: int | None
-) -> tuple[int, bool]:
+def update(config: Config, parcel: Parcel, live: int) -> tuple[int, bool]:
     """Releases a bundle that was judged against the live version.
 
     Args:
         config: Of the run.
         parcel: With what was changed of that version.
-        live: The version; None for nothing.
+        live: The version.
 
     Returns:
         The version, and whether it is new: it may have been staged before.
@@ -152,7 +150,7 @@ def update(
         return _release(config, parcel, state), True
 
 
-def require_live(serving: Path, state: State, live: int | None) -> None:
+def require_live(serving: Path, state: State, live: int) -> None:
     """Refuses to change a version that is not live alone.
 
     Raises:
@@ -196,7 +194,9 @@ def _known(
 
     It may have other items by now.
     """
-    for version in (state.live, state.canary, state.staged):
+    # What is staged cannot be tried beside a live version that lost a part.
+    staged = state.staged if _can_try(serving, state) else None
+    for version in (state.live, state.canary, staged):
         if version is None or release_history.missing(serving, version):
             continue
         retrieval = serving / signatures.RETRIEVAL / str(version)
@@ -209,16 +209,21 @@ def _known(
     return None
 
 
+def _can_try(serving: Path, state: State) -> bool:
+    """Whether a version can be tried beside what answers now."""
+    return state.canary is not None or (
+        state.live is not None
+        and not release_history.missing(serving, state.live)
+    )
+
+
 def _release(config: Config, parcel: Parcel, state: State) -> int:
     """Places every model and moves the pointer; the new version."""
     serving, options = config.serving_directory, config.publish
     repository.sweep(serving, state)
     version = 1 + max(repository.numbers(serving), default=0)
-    # Beside a live version that lost a part nothing can be tried.
     is_staged = state.canary is not None or bool(
-        options.stage
-        and state.live is not None
-        and not release_history.missing(serving, state.live)
+        options.stage and _can_try(serving, state)
     )
     if is_staged:
         event, why = ledger.STAGED, "the gate accepted it"

@@ -183,17 +183,18 @@ class Training:
                 self._directory / "logs" / name,
                 self._progress,
             )
+        carried = self._start.carried
         self._metrics[name] = {
             "encoder": encoder,
             "best_epoch": watch.best_epoch,
             "curve": watch.curve,
             "targets": made.num_targets,
             "seconds": round(time.monotonic() - started, 1),
-            "cold_epochs": watch.best_epoch,
+            "cold_epochs": carried.facts.cold_epochs
+            if carried
+            else watch.best_epoch,
             **self._start.plain(),
         }
-        if (carried := self._start.carried) is not None:
-            self._metrics[name]["cold_epochs"] = carried.facts.cold_epochs
         return made, watch
 
     def _save(self, which: Which, made: task.Task | None = None) -> None:

@@ -246,6 +246,8 @@ class Checkpoint(tf.keras.callbacks.Callback):
         self.epochs = self.steps = 0
         self._loss: list[float] = []
         self._saved_at = time.monotonic()
+        # It reads no logs; else Keras waits for the figures of every step.
+        self._supports_tf_logs = True
 
     def set_model(self, model: RetrievalModel) -> None:
         """Has Keras begin inside an epoch, as its `BackupAndRestore` does."""
@@ -271,8 +273,12 @@ class Checkpoint(tf.keras.callbacks.Callback):
     def on_train_batch_end(
         self, batch: int, logs: dict[str, float] | None = None
     ) -> None:
-        """Writes the state where the last one is old."""
-        if time.monotonic() - self._saved_at >= EVERY_SECONDS:
+        """Writes the state where the last one is old.
+
+        Not after the last batch: no step would be left to go on with.
+        """
+        is_old = time.monotonic() - self._saved_at >= EVERY_SECONDS
+        if is_old and batch + 1 < self.params["steps"]:
             self._save(self.epochs, batch + 1)
 
     def on_epoch_end(

@@ -57,7 +57,8 @@ def as_now(
 ) -> dict[str, Any]:
     """A section with its options under the names that they have now.
 
-    What two names say differently is added to `problems`.
+    The name of now counts where both are given; what has no counterpart is
+    added to `problems`.
     """
     read = {
         "source": _source,

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -23,7 +21,7 @@ from pipeline.run import manifest
 from pipeline.run.config import Config
 from pipeline.tables.prepared import Prepared
 from pipeline.warm.seen import Seen
-from serving.releases import history
+from serving.releases import files, history
 
 FOLDER = "training"
 Model: TypeAlias = Literal["base", "final", "scorer"]
@@ -150,7 +148,7 @@ def write(
         (ranking / "scorer.npz", "scorer.npz"),
         (ranking / SEEN, "scorer.parquet"),
     ):
-        _link(source, directory / name)
+        files.link(source, directory / name)
     told = json.loads((retrieval / "metrics.json").read_text("utf-8"))["base"]
     trained = told["encoder"], told["cold_epochs"]
     facts = Facts.of(config, prepared, *trained, bundle_id)
@@ -178,6 +176,9 @@ def find(config: Config) -> Carried | str:
     try:
         told = json.loads((directory / _FACTS).read_text("utf-8"))
         facts = Facts(**told)
+        for model in get_args(Model):
+            (directory / f"{model}.npz").stat()
+            (directory / f"{model}.parquet").stat()
     except FileNotFoundError:
         return f"version {version} carries no weights of its training"
     except (OSError, ValueError, TypeError) as error:
@@ -185,11 +186,3 @@ def find(config: Config) -> Carried | str:
     if facts.run != config.name:
         return f"version {version} is of another run, {facts.run!r}"
     return Carried(version, directory, facts)
-
-
-def _link(source: Path, target: Path) -> None:
-    """The same file twice, or a copy where links are not to be had."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

@@ -59,6 +59,7 @@ class OnDevice:
         self._directory = directory
         # Bundles older than the choice never answer with the history.
         self.repeats: bool = self.config.get("repeat_consumption", False)
+        self._gone = frozenset(self.config.get(GONE, ()))
         vocabulary = _json(directory, VOCABULARY)
         self._ids: list[str] = vocabulary["ids"]
         rows = self.config["num_items"] + 2
@@ -144,8 +145,11 @@ class OnDevice:
         length = self.config["history_length"]
         encoded = [self._indices.get(item, 1) for item in history][-length:]
         padded = [0] * (length - len(encoded)) + encoded
-        hidden = {*excluded, *(() if self.repeats else history)}
-        hidden |= set(self.config.get(GONE, ()))
+        hidden = {
+            *self._gone,
+            *excluded,
+            *(() if self.repeats else history),
+        }
         return [
             (self._ids[row], float(score))
             for row, score in zip(*self.run(padded), strict=True)

@@ -30,7 +30,11 @@ def read(
 
 
 def parse(
-    path: str | Path, message: Read, named_by: str, lenient: bool = False
+    path: str | Path,
+    message: Read,
+    named_by: str,
+    lenient: bool = False,
+    text: str | None = None,
 ) -> Read:
     """Fills a message, empty and of the kind expected, from the text of a file.
 
@@ -39,13 +43,15 @@ def parse(
         message: Returned filled.
         named_by: Who named the file, for the error.
         lenient: Whether fields that we do not know are passed over.
+        text: Of the file, where the caller has read it.
 
     Raises:
         OSError: If the file cannot be read.
         ServingError: INVALID_ARGUMENT if it holds something else.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        if text is None:
+            text = Path(path).read_text(encoding="utf-8")
         text_format.Parse(text, message, allow_unknown_field=lenient)
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise InvalidRequest(

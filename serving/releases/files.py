@@ -32,6 +32,14 @@ def staged(final: Path) -> Iterator[Path]:
     flush(final.parent)
 
 
+def link(source: str | Path, target: str | Path) -> None:
+    """The same file twice, or a copy where links are not to be had."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def discard(path: Path) -> None:
     """Removes a file or a folder, if it is there."""
     if path.is_dir():

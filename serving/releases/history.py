@@ -101,32 +101,15 @@ def state(serving: Path) -> State:
         ServingError: As `read` does.
     """
     pointer = serving / POINTER
-    # It is read for its comments and for its labels: both of one release.
-    while True:
-        before = _stamp(pointer)
-        found = _state(serving, pointer)
-        if _stamp(pointer) == before:
-            return found
-
-
-def _stamp(pointer: Path) -> tuple[int, int] | None:
-    """Differs once a file is replaced; None where there is none."""
-    try:
-        found = pointer.stat()
-    except OSError:
-        # Reading says why.
-        return None
-    return found.st_ino, found.st_mtime_ns
-
-
-def _state(serving: Path, pointer: Path) -> State:
-    releases = read(serving)
-    if not releases:
+    # Read once: a release may replace it at any moment.
+    text = _text(pointer)
+    releases = _releases(pointer, text)
+    if text is None or not releases:
         return State()
-    lines = pointer.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = text.splitlines()
     canary = _said(pointer, lines, _CANARY)
     staged = _said(pointer, lines, _STAGED)
-    found = versions.read_labels(pointer).get(signatures.RETRIEVAL, {})
+    found = versions.read_labels(pointer, text).get(signatures.RETRIEVAL, {})
     return State(
         tuple(releases),
         int(canary[1]) if canary else None,
@@ -165,9 +148,19 @@ def read(serving: Path) -> list[int]:
             is no models configuration.
     """
     pointer = serving / POINTER
+    return _releases(pointer, _text(pointer))
+
+
+def _text(pointer: Path) -> str | None:
+    """What the pointer holds, None where there is none."""
     try:
-        text = pointer.read_text(encoding="utf-8", errors="replace")
+        return pointer.read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _releases(pointer: Path, text: str | None) -> list[int]:
+    if text is None:
         return []
     for line in text.splitlines():
         if not line.startswith(_LINE.rstrip()):

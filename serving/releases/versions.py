@@ -125,9 +125,18 @@ def read_models_config(path: Path) -> dict[str, tuple[str, list[int]]]:
     }
 
 
-def read_labels(path: Path) -> dict[str, dict[str, int]]:
-    """Reads the versions by label of every model of a configuration."""
-    return {entry.name: dict(entry.version_labels) for entry in _entries(path)}
+def read_labels(
+    path: Path, text: str | None = None
+) -> dict[str, dict[str, int]]:
+    """The versions by label of every model of a configuration.
+
+    Args:
+        path: Of the file.
+        text: What it holds, where the caller has read it.
+    """
+    return {
+        entry.name: dict(entry.version_labels) for entry in _entries(path, text)
+    }
 
 
 def read_logging(path: Path) -> Logging:
@@ -144,12 +153,15 @@ def read_logging(path: Path) -> Logging:
     }
 
 
-def _entries(path: Path) -> Iterable[models_config_pb2.ModelConfig]:
+def _entries(
+    path: Path, text: str | None = None
+) -> Iterable[models_config_pb2.ModelConfig]:
     config = config_text.parse(
         path,
         models_config_pb2.ModelServerConfig(),
         "the release",
         lenient=True,
+        text=text,
     )
     return config.model_config_list.config
 

@@ -155,7 +155,6 @@ def test_a_run_killed_in_training_goes_on_where_it_stopped(
     assert not list(run.glob(".staging-*"))
 
 
-@pytest.mark.slow
 def test_a_release_is_not_evaluated_again(released: Config) -> None:
     lines: list[str] = []
     Run(released, progress=lines.append).publish()

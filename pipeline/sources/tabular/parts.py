@@ -12,7 +12,6 @@ On disk, in one folder: `<number>.parquet`, `quarantine.jsonl`, `state.pickle`.
 from __future__ import annotations
 
 import dataclasses
-import os
 import pickle
 import shutil
 from collections.abc import Mapping, Sequence
@@ -30,6 +29,7 @@ from pipeline.sources.reading.stamps import Stamps
 from pipeline.sources.tabular.cleaning import Cleaner
 from pipeline.sources.tabular.selection import Selection
 from pipeline.sources.tabular.titles import Titles
+from serving.releases import files
 
 _STATE = "state.pickle"
 _MODULE = "pipeline.sources.tabular.reader"
@@ -90,7 +90,7 @@ class Parts:
             return None, found
         names, state = kept
         for part in self.directory.glob("*.parquet"):
-            _link(part, scratch / part.name)
+            files.link(part, scratch / part.name)
         # What was the future is so no more.
         state.clock.latest = Clock().latest
         path = scratch.with_name(QUARANTINE)
@@ -178,15 +178,8 @@ class Parts:
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
         for part in scratch.glob("*.parquet"):
-            _link(part, staging / part.name)
+            files.link(part, staging / part.name)
         if self._aside:
             (staging / QUARANTINE).write_bytes(self._aside)
         (staging / _STATE).write_bytes(self._state)
         manifest.replace(staging, self.directory)
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

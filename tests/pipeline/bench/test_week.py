@@ -74,7 +74,6 @@ def test_the_table_has_a_row_a_night() -> None:
             1, "b.parquet", "other ids", 4, 4, 5.0, 1, None, None, 90, 0, 7.5
         ),
     ]
-    report = {"nights": [vars(night) for night in nights]}
-    _heads, _line, first, second = week.table(report).splitlines()
+    _heads, _line, first, second = week.table(nights).splitlines()
     assert first == "| 0 | good | 0 | 60.0 | 0.2000 |  | 1 | 0 | 0 |  |"
     assert second == "| 1 | other ids | 4 | 5.0 |  |  | 1 | 90 | 0 | 7.5 |"

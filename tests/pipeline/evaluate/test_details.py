@@ -105,7 +105,6 @@ def test_details_are_read_as_they_were_written(tmp_path):
     assert Details.read(tmp_path) == found
 
 
-@pytest.mark.slow
 def test_a_run_keeps_the_details_of_what_it_asked(tiny_run):
     found = Details.read(tiny_run.evaluate())
     assert found.recall.keys() == found.variety.keys()

@@ -32,6 +32,18 @@ GONE = (3, 40, 77)
 NEW = [f"new{number}" for number in range(12)]
 
 
+def _changed(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """A catalogue of which three items are gone, twelve new, one other."""
+    listed = [dict(row) for place, row in enumerate(rows) if place not in GONE]
+    listed[0]["genres"] = "Western|Opera"
+    new = [
+        {**rows[place], "item_id": id_, "title": f"New {place}"}
+        for place, id_ in enumerate(NEW)
+    ]
+    new[0]["genres"] = "Opera"
+    return [*listed, *new]
+
+
 @pytest.fixture(scope="module")
 def before(
     tiny_run: Run, tmp_path_factory: pytest.TempPathFactory
@@ -52,14 +64,7 @@ def after(
     directory = tmp_path_factory.mktemp("changed")
     changed = replace(config, artifacts=str(directory / "artifacts"))
     shutil.copytree(config.artifacts, changed.artifacts)
-    listed = [dict(row) for place, row in enumerate(rows) if place not in GONE]
-    listed[0]["genres"] = "Western|Opera"
-    new = [
-        {**rows[place], "item_id": id_, "title": f"New {place}"}
-        for place, id_ in enumerate(NEW)
-    ]
-    new[0]["genres"] = "Opera"
-    path = catalogues.write(directory / "items.csv", [*listed, *new])
+    path = catalogues.write(directory / "items.csv", _changed(rows))
     with pytest.MonkeyPatch.context() as patched:
         # Tried with servers in the tests of releases.
         patched.setattr(servable, "tried", lambda *_: [])
@@ -214,15 +219,8 @@ def test_the_same_file_again_publishes_nothing(
     after: tuple[Config, Outcome, list[dict[str, str]]], tmp_path: Path
 ) -> None:
     config, _found, rows = after
-    listed = [dict(row) for place, row in enumerate(rows) if place not in GONE]
-    listed[0]["genres"] = "Western|Opera"
-    new = [
-        {**rows[place], "item_id": id_, "title": f"New {place}"}
-        for place, id_ in enumerate(NEW)
-    ]
-    new[0]["genres"] = "Opera"
     # In another form and order.
-    table = pa.Table.from_pylist([*new, *listed])
+    table = pa.Table.from_pylist(_changed(rows)[::-1])
     pq.write_table(table, tmp_path / "items.parquet")
     again = Update(config).run(str(tmp_path / "items.parquet"))
     assert not again.changes and (again.version, again.is_new) == (2, False)

@@ -79,6 +79,18 @@ def test_readers_see_the_old_pointer_or_the_new_while_a_rename_takes_long(
     assert len(seen) > 5 and not odd, (odd, allowed)
 
 
+def test_what_is_staged_goes_live_where_live_lost_a_part(
+    config: Config,
+) -> None:
+    serving = config.serving_directory
+    again = stage(config, "b3")
+    # As long as it could be tried it stays staged.
+    assert publish.run(config, *again) == (3, False)
+    (serving / "retrieval" / "2" / "saved_model.pb").unlink()
+    version, is_new = publish.run(config, *again)
+    assert is_new and state_of(config).live == version
+
+
 @EVERY
 @pytest.mark.parametrize("at", ["pointer", "any"])
 def test_a_rename_that_is_done_and_reported_lost_loses_nothing(

