@@ -40,16 +40,15 @@ def test_a_stopped_replica_is_left_alone_and_found_again(make):
             # Few meet the stopped one.
             assert sum(answer.retries > 0 for answer in answers) < 10
 
-            process.send(signal.SIGCONT)
-
             def share():
                 before = predicts(other)
                 outcomes(client, 8)
                 return predicts(other) - before
 
-            # Two calls a question: half of sixteen are the other's again, and
-            # some that are asked twice where the machine is busy.
-            eventually(lambda: 8 <= share() < 12, 30)
+            # Two calls a question: all are the other's, until some are not.
+            assert share() >= 16
+            process.send(signal.SIGCONT)
+            eventually(lambda: share() < 16)
 
             process.send(signal.SIGKILL)
             assert outcomes(client, 40) == [WHOLE] * 40
