@@ -63,7 +63,13 @@ class Connections(abc.ABC):
     def stub(
         self, method: Method[Answer], target: str
     ) -> grpc.UnaryUnaryMultiCallable:
-        """Returns the callable of a method at a target, made once."""
+        """Returns the callable of a method at a target, made once.
+
+        Raises:
+            Closed: After `shut`.
+        """
+        if self.is_closed:
+            raise failures.Closed
         key = (target, method.path)
         stub = self._stubs.get(key)
         if stub is None:
@@ -85,9 +91,17 @@ class Connections(abc.ABC):
                 self._stubs.pop(key, None)
 
     def shut(self) -> list[grpc.Channel]:
-        """Refuses what comes from now on; returns what is to be closed."""
+        """Refuses what comes from now on; returns what is to be closed.
+
+        Nothing here keeps it: gRPC stops its thread with the last channel of
+        asyncio, and one that is only collected when Python ends may wait for
+        ever for a thread that has ended before.
+        """
         self.is_closed = True
-        return list(self._channels.values())
+        opened = list(self._channels.values())
+        self._channels.clear()
+        self._stubs.clear()
+        return opened
 
     def failed(self, error: Exception, call: Call) -> failures.CallFailed:
         """Reads code and details off gRPC's exception.

@@ -60,12 +60,17 @@ class Loop(Connections):
             )
             return await sent
         except (grpc.RpcError, grpc.aio.UsageError) as error:
+            # An error is easily part of a circle, and the frames of its
+            # traceback hold the channel, which must go when it is closed.
+            error.with_traceback(None)
             raise self.failed(error, call) from error
         except asyncio.CancelledError as error:
             # Either the caller's task was cancelled, or `close()` did it.
             if self.is_closed and sent is not None and sent.cancelled():
                 raise failures.Closed from error
             raise
+        finally:
+            sent = None
 
     async def pause(self, seconds: float) -> None:
         """Waits before the next call."""

@@ -126,6 +126,46 @@ def test_a_closed_asyncio_client_says_so(pair):
         asyncio.run(close_during(targets(pair)))
 
 
+# gRPC's thread goes with the last channel; were one left for Python's end to
+# collect, the process might never end.
+_LEAVES_NOTHING = """
+import asyncio, gc, sys, threading
+from serving.client import AsyncRecommenderClient, Query, ServingError
+gc.disable()
+async def ask():
+    async with AsyncRecommenderClient(sys.argv[1:]) as client:
+        for _ in range(4):
+            print((await client.recommend(Query())).degraded)
+    async with AsyncRecommenderClient(sys.argv[1]) as client:
+        try:
+            await client.recommend(Query())
+        except ServingError as error:
+            print(error.code)
+asyncio.run(ask())
+print(threading.enumerate() == [threading.main_thread()])
+"""
+
+
+def test_a_closed_asyncio_client_leaves_no_thread(pair):
+    first, second = pair
+    first.faults.update(retrieval="UNAVAILABLE", ranking="UNAVAILABLE")
+    second.faults.update(ranking="INTERNAL")
+    done = subprocess.run(
+        [sys.executable, "-c", _LEAVES_NOTHING, *targets(pair)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+    )
+
+    assert done.stdout.split("\n") == [
+        *["ranking unavailable"] * 4,
+        "UNAVAILABLE",
+        "True",
+        "",
+    ], done.stderr
+
+
 def test_a_second_event_loop_is_refused(pair):
     client = AsyncRecommenderClient(targets(pair))
 
