@@ -7,9 +7,9 @@ missing, 1 is out of vocabulary.
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import tensorflow as tf
 
+from models.config import FIRST_ITEM, PADDING, UNKNOWN
 from pipeline.tables.columns import FeatureColumn
 
 # What separates words; the same expression prepares the training data.
@@ -19,24 +19,44 @@ WORD_SEPARATORS = r"[^\p{L}\p{N}]+"
 class IdLookup(tf.Module):
     """Strings to indices.
 
+    The strings are a variable, not constants of the graph: a server copies and
+    optimises a graph for every signature, and a million strings with it.
+
     Args:
         values: The strings of indices 2, 3, …
+
+    Attributes:
+        ids: The strings by index, "" for 0 and 1.
     """
 
     def __init__(self, values: Sequence[str]) -> None:
         super().__init__(name="id_lookup")
-        keys = [b""] + [value.encode() for value in values]
-        indices = np.r_[0, np.arange(2, 2 + len(values))]
+        self.ids = tf.Variable(["", "", *values], trainable=False, name="ids")
         self._table = tf.lookup.StaticHashTable(
-            tf.lookup.KeyValueTensorInitializer(
-                tf.constant(keys), tf.constant(indices, tf.int32)
-            ),
-            default_value=1,
+            _Indices(self.ids), default_value=UNKNOWN
         )
 
     def __call__(self, strings: tf.Tensor) -> tf.Tensor:
         """Returns int32 indices of the same shape."""
         return self._table.lookup(strings)
+
+
+class _Indices(tf.lookup.KeyValueTensorInitializer):
+    """Fills a table with the indices of strings when a model is loaded."""
+
+    def __init__(self, ids: tf.Variable) -> None:
+        super().__init__(tf.zeros([0], tf.string), tf.zeros([0], tf.int32))
+        self._ids = ids
+
+    def initialize(self, table: tf.lookup.StaticHashTable) -> tf.Operation:
+        """Returns what fills the table."""
+        # The second "" stands for the first: nothing is padding, not unknown.
+        known = tf.range(FIRST_ITEM, tf.size(self._ids))
+        return tf.raw_ops.LookupTableImportV2(
+            table_handle=table.resource_handle,
+            keys=self._ids[UNKNOWN:],
+            values=tf.concat([[PADDING], known], axis=0),
+        )
 
 
 class FeatureLookup(tf.Module):
