@@ -8,12 +8,15 @@ Slots the catalogue cannot fill hold index 0 and `MASKED_SCORE`. Rows 0
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from models.config import FIRST_ITEM
+
+if TYPE_CHECKING:
+    from scann.scann_ops.py import scann_ops
 
 # Of a value; the square of a thousand such differences fits into a float32.
 _LONGEST = 1e15
@@ -84,6 +87,8 @@ class ScannIndex(tf.Module):
         num_leaves_to_search: Tree leaves visited a query and searcher.
         num_reordering_candidates: Best matches that are scored exactly, a
             query and searcher, beside as many as are never to return.
+        name: Of no other searchers in the process. With it there is one of
+            each; without, one wherever a graph searches.
     """
 
     is_exact = False
@@ -95,8 +100,10 @@ class ScannIndex(tf.Module):
         sizes: Sequence[int],
         num_leaves_to_search: int | tf.Variable,
         num_reordering_candidates: int | tf.Variable,
+        name: str = "",
     ) -> None:
         super().__init__(name="scann_index")
+        self._shared_name = name
         # The only import of ScaNN's ops; loading them needs its wheel.
         from scann.scann_ops.py import scann_ops
 
@@ -157,8 +164,8 @@ class ScannIndex(tf.Module):
         """
         times = -(-wanted // self.k)
         first, found = FIRST_ITEM, []
-        for state, size in zip(self.states, self.sizes, strict=True):
-            near = self._ops.searcher_from_module(state).search(
+        for number, size in enumerate(self.sizes):
+            near = self._searcher(number).search(
                 query,
                 tf.minimum(wanted, size),
                 times * self.num_reordering_candidates,
@@ -203,7 +210,7 @@ class ScannIndex(tf.Module):
 
         Every op counts, as the search takes no longer than fifty of them.
         """
-        found = self._ops.searcher_from_module(self.states[0]).search(
+        found = self._searcher(0).search(
             queries[0], *self._effort(seen, self.sizes[0])
         )
         indices, places = tf.raw_ops.ListDiff(
@@ -215,8 +222,8 @@ class ScannIndex(tf.Module):
     def _search_several(self, queries: tf.Tensor, seen: tf.Tensor) -> Found:
         """Best first, `[batch_size, k]`, unfilled slots padded."""
         first, found = FIRST_ITEM, []
-        for state, size in zip(self.states, self.sizes, strict=True):
-            nearest = self._ops.searcher_from_module(state).search_batched(
+        for number, size in enumerate(self.sizes):
+            nearest = self._searcher(number).search_batched(
                 queries, *self._effort(seen, size)
             )
             scores = nearest.distances
@@ -231,6 +238,26 @@ class ScannIndex(tf.Module):
         """Item indices of places in a searcher that begins at `first`."""
         rows = places + first
         return rows if self.items is None else tf.gather(self.items, rows)
+
+    def _searcher(self, number: int) -> "scann_ops.ScannSearcher":
+        state = self.states[number]
+        if not self._shared_name:
+            # A call outside a graph would find the searcher that the first
+            # such call in the process made.
+            return self._ops.searcher_from_module(state)
+        handle = self._ops.tensors_to_scann(
+            state.dataset,
+            state.scann_config,
+            state.serialized_partitioner,
+            state.datapoint_to_token,
+            state.ah_codebook,
+            state.hashed_dataset,
+            state.int8_dataset,
+            state.int8_multipliers,
+            state.dp_norms,
+            shared_name=f"{self._shared_name}-{number}",
+        )
+        return self._ops.ScannSearcher(handle)
 
     def _effort(
         self, seen: tf.Tensor, size: int
@@ -333,7 +360,10 @@ def build_searcher(
         .reorder(4 * k, quantize=reordering == "int8")
         .build()
     )
-    *tensors, _vectors = scann_ops.scann_to_tensors(searcher.searcher_handle)
+    handle = searcher.searcher_handle
+    *tensors, _vectors = scann_ops.scann_to_tensors(handle)
+    # Else it and its copy of the vectors stay until the process ends.
+    tf.raw_ops.DestroyResourceOp(resource=handle)
     return [np.asarray(tensor) for tensor in tensors]
 
 

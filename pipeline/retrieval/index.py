@@ -23,7 +23,7 @@ from models.retrieval import RetrievalModel
 from pipeline.measure import requests
 from pipeline.retrieval import train, tuning
 from pipeline.retrieval.report import EMBEDDINGS, Report
-from pipeline.run import auto, seeds
+from pipeline.run import auto, manifest, seeds
 from pipeline.run.config import Config
 from pipeline.run.release import IndexConfig
 from pipeline.tables import past
@@ -189,6 +189,8 @@ def load(config: IndexConfig, directory: Path) -> Index:
         tuned.shards,
         tuned.chosen.leaves,
         tuned.chosen.reordering,
+        # Of its content: indexes of several runs may meet in a process.
+        f"scann-{manifest.file_digest(directory)[:16]}",
     )
 
 
