@@ -55,6 +55,7 @@ class Signals(tf.keras.layers.Layer):
     Args:
         repeats: Whether candidates may stand in the history, so that how
             often and how lately they do are signals, the last ones.
+        vectors: What the towers make of the catalogue, where it is at hand.
 
     Attributes:
         num_taken: How many signals these are, 0 without `repeats`.
@@ -66,6 +67,7 @@ class Signals(tf.keras.layers.Layer):
         towers: RetrievalModel,
         tables: ItemTables,
         repeats: bool = False,
+        vectors: tf.Variable | None = None,
         **kwargs: object,
     ) -> None:
         super().__init__(trainable=False, **kwargs)
@@ -75,7 +77,9 @@ class Signals(tf.keras.layers.Layer):
         self._width = towers.candidate_tower.width
         self.query_tower = towers.query_tower
         # Once here instead of for every candidate of every request.
-        self.vectors = _constant(towers.candidate_embeddings(), "vectors")
+        if vectors is None:
+            vectors = _constant(towers.candidate_embeddings(), "vectors")
+        self.vectors = vectors
         self.neighbours = _constant(tables.neighbours, "neighbours")
         self.neighbour_weights = _constant(tables.weights, "weights")
         self.popularity = _constant(tables.popularity, "popularity")

@@ -36,9 +36,19 @@ RECOMMENDER = "recommender"
 # The models of one release: they share one version and one bundle id.
 BUNDLE = (RETRIEVAL, RETRIEVAL_EXACT, RANKING, RECOMMENDER)
 
+# In a model's manifest: the models of its release whose signatures it has too,
+# named as `part_of` says, on the same tables. A server that loads it needs no
+# second copy of them.
+HOLDS = "holds"
+
 # Where a SavedModel keeps what is not part of its graph.
 EXTRA_ASSETS = "assets.extra"
 WARMUP_REQUESTS = "tf_serving_warmup_requests"
+
+
+def part_of(model: str, signature: str) -> str:
+    """What a model's signature is called in `RECOMMENDER`."""
+    return signature if model == RECOMMENDER else f"{model}/{signature}"
 
 
 @dataclass(frozen=True)

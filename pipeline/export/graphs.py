@@ -44,19 +44,23 @@ class QueryInputs(tf.Module):
     """Encodes the query inputs of every signature.
 
     Args:
+        items: Indices of item ids, those of `prepared`.
         history_length: Items of the history the towers read.
         knows_users: Whether a model has user embeddings; without them the
             user table stays out of the export.
     """
 
     def __init__(
-        self, prepared: Prepared, history_length: int, knows_users: bool
+        self,
+        prepared: Prepared,
+        items: lookups.IdLookup,
+        history_length: int,
+        knows_users: bool,
     ) -> None:
         super().__init__(name="query_inputs")
         self.history_length = history_length
         self.knows_users = knows_users
-        self.item_ids = tf.constant([str(id_) for id_ in prepared.items.ids])
-        self.items = lookups.IdLookup(list(prepared.items.ids[2:]))
+        self.items = items
         known = prepared.users.ids[2 : prepared.users.num_known]
         self.users = lookups.IdLookup(list(known) if knows_users else [])
         self.user_features = lookups.make(prepared.columns("users"))
@@ -91,7 +95,7 @@ class QueryInputs(tf.Module):
 
     def ids(self, indices: tf.Tensor) -> tf.Tensor:
         """Item ids of indices, "" for padding."""
-        return tf.gather(self.item_ids, indices)
+        return tf.gather(self.items.ids, indices)
 
     def _tables(self) -> list[tuple[str, dict[str, lookups.FeatureLookup]]]:
         return [("user", self.user_features), ("context", self.context)]
@@ -267,13 +271,23 @@ class Ranking(tf.Module):
 
 
 class Recommender(tf.Module):
-    """Both stages in one call, for N items: `recommender`."""
+    """Both stages in one call, for N items: `recommender`.
+
+    Args:
+        exact: Held for servers alone. What it and the stages have in common
+            is saved once.
+    """
 
     def __init__(
-        self, retrieval: Retrieval, ranking: Ranking, num_recommendations: int
+        self,
+        retrieval: Retrieval,
+        exact: Retrieval,
+        ranking: Ranking,
+        num_recommendations: int,
     ) -> None:
         super().__init__(name="recommender")
         self.retrieval = retrieval
+        self.exact = exact
         self.ranking = ranking
         self.num_recommendations = min(num_recommendations, retrieval.index.k)
 
@@ -298,6 +312,19 @@ class Recommender(tf.Module):
                 | self.retrieval.allowed.signature()
                 | {signatures.DIVERSITY: optional},
             ),
+        }
+
+    def held(self) -> Functions:
+        """Those of the other models, under the names they have here."""
+        models: dict[str, Retrieval | Ranking] = {
+            signatures.RETRIEVAL: self.retrieval,
+            signatures.RETRIEVAL_EXACT: self.exact,
+            signatures.RANKING: self.ranking,
+        }
+        return {
+            signatures.part_of(name, signature): function
+            for name, model in models.items()
+            for signature, function in model.functions().items()
         }
 
     def _recommend(self, tensors: Tensors) -> Tensors:

@@ -17,8 +17,8 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from models.config import FIRST_ITEM
-from models.layers import index as search
 from pipeline.export import catalogue, graphs, skew
+from pipeline.export.encode import IdLookup
 from pipeline.export.filters import FilterInputs
 from pipeline.ranking import train as train_ranking
 from pipeline.retrieval import index
@@ -86,6 +86,9 @@ def run(
                 "history_length": config.retrieval.history_length,
                 "repeat_consumption": prepared.repeat_consumption,
                 "num_items": prepared.num_answered,
+                signatures.HOLDS: list(
+                    bundle if name == signatures.RECOMMENDER else [name]
+                ),
                 **(facts or {}),
             },
         )
@@ -100,32 +103,36 @@ def build(
 ) -> dict[str, graphs.Module]:
     """The exported modules by model name, not yet saved."""
     towers = train_retrieval.load(config, prepared, steps["train-retrieval"])
-    ranker = train_ranking.load(config, prepared, steps["train-ranking"])
     searcher = index.load(config.index, steps["index"])
     exact = searcher if searcher.is_exact else searcher.exact
+    ranker = train_ranking.load(
+        config, prepared, steps["train-ranking"], exact.embeddings
+    )
+    items = IdLookup(list(prepared.items.ids[FIRST_ITEM:]))
     allowed = FilterInputs(prepared.item_values())
 
-    def retrieval(
-        used: search.ExactIndex | search.ScannIndex,
-    ) -> graphs.Retrieval:
-        inputs = graphs.QueryInputs(
-            prepared,
-            config.retrieval.history_length,
-            "user" in config.retrieval.ids,
-        )
-        return graphs.Retrieval(inputs, prepared, towers, used, allowed)
-
+    inputs = graphs.QueryInputs(
+        prepared,
+        items,
+        config.retrieval.history_length,
+        "user" in config.retrieval.ids,
+    )
+    first_stage, exact_stage = (
+        graphs.Retrieval(inputs, prepared, towers, used, allowed)
+        for used in (searcher, exact)
+    )
     ranking = graphs.Ranking(
-        graphs.QueryInputs(prepared, config.retrieval.history_length, True),
+        graphs.QueryInputs(
+            prepared, items, config.retrieval.history_length, True
+        ),
         ranker,
     )
-    first_stage = retrieval(searcher)
     return {
         signatures.RETRIEVAL: first_stage,
-        signatures.RETRIEVAL_EXACT: retrieval(exact),
+        signatures.RETRIEVAL_EXACT: exact_stage,
         signatures.RANKING: ranking,
         signatures.RECOMMENDER: graphs.Recommender(
-            first_stage, ranking, config.index.num_candidates
+            first_stage, exact_stage, ranking, config.index.num_candidates
         ),
     }
 
@@ -138,7 +145,8 @@ def save(
 ) -> None:
     """Saves a module as a SavedModel with warm-up requests on real ids."""
     functions = module.functions()
-    tf.saved_model.save(module, str(directory), signatures=functions)
+    held = module.held() if isinstance(module, graphs.Recommender) else {}
+    tf.saved_model.save(module, str(directory), signatures=functions | held)
     extra = directory / signatures.EXTRA_ASSETS
     extra.mkdir(exist_ok=True)
     warmup = str(extra / signatures.WARMUP_REQUESTS)

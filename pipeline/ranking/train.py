@@ -174,8 +174,18 @@ def learn(
     }
 
 
-def load(config: Config, prepared: Prepared, directory: Path) -> RankingModel:
-    """Builds the model to serve and loads what `run` wrote."""
+def load(
+    config: Config,
+    prepared: Prepared,
+    directory: Path,
+    vectors: tf.Variable | None = None,
+) -> RankingModel:
+    """Builds the model to serve and loads what `run` wrote.
+
+    Args:
+        vectors: The index's, so that one table serves both stages; computed
+            again if None.
+    """
     directory = Path(directory)
     towers = train_retrieval.load(config, prepared, directory / "retrieval")
     with np.load(directory / "tables.npz") as saved:
@@ -183,7 +193,7 @@ def load(config: Config, prepared: Prepared, directory: Path) -> RankingModel:
     more = len(prepared.items.ids) - len(tables.popularity)
     tables = replace(tables, popularity=with_rows(tables.popularity, more))
     signals = Signals(
-        config.ranking, towers, tables, prepared.repeat_consumption
+        config.ranking, towers, tables, prepared.repeat_consumption, vectors
     )
     scorer = make_scorer(config, prepared, signals)
     weights.load(scorer, directory / "scorer.npz", scorer.table.values())

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from google.protobuf import text_format
 
@@ -172,11 +173,31 @@ def bundle_id_of(path: Path) -> str:
     Publishing writes the release's id into the manifest of each of its models:
     callers combine their answers.
     """
+    return str(_manifest(path).get("bundle_id", ""))
+
+
+def whole_of(model: str, path: Path) -> Path | None:
+    """Where a version of a model is held, beside it, with all of its release.
+
+    Args:
+        model: Its name.
+        path: Its version directory.
+
+    Returns:
+        A version directory of `RECOMMENDER`; None without one that holds it.
+    """
+    whole = path.parent.parent / signatures.RECOMMENDER / path.name
+    manifest = _manifest(whole)
+    is_held = model in manifest.get(signatures.HOLDS, ())
+    if is_held and manifest.get("bundle_id") == bundle_id_of(path):
+        return whole
+    return None
+
+
+def _manifest(path: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads((path / MANIFEST).read_bytes())
+        found = json.loads((path / MANIFEST).read_bytes())
     except (OSError, ValueError):
         # Not one of our exports.
-        return ""
-    if not isinstance(manifest, dict):
-        return ""
-    return str(manifest.get("bundle_id", ""))
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -77,6 +77,7 @@ class Server:
             options.allow_version_labels_for_unavailable_models,
             self._logger.prepare,
         )
+        load.is_served = lambda name: name in self.core.names
         self.servicer = Servicer(self.core, limits, self.metrics, self._logger)
         self._stopping = threading.Event()
         self._config_thread: threading.Thread | None = None

@@ -22,6 +22,7 @@ from models.student_config import StudentConfig
 from pipeline.evaluate import baselines, ondevice
 from pipeline.export import graphs
 from pipeline.export.bundle import read_manifest
+from pipeline.export.encode import IdLookup
 from pipeline.export.filters import FilterInputs
 from pipeline.measure import metrics, requests
 from pipeline.ondevice import bundle as ondevice_bundle
@@ -208,7 +209,8 @@ def test_servers_answer_the_history_but_nothing_excluded(
     staples = [f"i{item}" for item in (7, 20, 41)]
     answers = []
     for given in (prepared, off(prepared)):
-        inputs = graphs.QueryInputs(given, 20, False)
+        items = IdLookup(list(given.items.ids[2:]))
+        inputs = graphs.QueryInputs(given, items, 20, False)
         made = graphs.Retrieval(
             *(inputs, given, base, ExactIndex(embeddings, 30)),
             FilterInputs({}),

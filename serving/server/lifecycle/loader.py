@@ -5,6 +5,7 @@ import importlib
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent import futures
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ from pathlib import Path
 
 from tensorflow.core.protobuf import config_pb2
 
+from serving import signatures
+from serving.errors import ServingError
+from serving.releases import versions
 from serving.server.answers.predict import Limits
 from serving.server.lifecycle import warmup
 from serving.server.runtime.bundle import Bundle
@@ -30,6 +34,7 @@ class Loader:
     Attributes:
         warmup_iterations: How often a record is replayed; 0 skips warm-up.
         join: Makes requests to a bundle share runs; None for no batching.
+        is_served: Whether this server has a model of that name.
     """
 
     limits: Limits
@@ -38,7 +43,10 @@ class Loader:
     config: config_pb2.ConfigProto | None = None
     warmup_iterations: int = 1
     join: Callable[[str, Bundle], None] | None = None
+    is_served: Callable[[str], bool] = lambda name: False
     _has_loaded: bool = field(default=False, init=False)
+    _wholes: dict[Path, Bundle] = field(default_factory=dict, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def __call__(self, name: str, directory: Path) -> Bundle:
         """Loads a version and replays its warm-up requests."""
@@ -58,7 +66,7 @@ class Loader:
         return bundle
 
     def _load(self, name: str, directory: Path) -> Bundle:
-        bundle = Bundle(directory, self.tags, self.config)
+        bundle = self._open(name, directory)
         try:
             if self.warmup_iterations:
                 warmup.replay(
@@ -70,6 +78,33 @@ class Loader:
             bundle.close()
             raise
         return bundle
+
+    def _open(self, name: str, directory: Path) -> Bundle:
+        """Loads a version, or takes it from what another one has loaded.
+
+        Of a release that this server has the fused model of, all models run on
+        that one's tables: a large catalogue is in memory once.
+        """
+        whole = None
+        if self.is_served(signatures.RECOMMENDER):
+            whole = versions.whole_of(name, directory)
+        if whole is not None:
+            try:
+                return self._part(name, directory, whole)
+            except ServingError as error:
+                events.warning("loaded_apart", model=name, error=error)
+        return Bundle(directory, self.tags, self.config)
+
+    def _part(self, name: str, directory: Path, whole: Path) -> Bundle:
+        with self._lock:
+            loaded = self._wholes.get(whole)
+            if loaded is None or not loaded.join():
+                loaded = Bundle(whole, self.tags, self.config)
+                others = self._wholes.items()
+                self._wholes = {
+                    path: other for path, other in others if other.is_loaded
+                } | {whole: loaded}
+            return loaded.part(name, directory)
 
 
 @functools.cache

@@ -7,8 +7,10 @@ the signature, dtypes are never cast, and errors carry the runtime's own code
 and words. Several threads may run one bundle.
 """
 
+import copy
 import ctypes
 import math
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ import tensorflow as tf
 from google.protobuf.message import EncodeError
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 
+from serving import signatures
 from serving.errors import ServingError, invalid
 from serving.server.runtime import c_api, c_tensors, inline
 from serving.server.runtime.c_api import checked, locked, unlocked
@@ -61,8 +64,28 @@ Run = Callable[
 ]
 
 
+class _Users:
+    """How many bundles run one session."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.count = 1
+
+    def join(self) -> bool:
+        """Counts one more, unless the last one has left."""
+        with self._lock:
+            self.count += bool(self.count)
+            return bool(self.count)
+
+    def leave(self) -> bool:
+        """Counts one less; whether that was the last one."""
+        with self._lock:
+            self.count -= 1
+            return not self.count
+
+
 class Bundle:
-    """A loaded SavedModel.
+    """A loaded SavedModel, or the part of one that is another model.
 
     Attributes:
         run: What requests call: `run_alone`, or what joins them in batches.
@@ -86,6 +109,7 @@ class Bundle:
                 "FAILED_PRECONDITION",
             )
         settings = config.SerializeToString() if config else b""
+        self._users = _Users()
         self._graph = locked.TF_NewGraph()
         self._session = self._inline = 0
         meta = locked.TF_NewBuffer()
@@ -120,6 +144,41 @@ class Bundle:
             locked.TF_DeleteBuffer(meta)
         self._signatures: dict[str, Signature] = {}
         self._inline = _options(inter_op_thread_pool=-1)
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether it, or a part of it, is not closed yet."""
+        return bool(self._users.count)
+
+    def join(self) -> bool:
+        """Holds what is loaded for one more part; False if it was freed."""
+        return self._users.join()
+
+    def part(self, model: str, directory: Path) -> "Bundle":
+        """Another model of the release, on this one's session.
+
+        Each is closed by itself and takes one `join`; the first takes over
+        what this bundle holds.
+
+        Args:
+            model: Its name, see `signatures.part_of`.
+            directory: Where that model lies itself.
+        """
+        found = copy.copy(self)
+        found.directory, found.run = directory, found.run_alone
+        found._signatures = {}
+        prefix = signatures.part_of(model, "")
+        found.signature_defs = {
+            name.removeprefix(prefix): definition
+            for name, definition in self.signature_defs.items()
+            if name.startswith(prefix)
+        }
+        found._with_loops = {
+            name.removeprefix(prefix)
+            for name in self._with_loops
+            if name.startswith(prefix)
+        }
+        return found
 
     def _check_variables(self) -> None:
         # Without this file the loader takes it that nothing is to be
@@ -253,6 +312,8 @@ class Bundle:
 
     def close(self) -> None:
         """Frees the model; nothing may run it any more."""
+        if not self._users.leave():
+            return
         if self._session:
             checked(unlocked.TF_CloseSession, self._session)
             checked(unlocked.TF_DeleteSession, self._session)

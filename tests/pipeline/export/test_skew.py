@@ -52,11 +52,12 @@ def trained(tmp_path: Path) -> Prepared:
 
 def compared(trained: Prepared, exported: Prepared) -> list[str]:
     """What is compared where the graphs are made from other tables."""
+    items = encode.IdLookup(list(exported.items.ids[2:]))
     return skew.check(
         trained,
         {
-            "retrieval": graphs.QueryInputs(exported, 5, False),
-            "ranking": graphs.QueryInputs(exported, 5, True),
+            "retrieval": graphs.QueryInputs(exported, items, 5, False),
+            "ranking": graphs.QueryInputs(exported, items, 5, True),
         },
         encode.make(exported.columns("items")),
     )

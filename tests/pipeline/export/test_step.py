@@ -45,7 +45,13 @@ def test_signatures_are_those_of_the_contract(
     loaded: dict[str, Any], name: str
 ) -> None:
     contract = signatures.SIGNATURES[name]
-    assert set(loaded[name].signatures) == set(contract)
+    held = {
+        f"{model}/{signature}"
+        for model in signatures.BUNDLE[:3]
+        for signature in signatures.SIGNATURES[model]
+    }
+    found = set(loaded[name].signatures)
+    assert found == set(contract) | (held if name == "recommender" else set())
     for key, expected in contract.items():
         function = loaded[name].signatures[key]
         _, inputs = function.structured_input_signature
