@@ -59,6 +59,7 @@ def test_spark_prepares_movielens_as_duckdb_does(
         min_user_interactions=25,
         min_item_interactions=5,
         repeated="last",
+        keep_days=120,
     )
 
 
