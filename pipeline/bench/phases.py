@@ -202,7 +202,7 @@ def _task(
         feed.Stream(tables.directory, feed.BUFFER)
         if is_streamed
         else feed.open_feed(tables),
-        "base",
+        task.Aim("base"),
         Team(Workers()),
         lambda line: None,
     )

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -28,9 +28,22 @@ from pipeline.run.config import Config
 from pipeline.tables import past
 from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import DataError
-from pipeline.tables.sequences import keep
-from pipeline.warm import carried
+from pipeline.tables.sequences import Sequences, keep
+from pipeline.warm import carried, start
 from pipeline.warm.seen import Seen
+
+
+class Aim(NamedTuple):
+    """Which model is to be trained.
+
+    Attributes:
+        which: Of the two.
+        known: What the weights that it starts from have learned; the rest
+            counts for more. None where it starts from nothing.
+    """
+
+    which: Which
+    known: Seen | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +87,7 @@ def make(
     config: Config,
     prepared: Prepared,
     source: feed.Feed,
-    which: Which,
+    aim: Aim,
     team: Team,
     progress: Callable[[str], None],
 ) -> Task:
@@ -83,7 +96,7 @@ def make(
     Raises:
         DataError: If there is nothing to learn from.
     """
-    options, split = config.retrieval, prepared.split
+    options, split, which = config.retrieval, prepared.split, aim.which
     seed = seeds.of(config, f"train-retrieval/{which}")
     tf.keras.utils.set_random_seed(seed)
     rule = targets.rule(
@@ -105,7 +118,8 @@ def make(
     # A step has so many targets over all copies of the model.
     positions = auto.batch_positions(options, num_targets).value
     positions = max(1, positions // team.num_replicas)
-    chosen = functools.partial(_part, split, rule, popular, reach)
+    has = None if aim.known is None else aim.known.among(prepared)
+    chosen = functools.partial(_part, split, rule, popular, reach, has)
     cut = batches.Cut(options.history_length, positions, seed)
     read = source.parts(chosen)
     steps = cut.steps(read) // team.num_replicas
@@ -173,10 +187,14 @@ def _part(
     rule: targets.Rule,
     popular: trends.Trends | None,
     reach: targets.Reach,
+    has: Callable[[int, Sequences], np.ndarray] | None,
     chunk: feed.Chunk,
 ) -> Part:
     """What of a chunk is trained on."""
     sequences, weights = chunk.sequences, rule.weights(chunk)
+    if has is not None:
+        known = has(chunk.first_row, sequences)
+        weights = np.where(known, weights, weights * start.NEW)
     if split == "random":
         # Later parts lie between train events there: they leave altogether.
         sequences, weights = keep(sequences, weights > 0), weights[weights > 0]

@@ -153,11 +153,15 @@ class Training:
         self._save("base")
 
     def final(self) -> None:
-        """Trains what ships, as `base` was best."""
+        """Trains what ships, as `base` was best.
+
+        From a start it takes all of the epochs: what `base` began with may
+        have been its best, and `final` has the newest yet to learn.
+        """
         base = self._metrics["base"]
-        made, _ = self._train(
-            "final", base["encoder"], "final", base["best_epoch"]
-        )
+        is_cold = self._start.carried is None
+        epochs = base["best_epoch"] if is_cold else self._options.epochs
+        made, _ = self._train("final", base["encoder"], "final", epochs)
         self._save("final", made)
 
     def _train(
@@ -170,7 +174,7 @@ class Training:
                 replace(self._config, retrieval=options),
                 self._prepared,
                 self._source,
-                which,
+                task.Aim(which, self._start.seen(which)),
                 self._team,
                 self._progress,
             )

@@ -10,7 +10,7 @@ Shape letters: E events, K users.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -86,24 +86,43 @@ class Seen:
             prepared: Of the run that the model is for.
             blocks: What it learns; the other events are kept from it.
         """
+        has = self.among(prepared)
+        return sum(
+            int((~learned & has(first_row, events)).sum())
+            for first_row, events, learned in blocks
+        )
+
+    def among(
+        self, prepared: Prepared
+    ) -> Callable[[int, Sequences], np.ndarray]:
+        """Tells which events were learned here.
+
+        Args:
+            prepared: Of the run that the events are of.
+
+        Returns:
+            Takes the row of the first user among all users, and the events
+            of neighbouring users; returns bool `[E]`.
+        """
         place = {user: number for number, user in enumerate(self.users)}
         index = {item: row for row, item in enumerate(prepared.items.ids)}
         # The last user stands for those that are not known.
         times = np.append(self.times, _NEVER)
         items = np.array([*(index.get(item, -1) for item in self.items), -1])
-        count = 0
-        for first_row, events, learned in blocks:
+
+        def has(first_row: int, events: Sequences) -> np.ndarray:
             stop = first_row + len(events.offsets) - 1
             ids = prepared.users.ids[first_row + FIRST_ITEM : stop + FIRST_ITEM]
             whose = (place.get(user, place.get("", -1)) for user in ids)
             rows = np.fromiter(whose, np.int64, len(ids))
             rows = rows[past.users_of(events)]
             then, at = times[rows], events.timestamps
-            is_last = (at == then) & (events.item_indices == items[rows])
             if prepared.split == "temporal":
-                is_last = at == then
-            count += int((~learned & ((at < then) | is_last)).sum())
-        return count
+                return at <= then
+            is_last = (at == then) & (events.item_indices == items[rows])
+            return (at < then) | is_last
+
+        return has
 
     def write(self, path: Path) -> None:
         """Writes a file that `read` reads."""

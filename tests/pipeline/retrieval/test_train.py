@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from pipeline.retrieval import feed, targets, validation
 from pipeline.retrieval import train as train_retrieval
 from pipeline.run import auto
 from pipeline.tables.schema import TEST, TRAIN, VALIDATION
+from pipeline.warm.carried import Carried, Facts
 from tests.support.prepared_stub import make_prepared
 
 NUM_ITEMS = 40
@@ -19,6 +21,7 @@ NUM_ITEMS = 40
 class Config:
     retrieval: RetrievalConfig
     seed: int = 7
+    name: str = "walks"
 
 
 def make_config(**options):
@@ -303,3 +306,22 @@ def test_validation_agrees_with_a_slow_reference(walks, learned):
     asked = requests.make(walks, "test").take(np.arange(20))
     found = validation.measure(walks, asked, 12, model)["ndcg@10"]
     assert found == pytest.approx(total / 20, abs=1e-4)
+
+
+def test_what_ships_takes_all_epochs_of_a_start(walks, learned, tmp_path):
+    """Though what is validated was best before: it has more to learn."""
+    config, told, directory = learned
+    then = tmp_path / "then"
+    then.mkdir()
+    for which in ("base", "final"):
+        for name in ("weights.npz", "seen.parquet", "targets.npz"):
+            to = name.replace("weights", which).replace("seen", which)
+            to = to.replace("targets", f"{which}-targets")
+            shutil.copy(directory / which / name, then / to)
+    facts = Facts.of(config, walks, told["base"]["encoder"], 8, "b1")
+    training = train_retrieval.Training(config, walks, tmp_path)
+    training.run(Carried(1, then, facts))
+    made = json.loads((tmp_path / "metrics.json").read_text())
+    assert made["base"]["start"]["version"] == 1
+    assert made["base"]["best_epoch"] < 4
+    assert len(made["final"]["curve"]) == 4

@@ -86,3 +86,24 @@ def test_an_option_that_asks_for_more_is_told():
     assert not known(
         temporal(100), temporal(100), "final", "final", (False, True)
     )
+
+
+@pytest.mark.parametrize("which", ["base", "final"])
+def test_what_a_log_has_gained_is_told_from_what_was_learned(which):
+    then, now = temporal(100), temporal(110)
+    has = Seen.of(then, blocks(then, which)).among(now)
+    [(_, _, was)], [(row, events, _)] = blocks(then, which), blocks(now, which)
+    learned = then.sequences().timestamps[was]
+    assert (has(row, events) == np.isin(events.timestamps, learned)).all()
+
+
+def test_each_user_has_gained_their_own():
+    then = make_prepared([[2, 3, 4, 5], [9, 8, 7, 6, 5]], 10)
+    now = make_prepared([[2, 3, 4, 5, 6], [9, 8, 7, 6, 5, 4], [3, 9, 4]], 10)
+    seen = Seen.of(then, blocks(then, "final"))
+    [(row, events, _)] = blocks(now, "final")
+    has = seen.among(now)(row, events)
+    # All but the test part was learned.
+    counts = [int(of.sum()) for of in np.split(has, events.offsets[1:-1])]
+    assert counts == [3, 4, 0]
+    assert has[:5].tolist() == [True, True, True, False, False]
