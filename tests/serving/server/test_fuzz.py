@@ -277,7 +277,7 @@ def resident_bytes():
 def test_strings_of_100_megabytes(call):
     words = np.empty(1, object)
     sizes = []
-    for _ in range(10):
+    for _ in range(12):
         words[0] = b"x" * 100_000_000
         answer = call(
             calls.predict_request(inputs={"words": words}, signature="strings"),
@@ -290,6 +290,6 @@ def test_strings_of_100_megabytes(call):
         gc.collect()
         sizes.append(resident_bytes())
     # Client and server share this process with other tests: memory comes and
-    # goes, so the least of each half counts. A copy that every call left would
-    # put 500 MB between them.
-    assert min(sizes[5:]) - min(sizes[:5]) < 400_000_000
+    # goes, and the first calls take some for good. So the least of each half
+    # counts: a copy that every call left would put 500 MB between them.
+    assert min(sizes[7:]) - min(sizes[2:7]) < 400_000_000
