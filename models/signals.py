@@ -39,14 +39,18 @@ class ItemTables:
     """Counts and item-item weights, from interactions that may be counted.
 
     Attributes:
-        neighbours: int32 `[K, M]`, items that go with the row's; 0 pads.
-        weights: float32 `[K, M, T]`, how strongly, by each table.
+        offsets: int32 `[K + 1]`, of each item's first neighbour among them.
+        neighbours: int32 `[E]`, items that go with an item, ascending.
+        weights: float32 `[E, T]`, how strongly, by each table that was made.
+        num_tables: How many tables there may be; the last are left empty.
         popularity: float32 `[N, P]`, logs of counts and of their decay.
     """
 
+    offsets: np.ndarray
     neighbours: np.ndarray
     weights: np.ndarray
     popularity: np.ndarray
+    num_tables: int
 
 
 class Signals(tf.keras.layers.Layer):
@@ -80,8 +84,10 @@ class Signals(tf.keras.layers.Layer):
         if vectors is None:
             vectors = _constant(towers.candidate_embeddings(), "vectors")
         self.vectors = vectors
+        self.offsets = _constant(tables.offsets, "offsets")
         self.neighbours = _constant(tables.neighbours, "neighbours")
         self.neighbour_weights = _constant(tables.weights, "weights")
+        self._num_tables = int(tables.num_tables)
         self.popularity = _constant(tables.popularity, "popularity")
 
     def call(
@@ -117,44 +123,54 @@ class Signals(tf.keras.layers.Layer):
     def _cooccurrence(
         self, recent: tf.Tensor, candidates: tf.Tensor
     ) -> tf.Tensor:
-        """Decayed sums of table weights, `[B, C, T * len(DECAYS)]`.
+        """Decayed sums of table weights, `[B, C, num_tables * len(DECAYS)]`.
 
         Looks the history's neighbours up among the sorted candidates, so
         that time and memory do not depend on the size of the catalogue.
         """
         batch, count = tf.unstack(tf.shape(candidates))
         length = tf.shape(recent)[1]
-        width = tf.shape(self.neighbours)[1]
         # Items beyond the tables have no neighbours, as padding has none.
-        recent = tf.where(recent < self.neighbours.shape[0], recent, PADDING)
-        ordered = tf.sort(candidates, axis=1)
-        near = tf.reshape(
-            tf.gather(self.neighbours, recent), [batch, length * width]
+        recent = tf.where(recent < self.offsets.shape[0] - 1, recent, PADDING)
+        first = tf.gather(self.offsets, recent)
+        counts = tf.gather(self.offsets, recent + 1) - first
+        width = tf.reduce_max(counts)
+        steps = tf.range(width)
+        # Beyond an item's neighbours others' follow, and after the last none.
+        places = first[..., tf.newaxis] + steps
+        near = tf.gather(
+            self.neighbours,
+            tf.minimum(places, tf.shape(self.neighbours)[0] - 1),
         )
-        place = tf.minimum(tf.searchsorted(ordered, near), count - 1)
+        near = tf.where(steps < counts[..., tf.newaxis], near, PADDING)
+        near, places = (
+            tf.reshape(each, [batch, length * width]) for each in (near, places)
+        )
+        ordered = tf.sort(candidates, axis=1)
+        slots = tf.minimum(tf.searchsorted(ordered, near), count - 1)
         matched = tf.where(
-            (tf.gather(ordered, place, batch_dims=1) == near)
+            (tf.gather(ordered, slots, batch_dims=1) == near)
             & (near >= FIRST_ITEM)
         )
         row, flat = matched[:, 0], tf.cast(matched[:, 1], tf.int32)
-        position = flat // width
-        items = tf.gather_nd(
-            recent, tf.stack([tf.cast(row, tf.int32), position], axis=1)
+        weights = tf.gather(
+            self.neighbour_weights, tf.gather_nd(places, matched)
         )
-        weights = tf.gather_nd(
-            self.neighbour_weights, tf.stack([items, flat % width], axis=1)
-        )
-        age = tf.cast(length - 1 - position, tf.float32)
+        age = tf.cast(length - 1 - flat // width, tf.float32)
         decays = tf.constant(DECAYS)[tf.newaxis] ** age[:, tf.newaxis]
         values = weights[:, :, tf.newaxis] * decays[:, tf.newaxis, :]
-        values = tf.reshape(
-            values, [-1, self.neighbour_weights.shape[2] * len(DECAYS)]
+        slot = tf.cast(row, tf.int32) * count + tf.gather_nd(slots, matched)
+        made, whole = (
+            number * len(DECAYS)
+            for number in (weights.shape[1], self._num_tables)
         )
-        slot = row * tf.cast(count, tf.int64) + tf.cast(
-            tf.gather_nd(place, matched), tf.int64
+        sums = tf.math.unsorted_segment_sum(
+            tf.reshape(values, [-1, made]),
+            slot,
+            batch * count,
         )
-        sums = tf.math.unsorted_segment_sum(values, slot, batch * count)
-        sums = tf.reshape(sums, [batch, count, values.shape[1]])
+        sums = tf.pad(sums, [[0, 0], [0, whole - made]])
+        sums = tf.reshape(sums, [batch, count, whole])
         # A candidate that is given twice stands first in the sorted order.
         first = tf.searchsorted(ordered, candidates)
         return tf.gather(sums, first, batch_dims=1)

@@ -6,7 +6,8 @@ log without the interactions that lists are made of, and serving, on the whole
 log: rows are shares and logs of shares, so both mean the same.
 
 Shape letters: N items with padding and out of vocabulary, K of them up to the
-last with interactions, M neighbours, T tables, P popularity columns.
+last with interactions, E neighbours of all items, T tables, P popularity
+columns.
 """
 
 import numpy as np
@@ -20,7 +21,7 @@ from pipeline.run.auto import Choice
 
 TABLES = ("forward", "backward", "together", "linear")
 # The linear item model inverts a dense matrix three times in a run. Beyond
-# this many items, a quarter of a minute each, its column is left empty.
+# this many items, a quarter of a minute each, it is not made.
 LINEAR_MAX_ITEMS = 8_000
 # Half-lives of popularity as shares of the log's duration: its unit and
 # length differ between data sets.
@@ -45,15 +46,14 @@ def build(log: Log) -> ItemTables:
         for given in (histories, histories.backwards())
     ]
     tables.append(cooccurrence.item_knn(histories, size, _KNN_SHRINKAGE))
-    if left_out(log):
-        tables.append(sparse.csr_matrix(tables[0].shape, dtype=np.float32))
-    else:
+    if not left_out(log):
         dense = cooccurrence.ease(histories, size, _EASE_REGULARISATION)
         tables.append(cooccurrence.largest_of_dense(dense, width))
-    neighbours, weights = join(
-        [cooccurrence.keep_largest(table, width) for table in tables]
+    return ItemTables(
+        *join([cooccurrence.keep_largest(table, width) for table in tables]),
+        popularity(log),
+        len(TABLES),
     )
-    return ItemTables(neighbours, weights, popularity(log))
 
 
 def choices(log: Log) -> list[Choice[int]]:
@@ -72,49 +72,45 @@ def left_out(log: Log) -> dict[str, str]:
 
 def join(
     tables: list[sparse.csr_matrix],
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Lays tables side by side over the neighbours that any of them has.
 
     Returns:
-        Neighbours int32 `[K, M]`, 0-padded, and weights float32 `[K, M, T]`.
+        Offsets int32 `[K + 1]`, neighbours int32 `[E]` and weights float32
+        `[E, T]`, see `models.signals.ItemTables`.
     """
-    size = tables[0].shape[0]
-    starts = range(0, size, _ROWS_AT_ONCE)
-    joined = [
-        _join([table[start : start + _ROWS_AT_ONCE] for table in tables])
-        for start in starts
-    ]
-    # One column at least, so that the graph has something to gather.
-    width = max(1, *(near.shape[1] for near, _ in joined))
-    neighbours = np.zeros((size, width), np.int32)
-    weights = np.zeros((size, width, len(tables)), np.float32)
-    for start, (near, found) in zip(starts, joined, strict=True):
-        rows = slice(start, start + len(near))
-        neighbours[rows, : near.shape[1]] = near
-        weights[rows, : near.shape[1]] = found
-    return neighbours, weights
+    starts = range(0, tables[0].shape[0], _ROWS_AT_ONCE)
+    counts, neighbours, weights = zip(
+        *(
+            _join([table[start : start + _ROWS_AT_ONCE] for table in tables])
+            for start in starts
+        ),
+        strict=True,
+    )
+    offsets = np.concatenate([[0], *counts]).cumsum()
+    return (
+        offsets.astype(np.int32),
+        np.concatenate(neighbours),
+        np.concatenate(weights),
+    )
 
 
 def _join(
     tables: list[sparse.csr_matrix],
-) -> tuple[np.ndarray, np.ndarray]:
-    """The same of some rows, as wide as they need."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same of some rows, with counts in place of offsets."""
     num_rows, num_items = tables[0].shape
     entries = [table.tocoo() for table in tables]
     keys = [e.row.astype(np.int64) * num_items + e.col for e in entries]
     union, where = np.unique(np.concatenate(keys), return_inverse=True)
-    rows, columns = union // num_items, union % num_items
-    counts = np.bincount(rows, minlength=num_rows)
-    starts = np.concatenate([[0], np.cumsum(counts)])[:-1]
-    place = np.arange(len(union)) - starts[rows]
-    width = int(counts.max(initial=0))
-    neighbours = np.zeros((num_rows, width), np.int32)
-    neighbours[rows, place] = columns
-    weights = np.zeros((num_rows, width, len(tables)), np.float32)
+    weights = np.zeros((len(union), len(tables)), np.float32)
     number = np.repeat(np.arange(len(tables)), [len(key) for key in keys])
-    values = np.concatenate([e.data for e in entries])
-    weights[rows[where], place[where], number] = values
-    return neighbours, weights
+    weights[where, number] = np.concatenate([e.data for e in entries])
+    return (
+        np.bincount(union // num_items, minlength=num_rows),
+        (union % num_items).astype(np.int32),
+        weights,
+    )
 
 
 def popularity(log: Log) -> np.ndarray:

@@ -163,8 +163,8 @@ def validation_users(num_items: int) -> Choice[int]:
 def neighbours(num_items: int) -> Choice[int]:
     """Items kept of each row of an item-item table for ranking.
 
-    The tables travel with the exported models, 20 bytes a neighbour in any of
-    them: 1 GB for a million items.
+    The tables travel with the exported models, 16 bytes a neighbour in any of
+    them: half a gigabyte for a million items.
     """
     kept = min(_NEIGHBOURS, max(_LEAST_NEIGHBOURS, _ENTRIES // num_items))
     why = (

@@ -1,5 +1,7 @@
 """The ranking model: signals against slow counts, and its contracts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -51,14 +53,17 @@ def towers(features):
 @pytest.fixture(scope="module")
 def tables():
     random = np.random.default_rng(1)
-    neighbours = np.zeros((NUM_ROWS, 4), np.int32)
-    weights = np.zeros((NUM_ROWS, 4, 2), np.float32)
-    for row in range(2, NUM_ROWS):
-        count = random.integers(1, 5)
-        neighbours[row, :count] = 2 + random.permutation(12)[:count]
-        weights[row, :count] = random.random((count, 2))
+    counts = np.r_[0, 0, random.integers(1, 5, NUM_ROWS - 2)]
+    neighbours = [2 + random.permutation(12)[:count] for count in counts]
+    weights = random.random((counts.sum(), 2)).astype(np.float32)
     popularity = random.normal(size=(NUM_ROWS, 3)).astype(np.float32)
-    return ItemTables(neighbours, weights, popularity)
+    return ItemTables(
+        np.r_[0, counts.cumsum()].astype(np.int32),
+        np.concatenate(neighbours).astype(np.int32),
+        weights,
+        popularity,
+        3,
+    )
 
 
 def request(history, candidates):
@@ -74,16 +79,16 @@ CANDIDATES = [[6, 2, 6, 0], [3, 12, 1, 13], [5, 8, 9, 10]]
 
 
 def slow_cooccurrence(tables, history, candidate):
-    """Sum over the history, by table and decay."""
-    sums = np.zeros((tables.weights.shape[2], len(signals.DECAYS)))
+    """Sum over the history, by table and decay; the last table is empty."""
+    sums = np.zeros((tables.num_tables, len(signals.DECAYS)))
     if candidate < 2:
         return sums.ravel()
     for age, item in enumerate(reversed(history)):
-        for place, neighbour in enumerate(tables.neighbours[item]):
-            if neighbour == candidate:
+        for place in range(*tables.offsets[item : item + 2]):
+            if tables.neighbours[place] == candidate:
                 for number, decay in enumerate(signals.DECAYS):
-                    weight = tables.weights[item, place]
-                    sums[:, number] += weight * decay**age
+                    weight = tables.weights[place]
+                    sums[:2, number] += weight * decay**age
     return sums.ravel()
 
 
@@ -112,13 +117,9 @@ def test_cooccurrence_reads_only_the_recent_history(
 
 def test_items_beyond_the_tables_have_no_neighbours(towers, tables):
     config = RankingConfig(features=("cooccurrence",))
-    short = ItemTables(
-        tables.neighbours[:8], tables.weights[:8], tables.popularity
-    )
-    blank = ItemTables(
-        np.where(np.arange(NUM_ROWS)[:, None] < 8, tables.neighbours, 0),
-        tables.weights,
-        tables.popularity,
+    short = replace(tables, offsets=tables.offsets[:9])
+    blank = replace(
+        tables, offsets=np.minimum(tables.offsets, tables.offsets[8])
     )
     asked = request(HISTORIES, CANDIDATES)
     _, found = Signals(config, towers, short)(*asked)
@@ -250,6 +251,7 @@ def test_empty_history_and_unknown_ids_are_answered(model):
 def test_every_variable_is_found_for_the_export(model):
     names = {variable.ref() for variable in model.variables}
     needed = [
+        model.signals.offsets,
         model.signals.neighbours,
         model.signals.neighbour_weights,
         model.signals.popularity,
