@@ -29,7 +29,8 @@ from pipeline.warm.seen import Block, Seen
 SHARE = 0.5
 # What an interaction that the weights have not learned counts for, beside one
 # that they have: in so few epochs it is then learned as much as a training
-# without a start would.
+# without a start would. On a generated log (three seeds) `final` had NDCG@10
+# .2293 on validation, .2229 where all count alike, .2261 without a start.
 NEW = 1 / SHARE
 # Where these differ the vectors mean something else.
 _SAME = ("encoder", "embedding_dim", "num_heads")
