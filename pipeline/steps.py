@@ -251,13 +251,15 @@ class Run:
             "train-ranking": self.train_ranking(),
         }
 
-        def work(directory: Path) -> None:
+        def work(directory: Path) -> list[Choice]:
             from pipeline.export import step as export
 
-            bundle_id = export.run(self.config, self._load(), before, directory)
+            prepared = self._load()
+            bundle_id = export.run(self.config, prepared, before, directory)
             self._progress(
                 f"  bundle {bundle_id}: {', '.join(signatures.BUNDLE)}"
             )
+            return [auto.holds(len(prepared.items.ids))]
 
         return self._step("export", self._inputs("export"), work)
 

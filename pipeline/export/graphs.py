@@ -274,21 +274,21 @@ class Recommender(tf.Module):
     """Both stages in one call, for N items: `recommender`.
 
     Args:
-        exact: Held for servers alone. What it and the stages have in common
-            is saved once.
+        others: Models by name that it holds, for servers: what they and the
+            stages have in common is saved once.
     """
 
     def __init__(
         self,
         retrieval: Retrieval,
-        exact: Retrieval,
         ranking: Ranking,
         num_recommendations: int,
+        others: Mapping[str, "Retrieval | Ranking"],
     ) -> None:
         super().__init__(name="recommender")
         self.retrieval = retrieval
-        self.exact = exact
         self.ranking = ranking
+        self.others = dict(others)
         self.num_recommendations = min(num_recommendations, retrieval.index.k)
 
     @property
@@ -315,15 +315,10 @@ class Recommender(tf.Module):
         }
 
     def held(self) -> Functions:
-        """Those of the other models, under the names they have here."""
-        models: dict[str, Retrieval | Ranking] = {
-            signatures.RETRIEVAL: self.retrieval,
-            signatures.RETRIEVAL_EXACT: self.exact,
-            signatures.RANKING: self.ranking,
-        }
+        """Those of the models it holds, under the names they have here."""
         return {
             signatures.part_of(name, signature): function
-            for name, model in models.items()
+            for name, model in self.others.items()
             for signature, function in model.functions().items()
         }
 

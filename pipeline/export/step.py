@@ -23,7 +23,7 @@ from pipeline.export.filters import FilterInputs
 from pipeline.ranking import train as train_ranking
 from pipeline.retrieval import index
 from pipeline.retrieval import train as train_retrieval
-from pipeline.run import manifest
+from pipeline.run import auto, manifest
 from pipeline.run.config import Config
 from pipeline.tables import profile
 from pipeline.tables.prepared import Prepared
@@ -75,7 +75,7 @@ def run(
     profile.of(prepared).write(beside)
     bundle_id = manifest.file_digest(directory)[:16]
     query_inputs = sorted(bundle[signatures.RANKING].inputs.signature())
-    for name in bundle:
+    for name, module in bundle.items():
         manifest.write_json(
             directory / name / signatures.EXTRA_ASSETS / manifest.MANIFEST,
             {
@@ -86,9 +86,7 @@ def run(
                 "history_length": config.retrieval.history_length,
                 "repeat_consumption": prepared.repeat_consumption,
                 "num_items": prepared.num_answered,
-                signatures.HOLDS: list(
-                    bundle if name == signatures.RECOMMENDER else [name]
-                ),
+                signatures.HOLDS: [name, *getattr(module, "others", ())],
                 **(facts or {}),
             },
         )
@@ -127,13 +125,18 @@ def build(
         ),
         ranker,
     )
-    return {
+    stages: dict[str, graphs.Retrieval | graphs.Ranking] = {
         signatures.RETRIEVAL: first_stage,
         signatures.RETRIEVAL_EXACT: exact_stage,
         signatures.RANKING: ranking,
+    }
+    return stages | {
         signatures.RECOMMENDER: graphs.Recommender(
-            first_stage, exact_stage, ranking, config.index.num_candidates
-        ),
+            first_stage,
+            ranking,
+            config.index.num_candidates,
+            stages if auto.holds(len(prepared.items.ids)).value else {},
+        )
     }
 
 

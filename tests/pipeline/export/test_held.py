@@ -7,6 +7,9 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
+from pipeline.export import step
+from pipeline.run import auto
+from pipeline.steps import Run
 from serving import signatures
 from serving.errors import ServingError
 from serving.server.answers import predict
@@ -14,14 +17,29 @@ from serving.server.lifecycle.loader import Loader
 from serving.server.runtime.bundle import Bundle
 from serving.server.telemetry.metrics import Metrics
 
+pytestmark = pytest.mark.slow
 OTHERS = ("retrieval", "retrieval_exact", "ranking")
 
 
+@pytest.fixture(scope="module")
+def held(tiny_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle as one of a large catalogue is."""
+    steps = {
+        name: tiny_run.config.run_directory / name
+        for name in ("train-retrieval", "index", "train-ranking")
+    }
+    directory = tmp_path_factory.mktemp("held")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(auto, "HELD_ABOVE", 0)
+        step.run(tiny_run.config, tiny_run.prepared(), steps, directory)
+    return directory
+
+
 @pytest.fixture
-def published(exports: Path, tmp_path: Path) -> Path:
+def published(held: Path, tmp_path: Path) -> Path:
     """Version 1 of each model, as a release has them."""
     for name in signatures.BUNDLE:
-        shutil.copytree(exports / name, tmp_path / name / "1")
+        shutil.copytree(held / name, tmp_path / name / "1")
     return tmp_path
 
 
@@ -91,5 +109,14 @@ def test_a_broken_fused_model_breaks_no_other(published: Path) -> None:
     with pytest.raises(ServingError):
         load("recommender", published / "recommender" / "1")
     bundle = load("ranking", published / "ranking" / "1")
+    assert answers(bundle)
+    bundle.close()
+
+
+def test_a_small_release_holds_nothing(exports: Path, tmp_path: Path) -> None:
+    for name in signatures.BUNDLE:
+        shutil.copytree(exports / name, tmp_path / name / "1")
+    shutil.rmtree(tmp_path / "recommender" / "1" / "variables")
+    bundle = loader(*signatures.BUNDLE)("ranking", tmp_path / "ranking" / "1")
     assert answers(bundle)
     bundle.close()

@@ -45,13 +45,7 @@ def test_signatures_are_those_of_the_contract(
     loaded: dict[str, Any], name: str
 ) -> None:
     contract = signatures.SIGNATURES[name]
-    held = {
-        f"{model}/{signature}"
-        for model in signatures.BUNDLE[:3]
-        for signature in signatures.SIGNATURES[model]
-    }
-    found = set(loaded[name].signatures)
-    assert found == set(contract) | (held if name == "recommender" else set())
+    assert set(loaded[name].signatures) == set(contract)
     for key, expected in contract.items():
         function = loaded[name].signatures[key]
         _, inputs = function.structured_input_signature
