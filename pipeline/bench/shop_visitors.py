@@ -17,6 +17,8 @@ from serving.errors import ServingError
 
 _PAUSE_SECONDS = 0.1
 _TIMEOUT_SECONDS = 20.0
+# Items of a history that are sent.
+_LENGTH = 20
 # Of the lists that have something they like.
 _TAKEN_SHARE = 0.3
 
@@ -33,15 +35,19 @@ class Visitors:
 
     Args:
         target: gRPC address of the server.
-        num_users: Who come, with equal chances.
+        before: What its users took before, in order of time; all of them
+            come, with equal chances.
         seed: Of who comes and what is taken.
     """
 
-    def __init__(self, target: str, num_users: int, seed: int) -> None:
+    def __init__(self, target: str, before: Rows, seed: int) -> None:
         self._client = RecommenderClient(
             target, timeout_seconds=_TIMEOUT_SECONDS
         )
-        self._num_users = num_users
+        self._histories: dict[int, list[int]] = {}
+        for user, item in zip(before.users, before.items, strict=True):
+            self._histories.setdefault(int(user), []).append(int(item))
+        self._users = sorted(self._histories)
         self._rng = np.random.default_rng(seed)
         self._answers: list[_Answer] = []
         self._taken: list[tuple[int, int, int]] = []
@@ -61,12 +67,15 @@ class Visitors:
 
     def _come(self) -> None:
         while not self._stop.wait(_PAUSE_SECONDS):
-            user = int(self._rng.integers(self._num_users))
+            user = int(self._rng.choice(self._users))
+            history = [f"i{item}" for item in self._histories[user]]
             start = time.monotonic()
             version, failed = 0, True
             items: tuple[str, ...] = ()
             with contextlib.suppress(ServingError):
-                answer = self._client.recommend(Query(f"u{user}"), k=10)
+                answer = self._client.recommend(
+                    Query(f"u{user}", history[-_LENGTH:]), k=10
+                )
                 version, items = answer.version, answer.item_ids
                 failed = bool(answer.degraded) or not items
             took = (time.monotonic() - start) * 1e3
@@ -78,6 +87,7 @@ class Visitors:
         if liked and self._rng.random() < _TAKEN_SHARE:
             # Answers carry the second they were logged in.
             self._taken.append((user, liked[0], int(time.time()) + 1))
+            self._histories[user].append(liked[0])
 
     def begin(self) -> int:
         """How many were answered so far, to count from."""

@@ -173,8 +173,8 @@ class Week:
         log = self._directory / "server.log"
         with embedded.running(pointer, log=log) as server:
             server.wait(server.is_open, "the first release")
-            users = shop_days.num_users(_BEFORE)
-            with Visitors(server.target, users, _SEED) as visitors:
+            before = shop_days.generate(0, _BEFORE, _SEED, _A_DAY)
+            with Visitors(server.target, before, _SEED) as visitors:
                 yield visitors
 
     def _live_through(self, night: int, visitors: Visitors) -> None:
