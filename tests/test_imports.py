@@ -126,9 +126,9 @@ ARROWS = {
         "pipeline.prepare"
     ),
     "pipeline.bench": (
-        "models serving serving.client serving.releases "
-        "serving.server.runtime pipeline.needs pipeline.run pipeline.tables "
-        "pipeline.measure pipeline.prepare pipeline.retrieval "
+        "models serving serving.bench serving.client serving.client.command "
+        "serving.releases serving.server.runtime pipeline.needs pipeline.run "
+        "pipeline.tables pipeline.measure pipeline.prepare pipeline.retrieval "
         "pipeline.ranking pipeline.ondevice pipeline.release"
     ),
     "pipeline.terminal": (

@@ -4,9 +4,12 @@ A log is generated (see `generate`), with a table of items that have a feature
 to filter by, and every step of a brief run is timed in a process of its own.
 Beside it, what one training step costs at this size and at 20,000 items.
 
+Last, what was exported is served and asked (see `served`).
+
 Leaves the run, `log/`, `items.parquet` and `million.toml` in a directory that
-others can go on with, and what was measured under "train" in the file of
-figures beside it: `artifacts/bench/million.json` for the default directory.
+others can go on with, and what was measured under "train", "request", "filter"
+and "swap" in the file of figures beside it: `artifacts/bench/million.json` for
+the default directory.
 """
 
 import argparse
@@ -25,7 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import needs
-from pipeline.bench import generate, phases
+from pipeline.bench import generate, phases, served
 from pipeline.bench.phases import Figures
 
 logger = logging.getLogger(__name__)
@@ -108,6 +111,11 @@ class Bench:
     def items(self) -> Path:
         """The catalogue."""
         return self.directory / "items.parquet"
+
+    @property
+    def exports(self) -> Path:
+        """The exported models of the run."""
+        return self.directory / "artifacts" / "runs" / "million" / "export"
 
     def write(self) -> None:
         """Writes the log, the items and the options."""
@@ -250,6 +258,7 @@ def run(bench: Bench, progress: Callable[[str], None]) -> dict[str, object]:
         # After each: the next may be killed for memory.
         path = bench.directory.with_suffix(SUFFIX)
         phases.keep(path, "train", found)
+    served.run(bench.exports, path, GROUPS, progress)
     return found
 
 

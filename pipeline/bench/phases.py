@@ -57,10 +57,13 @@ def config(directory: Path, interactions: int) -> Config:
     )
 
 
-def keep(path: Path, key: str, found: Mapping[str, object]) -> None:
+def keep(
+    path: Path, key: str, found: Mapping[str, object] | list[Figures]
+) -> None:
     """Writes figures under a key of a file, beside what others wrote there."""
     kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    kept[key] = kept.get(key, {}) | found
+    is_list = isinstance(found, list)
+    kept[key] = found if is_list else kept.get(key, {}) | found
     manifest.write_json(path, kept)
 
 

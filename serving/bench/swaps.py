@@ -13,6 +13,7 @@ import contextlib
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from concurrent import futures
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +25,12 @@ from serving.errors import ServingError
 from serving.releases import versions
 
 STAGES = (signatures.RETRIEVAL, signatures.RANKING)
+# A large catalogue on busy cores.
+_PATIENCE_SECONDS = 600.0
 
 
 class SwapReport(bench.Report):
-    """The loops' summaries and what the swaps cost."""
+    """The loops' summaries, steady first, and what the swaps cost."""
 
     def __str__(self) -> str:
         steady, swapping = self
@@ -41,48 +44,82 @@ class SwapReport(bench.Report):
 
 @dataclass
 class Deployment:
-    """Two versions of each stage, and a server that follows the pointer.
+    """Two versions of some models, and a server that follows the pointer.
 
     Attributes:
-        directory: Of the pointer and the copies.
+        directory: Of the pointer and the versions.
+        models: Their names.
     """
 
     directory: Path
     server: embedded.Server
     client: RecommenderClient
+    models: Sequence[str] = STAGES
 
     def swap(self, count: int) -> float:
         """Swaps back to back; returns the seconds that all of it took."""
         began = time.monotonic()
         for index in range(count):
             number = 2 - index % 2
-            _point(self.directory, number)
+            _point(self.directory, self.models, number)
             self.wait(number)
         return time.monotonic() - began
 
     def wait(self, number: int) -> None:
-        """Returns when a version of both stages answers, and no other."""
+        """Returns when a version of all models answers, and no other."""
         self.server.wait(
             lambda: self._is_served(number),
-            f"version {number} of {' and '.join(STAGES)}",
+            f"version {number} of {' and '.join(self.models)}",
+            _PATIENCE_SECONDS,
         )
+
+    def measure(
+        self, ask: bench.Ask, load: bench.Load, swaps: int
+    ) -> SwapReport:
+        """Runs the open loop steadily, then through `swaps` swaps."""
+        steady = bench.opened(ask, load, "steady")
+        with futures.ThreadPoolExecutor(1) as pool:
+            seconds = pool.submit(self.swap, swaps)
+            swapping = bench.opened(ask, load, "swapping", seconds.done)
+        cost = {"swaps": swaps, "swap_seconds": seconds.result() / swaps}
+        return SwapReport([steady, swapping | cost])
 
     def _is_served(self, number: int) -> bool:
         with contextlib.suppress(ServingError):
             found = {
                 (status.model, status.version, status.state)
-                for status in self.client.status(STAGES)
+                for status in self.client.status(self.models)
                 if status.state != "END"
             }
-            return found == {(name, number, "AVAILABLE") for name in STAGES}
+            wanted = {(name, number, "AVAILABLE") for name in self.models}
+            return found == wanted
         return False
 
 
-def _point(directory: Path, number: int) -> Path:
-    """Makes one version of both stages the wanted one."""
+@contextlib.contextmanager
+def deployed(directory: Path, models: Sequence[str]) -> Iterator[Deployment]:
+    """Serves version 1 of models below a directory that has versions 1 and 2.
+
+    Its client asks the fused model where that is one of them.
+    """
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(
+            embedded.running(_point(directory, models, 1))
+        )
+        fused = "auto" if signatures.RECOMMENDER in models else "off"
+        client = stack.enter_context(
+            RecommenderClient(server.target, timeout_seconds=10.0, fused=fused)
+        )
+        deployment = Deployment(directory, server, client, models)
+        deployment.wait(1)
+        yield deployment
+
+
+def _point(directory: Path, models: Sequence[str], number: int) -> Path:
+    """Makes one version of all models the wanted one."""
     pointer = directory / "models.config"
     versions.write_models_config(
-        pointer, {name: (str(directory / name), [number]) for name in STAGES}
+        pointer, {name: (str(directory / name), [number]) for name in models}
     )
     return pointer
 
@@ -105,25 +142,15 @@ def _live(models_config: Path) -> dict[str, Path]:
 
 
 def run(models_config: Path, load: bench.Load, swaps: int) -> SwapReport:
-    """Runs the open loop steadily, then through `swaps` swaps."""
+    """Swaps copies of the published stages under load."""
     with contextlib.ExitStack() as stack:
         begin = stack.enter_context
         directory = Path(begin(tempfile.TemporaryDirectory(prefix="swaps-")))
         for name, source in _live(models_config).items():
             for number in "12":
                 shutil.copytree(source, directory / name / number)
-        server = begin(embedded.running(_point(directory, 1)))
-        client = begin(
-            RecommenderClient(server.target, timeout_seconds=10.0, fused="off")
-        )
-        deployment = Deployment(directory, server, client)
-        deployment.wait(1)
-        ask = bench.requests(client, load)
+        deployment = begin(deployed(directory, STAGES))
+        ask = bench.requests(deployment.client, load)
         for _ in range(100):
             ask()
-        steady = bench.opened(ask, load, "steady")
-        with futures.ThreadPoolExecutor(1) as pool:
-            seconds = pool.submit(deployment.swap, swaps)
-            swapping = bench.opened(ask, load, "swapping", seconds.done)
-    cost = {"swaps": swaps, "swap_seconds": seconds.result() / swaps}
-    return SwapReport([steady, swapping | cost])
+        return deployment.measure(ask, load, swaps)

@@ -45,6 +45,10 @@ def test_what_others_measured_stays(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(
         million.Bench, "step", lambda *_: {"seconds": 1.0, "peak_gib": 2.0}
     )
+    served = []
+    monkeypatch.setattr(
+        million.served, "run", lambda *given: served.append(given)
+    )
     path = tmp_path / "run.json"
     path.write_text('{"index": {"recall": 0.96}}')
     bench = million.Bench(tmp_path / "run", 300, 1_000)
@@ -53,3 +57,4 @@ def test_what_others_measured_stays(tmp_path: Path, monkeypatch) -> None:
     assert kept["index"] == {"recall": 0.96}
     assert list(kept["train"]["steps"]) == list(million.STEPS)
     assert kept["train"]["step_time_ratio"] == 1.0
+    assert served[0][0] == bench.exports
