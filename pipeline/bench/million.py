@@ -229,7 +229,7 @@ def run(bench: Bench, progress: Callable[[str], None]) -> dict[str, object]:
         size: phases.measure(training_step, bench.directory, size)
         for size in (_SMALL, bench.num_items)
     }
-    small, large = costs.values()
+    small, large = costs[_SMALL], costs[bench.num_items]
     found: dict[str, object] = {
         "items": bench.num_items,
         "interactions": bench.interactions,
