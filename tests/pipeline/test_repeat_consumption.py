@@ -178,9 +178,11 @@ def test_lists_hold_what_was_had_only_where_it_may_be_answered(
 def test_taken_signals_count_and_date(base: RetrievalModel) -> None:
     history = [[0, 3, 1, 5, 3, 4, 0][:6], [0] * 6]
     tables = ItemTables(
-        np.zeros((NUM_ITEMS + 2, 1), np.int32),
-        np.zeros((NUM_ITEMS + 2, 1, 1), np.float32),
+        np.zeros(NUM_ITEMS + 3, np.int32),
+        np.zeros(0, np.int32),
+        np.zeros((0, 1), np.float32),
         np.zeros((NUM_ITEMS + 2, 1), np.float32),
+        num_tables=1,
     )
     made = Signals(RankingConfig(features=()), base, tables, repeats=True)
     _, found = made(
