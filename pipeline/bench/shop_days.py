@@ -74,7 +74,7 @@ def generate(first: int, last: int, seed: int, a_day: int) -> Rows:
 def _day(day: int, seed: int, a_day: int) -> Rows:
     rng = np.random.default_rng([seed, day])
     count = int(rng.poisson(a_day))
-    users = rng.integers(0, num_users(day), count)
+    users = rng.integers(0, _num_users(day), count)
     group = np.where(
         rng.random(count) < 0.8,
         users % _GROUPS,
@@ -94,7 +94,7 @@ def _day(day: int, seed: int, a_day: int) -> Rows:
     return Rows(users[order], items[order], times[order])
 
 
-def num_users(day: int) -> int:
+def _num_users(day: int) -> int:
     """Users who may come on a day."""
     return 400 + 5 * day
 

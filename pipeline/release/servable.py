@@ -1,10 +1,10 @@
 """Whether a staged bundle can be served, tried before anything points at it.
 
-A server in a process of its own loads it beside the live version, as at a
-swap, replays its warm-up requests and is asked the golden requests of the
-evaluation. What is told apart: that it loads, that it answers what was
-evaluated, that the unmodified TensorFlow Serving has its operations, how much
-larger it is, and how much memory a swap takes.
+Servers in processes of their own load its stages alone, and all of it beside
+the live version, as at a swap, and replay its warm-up requests; the second is
+asked the golden requests of the evaluation. What is told apart: that it loads,
+that it answers what was evaluated, that the unmodified TensorFlow Serving has
+its operations, how much larger it is, and how much memory a swap takes.
 """
 
 from __future__ import annotations
