@@ -6,6 +6,7 @@ turns the order round. So every right answer can be written down in a test,
 and a server starts in milliseconds.
 """
 
+import copy
 import time
 from collections import Counter
 from concurrent import futures
@@ -82,9 +83,8 @@ class FakeServer:
         self.delays = {}
         self.labels = {}
         self.metadata = []
-        self.signatures = {
-            model: dict(SIGNATURES[model]) for model in SIGNATURES
-        }
+        # Its own, down to each input: tests change them.
+        self.signatures = copy.deepcopy(SIGNATURES)
         self._credentials = server.pop("credentials", None)
         self._start(port)
 
