@@ -236,7 +236,9 @@ def _cells(line: bytes, delimiter: str, encoding: str) -> list[str]:
     text = line.decode(encoding, "replace").strip("\r\n")
     if delimiter == "::":
         return text.split(delimiter)
-    cells = next(csv.reader([text], delimiter=delimiter), [])
+    # A carriage return inside of a line ends what can be read of it.
+    lines = io.StringIO(text, newline="")
+    cells = next(csv.reader(lines, delimiter=delimiter), [])
     return [cell.strip() for cell in cells]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from models.config import ConfigError
@@ -283,6 +283,7 @@ def test_event_types_become_weights(tmp_path: Path) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=300))
+@example(b"\x01\r\x01\n")
 def test_any_bytes_are_read_or_explained(
     tmp_path_factory: pytest.TempPathFactory, data: bytes
 ) -> None:
