@@ -35,8 +35,10 @@ from serving import signatures
 from serving.releases import history, versions
 
 FILE = "data_checks.json"
-# Interactions below which a stretch of time says nothing of its hours.
-_ENOUGH = 1_000
+# Users below whom a stretch of time says nothing of its hours and ids.
+_ENOUGH = 30
+# Standard errors that a share of so few may be off by.
+_ERRORS = 3.0
 Verdict: TypeAlias = Literal["passed", "refused", "accepted", "not compared"]
 
 
@@ -294,20 +296,24 @@ def _fresh(
         factor,
         most,
     )
-    if new.interactions < _ENOUGH:
+    if new.users < _ENOUGH:
         return
     for name, share, before in (
         ("users", new.new_users, max(other.new_users for other in others)),
         ("items", new.new_items, max(other.new_items for other in others)),
     ):
+        most = before + options.max_rise
+        # Of what one user does much is alike, so users count.
+        most += _ERRORS * (max(most * (1 - most), 0.0) / new.users) ** 0.5
         yield Rule.of(
             f"new {name} since the live version",
-            share <= before + options.max_rise,
+            share <= most,
             f"{share:.0%} of the interactions since {moment} are of {name} "
             f"that had none before; in stretches as long before {before:.0%} "
-            "at most. Are ids written in another way?",
+            f"at most, and of {new.users:,} users up to {most:.0%} are "
+            "expected. Are ids written in another way?",
             share,
-            before + options.max_rise,
+            most,
         )
     yield from _hours(stretches, moment, options)
 
@@ -325,7 +331,10 @@ def _hours(
         stability.psi(stability.shares(rest), stability.shares(own))
         for rest, own in zip(others, hours, strict=True)
     ]
-    most = options.max_psi + max(found[1:])
+    # Mean of the index where nothing has moved (Yurdakul 2018).
+    bins = np.count_nonzero(hours.sum(axis=0))
+    chance = (bins - 1) / stretches[0].users
+    most = options.max_psi + max(found[1:]) + chance
     yield Rule.of(
         "hours since the live version",
         found[0] <= most,

@@ -28,12 +28,14 @@ class Stretch:
 
     Attributes:
         interactions: All of them.
+        users: Who has any.
         new_users: Share of them by users who had none before the stretch.
         new_items: Share of them with items that had none.
         hours: How many by hour of the day, UTC, `[24]`.
     """
 
     interactions: int
+    users: int
     new_users: float
     new_items: float
     hours: np.ndarray
@@ -58,14 +60,15 @@ def since(prepared: Prepared, moment: int) -> Sequence[Stretch]:
     count = min(_BEFORE, (moment + 1 - first) // length)
     starts = moment + 1 - length * np.arange(count + 1)
     item_first = _first_of_items(prepared, last)
-    # Interactions, those by new users, those with new items; hours.
-    sums = np.zeros((len(starts), 3), np.int64)
+    # Interactions, users, interactions by new users, with new items; hours.
+    sums = np.zeros((len(starts), 4), np.int64)
     hours = np.zeros((len(starts), 24), np.int64)
     for block in sequences.iterate(prepared.directory):
         times = block.timestamps
         lengths = np.diff(block.offsets)
         opening = np.append(times, 0)[block.offsets[:-1]]
         user_first = np.repeat(opening, lengths)
+        users = np.repeat(np.arange(len(lengths)), lengths)
         # 0 for what is fresh, 1 for the stretch before, and so on.
         places = np.where(
             times > moment, 0, (moment - times) // length + 1
@@ -74,6 +77,7 @@ def since(prepared: Prepared, moment: int) -> Sequence[Stretch]:
             own = places == place
             sums[place] += (
                 own.sum(),
+                len(np.unique(users[own])),
                 (user_first[own] >= start).sum(),
                 (item_first[block.item_indices[own]] >= start).sum(),
             )
@@ -82,9 +86,11 @@ def since(prepared: Prepared, moment: int) -> Sequence[Stretch]:
 
 
 def _stretches(sums: np.ndarray, hours: np.ndarray) -> Iterator[Stretch]:
-    for (total, users, items), by_hour in zip(sums, hours, strict=True):
-        share = max(int(total), 1)
-        yield Stretch(int(total), users / share, items / share, by_hour)
+    for (total, users, by_new, of_new), by_hour in zip(
+        sums, hours, strict=True
+    ):
+        of = max(int(total), 1)
+        yield Stretch(int(total), int(users), by_new / of, of_new / of, by_hour)
 
 
 def _first_of_items(prepared: Prepared, last: int) -> np.ndarray:

@@ -72,10 +72,13 @@ def judged(
     return json.loads((config.run_directory / checks.FILE).read_text())
 
 
+@pytest.mark.parametrize("a_day", [60, 200, 1_200])
 @pytest.mark.parametrize("seed", range(4))
-def test_a_normal_next_day_passes(tmp_path: Path, seed: int) -> None:
+def test_a_normal_next_day_passes(
+    tmp_path: Path, seed: int, a_day: int
+) -> None:
     last = DAYS + seed
-    live, now = (nightly.days(0, end, seed) for end in (last, last + 1))
+    live, now = (nightly.days(0, end, seed, a_day) for end in (last, last + 1))
     found = judged(tmp_path, live, now)
     assert found["verdict"] == "passed", found
     outcomes = {rule["name"]: rule["outcome"] for rule in found["rules"]}
@@ -148,6 +151,7 @@ def test_a_planted_shift_of_all_is_refused(
     assert len(broken) <= 6, broken
 
 
+@pytest.mark.parametrize("a_day", [120, 1_200])
 @pytest.mark.parametrize(
     ("change", "rule"),
     [
@@ -164,10 +168,10 @@ def test_a_planted_shift_of_all_is_refused(
     ],
 )
 def test_a_new_day_is_held_against_the_days_before(
-    tmp_path: Path, change, rule: str
+    tmp_path: Path, change, rule: str, a_day: int
 ) -> None:
-    live = nightly.days(0, DAYS, 6)
-    day = change(nightly.days(DAYS, DAYS + 1, 6))
+    live = nightly.days(0, DAYS, 6, a_day)
+    day = change(nightly.days(DAYS, DAYS + 1, 6, a_day))
     # So that a thinned day is one in time too.
     ends = replace(
         day.take(np.array([0])), times=np.array([START + (DAYS + 1) * DAY - 1])
