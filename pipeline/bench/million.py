@@ -38,7 +38,7 @@ SUFFIX = ".json"
 DIRECTORY = Path("artifacts/bench/million")
 NUM_ITEMS = 1_000_000
 # Of a log: enough for most items to be seen, few enough for a brief run.
-INTERACTIONS_AN_ITEM = 4
+INTERACTIONS_AN_ITEM = 2
 STEPS = (*needs.AFTER, "publish")
 # Shares of the catalogue that have each value of `group`, for filters.
 GROUPS = {"half": 0.5, "tenth": 0.1, "hundredth": 0.01, "thousandth": 0.001}
