@@ -77,7 +77,8 @@ class Student(tf.keras.Model):
             column = np.asarray((features or {})[spec.name])
             column = tf.constant(column.reshape(num_rows, -1), tf.int32)
             table = self.add_weight(
-                name=spec.name,
+                # No column may take the name of another weight.
+                name=f"{spec.name}_table",
                 shape=[spec.size, width],
                 initializer=Rows(0.03),
             )

@@ -30,7 +30,9 @@ AFTER: dict[str, tuple[str, ...]] = {
     "train-ranking": ("train-retrieval", "index"),
     "distill": ("train-ranking",),
     "export": ("train-retrieval", "index", "train-ranking"),
-    "ondevice-export": ("distill", "export"),
+    "ondevice-export": (
+        *("train-retrieval", "train-ranking", "distill", "export"),
+    ),
     "evaluate": ("export", "ondevice-export"),
 }
 

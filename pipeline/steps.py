@@ -224,9 +224,8 @@ class Run:
 
             given = self.config, self._load()
             begin = train_ranking.found(*given, self._live())
-            train_ranking.run(
-                *given, retrieval, directory, self._progress, begin
-            )
+            told = self._progress
+            train_ranking.run(*given, retrieval, directory, told, begin)
             return [*train_ranking.choices(*given), *begin.choices("ranking")]
 
         return self._step("train-ranking", self._inputs("train-ranking"), work)
@@ -239,7 +238,9 @@ class Run:
             from pipeline.ondevice import distill
 
             given = self.config, self._load()
-            return distill.run(*given, ranking, directory, self._progress)
+            begin = distill.found(*given, self._live())
+            told = self._progress
+            return distill.run(*given, ranking, directory, told, begin)
 
         return self._step("distill", self._inputs("distill"), work)
 
@@ -265,14 +266,17 @@ class Run:
 
     def ondevice_export(self) -> Path:
         """Writes the student as .tflite bundles."""
-        distilled, exports = self.distill(), self.export()
+        before = {
+            "train-retrieval": self.train_retrieval(),
+            "train-ranking": self.train_ranking(),
+            "distill": self.distill(),
+            "export": self.export(),
+        }
 
         def work(directory: Path) -> None:
             from pipeline.ondevice import export as ondevice_export
 
-            ondevice_export.run(
-                self.config, self._load(), distilled, exports, directory
-            )
+            ondevice_export.run(self.config, self._load(), before, directory)
 
         inputs = self._inputs("ondevice-export")
         return self._step("ondevice-export", inputs, work)

@@ -96,12 +96,12 @@ ARROWS = {
     ),
     "pipeline.export": (
         "models serving serving.releases pipeline.run pipeline.tables "
-        "pipeline.warm pipeline.retrieval pipeline.ranking"
+        "pipeline.retrieval pipeline.ranking"
     ),
     "pipeline.ondevice": (
         "models serving serving.ondevice serving.releases pipeline.run "
-        "pipeline.tables pipeline.measure pipeline.retrieval pipeline.ranking "
-        "pipeline.export"
+        "pipeline.tables pipeline.measure pipeline.warm pipeline.retrieval "
+        "pipeline.ranking pipeline.export"
     ),
     "pipeline.evaluate": (
         "models serving serving.ondevice serving.releases "

@@ -5,8 +5,7 @@ SavedModel a name of `serving.signatures`: `retrieval`, `retrieval_exact`,
 `ranking`, `recommender`. Each carries `assets.extra/manifest.json` with the
 bundle's id and `assets.extra/tf_serving_warmup_requests`: a server replays
 them before a version answers, so a model that cannot run (say, without ScaNN's
-ops) fails to load instead of failing its first caller. `training`, beside
-them and outside the bundle, is what a later training may start from.
+ops) fails to load instead of failing its first caller.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +26,6 @@ from pipeline.run import auto, manifest
 from pipeline.run.config import Config
 from pipeline.tables import profile
 from pipeline.tables.prepared import Prepared
-from pipeline.warm import carried
 from serving import signatures
 
 # One alone, one full batch: both shapes are traced before traffic comes.
@@ -45,8 +43,7 @@ def run(
 
     Args:
         steps: Directories of the steps before by name.
-        facts: Added to what each model says of itself where a release has
-            other items than its training, which then lies with the other one.
+        facts: Added to what each model says of itself.
 
     Returns:
         The bundle id: a digest over every exported file.
@@ -90,9 +87,6 @@ def run(
                 **(facts or {}),
             },
         )
-    if facts is None:
-        beside = directory / carried.FOLDER
-        carried.write(config, prepared, steps, bundle_id, beside)
     return bundle_id
 
 

@@ -261,7 +261,7 @@ def minimum_runtime(content: bytes) -> tuple[int, ...]:
 
 def _embeddings(student: Student, column: str) -> np.ndarray:
     for weight in student.weights:
-        if weight.name.split(":")[0].rsplit("/", 1)[-1] == column:
+        if weight.name.split(":")[0].rsplit("/", 1)[-1] == f"{column}_table":
             return weight.numpy()
     raise DataError(
         f"`genres` must be an item feature of the student. Received: "

@@ -5,8 +5,8 @@ scores of its candidates (soft). `student` learns from both; `undistilled`, of
 the same make, with the same histories, epochs and seed, from the hard targets
 alone: the difference is what the teacher is worth.
 
-On disk: `student.npz`, `undistilled.npz` (weights in order) and
-`metrics.json`.
+On disk: `student.npz`, `undistilled.npz` (weights in order), `seen.parquet`
+(how far they have learned) and `metrics.json`.
 
 Shape letters: B histories, L positions, K candidates, V rows, D width.
 """
@@ -15,7 +15,7 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,10 +35,15 @@ from pipeline.run.auto import Choice
 from pipeline.run.config import Config
 from pipeline.run.pace import Pace
 from pipeline.tables.prepared import Prepared
+from pipeline.warm import carried, start
+from pipeline.warm.carried import Carried, Model
+from pipeline.warm.seen import Block, Seen
+from pipeline.warm.start import Start
 
 logger = logging.getLogger(__name__)
 
-STUDENT, UNDISTILLED = "student", "undistilled"
+STUDENT: Model = "student"
+UNDISTILLED: Model = "undistilled"
 # Weight of the teacher's scores in the loss, the rest is that of what came
 # next. Chosen on validation, NDCG@10 on ML-100K after 8 epochs over the last
 # 50 items: .133 at 0, .143 at .5, .141 at 1, and over the last 100 items .134
@@ -60,13 +65,15 @@ def run(
     ranking: Path,
     directory: Path,
     progress: Callable[[str], None],
+    begin: Start | None = None,
 ) -> list[Choice]:
     """Trains and writes the students; what the config left open.
 
     Args:
         ranking: Directory of the train-ranking step: the teacher.
+        begin: What the students start from.
     """
-    options = config.student
+    options, begin = config.student, begin or Start()
     seed = seeds.of(config, "distill")
     rows = num_rows(options, prepared)
     found = teacher.moments(config, prepared, np.random.default_rng(seed))
@@ -86,11 +93,15 @@ def run(
         started = time.monotonic()
         tf.keras.utils.set_random_seed(seed)
         student = make(options, prepared)
+        begin.fill(student, name, prepared)
+        epochs = begin.epochs(options.epochs)
+        student.config = dataclasses.replace(student.config, epochs=epochs)
         losses_ = fit(
             student, found, opinions, seed, mix, _named(name, progress)
         )
         weights.save(student, directory / f"{name}.npz")
         told: dict[str, object] = {
+            **begin.plain(),
             "mix": mix,
             "loss": losses_,
             "seconds": round(time.monotonic() - started, 1),
@@ -104,8 +115,31 @@ def run(
         progress(
             f"  {name}: {len(found)} histories, loss {losses_[-1]:.3f}{said}"
         )
+    Seen.of(prepared, _learned(config, prepared)).write(
+        directory / carried.SEEN
+    )
     (directory / "metrics.json").write_text(json.dumps(report, indent=2))
-    return [auto.student_batch(len(found))]
+    return [auto.student_batch(len(found)), *begin.choices("student")]
+
+
+def found(
+    config: Config, prepared: Prepared, live: Carried | str | None
+) -> Start:
+    """What the students start from.
+
+    Args:
+        live: What the live version carries, or why it carries nothing; None
+            where nobody asked.
+    """
+    return start.find(
+        live, config, prepared, {STUDENT: _learned(config, prepared)}
+    )
+
+
+def _learned(config: Config, prepared: Prepared) -> Iterator[Block]:
+    """The parts that histories are drawn of."""
+    sequences = prepared.sequences()
+    yield Block(0, sequences, sequences.parts <= teacher.last_part(config))
 
 
 def _named(name: str, progress: Callable[[str], None]) -> Callable[[str], None]:

@@ -37,7 +37,7 @@ def moments(
         config: `student.max_histories` of them are drawn.
     """
     sequences = prepared.sequences()
-    last = VALIDATION if config.retrieval.refit else TRAIN
+    last = last_part(config)
     items = sequences.item_indices
     stop = FIRST_ITEM + at_most(config.student.max_items)
     events = np.flatnonzero(
@@ -52,6 +52,11 @@ def moments(
     return requests.recommendable(
         prepared, Requests.before(sequences, events, histories)
     )
+
+
+def last_part(config: Config) -> int:
+    """The last part of the log that histories are drawn of."""
+    return VALIDATION if config.retrieval.refit else TRAIN
 
 
 def ask(

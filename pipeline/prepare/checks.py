@@ -332,7 +332,7 @@ def _hours(
         for rest, own in zip(others, hours, strict=True)
     ]
     # Mean of the index where nothing has moved (Yurdakul 2018).
-    bins = np.count_nonzero(hours.sum(axis=0))
+    bins = int(np.count_nonzero(hours.sum(axis=0)))
     chance = (bins - 1) / stretches[0].users
     most = options.max_psi + max(found[1:]) + chance
     yield Rule.of(

@@ -94,8 +94,6 @@ def run(
     results = Evaluation.read(evaluation)
     bundle_id = bundle.read_bundle_id(exports / signatures.BUNDLE[0])
     sources = {name: exports / name for name in signatures.BUNDLE}
-    if (beside := exports / carried.FOLDER).exists():
-        sources[carried.FOLDER] = beside
     student = results.ondevice if ondevice is not None else None
     mixed = []
     if results.bundle_id != bundle_id:
@@ -106,6 +104,8 @@ def run(
     if ondevice is not None and student is not None:
         mixed += ondevice_release.obstacles(student, ondevice)
         sources[ondevice_release.NAME] = ondevice / student.precision
+        if (beside := ondevice / carried.FOLDER).exists():
+            sources[carried.FOLDER] = beside
     belongs = [Rule.of("belongs together", False, words) for words in mixed]
     reasons = decision.decide(
         config, results, evaluation, exports, [*belongs, *replayed]

@@ -1,8 +1,8 @@
 """What a version carries of its training, for the next one to start from.
 
 On disk, `<serving>/training/<version>/`, which no server reads: the weights of
-`base`, `final` and `scorer` by their paths (`.npz`), how far each has learned
-(`.parquet`), and in `training.json` what their rows stand for.
+`base`, `final`, `scorer` and of both students by their paths (`.npz`), how far
+each has learned (`.parquet`), and in `training.json` what their rows stand for.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipeline.warm.seen import Seen
 from serving.releases import files, history
 
 FOLDER = "training"
-Model: TypeAlias = Literal["base", "final", "scorer"]
+Model: TypeAlias = Literal["base", "final", "scorer", "student", "undistilled"]
 # Beside the weights of each model in its step.
 SEEN, TARGETS = "seen.parquet", "targets.npz"
 _FACTS = "training.json"
@@ -114,10 +114,12 @@ class Carried:
             return {name: saved[name] for name in saved.files}
 
     def items(self, model: Model) -> list[str]:
-        """Ids of a retrieval model's items, "" for those it never had to find.
+        """Ids of a model's items, "" for those it never had to find.
 
         Their rows have learned that nobody takes them, and nothing else.
+        Students have to find what `final` has to.
         """
+        model = "base" if model == "base" else "final"
         with np.load(self.directory / f"{model}-{TARGETS}") as saved:
             counts = saved["counts"][FIRST_ITEM:]
         pairs = zip(self.facts.vocabularies["items"], counts, strict=True)
@@ -138,6 +140,7 @@ def write(
     """Writes what a version is to carry, from the steps of its training."""
     directory.mkdir(parents=True)
     retrieval, ranking = steps["train-retrieval"], steps["train-ranking"]
+    students = steps["distill"]
     for source, name in (
         (retrieval / "base" / "weights.npz", "base.npz"),
         (retrieval / "base" / SEEN, "base.parquet"),
@@ -147,6 +150,10 @@ def write(
         (retrieval / "final" / TARGETS, f"final-{TARGETS}"),
         (ranking / "scorer.npz", "scorer.npz"),
         (ranking / SEEN, "scorer.parquet"),
+        (students / "student.npz", "student.npz"),
+        (students / "undistilled.npz", "undistilled.npz"),
+        (students / SEEN, "student.parquet"),
+        (students / SEEN, "undistilled.parquet"),
     ):
         files.link(source, directory / name)
     told = json.loads((retrieval / "metrics.json").read_text("utf-8"))["base"]

@@ -35,8 +35,11 @@ _ENCODERS = {
 }
 _TABLE = "_table"
 _BIAS = "candidate_tower/bias"
+# Weights with a row for every item, of retrieval models and of students.
+_ROWS = {_BIAS, "ids"}
 # Tables of ids, and whose.
 _IDS = {
+    "ids": "items",
     "candidate_tower/ids": "items",
     "query_tower/history_ids": "items",
     "query_tower/user_ids": "users",
@@ -80,8 +83,8 @@ def fill(
         if id(variable) in trained
     }
     sizes = {"users": prepared.users.num_known}
-    if _BIAS in fresh:
-        sizes["items"] = int(fresh[_BIAS].shape[0])
+    for path in fresh.keys() & _ROWS:
+        sizes["items"] = int(fresh[path].shape[0])
     old = _Old(start, which, prepared, sizes)
     values = {path: old.value(path, v.numpy()) for path, v in fresh.items()}
     cold = [
@@ -90,8 +93,8 @@ def fill(
         if value is None or value.shape != fresh[path].shape
     ]
     fits = all(path.endswith(_TABLE) for path in cold)
-    if which == "scorer" and not fits:
-        # Its layers read each other: they fit together or not at all.
+    if which not in ("base", "final") and not fits:
+        # Their layers read each other: they fit together or not at all.
         return Filled(fits=False)
     for path in values.keys() - cold:
         fresh[path].assign(values[path])
@@ -118,7 +121,9 @@ class _Old:
         # What had a row of its own then.
         self._then = {"users": self._facts.vocabularies["users"]}
         if "items" in sizes:
-            size = len(self._weights[_BIAS])
+            known = self._weights.keys() & _ROWS
+            sizes_then = (len(self._weights[path]) for path in known)
+            size = max(sizes_then, default=FIRST_ITEM)
             self._then["items"] = start.items(which)[: size - FIRST_ITEM]
         # Row then of each id now `[N]`, the unknown one for what is new.
         self._ids = {
@@ -136,10 +141,13 @@ class _Old:
             return self._weights[path][self._ids["items"]]
         if path in _IDS:
             return self._table(path, now)
+        if path.endswith(_TABLE) and "/" not in path:
+            # A student has its tables of features beside that of ids.
+            return self._encoder(path, "items", path)
         for prefix, table in _ENCODERS.items():
             name = path.removeprefix(f"{prefix}/")
             if name != path:
-                return self._encoder(prefix, table, name)
+                return self._encoder(path, table, name)
         return self._weights[path]
 
     def counts(self) -> tuple[int, int, int]:
@@ -170,9 +178,9 @@ class _Old:
             found = np.concatenate([found[:own], now[own:]])
         return found
 
-    def _encoder(self, prefix: str, table: str, name: str) -> np.ndarray | None:
+    def _encoder(self, path: str, table: str, name: str) -> np.ndarray | None:
         """A table of an encoder of features, or what reads its numbers."""
-        then = self._weights[f"{prefix}/{name}"]
+        then = self._weights[path]
         if name.endswith(_TABLE):
             feature = f"{table}.{name.removesuffix(_TABLE)}"
             return then[
@@ -182,7 +190,7 @@ class _Old:
                 )
             ]
         if name in ("inner/kernel", "inner/bias"):
-            return self._numbers(prefix, table, name)
+            return self._numbers(path.removesuffix(f"/{name}"), table, name)
         return then
 
     def _numbers(self, prefix: str, table: str, name: str) -> np.ndarray | None:

@@ -1,8 +1,8 @@
 """Whether a training may start from the live version, and for how long.
 
-`base` starts from `base`, `final` from `final`, the scorer from the scorer:
-each from one that has learned less than it is to learn itself. The gate then
-compares two versions of which neither has seen the test part.
+`base` starts from `base`, `final` from `final`, the scorer and the students
+from theirs: each from one that has learned less than it is to learn itself. The
+gate then compares two versions of which neither has seen the test part.
 """
 
 from __future__ import annotations
@@ -55,13 +55,15 @@ class Start:
     ) -> None:
         """Puts the version's weights into a fresh model, if there are any.
 
-        A scorer of other signals makes this a cold start.
+        A scorer of other signals or a student of other layers makes this a
+        cold start.
         """
         if self.carried is None:
             return
         self.filled = fill.fill(model, self.carried, which, prepared)
-        if which == "scorer" and not self.filled.fits:
-            self.carried, self.why = None, "it has other signals than then"
+        if which not in ("base", "final") and not self.filled.fits:
+            parts = "signals" if which == "scorer" else "layers"
+            self.carried, self.why = None, f"it has other {parts} than then"
 
     def seen(self, which: Model) -> Seen | None:
         """What the version's weights have learned, if there are any."""

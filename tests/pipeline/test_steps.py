@@ -179,14 +179,15 @@ def test_training_starts_from_what_is_live_once(
     config = copied(released, tmp_path / "artifacts")
     less = replace(config.ranking, epochs=2)
     changed = replace(config, ranking=less)
-    for options, expected in ((config, 0), (changed, 1), (changed, 0)):
+    for options, expected in ((config, 0), (changed, 2), (changed, 0)):
         lines: list[str] = []
-        Run(options, Manner(warm=True), lines.append).train_ranking()
+        Run(options, Manner(warm=True), lines.append).distill()
         assert len(_ran(lines)) == expected
-    made = manifest.Record.read(config.run_directory / "train-ranking")
-    assert made is not None
-    begun = {choice["option"]: choice["value"] for choice in made.choices}
-    assert begun["ranking starts from"] == "version 2"
+    for step, part in (("train-ranking", "ranking"), ("distill", "student")):
+        made = manifest.Record.read(config.run_directory / step)
+        assert made is not None
+        begun = {choice["option"]: choice["value"] for choice in made.choices}
+        assert begun[f"{part} starts from"] == "version 2"
 
 
 @pytest.mark.slow

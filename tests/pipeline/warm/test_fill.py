@@ -9,6 +9,8 @@ import pytest
 import tensorflow as tf
 
 from models.config import FIRST_ITEM, UNKNOWN, FeatureSpec, RetrievalConfig
+from models.student_config import StudentConfig
+from pipeline.ondevice import distill
 from pipeline.retrieval import task
 from pipeline.run import weights
 from pipeline.tables import columns
@@ -185,3 +187,68 @@ def test_what_has_no_place_is_named_and_left(tmp_path):
     now = [w.numpy() for w in new.trainable_weights if "distance" in w.name]
     for one, two in zip(was, now, strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+def student_of(prepared, seed, **options):
+    """A student whose weights are all drawn, biases too."""
+    defaults = {
+        "embedding_dim": 8,
+        "history_length": 4,
+        "num_recommendations": 2,
+        "item_features": ("*",),
+    }
+    made = distill.make(StudentConfig(**(defaults | options)), prepared)
+    rng = np.random.default_rng(seed)
+    for weight in made.trainable_weights:
+        weight.assign(rng.normal(size=weight.shape))
+    return made
+
+
+def student_scores(student, prepared, history):
+    """Of every item by id."""
+    index = {item: row for row, item in enumerate(prepared.items.ids)}
+    rows = np.array([[index.get(item, UNKNOWN) for item in history]], np.int32)
+    scores = student(rows).numpy()[0]
+    return dict(zip(prepared.items.ids, scores, strict=True))
+
+
+def carried_student(student, directory):
+    weights.save(student, directory / "student.npz")
+    facts = Facts.of(config_of(), THEN, "attention", 3, "b1")
+    np.savez(directory / "final-targets.npz", counts=[0.0, 0.0, *[1.0] * 5])
+    return Carried(4, Path(directory), facts)
+
+
+@pytest.mark.parametrize("encoder", ["bow", "attention"])
+def test_a_student_answers_as_before_wherever_items_stand(tmp_path, encoder):
+    old = student_of(THEN, 0, encoder=encoder)
+    new = student_of(NOW, 1, encoder=encoder)
+    start = carried_student(old, tmp_path)
+    found = fill.fill(new, start, "student", NOW)
+    assert (found.mapped, found.new, found.gone) == (4, 1, 1)
+    assert not found.cold and found.fits
+    for history in (["i0", "i2"], ["i4", "i3", "i0"]):
+        then = student_scores(old, THEN, history)
+        now = student_scores(new, NOW, history)
+        for item in ("i0", "i2", "i3", "i4"):
+            assert now[item] == pytest.approx(then[item], abs=1e-3)
+    # The unknown item, with the genre it has.
+    genre = THEN.columns("items")["genre"].encode(pa.array([GENRES["i9"]]))
+    tables = weights.paths(old)
+    expected = tables["ids"][UNKNOWN] + tables["genre_table"][int(genre[0])]
+    row = list(NOW.items.ids).index("i9")
+    np.testing.assert_allclose(new.table()[row], expected, atol=1e-5)
+
+
+def test_a_student_of_other_layers_is_left_as_it_was(tmp_path):
+    start = carried_student(student_of(THEN, 0), tmp_path)
+    for options in (
+        {"history_length": 6},
+        {"encoder": "rnn"},
+        {"embedding_dim": 4},
+    ):
+        new = student_of(NOW, 1, **options)
+        was = new.get_weights()
+        assert not fill.fill(new, start, "student", NOW).fits
+        for one, two in zip(was, new.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, two)
