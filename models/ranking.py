@@ -173,14 +173,22 @@ class RankingModel(tf.keras.Model):
         self.scorer = scorer
         self.rating = rating
 
-    def call(self, query: Query, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
+    def call(
+        self,
+        query: Query,
+        candidates: tf.Tensor,
+        asked: tf.Tensor | None = None,
+    ) -> dict[str, tf.Tensor]:
         """Scores candidates int32 `[B, C]`, 0 pads.
+
+        Args:
+            asked: As `Signals` takes it.
 
         Returns:
             `scores` `[B, C]` and, with a rating head, `predicted_rating`
             `[B, C]`.
         """
-        scores, signals = self.signals(query, candidates)
+        scores, signals = self.signals(query, candidates, asked)
         outputs = {"scores": self.scorer(scores, signals, query, candidates)}
         if self.rating is not None:
             outputs["predicted_rating"] = self.rating(

@@ -91,11 +91,20 @@ class Signals(tf.keras.layers.Layer):
         self.popularity = _constant(tables.popularity, "popularity")
 
     def call(
-        self, query: Query, candidates: tf.Tensor
+        self,
+        query: Query,
+        candidates: tf.Tensor,
+        asked: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Scores `[B, C]` and signals `[B, C, S]` of int32 `[B, C]`, 0 pads."""
+        """Scores `[B, C]` and signals `[B, C, S]` of int32 `[B, C]`, 0 pads.
+
+        Args:
+            asked: What the query tower makes of the query `[B, D]`, where
+                somebody has asked it already.
+        """
         history = query.history
-        asked = self.query_tower(*query, vectors=self.vectors)
+        if asked is None:
+            asked = self.query_tower(*query, vectors=self.vectors)
         vectors = tf.gather(self.vectors, candidates)
         scores = tf.einsum("bd,bcd->bc", asked, vectors)
         recent = history[:, -_LENGTH:]

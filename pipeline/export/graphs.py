@@ -138,17 +138,19 @@ class Retrieval(tf.Module):
         )
 
     def search(
-        self, asked: Asked, inputs: Tensors
+        self, asked: Asked, inputs: Tensors, queries: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns `(scores, indices)` [B, K] of what may be answered.
 
-        `inputs` are the signature's, with exclusions and filters or without.
+        Args:
+            asked: Whose history is hidden.
+            inputs: The signature's, with exclusions and filters or without.
+            queries: What `embed` made of them.
         """
         hidden = asked.seen[:, :0] if self._repeats else asked.seen
         if _EXCLUDED in inputs:
             excluded = self.inputs.items(inputs[_EXCLUDED])
             hidden = tf.concat([hidden, excluded], axis=1)
-        queries = self.embed(asked)
         if not self.allowed.signature().keys() & inputs.keys():
             return self.index(queries, hidden)
         return self.filtered(queries, hidden, *self.allowed.encode(inputs))
@@ -183,7 +185,8 @@ class Retrieval(tf.Module):
         }
 
     def _retrieve(self, inputs: Tensors) -> Tensors:
-        scores, indices = self.search(self.inputs.encode(inputs), inputs)
+        asked = self.inputs.encode(inputs)
+        scores, indices = self.search(asked, inputs, self.embed(asked))
         return {"candidate_ids": self.inputs.ids(indices), "scores": scores}
 
     def _embed_candidate(self, inputs: Tensors) -> Tensors:
@@ -230,9 +233,19 @@ class Ranking(tf.Module):
             found for found in model.variables if id(found) not in unread
         ]
 
-    def score(self, asked: Asked, candidates: tf.Tensor) -> Tensors:
-        """Scores int32 candidates [B, C]; padding gets `MASKED_SCORE`."""
-        outputs = self._model.value(asked.query, candidates)
+    def score(
+        self,
+        asked: Asked,
+        candidates: tf.Tensor,
+        queries: tf.Tensor | None = None,
+    ) -> Tensors:
+        """Scores int32 candidates [B, C]; padding gets `MASKED_SCORE`.
+
+        Args:
+            queries: What the retrieval model's `embed` made of them, if it
+                was asked: ranking has the same tower.
+        """
+        outputs = self._model.value(asked.query, candidates, queries)
         scores = tf.where(
             candidates == 0, search.MASKED_SCORE, outputs["scores"]
         )
@@ -325,8 +338,9 @@ class Recommender(tf.Module):
     def _recommend(self, tensors: Tensors) -> Tensors:
         inputs = self.inputs
         query = inputs.encode(tensors)
-        _, candidates = self.retrieval.search(query, tensors)
-        scores = self.ranking.score(query, candidates)["scores"]
+        embedded = self.retrieval.embed(query)
+        _, candidates = self.retrieval.search(query, tensors, embedded)
+        scores = self.ranking.score(query, candidates, embedded)["scores"]
         diversity = tensors.get(signatures.DIVERSITY)
         if diversity is None:
             scores, places = self._best(scores)

@@ -16,7 +16,6 @@ from serving.wire import tensors
 # By name: the default, whose type is the flag's, and what it means.
 _Flags = dict[str, tuple[bool | int | float | str, str]]
 _CPUS = cpus.available()
-_POOL = (0, "threads, 0 for automatic")
 _ABSENT = "not supported: the default only"
 _IGNORED = "without effect"
 # Less would hold no request of many rows.
@@ -75,9 +74,15 @@ _MODELS: _Flags = dict(
     ),
 )
 _TENSORFLOW: _Flags = dict(
-    tensorflow_session_parallelism=_POOL,
-    tensorflow_intra_op_parallelism=_POOL,
-    tensorflow_inter_op_parallelism=_POOL,
+    tensorflow_session_parallelism=(0, "threads of both pools below, if any"),
+    tensorflow_intra_op_parallelism=(
+        0,
+        "threads of one operation, 1 by itself: our operations are small",
+    ),
+    tensorflow_inter_op_parallelism=(
+        0,
+        "operations at once, by itself one a processor",
+    ),
     tensorflow_session_config_file=("", "ConfigProto"),
     per_process_gpu_memory_fraction=(0.0, "of the GPU's, 0 for automatic"),
     saved_model_tags=("serve", "comma-separated"),

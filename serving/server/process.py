@@ -248,7 +248,10 @@ def session_config(options: argparse.Namespace) -> config_pb2.ConfigProto:
     for pool, threads in (("intra_op", intra), ("inter_op", inter)):
         field = f"{pool}_parallelism_threads"
         # By itself the runtime takes threads for all processors of the node.
-        found = both or threads or getattr(config, field) or cpus.available()
+        # Requests are many and their operations small: to split one costs more
+        # than it gains, see pipeline/MEASURED.md.
+        automatic = cpus.available() if pool == "inter_op" else 1
+        found = both or threads or getattr(config, field) or automatic
         setattr(config, field, found)
     if options.per_process_gpu_memory_fraction:
         config.gpu_options.per_process_gpu_memory_fraction = (

@@ -113,7 +113,7 @@ def test_threads_follow_the_limit():
         assert container(name)["resources"]["limits"]["cpu"]
     # Ours reads the quota, the stock image is told.
     stock = container("ranking")
-    assert "--tensorflow_session_parallelism=$(CPUS)" in stock["args"]
+    assert "--tensorflow_inter_op_parallelism=$(CPUS)" in stock["args"]
     (given,) = stock["env"]
     assert given["name"] == "CPUS"
     field = given["valueFrom"]["resourceFieldRef"]

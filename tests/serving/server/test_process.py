@@ -13,7 +13,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from serving.errors import ServingError
-from serving.server import flags
+from serving.server import cpus, flags
 from serving.server import process as server
 from serving.server.answers import predict
 from serving.server.lifecycle import loader
@@ -293,6 +293,12 @@ def test_version_tells_of_tensorflow_without_waiting_for_it():
     assert waited == "False"
     assert server.startswith("TensorFlow ModelServer: 2.")
     assert library.startswith("TensorFlow Library: 2.")
+
+
+def test_many_operations_run_at_once_and_none_is_split():
+    found = server.session_config(flags.parse([]))
+    assert found.inter_op_parallelism_threads == cpus.available()
+    assert found.intra_op_parallelism_threads == 1
 
 
 def test_flags_win_over_the_session_config_file(tmp_path):
