@@ -236,7 +236,7 @@ bench-index: $(VENV)/.requirements-bench ## neighbours beside faiss, hnswlib; SI
 	$(RUN) -m pipeline.bench.index $(if $(SIZES),--items $(SIZES)) $(if $(LARGE),--large)
 bench-million: setup-dev $(VENV)/.requirements-bench ## every step over a large catalogue; ITEMS=200_000
 	$(RUN) -m pipeline.bench.million $(if $(ITEMS),--items $(ITEMS))
-	$(if $(ITEMS),,$(RUN) -m pipeline.bench.index --items 1_000_000)
+	$(if $(ITEMS),,$(RUN) -m pipeline.bench.index --items 10_000 100_000 1_000_000)
 bench-week: setup ## seven nights of cron while users ask: two go wrong, nobody looks
 	$(RUN) -m pipeline.bench.week
 bench-filter: setup ## what filters cost and find; ITEMS=1_000_000

@@ -265,7 +265,7 @@ class Run:
         return self._step("export", self._inputs("export"), work)
 
     def ondevice_export(self) -> Path:
-        """Writes the student as .tflite bundles."""
+        """Writes the student as .tflite bundles, and what was trained."""
         before = {
             "train-retrieval": self.train_retrieval(),
             "train-ranking": self.train_ranking(),

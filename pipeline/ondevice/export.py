@@ -1,7 +1,7 @@
 """Writes the students as bundles, and what a later training may start from.
 
 On disk: `float32/`, `float16/`, `int8/`, each a whole bundle, and
-`undistilled/`, the student without a teacher in float32, if one was trained.
+`undistilled/`, the student without a teacher in float32.
 The evaluation says which precision is published. `training/` has the weights
 of all that was trained for this release, see `pipeline.warm.carried`.
 """
@@ -37,10 +37,9 @@ def run(
         prepared, distill.num_rows(config.student, prepared)
     )
     written: list[tuple[str, Precision, str]] = [
-        (distill.STUDENT, precision, precision) for precision in PRECISIONS
+        *((distill.STUDENT, found, found) for found in PRECISIONS),
+        (distill.UNDISTILLED, "float32", distill.UNDISTILLED),
     ]
-    if (distilled / f"{distill.UNDISTILLED}.npz").exists():
-        written.append((distill.UNDISTILLED, "float32", distill.UNDISTILLED))
     for name, precision, folder in written:
         student = distill.load(config, prepared, distilled, name)
         ondevice_bundle.write(

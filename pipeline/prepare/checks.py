@@ -296,7 +296,8 @@ def _fresh(
         factor,
         most,
     )
-    if new.users < _ENOUGH:
+    others = [other for other in others if other.users >= _ENOUGH]
+    if new.users < _ENOUGH or not others:
         return
     for name, share, before in (
         ("users", new.new_users, max(other.new_users for other in others)),
@@ -305,6 +306,7 @@ def _fresh(
         most = before + options.max_rise
         # Of what one user does much is alike, so users count.
         most += _ERRORS * (max(most * (1 - most), 0.0) / new.users) ** 0.5
+        most = min(most, 1.0)
         yield Rule.of(
             f"new {name} since the live version",
             share <= most,
@@ -315,7 +317,7 @@ def _fresh(
             share,
             most,
         )
-    yield from _hours(stretches, moment, options)
+    yield from _hours([new, *others], moment, options)
 
 
 def _hours(

@@ -94,6 +94,9 @@ def run(
     results = Evaluation.read(evaluation)
     bundle_id = bundle.read_bundle_id(exports / signatures.BUNDLE[0])
     sources = {name: exports / name for name in signatures.BUNDLE}
+    # There is training to go on from also where no student is released.
+    if ondevice is not None and (beside := ondevice / carried.FOLDER).exists():
+        sources[carried.FOLDER] = beside
     student = results.ondevice if ondevice is not None else None
     mixed = []
     if results.bundle_id != bundle_id:
@@ -104,8 +107,6 @@ def run(
     if ondevice is not None and student is not None:
         mixed += ondevice_release.obstacles(student, ondevice)
         sources[ondevice_release.NAME] = ondevice / student.precision
-        if (beside := ondevice / carried.FOLDER).exists():
-            sources[carried.FOLDER] = beside
     belongs = [Rule.of("belongs together", False, words) for words in mixed]
     reasons = decision.decide(
         config, results, evaluation, exports, [*belongs, *replayed]

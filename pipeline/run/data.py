@@ -328,10 +328,11 @@ class ChecksConfig(Options):
             be more or less than came in as long a time before.
         max_rise: By how much a share may rise: of duplicates, of rows without
             a value of a feature, of what came since then that is of users or
-            items never seen before.
+            items never seen before. The last two may rise by more where few
+            users came.
         max_psi: Population stability index of items, users' activity and
             hours of the day against the live version's data; above 0.25 is
-            much change.
+            much change. Hours since then may have more where few users came.
     """
 
     max_loss: Share = 0.3

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -108,6 +108,10 @@ class Carried:
     directory: Path
     facts: Facts
 
+    def has(self, model: Model) -> bool:
+        """Whether it has this one: releases of before carry no students."""
+        return (self.directory / f"{model}.npz").exists()
+
     def weights(self, model: Model) -> dict[str, np.ndarray]:
         """Weights by path."""
         with np.load(self.directory / f"{model}.npz") as saved:
@@ -183,7 +187,7 @@ def find(config: Config) -> Carried | str:
     try:
         told = json.loads((directory / _FACTS).read_text("utf-8"))
         facts = Facts(**told)
-        for model in get_args(Model):
+        for model in ("base", "final", "scorer"):
             (directory / f"{model}.npz").stat()
             (directory / f"{model}.parquet").stat()
     except FileNotFoundError:

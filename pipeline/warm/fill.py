@@ -2,7 +2,8 @@
 
 Rows of tables follow what they stand for: a row that both vocabularies know
 keeps its weights wherever it stands, and one that is new begins as the unknown
-one, which is how the other model answers for it. Weights of normalised numbers
+one, which is how the other model answers for it; a student, which never answers
+with that one, draws it. Weights of normalised numbers
 are turned to the new mean and deviation. Whatever has no place is left as it
 was made, and named.
 
@@ -35,11 +36,12 @@ _ENCODERS = {
 }
 _TABLE = "_table"
 _BIAS = "candidate_tower/bias"
+_STUDENT_IDS = "ids"
 # Weights with a row for every item, of retrieval models and of students.
-_ROWS = {_BIAS, "ids"}
+_ROWS = {_BIAS, _STUDENT_IDS}
 # Tables of ids, and whose.
 _IDS = {
-    "ids": "items",
+    _STUDENT_IDS: "items",
     "candidate_tower/ids": "items",
     "query_tower/history_ids": "items",
     "query_tower/user_ids": "users",
@@ -93,6 +95,8 @@ def fill(
         if value is None or value.shape != fresh[path].shape
     ]
     fits = all(path.endswith(_TABLE) for path in cold)
+    if which in ("student", "undistilled"):
+        fits = fits and old.layers() <= fresh.keys()
     if which not in ("base", "final") and not fits:
         # Their layers read each other: they fit together or not at all.
         return Filled(fits=False)
@@ -150,6 +154,10 @@ class _Old:
                 return self._encoder(path, table, name)
         return self._weights[path]
 
+    def layers(self) -> set[str]:
+        """Paths of all but tables of features."""
+        return {path for path in self._weights if not path.endswith(_TABLE)}
+
     def counts(self) -> tuple[int, int, int]:
         """Items mapped, new and gone among rows of their own."""
         if "items" not in self._ids:
@@ -172,6 +180,10 @@ class _Old:
             tf.constant(table), tf.range(then), then, options
         ).numpy()
         found = vectors[self._ids[name]]
+        if path == _STUDENT_IDS:
+            # Its unknown row has only learned that nobody takes it.
+            is_new = self._ids[name] == UNKNOWN
+            found = np.where(is_new[:, np.newaxis], now, found)
         if len(now) < count:
             # Who shares a row goes by the place of an id, which has changed.
             own = len(now) // 2

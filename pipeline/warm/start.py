@@ -132,6 +132,8 @@ def find(
             if now not in (then, "auto"):
                 return Start(why=f"retrieval.{name} is {now}, was {then}")
     for model, blocks in learned.items():
+        if not live.has(model):
+            return Start(why=f"version {live.version} carries no {model}")
         if count := live.seen(model).known(prepared, blocks):
             why = (
                 f"{model} of version {live.version} has learned from {count:,} "

@@ -185,6 +185,27 @@ def test_a_new_day_is_held_against_the_days_before(
     assert rule in broken, caught.value.reasons
 
 
+def test_a_day_without_users_is_no_yardstick(tmp_path: Path) -> None:
+    """The shop was closed on one of the days before but for one new user."""
+    parts = [nightly.days(day, day + 1, 6) for day in range(DAYS)]
+    parts[-2] = other_ids(parts[-2]).take(np.arange(3))
+    live = nightly.join(*parts)
+    day = in_one_hour(other_ids(nightly.days(DAYS, DAYS + 1, 6)))
+    ends = replace(
+        day.take(np.array([0])), times=np.array([START + (DAYS + 1) * DAY - 1])
+    )
+    with pytest.raises(DataRefused):
+        judged(tmp_path, live, nightly.join(live, day, ends))
+    found = json.loads(
+        (tmp_path / "artifacts/runs/nightly/data_checks.json").read_text()
+    )
+    broken = {r["name"] for r in found["rules"] if r["outcome"] == "broken"}
+    assert {
+        "new users since the live version",
+        "hours since the live version",
+    } <= broken
+
+
 def test_what_somebody_accepts_is_trained_on_and_recorded(
     tmp_path: Path,
 ) -> None:

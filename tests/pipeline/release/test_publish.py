@@ -17,6 +17,7 @@ from pipeline.release.gate import GateRejected
 from pipeline.run import manifest
 from pipeline.run.config import Config
 from pipeline.run.release import PublishConfig
+from pipeline.warm import carried
 from serving import signatures
 from serving.client import fallback
 from serving.client.command import tables
@@ -73,6 +74,19 @@ def test_every_model_of_a_release_tells_version_and_bundle(
             ).read_text()
         )
         assert (facts["version"], facts["bundle_id"]) == (1, "b1")
+
+
+def test_a_release_without_a_student_carries_its_training(
+    config: Config,
+) -> None:
+    """As where items of the history may be answered, which no student does."""
+    exports, evaluation = stage(config, "b1")
+    ondevice = config.run_directory / "ondevice-export"
+    (ondevice / carried.FOLDER).mkdir(parents=True)
+    (ondevice / carried.FOLDER / "base.npz").write_bytes(b"weights")
+    publish.run(config, exports, evaluation, ondevice)
+    training = config.serving_directory / carried.FOLDER / "1"
+    assert (training / "base.npz").read_bytes() == b"weights"
 
 
 def test_a_rejected_bundle_changes_nothing_but_writes_the_reasons(

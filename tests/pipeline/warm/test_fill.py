@@ -224,6 +224,7 @@ def test_a_student_answers_as_before_wherever_items_stand(tmp_path, encoder):
     old = student_of(THEN, 0, encoder=encoder)
     new = student_of(NOW, 1, encoder=encoder)
     start = carried_student(old, tmp_path)
+    drawn = weights.paths(new)["ids"].numpy()
     found = fill.fill(new, start, "student", NOW)
     assert (found.mapped, found.new, found.gone) == (4, 1, 1)
     assert not found.cold and found.fits
@@ -232,11 +233,11 @@ def test_a_student_answers_as_before_wherever_items_stand(tmp_path, encoder):
         now = student_scores(new, NOW, history)
         for item in ("i0", "i2", "i3", "i4"):
             assert now[item] == pytest.approx(then[item], abs=1e-3)
-    # The unknown item, with the genre it has.
+    # As it was drawn, with the genre it has.
     genre = THEN.columns("items")["genre"].encode(pa.array([GENRES["i9"]]))
-    tables = weights.paths(old)
-    expected = tables["ids"][UNKNOWN] + tables["genre_table"][int(genre[0])]
     row = list(NOW.items.ids).index("i9")
+    genres = weights.paths(old)["genre_table"].numpy()
+    expected = drawn[row] + genres[int(genre[0])]
     np.testing.assert_allclose(new.table()[row], expected, atol=1e-5)
 
 
@@ -245,6 +246,9 @@ def test_a_student_of_other_layers_is_left_as_it_was(tmp_path):
     for options in (
         {"history_length": 6},
         {"encoder": "rnn"},
+        # Which lacks a layer.
+        {"encoder": "bow"},
+        {"item_id": False},
         {"embedding_dim": 4},
     ):
         new = student_of(NOW, 1, **options)

@@ -29,6 +29,7 @@ def live(tmp_path):
     config = Config("test", 1, str(tmp_path))
     folder = config.serving_directory / carried.FOLDER / "3"
     folder.mkdir(parents=True)
+    (folder / "base.npz").touch()
     Seen.of(PREPARED, learned(PREPARED)["base"]).write(folder / "base.parquet")
     return Carried(3, folder, Facts.of(config, PREPARED, "bow", 6, "b3"))
 
@@ -82,6 +83,12 @@ def test_a_random_split_never_has_a_start(live):
         replace(live, facts=drawn), Config("test", 1), prepared, {}
     )
     assert "drawn anew" in found.why
+
+
+def test_a_release_of_before_has_no_student_to_start_from(live):
+    blocks = learned(PREPARED)["base"]
+    found = start.find(live, Config("test", 1), PREPARED, {"student": blocks})
+    assert found.why == "version 3 carries no student"
 
 
 def test_nobody_who_did_not_ask_is_told():
