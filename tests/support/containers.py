@@ -231,6 +231,8 @@ class Container:
         mounts: Directory here and "ro" or "rw", by path inside.
         tmpfs: Paths that start empty and may be written to.
         user: "uid:gid".
+        environment: Beside the image's; here and in the command $(POD_IP) is
+            the container's address, as Kubernetes has it.
     """
 
     service: str
@@ -275,12 +277,13 @@ class Container:
         settings = self.image.config
         uid, gid = (self.user or settings["User"]).split(":")
         inside = settings["Env"] + [
-            f"{name}={text}" for name, text in self.environment.items()
+            f"{name}={self._filled(text)}"
+            for name, text in self.environment.items()
         ]
         config["process"] = {
             "terminal": False,
             "user": {"uid": int(uid), "gid": int(gid)},
-            "args": self.command,
+            "args": [self._filled(part) for part in self.command],
             "env": inside,
             "cwd": settings["WorkingDir"],
             "capabilities": {},
@@ -312,6 +315,9 @@ class Container:
             for path, (source, mode) in self.mounts.items()
         ]
         return config
+
+    def _filled(self, text: str) -> str:
+        return text.replace("$(POD_IP)", self.address)
 
     @property
     def is_running(self) -> bool:

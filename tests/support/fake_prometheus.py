@@ -1,4 +1,7 @@
-"""Prometheus' HTTP API with planted answers, on 127.0.0.1."""
+"""Prometheus' HTTP API with planted answers, on 127.0.0.1.
+
+As a program it answers on port 9090 of every address, for containers to ask.
+"""
 
 import contextlib
 import json
@@ -61,7 +64,7 @@ class FakePrometheus:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[FakePrometheus]:
+def running(host: str = "127.0.0.1", port: int = 0) -> Iterator[FakePrometheus]:
     """Serves it for the length of a block."""
     fake = FakePrometheus()
 
@@ -80,14 +83,19 @@ def running() -> Iterator[FakePrometheus]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer((host, port), Handler) as server:
         thread = threading.Thread(
             target=server.serve_forever, kwargs={"poll_interval": 0.01}
         )
         thread.start()
-        fake.address = f"http://127.0.0.1:{server.server_port}"
+        fake.address = f"http://{host}:{server.server_port}"
         try:
             yield fake
         finally:
             server.shutdown()
             thread.join()
+
+
+if __name__ == "__main__":
+    with running("0.0.0.0", 9090):
+        threading.Event().wait()

@@ -1,5 +1,7 @@
 """Bundles that are enough for publishing, and what is served of them."""
 
+import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +10,7 @@ from pipeline.run import manifest
 from pipeline.run.config import Config
 from pipeline.run.release import PublishConfig
 from serving import signatures
-from serving.releases import history, versions
+from serving.releases import history, ledger, versions
 from serving.releases.history import POINTER, State
 from tests.support import evaluations
 
@@ -34,6 +36,15 @@ def served(config: Config) -> dict[str, list[int]]:
         name: numbers
         for name, (_, numbers) in versions.read_models_config(pointer).items()
     }
+
+
+def ago(serving: Path, minutes: float) -> None:
+    """Makes the last event of the ledger so many minutes old."""
+    path = serving / ledger.FILE
+    *lines, last = path.read_text().splitlines()
+    at = ledger.moment(time.time() - 60 * minutes)
+    changed = json.loads(last) | {"at": at}
+    path.write_text("\n".join([*lines, json.dumps(changed)]) + "\n")
 
 
 def state_of(config: Config) -> State:

@@ -1,7 +1,5 @@
 """A trial is promoted, ended or left alone by what Prometheus saw of it."""
 
-import datetime
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from serving.errors import ServingError
 from serving.releases import ledger
 from tests.support import fake_prometheus
 from tests.support.fake_prometheus import FakePrometheus
-from tests.support.staged import state_of
+from tests.support.staged import ago, state_of
 
 
 @pytest.fixture
@@ -29,19 +27,8 @@ def prometheus() -> Iterator[FakePrometheus]:
 def tried(config: Config) -> Config:
     """Version 3 has been on trial for 61 minutes."""
     trial.canary(config, 5)
-    _ago(config, 61)
+    ago(config.serving_directory, 61)
     return config
-
-
-def _ago(config: Config, minutes: float) -> None:
-    """Makes the last event so old; minutes to come are negative."""
-    path = config.serving_directory / ledger.FILE
-    *lines, last = path.read_text().splitlines()
-    at = datetime.datetime.now(datetime.UTC) - datetime.timedelta(
-        minutes=minutes
-    )
-    changed = json.loads(last) | {"at": ledger.moment(at.timestamp())}
-    path.write_text("\n".join([*lines, json.dumps(changed)]) + "\n")
 
 
 def test_an_hour_without_alerts_makes_it_live(
@@ -66,7 +53,7 @@ def test_an_alert_ends_the_trial_at_once_and_says_why(
     config: Config, prometheus: FakePrometheus, minutes: int
 ) -> None:
     trial.canary(config, 5)
-    _ago(config, minutes)
+    ago(config.serving_directory, minutes)
     prometheus.fired = ["LatencyP99", "ErrorRate"]
     with pytest.raises(GateRejected, match="ErrorRate, LatencyP99"):
         health.promote(config, prometheus.address)
@@ -98,7 +85,7 @@ def test_what_cannot_be_judged_yet_stays_on_trial(
     why: str,
 ) -> None:
     trial.canary(config, 5)
-    _ago(config, minutes)
+    ago(config.serving_directory, minutes)
     prometheus.counted = counted
     before = state_of(config)
     version, is_live, said = health.promote(config, prometheus.address)
@@ -185,10 +172,10 @@ def test_the_command_line_says_what_it_decided(
     none = "promote: nothing is promoted, no version is on trial"
     assert said(0) == none
     trial.canary(config, 5)
-    _ago(config, 12)
+    ago(config.serving_directory, 12)
     early = "promote: version 3 is not promoted, on trial for 12 minutes"
     assert said(0) == f"{early} of an hour"
-    _ago(config, 61)
+    ago(config.serving_directory, 61)
     assert said(0) == "promote: version 3 is promoted, an hour without alerts"
     # The textfile follows.
     told = Path(config.artifacts, "metrics", "test.releases.prom").read_text()

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tests.support import containers
+from serving.releases import history, versions
+from tests.support import containers, pods, staged
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.images
@@ -197,6 +198,61 @@ def smoke(machine, running):
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.fixture
+def night(machine, training, data, released):
+    """Runs the CronJobs, on the Spark cluster and volumes of their manifests.
+
+    They try version 2 beside version 1 and, an hour later, make it live.
+    """
+    repository = machine.directory / "repository"
+    repository.mkdir()
+    os.chown(repository, 10001, 10001)
+    claims = {"training-data": data, "model-repository": repository}
+    running = []
+
+    def pod(kind, name):
+        found = pods.start(machine, training, kind, name, claims)
+        running.append(found)
+        return found
+
+    def job(name, seconds):
+        found = pod("CronJob", name)
+        assert found.wait(seconds) == 0, found.log()[-3000:]
+
+    def run():
+        master = pod("Deployment", "spark-master")
+        pod("Deployment", "spark-worker")
+        running.append(
+            machine.start(
+                "prometheus.monitoring",
+                training,
+                command=["python", "-m", "tests.support.fake_prometheus"],
+                mounts={"/app/tests": (ROOT / "tests", "ro")},
+            )
+        )
+        job("retrain", 900)
+        assert "Registered app" in master.log()
+        tried = history.state(released)
+        assert (tried.live, tried.canary) == (1, 2)
+
+        job("deliver", 60)
+        labels = versions.read_labels(repository / history.POINTER)
+        assert labels["ranking"]["stable"] == 1
+        assert labels["ranking"]["canary"] == 2
+
+        job("promote", 60)
+        assert history.state(released).live == 1  # It is too early to say.
+        staged.ago(released, 61)
+        job("promote", 60)
+        job("deliver", 60)
+        for place in (released, repository):
+            assert history.state(place).live == 2
+
+    yield run
+    for container in running:
+        container.stop()
+
+
 def test_the_command_line_answers(pipeline):
     status, log = pipeline("--help")
     assert status == 0, log
@@ -228,16 +284,13 @@ def test_both_engines_prepare_the_sample_alike(pipeline, machine):
             assert pq.read_table(table).equals(pq.read_table(twin)), table
 
 
-def test_two_releases_are_served(machine, serving, service, pipeline):
+def test_a_night_of_the_cluster_is_served(machine, serving, service, night):
     running = up(serving, service)
     status, answer = smoke(machine, running)
     assert status == 0, answer
     assert "recommender 1" in answer and "ranking 1" in answer
 
-    status, log = pipeline(
-        "--config=/data/config.toml", "--set=ranking.epochs=4", "retrain"
-    )
-    assert status == 0, log[-3000:]
+    night()
 
     def followed():
         status, answer = smoke(machine, running)

@@ -114,6 +114,7 @@ def test_threads_follow_the_limit():
     # Ours reads the quota, the stock image is told.
     stock = container("ranking")
     assert "--tensorflow_inter_op_parallelism=$(CPUS)" in stock["args"]
+    assert "--tensorflow_intra_op_parallelism=1" in stock["args"]
     (given,) = stock["env"]
     assert given["name"] == "CPUS"
     field = given["valueFrom"]["resourceFieldRef"]

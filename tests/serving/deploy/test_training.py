@@ -14,22 +14,7 @@ from pipeline.run import workers
 from pipeline.terminal import console
 from tests.serving.deploy.test_deploy import DEPLOY, ROOT, passes, tool
 from tests.support import environments
-
-TRAINING = DEPLOY / "k8s" / "training"
-
-
-def manifests():
-    for path in sorted(TRAINING.glob("*.yaml")):
-        if path.name != "kustomization.yaml":
-            yield from yaml.safe_load_all(path.read_text())
-
-
-def named(kind):
-    return {
-        found["metadata"]["name"]: found["spec"]
-        for found in manifests()
-        if found["kind"] == kind
-    }
+from tests.support.pods import TRAINING, manifests, named
 
 
 def pods():
