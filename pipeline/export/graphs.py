@@ -9,7 +9,7 @@ Shape letters as in `serving.signatures`.
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -65,6 +65,7 @@ class QueryInputs(tf.Module):
         self.users = lookups.IdLookup(list(known) if knows_users else [])
         self.user_features = lookups.make(prepared.columns("users"))
         self.context = lookups.make(prepared.columns("context"))
+        self._encode = _shared(self._encoded)
 
     def signature(self) -> dict[str, tf.TensorSpec]:
         """The query inputs by name, features prefixed with their table."""
@@ -76,6 +77,9 @@ class QueryInputs(tf.Module):
 
     def encode(self, inputs: Mapping[str, tf.Tensor]) -> Asked:
         """Looks every input up."""
+        return self._encode({name: inputs[name] for name in self.signature()})
+
+    def _encoded(self, inputs: Mapping[str, tf.Tensor]) -> Asked:
         seen = self.items(inputs["history"])
         encoded = {
             table: {
@@ -129,13 +133,16 @@ class Retrieval(tf.Module):
         # What follows in a vector are popularities, not what an item is like.
         self._width = model.candidate_tower.width
         self._model = _Untracked(model)
+        self._embed = _shared(
+            lambda query: model.query_tower(*query, vectors=self.embeddings)
+        )
+        self._search = _shared(index)
+        self._search_filtered = _shared(self.filtered)
         self.saved_variables = list(model.variables)
 
     def embed(self, asked: Asked) -> tf.Tensor:
         """Returns query embeddings float32 [B, D]."""
-        return self._model.value.query_tower(
-            *asked.query, vectors=self.embeddings
-        )
+        return self._embed(asked.query)
 
     def search(
         self, asked: Asked, inputs: Tensors, queries: tf.Tensor
@@ -152,8 +159,9 @@ class Retrieval(tf.Module):
             excluded = self.inputs.items(inputs[_EXCLUDED])
             hidden = tf.concat([hidden, excluded], axis=1)
         if not self.allowed.signature().keys() & inputs.keys():
-            return self.index(queries, hidden)
-        return self.filtered(queries, hidden, *self.allowed.encode(inputs))
+            return self._search(queries, hidden)
+        allowed = self.allowed.encode(inputs)
+        return self._search_filtered(queries, hidden, *allowed)
 
     def functions(self) -> Functions:
         """Concrete functions by signature name."""
@@ -225,7 +233,7 @@ class Ranking(tf.Module):
     def __init__(self, inputs: QueryInputs, model: RankingModel) -> None:
         super().__init__(name="ranking")
         self.inputs = inputs
-        self._model = _Untracked(model)
+        self._score = _shared(model)
         # The signals read the catalogue's vectors from a table.
         tower = model.signals.query_tower.candidate_tower
         unread = {id(variable) for variable in tower.variables}
@@ -245,7 +253,7 @@ class Ranking(tf.Module):
             queries: What the retrieval model's `embed` made of them, if it
                 was asked: ranking has the same tower.
         """
-        outputs = self._model.value(asked.query, candidates, queries)
+        outputs = self._score(asked.query, candidates, queries)
         scores = tf.where(
             candidates == 0, search.MASKED_SCORE, outputs["scores"]
         )
@@ -383,6 +391,17 @@ class _Untracked:
 
     def __init__(self, value: tf.keras.Model) -> None:
         self.value = value
+
+
+def _shared(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Traces `call` once, as a function that all signatures call.
+
+    A copy in each would make a graph several times as large, and a server
+    goes through all of it for every signature that it prepares to run.
+    """
+    traced = tf.function(lambda *given: call(*given), autograph=False)
+    # Behind a closure: a module would save it beside its signatures.
+    return lambda *given: traced(*given)
 
 
 def _strings(name: str, rank: int) -> dict[str, tf.TensorSpec]:
