@@ -19,7 +19,7 @@ _PAUSE_SECONDS = 0.1
 _TIMEOUT_SECONDS = 20.0
 # Items of a history that are sent.
 _LENGTH = 20
-# Of the lists that have something they like.
+# Of what they like and look at.
 _TAKEN_SHARE = 0.3
 
 
@@ -83,11 +83,16 @@ class Visitors:
             self._take(user, [int(item[1:]) for item in items])
 
     def _take(self, user: int, items: list[int]) -> None:
-        liked = [item for item in items if shop_days.likes(user, item)]
-        if liked and self._rng.random() < _TAKEN_SHARE:
-            # Answers carry the second they were logged in.
-            self._taken.append((user, liked[0], int(time.time()) + 1))
-            self._histories[user].append(liked[0])
+        # Places are looked at ever less, whatever is there (the position model
+        # of Craswell et al. 2008).
+        places = np.arange(1, len(items) + 1)
+        looked = self._rng.random(len(items)) < 1 / places
+        wants = self._rng.random(len(items)) < _TAKEN_SHARE
+        for item, is_wanted in zip(items, looked & wants, strict=True):
+            if is_wanted and shop_days.likes(user, item):
+                # Answers carry the second they were logged in.
+                self._taken.append((user, item, int(time.time()) + 1))
+                self._histories[user].append(item)
 
     def begin(self) -> int:
         """How many were answered so far, to count from."""
