@@ -38,7 +38,7 @@ MILLION, _LARGE = 1_000_000, 5_000_000
 SIZES = (1_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000)
 FLOOR = 0.95
 # Queries that recall is taken over, and that are timed.
-_QUERIES, _ROUNDS, _WARM_UP = 200, 200, 10
+_QUERIES, _ROUNDS, _WARM_UP, _FILLING = 200, 200, 10, 8
 OPTIONS = IndexConfig(kind="scann", recall_floor=FLOOR)
 
 
@@ -218,14 +218,15 @@ def _timed(
 ) -> list[np.ndarray]:
     """Milliseconds of single queries, all subjects in turn.
 
-    Before each stands a query that is not timed: it fills the caches that the
+    Before each stand queries that are not timed: they fill the caches that the
     subject before it, which may read the whole catalogue, has emptied.
     """
     taken = np.zeros((len(subjects), _ROUNDS + _WARM_UP))
     for number in range(_ROUNDS + _WARM_UP):
         query = queries[number % len(queries)]
         for place, subject in enumerate(subjects):
-            subject.find(queries[number - 1])
+            for ahead in range(_FILLING):
+                subject.find(queries[number + ahead - _FILLING])
             start = time.perf_counter()
             subject.find(query)
             taken[place, number] = time.perf_counter() - start

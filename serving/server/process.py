@@ -249,7 +249,7 @@ def session_config(options: argparse.Namespace) -> config_pb2.ConfigProto:
         field = f"{pool}_parallelism_threads"
         # By itself the runtime takes threads for all processors of the node.
         # Requests are many and their operations small: to split one costs more
-        # than it gains, see pipeline/MEASURED.md.
+        # than it gains, "Serving" in pipeline/MEASURED.md.
         automatic = cpus.available() if pool == "inter_op" else 1
         found = both or threads or getattr(config, field) or automatic
         setattr(config, field, found)
