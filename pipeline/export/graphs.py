@@ -8,8 +8,8 @@ where this project is not installed.
 Shape letters as in `serving.signatures`.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -20,11 +20,17 @@ from models.ranking import RankingModel
 from models.retrieval import RetrievalModel
 from pipeline.export import encode as lookups
 from pipeline.export.filters import FilterInputs
+from pipeline.export.tracing import (
+    Functions,
+    Tensors,
+    Untracked,
+    function,
+    shared,
+    strings,
+)
 from pipeline.tables.prepared import Prepared
 from serving import signatures
 
-Tensors = dict[str, tf.Tensor]
-Functions = dict[str, tf.types.experimental.ConcreteFunction]
 _EXCLUDED = "excluded_ids"
 
 
@@ -65,11 +71,11 @@ class QueryInputs(tf.Module):
         self.users = lookups.IdLookup(list(known) if knows_users else [])
         self.user_features = lookups.make(prepared.columns("users"))
         self.context = lookups.make(prepared.columns("context"))
-        self._encode = _shared(self._encoded)
+        self._encode = shared(self._encoded)
 
     def signature(self) -> dict[str, tf.TensorSpec]:
         """The query inputs by name, features prefixed with their table."""
-        specs = _strings("user_id", 1) | _strings("history", 2)
+        specs = strings("user_id", 1) | strings("history", 2)
         for table, features in self._tables():
             for name, lookup in features.items():
                 specs[f"{table}_{name}"] = lookup.signature(f"{table}_{name}")
@@ -132,12 +138,12 @@ class Retrieval(tf.Module):
         self.embeddings = exact.embeddings
         # What follows in a vector are popularities, not what an item is like.
         self._width = model.candidate_tower.width
-        self._model = _Untracked(model)
-        self._embed = _shared(
+        self._model = Untracked(model)
+        self._embed = shared(
             lambda query: model.query_tower(*query, vectors=self.embeddings)
         )
-        self._search = _shared(index)
-        self._search_filtered = _shared(self.filtered)
+        self._search = shared(index)
+        self._search_filtered = shared(self.filtered)
         self.saved_variables = list(model.variables)
 
     def embed(self, asked: Asked) -> tf.Tensor:
@@ -166,30 +172,30 @@ class Retrieval(tf.Module):
     def functions(self) -> Functions:
         """Concrete functions by signature name."""
         query = self.inputs.signature()
-        item = _strings("item_id", 1)
+        item = strings("item_id", 1)
         features = {
             f"item_{name}": lookup.signature(f"item_{name}")
             for name, lookup in self.item_features.items()
         }
         return {
-            signatures.SERVING_DEFAULT: _function(self._retrieve, query),
-            signatures.WITH_EXCLUSIONS: _function(
-                self._retrieve, query | _strings(_EXCLUDED, 2)
+            signatures.SERVING_DEFAULT: function(self._retrieve, query),
+            signatures.WITH_EXCLUSIONS: function(
+                self._retrieve, query | strings(_EXCLUDED, 2)
             ),
-            signatures.WITH_OPTIONS: _function(
+            signatures.WITH_OPTIONS: function(
                 self._retrieve,
-                query | _strings(_EXCLUDED, 2) | self.allowed.signature(),
+                query | strings(_EXCLUDED, 2) | self.allowed.signature(),
             ),
-            signatures.QUERY_EMBEDDING: _function(
+            signatures.QUERY_EMBEDDING: function(
                 lambda inputs: {
                     "embedding": self.embed(self.inputs.encode(inputs))
                 },
                 query,
             ),
-            signatures.CANDIDATE_EMBEDDING: _function(
+            signatures.CANDIDATE_EMBEDDING: function(
                 self._embed_candidate, item | features
             ),
-            signatures.SIMILAR_ITEMS: _function(self._similar, item),
+            signatures.SIMILAR_ITEMS: function(self._similar, item),
         }
 
     def _retrieve(self, inputs: Tensors) -> Tensors:
@@ -233,7 +239,7 @@ class Ranking(tf.Module):
     def __init__(self, inputs: QueryInputs, model: RankingModel) -> None:
         super().__init__(name="ranking")
         self.inputs = inputs
-        self._score = _shared(model)
+        self._score = shared(model)
         # The signals read the catalogue's vectors from a table.
         tower = model.signals.query_tower.candidate_tower
         unread = {id(variable) for variable in tower.variables}
@@ -268,10 +274,10 @@ class Ranking(tf.Module):
 
     def functions(self) -> Functions:
         """Concrete functions by signature name."""
-        specs = self.inputs.signature() | _strings("candidate_ids", 2)
+        specs = self.inputs.signature() | strings("candidate_ids", 2)
         return {
-            signatures.SERVING_DEFAULT: _function(self._rank, specs),
-            signatures.SCORE: _function(
+            signatures.SERVING_DEFAULT: function(self._rank, specs),
+            signatures.SCORE: function(
                 lambda inputs: self.score(
                     self.inputs.encode(inputs),
                     self.inputs.items(inputs["candidate_ids"]),
@@ -319,15 +325,15 @@ class Recommender(tf.Module):
 
     def functions(self) -> Functions:
         """Concrete functions by signature name."""
-        specs = self.inputs.signature() | _strings(_EXCLUDED, 2)
+        specs = self.inputs.signature() | strings(_EXCLUDED, 2)
         diversity = tf.TensorSpec([None], tf.float32, signatures.DIVERSITY)
         optional = tf.TensorSpec([None, None], tf.float32, signatures.DIVERSITY)
         return {
-            signatures.SERVING_DEFAULT: _function(self._recommend, specs),
-            signatures.WITH_DIVERSITY: _function(
+            signatures.SERVING_DEFAULT: function(self._recommend, specs),
+            signatures.WITH_DIVERSITY: function(
                 self._recommend, specs | {signatures.DIVERSITY: diversity}
             ),
-            signatures.WITH_OPTIONS: _function(
+            signatures.WITH_OPTIONS: function(
                 self._recommend,
                 specs
                 | self.retrieval.allowed.signature()
@@ -384,34 +390,3 @@ class Recommender(tf.Module):
 
 # What is exported: its functions by the name of their signature.
 Module = Retrieval | Ranking | Recommender
-
-
-class _Untracked:
-    """Hides a Keras object from the checkpoint graph of a `tf.Module`."""
-
-    def __init__(self, value: tf.keras.Model) -> None:
-        self.value = value
-
-
-def _shared(call: Callable[..., Any]) -> Callable[..., Any]:
-    """Traces `call` once, as a function that all signatures call.
-
-    A copy in each would make a graph several times as large, and a server
-    goes through all of it for every signature that it prepares to run.
-    """
-    traced = tf.function(lambda *given: call(*given), autograph=False)
-    # Behind a closure: a module would save it beside its signatures.
-    return lambda *given: traced(*given)
-
-
-def _strings(name: str, rank: int) -> dict[str, tf.TensorSpec]:
-    return {name: tf.TensorSpec([None] * rank, tf.string, name)}
-
-
-def _function(
-    call: Callable[[Tensors], Tensors], specs: Mapping[str, tf.TensorSpec]
-) -> tf.types.experimental.ConcreteFunction:
-    """Traces `call` over named inputs."""
-    # Nothing here branches on a tensor: looking for it takes half of the time.
-    traced = tf.function(lambda **inputs: call(inputs), autograph=False)
-    return traced.get_concrete_function(**specs)

@@ -19,6 +19,7 @@ from models.config import FIRST_ITEM
 from pipeline.export import catalogue, graphs, skew
 from pipeline.export.encode import IdLookup
 from pipeline.export.filters import FilterInputs
+from pipeline.export.tracing import Functions
 from pipeline.ranking import train as train_ranking
 from pipeline.retrieval import index
 from pipeline.retrieval import train as train_retrieval
@@ -156,7 +157,7 @@ def save(
 
 
 def warmup_requests(
-    name: str, functions: graphs.Functions, samples: Mapping[str, list[str]]
+    name: str, functions: Functions, samples: Mapping[str, list[str]]
 ) -> Iterator[predict_pb2.PredictRequest]:
     """One request a signature and batch size, on real values.
 
