@@ -99,7 +99,7 @@ def test_users_of_a_kind_get_the_new_item_of_their_kind(
             "user_id": tf.constant([""] * len(histories)),
         }
     )
-    _scores, candidates = retrieval.search(asked, {})
+    _scores, candidates = retrieval.search(asked, {}, retrieval.embed(asked))
     _best, places = ranking.order(asked, candidates, 10)
     first_ten = tf.gather(candidates, places, batch_dims=1)
     found = retrieval.inputs.ids(candidates).numpy()
