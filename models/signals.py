@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.config import FIRST_ITEM, PADDING, RankingConfig
+from models.layers.ids import rows_of
 from models.query import Query
 from models.retrieval import RetrievalModel
 
@@ -105,7 +106,7 @@ class Signals(tf.keras.layers.Layer):
         history = query.history
         if asked is None:
             asked = self.query_tower(*query, vectors=self.vectors)
-        vectors = tf.gather(self.vectors, candidates)
+        vectors = rows_of(self.vectors, candidates)
         scores = tf.einsum("bd,bcd->bc", asked, vectors)
         recent = history[:, -_LENGTH:]
         parts = []
@@ -116,7 +117,7 @@ class Signals(tf.keras.layers.Layer):
         if "popularity" in self._groups:
             parts.append(tf.gather(self.popularity, candidates))
         if "attention" in self._groups:
-            past = tf.gather(self.vectors, recent)[..., : self._width]
+            past = rows_of(self.vectors, recent)[..., : self._width]
             like = vectors[..., : self._width]
             parts.append(_attention(past, like, recent != PADDING))
         if "query" in self._groups:
@@ -149,7 +150,7 @@ class Signals(tf.keras.layers.Layer):
         places = first[..., tf.newaxis] + steps
         near = tf.gather(
             self.neighbours,
-            tf.minimum(places, tf.shape(self.neighbours)[0] - 1),
+            tf.minimum(places, self.neighbours.shape[0] - 1),
         )
         near = tf.where(steps < counts[..., tf.newaxis], near, PADDING)
         near, places = (

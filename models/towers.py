@@ -224,7 +224,7 @@ class QueryTower(tf.keras.Model):
         if vectors is None:
             embedded = self.candidate_tower(history, training=training)
         else:
-            embedded = tf.gather(vectors, history)
+            embedded = tables.rows_of(vectors, history)
         states = self.states(embedded, history, training=training)
         return self.combine(
             states[:, -1], user_index, user_features, context, training

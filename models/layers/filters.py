@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.config import FIRST_ITEM
+from models.layers.ids import rows_of
 from models.layers.index import (
     MASKED_SCORE,
     ExactIndex,
@@ -239,7 +240,7 @@ class FilteredIndex(tf.Module):
         return tf.cond(
             tf.size(items) > int(_MANY * self.num_items),
             lambda: tf.gather(tf.linalg.matvec(self.embeddings, query), items),
-            lambda: tf.linalg.matvec(tf.gather(self.embeddings, items), query),
+            lambda: tf.linalg.matvec(rows_of(self.embeddings, items), query),
         )
 
 
@@ -292,8 +293,8 @@ class _Lists(tf.Module):
 
     def sizes(self, keys: tf.Tensor) -> tf.Tensor:
         """How long the lists of keys `[n]` are, int32 `[n]`."""
-        stops = tf.gather(self._splits, keys + 1)
-        return tf.cast(stops - tf.gather(self._splits, keys), tf.int32)
+        stops = rows_of(self._splits, keys + 1)
+        return tf.cast(stops - rows_of(self._splits, keys), tf.int32)
 
     def gather(self, keys: tf.Tensor) -> tf.RaggedTensor:
         """The lists of keys `[n]`, int32 `[n, any]`."""

@@ -47,6 +47,15 @@ def embed(
     return total * scale[..., tf.newaxis]
 
 
+def rows_of(table: tf.Tensor | tf.Variable, rows: tf.Tensor) -> tf.Tensor:
+    """Rows of a table that is also read as a whole.
+
+    A variable that anything gathers from by itself copies itself wherever it
+    is read whole from then on; what is read first is no copy.
+    """
+    return tf.gather(tf.convert_to_tensor(table), rows)
+
+
 def places(
     indices: tf.Tensor, count: int, config: RetrievalConfig
 ) -> list[tf.Tensor]:

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from models.layers import filters, rerank
 from models.layers import index as search
+from models.layers.ids import rows_of
 from models.query import Query
 from models.ranking import RankingModel
 from models.retrieval import RetrievalModel
@@ -216,7 +217,7 @@ class Retrieval(tf.Module):
 
     def directions(self, items: tf.Tensor) -> tf.Tensor:
         """What items are like, however popular: unit vectors [..., W]."""
-        vectors = tf.gather(self.embeddings, items)[..., : self._width]
+        vectors = rows_of(self.embeddings, items)[..., : self._width]
         return tf.math.l2_normalize(vectors, axis=-1)
 
     def _similar(self, inputs: Tensors) -> Tensors:
