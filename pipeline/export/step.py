@@ -19,7 +19,7 @@ from models.config import FIRST_ITEM
 from pipeline.export import catalogue, graphs, skew
 from pipeline.export.encode import IdLookup
 from pipeline.export.filters import FilterInputs
-from pipeline.export.tracing import Functions
+from pipeline.export.tracing import Functions, optimized_once
 from pipeline.ranking import train as train_ranking
 from pipeline.retrieval import index
 from pipeline.retrieval import train as train_retrieval
@@ -142,9 +142,10 @@ def save(
     samples: Mapping[str, list[str]],
 ) -> None:
     """Saves a module as a SavedModel with warm-up requests on real ids."""
-    functions = module.functions()
-    held = module.held() if isinstance(module, graphs.Recommender) else {}
-    tf.saved_model.save(module, str(directory), signatures=functions | held)
+    with optimized_once():
+        functions = module.functions()
+        held = module.held() if isinstance(module, graphs.Recommender) else {}
+        tf.saved_model.save(module, str(directory), signatures=functions | held)
     extra = directory / signatures.EXTRA_ASSETS
     extra.mkdir(exist_ok=True)
     warmup = str(extra / signatures.WARMUP_REQUESTS)

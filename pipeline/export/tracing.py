@@ -3,7 +3,8 @@
 Shape letters as in `serving.signatures`.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -28,6 +29,25 @@ def shared(call: Callable[..., Any]) -> Callable[..., Any]:
     traced = tf.function(lambda *given: call(*given), autograph=False)
     # Behind a closure: a module would save it beside its signatures.
     return lambda *given: traced(*given)
+
+
+@contextlib.contextmanager
+def optimized_once() -> Iterator[None]:
+    """What is traced inside is optimized with the graph it is part of.
+
+    By itself every function that a graph calls is optimized again when it is
+    first called, in each signature that calls it.
+    """
+    options = tf.config.optimizer.get_experimental_options()
+    tf.config.optimizer.set_experimental_options(
+        {"disable_meta_optimizer": True}
+    )
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options(
+            {"disable_meta_optimizer": False, **options}
+        )
 
 
 def strings(name: str, rank: int) -> dict[str, tf.TensorSpec]:

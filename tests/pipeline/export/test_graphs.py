@@ -7,8 +7,9 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework.function_pb2 import FunctionDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
-from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.core.protobuf import config_pb2, saved_model_pb2
 
+from pipeline.export import tracing
 from serving import signatures
 
 _READ, _GATHER = "ReadVariableOp", "ResourceGather"
@@ -99,3 +100,28 @@ def test_the_check_sees_a_table_that_does(tmp_path: Path) -> None:
     found = readers(*graph_of(tmp_path), {})
     (table,) = {variable for variable, way in found if way == _GATHER}
     assert (table, _READ) in found
+
+
+def test_what_a_graph_calls_is_not_optimized_by_itself(exports: Path) -> None:
+    nodes, functions = graph_of(exports / signatures.RECOMMENDER)
+    for function in functions.values():
+        nodes += function.node_def
+    calls = [
+        config_pb2.ConfigProto.FromString(node.attr["config_proto"].s)
+        for node in nodes
+        if "config_proto" in node.attr
+    ]
+    assert len(calls) > len(signatures.SIGNATURES[signatures.RECOMMENDER])
+    for config in calls:
+        assert config.graph_options.rewrite_options.disable_meta_optimizer
+
+
+def test_what_is_traced_elsewhere_stays_as_it_is() -> None:
+    before = tf.config.optimizer.get_experimental_options()
+    with tracing.optimized_once():
+        inside = tf.config.optimizer.get_experimental_options()
+    assert inside["disable_meta_optimizer"]
+    after = tf.config.optimizer.get_experimental_options()
+    assert not after.pop("disable_meta_optimizer")
+    before.pop("disable_meta_optimizer", None)
+    assert after == before
