@@ -171,8 +171,8 @@ def test_a_changed_feature_is_embedded_again(
         np.load(config.run_directory / folder / "embeddings.npy")
         for folder in ("index", "items/index")
     )
-    same = (old == new[: len(old)]).all(axis=1)
-    assert not same[FIRST_ITEM]
+    # How a matrix product rounds depends on what else is in it.
+    same = np.isclose(old, new[: len(old)], rtol=1e-5, atol=1e-6).all(axis=1)
     assert np.flatnonzero(~same).tolist() == [FIRST_ITEM]
 
 
