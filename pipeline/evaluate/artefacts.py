@@ -9,7 +9,7 @@ Shape letters: B queries of a block, Q queries, K candidates.
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.config import FIRST_ITEM
+from pipeline.export import bundle as bundles
 from pipeline.measure import search
 from pipeline.measure.requests import Requests
 from pipeline.measure.search import Answer
@@ -28,7 +29,10 @@ _OTHER = "\x00 not in the vocabulary"
 
 
 class Artefacts:
-    """The models of one bundle.
+    """The models of one bundle, each loaded when it is asked first.
+
+    Where the fused model holds the others it alone is loaded, as in a server:
+    a large catalogue is in memory once.
 
     Args:
         directories: SavedModel directory by model name.
@@ -40,10 +44,11 @@ class Artefacts:
         # A ScaNN model loads only where its ops are registered.
         with contextlib.suppress(ImportError):
             from scann.scann_ops.py import scann_ops  # noqa: F401
-        self._models = {
-            name: tf.saved_model.load(str(directory))
-            for name, directory in directories.items()
-        }
+        self._directories = dict(directories)
+        self._loaded: dict[str, Any] = {}
+        whole = directories.get(signatures.RECOMMENDER)
+        facts = bundles.read_manifest(whole) if whole else {}
+        self._held: Collection[str] = facts.get(signatures.HOLDS, ())
         self._prepared = prepared
         self._ids = np.array(
             [str(value).encode() for value in prepared.items.ids], object
@@ -149,7 +154,13 @@ class Artefacts:
         )
 
     def _function(self, model: str, signature: str) -> Any:
-        return self._models[model].signatures[signature]
+        if model in self._held:
+            signature = signatures.part_of(model, signature)
+            model = signatures.RECOMMENDER
+        if model not in self._loaded:
+            found = tf.saved_model.load(str(self._directories[model]))
+            self._loaded[model] = found
+        return self._loaded[model].signatures[signature]
 
     def request(self, asked: Requests) -> dict[str, Any]:
         """Query inputs, features by their prefixed names."""

@@ -29,7 +29,6 @@ from serving.releases import history
 
 # Queries below which a slice says nothing.
 _ENOUGH = 30
-_STAGES = (signatures.RETRIEVAL, signatures.RANKING)
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def ask(
     if lost:
         names = ", ".join(map(str, lost))
         return Asked(Live(version, f"it has no {names} any more"))
-    models = {name: serving / name / str(version) for name in _STAGES}
+    models = {name: serving / name / str(version) for name in signatures.BUNDLE}
     theirs = bundles.read_manifest(models[signatures.RETRIEVAL])
     ours = bundles.read_manifest(exports / signatures.RETRIEVAL)
     if theirs["run"] != ours["run"]:

@@ -99,12 +99,15 @@ def run(
     started = time.monotonic()
     trial = _trial(config, prepared, exports)
     asked, answers, options = trial.asked, trial.answers, config.evaluate
+    # While no model is in memory.
+    chosen, simple = _baselines(trial)
     embeddings = np.load(index_directory / EMBEDDINGS)
     units = diversity.units(embeddings[:, : config.retrieval.embedding_dim])
     models = {name: exports / name for name in signatures.BUNDLE}
     bundle = Artefacts(models, prepared)
     _ask(trial, bundle, embeddings)
-    published, chosen = _live(trial), _baselines(trial)
+    published = _live(trial)
+    answers.update(simple)
     board = Board(asked, prepared, _BOOTSTRAP_SAMPLES, config.seed)
     student = _student(trial, ondevice, board)
     rated = _rated(trial, bundle)
@@ -225,16 +228,18 @@ def _live(trial: _Trial) -> live.Asked:
     return found
 
 
-def _baselines(trial: _Trial) -> dict[str, dict[str, float]]:
-    """Asks every baseline; the settings that validation chose, by name."""
+def _baselines(
+    trial: _Trial,
+) -> tuple[dict[str, dict[str, float]], dict[str, Answer]]:
+    """Settings that validation chose, and lists, by the name of a baseline."""
     part, seed = trial.config.evaluate.part, trial.config.seed
-    chosen = {}
+    chosen, found = {}, {}
     for made in baselines.fit_all(trial.prepared, part, seed, trial.seen):
         chosen[made.name] = made.settings
-        trial.answers[made.name] = baselines.recommend(
+        found[made.name] = baselines.recommend(
             made, trial.asked.histories, max(CUTOFFS), seed, trial.seen
         )
-    return chosen
+    return chosen, found
 
 
 def _student(

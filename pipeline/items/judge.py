@@ -33,7 +33,6 @@ from pipeline.tables.prepared import Prepared
 from serving import signatures
 
 FILE = "quality.json"
-_STAGES = (signatures.RETRIEVAL, signatures.RANKING)
 _SAMPLES = 1000
 
 
@@ -102,7 +101,7 @@ def judge(
         ),
         prepared.gone,
     )
-    models = {name: sides.exports / name for name in _STAGES}
+    models = {name: sides.exports / name for name in signatures.BUNDLE}
     new, live = Artefacts(models, prepared), Artefacts(sides.live, prepared)
     golden.write(directory, new, asked)
     ours, theirs = (

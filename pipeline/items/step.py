@@ -206,7 +206,7 @@ class Update:
                 exports,
                 {
                     name: serving / name / str(live.version)
-                    for name in (signatures.RETRIEVAL, signatures.RANKING)
+                    for name in signatures.BUNDLE
                 },
                 self._folder / "index",
                 np.array(new, np.int32),
