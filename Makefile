@@ -234,7 +234,7 @@ bench-scale: setup-dev ## speed, memory and cost by size; SIZES="100_000 1_000_0
 	$(RUN) -m pipeline $@ $(if $(SIZES),--interactions $(SIZES))
 bench-index: $(VENV)/.requirements-bench ## neighbours beside faiss, hnswlib; SIZES= LARGE=1
 	$(RUN) -m pipeline.bench.index $(if $(SIZES),--items $(SIZES)) $(if $(LARGE),--large)
-bench-million: setup-dev $(VENV)/.requirements-bench ## every step over a large catalogue; ITEMS=200_000
+bench-million: setup-dev $(VENV)/.requirements-bench ## every step over large catalogues; ITEMS=200_000
 	$(RUN) -m pipeline.bench.million $(if $(ITEMS),--items $(ITEMS))
 	$(if $(ITEMS),,$(RUN) -m pipeline.bench.index --items 10_000 100_000 1_000_000)
 bench-week: setup ## seven nights of cron while users ask: two go wrong, nobody looks

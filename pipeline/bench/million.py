@@ -1,4 +1,4 @@
-"""A run over a catalogue of any size, step by step: time and peak memory.
+"""Runs over catalogues of any size, step by step: time and peak memory.
 
 A log is generated (see `generate`), with a table of items that have a feature
 to filter by, and every step of a brief run is timed in a process of its own.
@@ -9,7 +9,8 @@ Last, what was exported is served and asked (see `served`).
 Leaves the run, `log/`, `items.parquet` and `million.toml` in a directory that
 others can go on with, and what was measured under "train", "request", "filter"
 and "swap" in the file of figures beside it: `artifacts/bench/million.json` for
-the default directory.
+the default directory and the largest catalogue, `million-10000.json` for one of
+10,000 items; `million.png` draws them all.
 """
 
 import argparse
@@ -37,6 +38,7 @@ logger = logging.getLogger(__name__)
 SUFFIX = ".json"
 DIRECTORY = Path("artifacts/bench/million")
 NUM_ITEMS = 1_000_000
+SIZES = (10_000, 100_000, NUM_ITEMS)
 # Of a log: enough for most items to be seen, few enough for a brief run.
 INTERACTIONS_AN_ITEM = 2
 STEPS = (*needs.AFTER, "publish")
@@ -48,6 +50,13 @@ _HISTORIES, _LENGTH, _TARGETS = 60, 50, 2_700
 _WARM_UP, _TIMED = 3, 12
 # Of the gate, which a brief run need not pass.
 _REJECTED = 3
+# What is drawn of the server's answers: a name, where it is measured.
+_ASKED = (
+    ("one caller, p50", "request", "p50_ms"),
+    ("one caller, p99", "request", "p99_ms"),
+    ("50 a second, p99", "swap", "steady_p99_ms"),
+    ("50 a second, p99 during swaps", "swap", "swap_p99_ms"),
+)
 
 _CONFIG = """\
 name = "million"
@@ -96,6 +105,16 @@ class Bench:
     directory: Path
     num_items: int = NUM_ITEMS
     interactions: int = NUM_ITEMS * INTERACTIONS_AN_ITEM
+
+    @classmethod
+    def of(cls, directory: Path, num_items: int) -> "Bench":
+        """That of a catalogue, with the log that belongs to it."""
+        return cls(directory, num_items, num_items * INTERACTIONS_AN_ITEM)
+
+    @property
+    def figures(self) -> Path:
+        """What was measured."""
+        return self.directory.with_suffix(SUFFIX)
 
     @property
     def config(self) -> Path:
@@ -256,10 +275,50 @@ def run(bench: Bench, progress: Callable[[str], None]) -> dict[str, object]:
             f"{steps[name]['peak_gib']:.2f} GiB"
         )
         # After each: the next may be killed for memory.
-        path = bench.directory.with_suffix(SUFFIX)
-        phases.keep(path, "train", found)
-    served.run(bench.exports, path, GROUPS, progress)
+        phases.keep(bench.figures, "train", found)
+    served.run(bench.exports, bench.figures, GROUPS, progress)
     return found
+
+
+def plot(benches: Sequence[Bench], path: Path) -> None:
+    """Draws what callers wait for, and the steps, by the number of items."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
+
+    kept = [json.loads(bench.figures.read_text("utf-8")) for bench in benches]
+    sizes = [bench.num_items for bench in benches]
+    steps = {
+        name: [found["train"]["steps"][name] for found in kept]
+        for name in STEPS
+    }
+    lines = {
+        "ms a recommendation": {
+            name: [found[part][key] for found in kept]
+            for name, part, key in _ASKED
+        },
+        "seconds a step": {
+            name: [row["seconds"] for row in rows]
+            for name, rows in steps.items()
+        },
+        "peak GiB of a step": {
+            name: [row["peak_gib"] for row in rows]
+            for name, rows in steps.items()
+        },
+    }
+    figure = Figure(figsize=(14, 4.5), layout="constrained")
+    asked, *costs = figure.subplots(1, len(lines))
+    for axes, (title, found) in zip(
+        (asked, *costs), lines.items(), strict=True
+    ):
+        for name, values in found.items():
+            axes.plot(sizes, values, "o-", label=name)
+        axes.set(xscale="log", yscale="log", xlabel="items", title=title)
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.grid(alpha=0.3, which="both")
+    asked.legend(fontsize="small")
+    costs[-1].legend(loc="upper left", bbox_to_anchor=(1, 1))
+    figure.savefig(path, dpi=110)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -276,13 +335,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="of the log and the run",
     )
     parser.add_argument(
-        "--items", type=int, default=NUM_ITEMS, help="of the catalogue"
+        "--items",
+        type=int,
+        nargs="+",
+        default=SIZES,
+        help="sizes of catalogues",
     )
     given = parser.parse_args(arguments)
-    bench = Bench(
-        given.directory, given.items, given.items * INTERACTIONS_AN_ITEM
-    )
-    run(bench, lambda line: logger.info("bench-million: %s", line))
+    *smaller, largest = sorted(set(given.items))
+    directory = given.directory
+    benches = [
+        Bench.of(directory.with_name(f"{directory.name}-{size}"), size)
+        for size in smaller
+    ]
+    benches.append(Bench.of(directory, largest))
+    for bench in benches:
+        run(bench, lambda line: logger.info("bench-million: %s", line))
+    drawn = directory.with_suffix(".png")
+    plot(benches, drawn)
+    logger.info("bench-million: drawn in %s", drawn)
     return 0
 
 

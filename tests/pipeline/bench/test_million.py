@@ -58,3 +58,27 @@ def test_what_others_measured_stays(tmp_path: Path, monkeypatch) -> None:
     assert list(kept["train"]["steps"]) == list(million.STEPS)
     assert kept["train"]["step_time_ratio"] == 1.0
     assert served[0][0] == bench.exports
+
+
+def test_sizes_stand_beside_each_other(tmp_path: Path, monkeypatch) -> None:
+    def measured(bench: million.Bench, progress: object) -> None:
+        row = {"seconds": 1.0, "peak_gib": 2.0}
+        asked = {"p50_ms": 1.0, "p99_ms": bench.num_items}
+        swap = {"steady_p99_ms": 1.0, "swap_p99_ms": 2.0}
+        found = {
+            "train": {"steps": dict.fromkeys(million.STEPS, row)},
+            "request": asked,
+            "swap": swap,
+        }
+        bench.figures.write_text(json.dumps(found))
+
+    monkeypatch.setattr(million, "run", measured)
+    arguments = ["--directory", str(tmp_path / "run"), "--items", "300", "100"]
+    assert million.main(arguments) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "run-100.json",
+        "run.json",
+        "run.png",
+    ]
+    kept = json.loads((tmp_path / "run.json").read_text())
+    assert kept["request"]["p99_ms"] == 300
