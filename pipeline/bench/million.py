@@ -103,8 +103,8 @@ class Bench:
     """
 
     directory: Path
-    num_items: int = NUM_ITEMS
-    interactions: int = NUM_ITEMS * INTERACTIONS_AN_ITEM
+    num_items: int
+    interactions: int
 
     @classmethod
     def of(cls, directory: Path, num_items: int) -> "Bench":

@@ -58,7 +58,7 @@ class _Trial:
     """Who is asked what, by which rules, and the lists that came back.
 
     Attributes:
-        answers: By row name, in the order of asking.
+        answers: By row name, in the order of the rows.
     """
 
     config: Config
