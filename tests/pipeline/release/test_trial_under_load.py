@@ -81,14 +81,14 @@ class Load:
         return found
 
     def everybody(self, wanted: dict[str, set[int]]) -> None:
-        """Waits until all users get what is wanted, each again and again."""
+        """Waits until all users get what is wanted, each asked anew."""
 
         def check() -> bool:
             began = time.monotonic()
-            time.sleep(0.4)
+            eventually(lambda: self.since(began).keys() == wanted.keys())
             return self.since(began) == wanted
 
-        eventually(check, 30.0)
+        eventually(check)
 
 
 @pytest.fixture
