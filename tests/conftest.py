@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from serving.server.lifecycle.manager import Manager
     from tests.support.scripted_loads import Loads
 
+
+# A crowded machine takes any time for an example.
+hypothesis.settings.register_profile("crowded", deadline=None)
+hypothesis.settings.load_profile("crowded")
 
 # Begun first, in this order: the processes then end together, and those that do
 # not make the shared run have other work meanwhile.

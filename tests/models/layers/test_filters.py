@@ -78,7 +78,7 @@ ROWS = st.tuples(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(rows=st.lists(ROWS, min_size=1, max_size=3))
 def test_filters_and_exclusions_give_what_brute_force_gives(
     asked: tuple[Ask, int],

@@ -62,7 +62,7 @@ def test_near_copies_wait_until_something_else_was_shown():
     assert call(scores, valid, vectors, [0.4], 2).tolist() == [[0, 3]]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @example(np.zeros((2, 6), np.float32), 1.0)
 @given(
     arrays.arrays(np.float32, (2, 6), elements=st.floats(-5, 5, width=32)),

@@ -24,7 +24,7 @@ def _evidence(users: list[list[int]], vectors: np.ndarray | None = None):
     return Evidence(vectors, Log(histories, times, _ITEMS, _ITEMS))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(_LOGS, st.lists(st.integers(2, _ITEMS - 1), max_size=5))
 def test_users_who_took_both_are_counted(
     users: list[list[int]], history: list[int]

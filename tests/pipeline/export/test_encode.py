@@ -43,7 +43,7 @@ def in_the_graph(column: columns.FeatureColumn, raw: list[Any]) -> np.ndarray:
     ).numpy()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.none() | st.floats(allow_infinity=False, allow_nan=False)),
     st.floats(-1e12, 1e12),
@@ -69,7 +69,7 @@ def test_numbers_are_encoded_as_in_the_tables(
 
 @pytest.mark.parametrize("kind", ["categorical", "multi_categorical", "text"])
 # Each example traces a graph, so it asks for many values at once.
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_words_are_encoded_as_in_the_tables(
     kind: FeatureKind, data: st.DataObject
@@ -102,7 +102,7 @@ def test_numbers_beyond_float32_count_as_missing() -> None:
     assert encoded.tolist() == found.tolist()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.lists(st.integers(0, 9), min_size=6, max_size=6),

@@ -29,7 +29,7 @@ def writer(path: Path, num_users: int, size: int = 4) -> Writer:
     return made
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     lengths=st.lists(st.integers(1, 7), min_size=1, max_size=12),
     block=st.integers(1, 9),

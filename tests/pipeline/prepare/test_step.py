@@ -168,7 +168,6 @@ def test_temporal_split_sends_ties_at_a_cut_to_the_later_part(
 @pytest.mark.parametrize("split", ["temporal", "leave_last_out", "random"])
 @settings(
     max_examples=8,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())

@@ -116,9 +116,9 @@ def test_a_replica_that_refuses_every_call_gets_few(make, pair):
 
 def test_a_slow_replica_is_overtaken(make, pair):
     first, _ = pair
-    with make(targets(pair), timeout_seconds=1, fused="off") as client:
+    with make(targets(pair), timeout_seconds=4, fused="off") as client:
         outcomes(client, 6)
-        first.delays.update(retrieval=0.9, ranking=0.9)
+        first.delays.update(retrieval=3.6, ranking=3.6)
         before = predicts(first)
 
         assert outcomes(client, 20) == [WHOLE] * 20

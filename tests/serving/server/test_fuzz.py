@@ -122,7 +122,6 @@ def test_nine_thousand_mutated_messages(servicer):
 
 @settings(
     max_examples=300,
-    deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

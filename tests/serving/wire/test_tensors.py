@@ -155,7 +155,7 @@ def test_what_has_no_number_is_not_written() -> None:
         tensors.encode(np.array(["text"]), tensor_pb2.TensorProto())
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=300, database=None)
 @given(
     dtype=st.integers(-1, 30),
     sizes=st.lists(st.integers(-2, 4) | st.integers(), max_size=5),

@@ -180,7 +180,7 @@ MESSAGES = {
 def test_bytes_equal_the_original_messages(name, original):
     ours, theirs = getattr(serving_pb2, name), original[name]
 
-    @settings(max_examples=60, deadline=None, database=None)
+    @settings(max_examples=60, database=None)
     @given(MESSAGES[name])
     def check(values):
         own = ours(**values).SerializeToString(deterministic=True)

@@ -37,7 +37,7 @@ def test_time_is_read_in_any_common_form(
     assert clock.form == form
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.integers(0, 2_000_000_000), min_size=1, max_size=9),
     st.sampled_from(["int", "text", "iso", "typed"]),

@@ -70,7 +70,6 @@ def prepared(
 
 @settings(
     max_examples=4,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
 @given(st.lists(st.integers(1, 159), min_size=1, max_size=4, unique=True))

@@ -281,7 +281,7 @@ def test_event_types_become_weights(tmp_path: Path) -> None:
     assert any("'scroll' left out" in note for note in tables.notes)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=300))
 @example(b"\x01\r\x01\n")
 def test_any_bytes_are_read_or_explained(
@@ -311,7 +311,7 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.tuples(ANYTHING, ANYTHING, ANYTHING), max_size=4))
 def test_any_json_is_read_or_explained(
     tmp_path_factory: pytest.TempPathFactory, values: list[Any]

@@ -17,7 +17,6 @@ PREDICT = "/v1/models/affine:predict"
 VERBS = st.sampled_from(("predict", "classify", "regress"))
 FAST = settings(
     max_examples=1000,
-    deadline=None,
     database=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
