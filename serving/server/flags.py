@@ -83,7 +83,10 @@ _TENSORFLOW: _Flags = dict(
         0,
         "operations at once, by itself one a processor",
     ),
-    tensorflow_session_config_file=("", "ConfigProto"),
+    tensorflow_session_config_file=(
+        "",
+        "ConfigProto; graph_options in it replace the server's own",
+    ),
     per_process_gpu_memory_fraction=(0.0, "of the GPU's, 0 for automatic"),
     saved_model_tags=("serve", "comma-separated"),
     version=(False, "print versions and end"),

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
+from tensorflow.core.protobuf import config_pb2
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from serving.errors import ServingError
@@ -229,18 +229,19 @@ def _request_logger(
 def session_config(options: argparse.Namespace) -> config_pb2.ConfigProto:
     """The runtime's settings: those of the file, over which flags win."""
     config = config_pb2.ConfigProto()
-    # What takes a fifth and a third of a load and gains nothing measurable on
-    # our models: the graph optimizer's second pass, and those of its
-    # optimizers that translate all of a graph for another compiler.
-    rewriter = config.graph_options.rewrite_options
-    rewriter.meta_optimizer_iterations = rewriter_config_pb2.RewriterConfig.ONE
-    rewriter.disable_tfg_optimizer = True
     if options.tensorflow_session_config_file:
         config_text.read(
             options.tensorflow_session_config_file,
             config,
             "--tensorflow_session_config_file",
         )
+    if not config.HasField("graph_options"):
+        # A signature is prepared from the part of the graph that it runs, with
+        # what that calls in place. The graph optimizer, which is left out of
+        # that, goes through all of the graph for every signature and makes none
+        # faster: "Serving" in pipeline/MEASURED.md.
+        config.graph_options.place_pruned_graph = True
+        config.graph_options.optimizer_options.do_function_inlining = True
     intra = options.tensorflow_intra_op_parallelism
     inter = options.tensorflow_inter_op_parallelism
     both = options.tensorflow_session_parallelism

@@ -1,5 +1,6 @@
 """The server as operators start it: flags, ports, health, the end."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -301,10 +302,17 @@ def test_many_operations_run_at_once_and_none_is_split():
     assert found.intra_op_parallelism_threads == 1
 
 
+def test_a_signature_is_prepared_from_its_own_part_of_the_graph():
+    found = server.session_config(flags.parse([])).graph_options
+    assert found.place_pruned_graph
+    assert found.optimizer_options.do_function_inlining
+
+
 def test_flags_win_over_the_session_config_file(tmp_path):
     path = tmp_path / "session.txt"
     path.write_text(
-        "intra_op_parallelism_threads: 3 inter_op_parallelism_threads: 4"
+        "intra_op_parallelism_threads: 3 inter_op_parallelism_threads: 4 "
+        "graph_options { }"
     )
     found = server.session_config(
         flags.parse(
@@ -316,6 +324,7 @@ def test_flags_win_over_the_session_config_file(tmp_path):
     )
     assert found.intra_op_parallelism_threads == 3
     assert found.inter_op_parallelism_threads == 2
+    assert not found.graph_options.place_pruned_graph
     path.write_text("nonsense: 1")
     with pytest.raises(ServingError, match="session.txt"):
         server.session_config(
@@ -332,6 +341,8 @@ def test_only_later_loads_give_way_to_requests(monkeypatch):
             self.directory = directory
             thread = threading.get_native_id()
             found.append(os.getpriority(os.PRIO_PROCESS, thread))
+
+        loading = contextlib.nullcontext
 
     monkeypatch.setattr(loader, "Bundle", Bundle)
     load = loader.Loader(predict.Limits(), metrics.Metrics())
