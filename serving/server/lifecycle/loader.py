@@ -69,9 +69,13 @@ class Loader:
         bundle = self._open(name, directory)
         try:
             if self.warmup_iterations:
-                warmup.replay(
-                    bundle, self.limits, self.metrics, self.warmup_iterations
-                )
+                with bundle.loading():
+                    warmup.replay(
+                        bundle,
+                        self.limits,
+                        self.metrics,
+                        self.warmup_iterations,
+                    )
             if self.join is not None:
                 self.join(name, bundle)
         except BaseException:

@@ -7,12 +7,13 @@ the signature, dtypes are never cast, and errors carry the runtime's own code
 and words. Several threads may run one bundle.
 """
 
+import contextlib
 import copy
 import ctypes
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -69,6 +70,7 @@ class _Users:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self.first_runs = threading.Lock()
         self.count = 1
 
     def join(self) -> bool:
@@ -102,6 +104,7 @@ class Bundle:
     ) -> None:
         self.directory = directory
         self.run: Run = self.run_alone
+        self._is_loading = False
         if directory.exists() and not directory.is_dir():
             # The loader's own words depend on the file system's order.
             raise ServingError(
@@ -111,7 +114,8 @@ class Bundle:
         settings = config.SerializeToString() if config else b""
         self._users = _Users()
         self._graph = locked.TF_NewGraph()
-        self._session = self._inline = 0
+        self._session = 0
+        self._inline = _options(inter_op_thread_pool=-1)
         meta = locked.TF_NewBuffer()
         options = locked.TF_NewSessionOptions()
         try:
@@ -120,7 +124,8 @@ class Bundle:
             self._session = checked(
                 unlocked.TF_LoadSessionFromSavedModel,
                 options,
-                None,
+                # On this thread: the pool's are for requests.
+                self._inline,
                 str(directory).encode(),
                 (ctypes.c_char_p * len(names))(*names),
                 len(names),
@@ -143,7 +148,6 @@ class Bundle:
             locked.TF_DeleteSessionOptions(options)
             locked.TF_DeleteBuffer(meta)
         self._signatures: dict[str, Signature] = {}
-        self._inline = _options(inter_op_thread_pool=-1)
 
     @property
     def is_loaded(self) -> bool:
@@ -153,6 +157,20 @@ class Bundle:
     def join(self) -> bool:
         """Holds what is loaded for one more part; False if it was freed."""
         return self._users.join()
+
+    @contextlib.contextmanager
+    def loading(self) -> Iterator[None]:
+        """What is run inside gives way to requests, however long it takes.
+
+        It stays on the caller's thread, and parts of one session take turns:
+        the runtime prepares one signature at a time anyway.
+        """
+        with self._users.first_runs:
+            self._is_loading = True
+            try:
+                yield
+            finally:
+                self._is_loading = False
 
     def part(self, model: str, directory: Path) -> "Bundle":
         """Another model of the release, on this one's session.
@@ -261,7 +279,7 @@ class Bundle:
         quick = signature.quick
         size = inline.size_of(feeds.values()) if quick else ()
         is_quick = quick is not None and quick.knows(fetches, size)
-        if is_quick:
+        if is_quick or self._is_loading:
             options = self._inline
         elif timeout_seconds is None:
             options = None

@@ -7,6 +7,7 @@ Where a signature has loops the values decide, and nothing is known to be quick.
 """
 
 import operator
+import time
 from collections.abc import Collection, Hashable, Iterable, Mapping
 
 import numpy as np
@@ -27,15 +28,20 @@ def with_loops(meta_graph: bytes) -> set[str]:
     if not any(name.encode() in meta_graph for name in _LOOPS):
         return set()
     graph = meta_graph_pb2.MetaGraphDef.FromString(meta_graph)
-    functions = {
-        function.signature.name: function.node_def
-        for function in graph.graph_def.library.function
-    }
+    used = {}
+    for function in graph.graph_def.library.function:
+        used[function.signature.name] = _used(function.node_def)
+        time.sleep(0)  # Gives Python's lock to requests.
+    looping: set[str] = set()
+    found = set(_LOOPS)
+    while found - looping:
+        looping |= found
+        found = {name for name, names in used.items() if names & looping}
     nodes = {node.name: node for node in graph.graph_def.node}
     return {
         name
         for name, definition in graph.signature_def.items()
-        if _loops(_behind(definition.outputs.values(), nodes), functions)
+        if _used(_behind(definition.outputs.values(), nodes)) & looping
     }
 
 
@@ -53,24 +59,17 @@ def _behind(
     return list(found.values())
 
 
-def _loops(
-    nodes: list[NodeDef], functions: Mapping[str, Iterable[NodeDef]]
-) -> bool:
-    """Whether nodes, or functions that they call, are loops."""
-    called: set[str] = set()
-    while nodes:
-        node = nodes.pop()
-        if node.op in _LOOPS:
-            return True
-        names = {node.op} | {
-            function.name
-            for value in node.attr.values()
-            for function in (value.func, *value.list.func)
-        }
-        for name in (names - called) & functions.keys():
-            called.add(name)
-            nodes += functions[name]
-    return False
+def _used(nodes: Iterable[NodeDef]) -> set[str]:
+    """The operations of nodes, and the functions that these call."""
+    found = set()
+    for node in nodes:
+        found.add(node.op)
+        for value in node.attr.values():
+            if value.HasField("func"):
+                found.add(value.func.name)
+            elif value.HasField("list"):
+                found.update(function.name for function in value.list.func)
+    return found
 
 
 def size_of(arrays: Iterable[np.ndarray]) -> Size:

@@ -1,7 +1,11 @@
+import contextlib
 import shutil
+import threading
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2
 
 import tests.support.serving_models as models
 from serving.errors import ServingError
@@ -84,6 +88,42 @@ def test_a_deadline_interrupts_a_long_run(bundle):
     with pytest.raises(ServingError) as raised:
         run(bundle, "slow", 0.0, steps=steps)
     assert code(raised) == "DEADLINE_EXCEEDED"
+
+
+class Product(tf.Module):
+    """One operation that takes long, and does not pause as loops do."""
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int32, "size")])
+    def serving_default(self, size):
+        ones = tf.ones([size, size])
+        return {"y": tf.matmul(ones, ones)[0, 0]}
+
+
+@pytest.mark.parametrize("is_loading", [True, False])
+def test_a_load_leaves_the_pool_to_requests(tmp_path, is_loading):
+    config = config_pb2.ConfigProto()
+    config.session_inter_op_thread_pool.add(num_threads=1, global_name="one")
+    models.export(Product(), tmp_path / "product", ["serving_default"])
+    served = Bundle(models.originals()["affine"], config=config)
+    other = Bundle(tmp_path / "product", config=config)
+
+    def long_run():
+        with other.loading() if is_loading else contextlib.nullcontext():
+            run(other, "serving_default", None, size=np.int32(3000))
+
+    run(served, "slow", None, steps=np.int64([1]))
+    run(other, "serving_default", None, size=np.int32(1))
+    thread = threading.Thread(target=long_run)
+    thread.start()
+    answered = 0
+    while thread.is_alive():
+        run(served, "slow", None, steps=np.int64([1]))
+        answered += thread.is_alive()
+    thread.join()
+    served.close()
+    other.close()
+    # Behind the long run one may wait, or two before it begins.
+    assert (answered > 5) == is_loading
 
 
 def test_what_is_no_tensor_cannot_be_fetched(bundle):
