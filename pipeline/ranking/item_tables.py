@@ -45,12 +45,12 @@ def build(log: Log) -> ItemTables:
         )
         for given in (histories, histories.backwards())
     ]
-    tables.append(cooccurrence.item_knn(histories, size, _KNN_SHRINKAGE))
+    tables.append(cooccurrence.item_knn(histories, size, _KNN_SHRINKAGE, width))
     if not left_out(log):
         dense = cooccurrence.ease(histories, size, _EASE_REGULARISATION)
         tables.append(cooccurrence.largest_of_dense(dense, width))
     return ItemTables(
-        *join([cooccurrence.keep_largest(table, width) for table in tables]),
+        *join(tables),
         popularity(log),
         len(TABLES),
     )
