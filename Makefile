@@ -28,7 +28,7 @@ WEB_PORT ?= 8080
 .PHONY: help setup setup-dev demo picture notebook reference prepare check-data train-retrieval index train-ranking \
 	distill export ondevice-export ondevice-demo ondevice-android evaluate \
 	publish report canary promote rollback releases prune retrain status serve recommend explore smoke \
-	log-requests replay outcomes bench-log bench-serving bench-fleet bench-index protoset \
+	log-requests replay outcomes bench-log bench-cost bench-serving bench-fleet bench-index protoset \
 	bench-ondevice ablation init-config check doctor staging-up staging-down \
 	k8s-render lock protos client-wheel client-check lint typecheck test \
 	test-scale test-images test-environments spark-up bench-scale bench-million bench-week bench-filter clean
@@ -168,6 +168,8 @@ bench-serving: setup ## load a running server; SWAPS=50: swap both stages
 		$(foreach one,$(TARGET),--target '$(one)'))
 bench-log: setup ## what logging every request costs, off and on in turns
 	$(RUN) -m serving.bench logged --models-config $(SERVING)/models.config --seconds 5
+bench-cost: setup ## where a question's time goes: the graph, what is around it
+	$(RUN) -m serving.bench cost --models-config $(SERVING)/models.config
 bench-fleet: setup ## stop, then kill, one of two servers of its own
 	$(RUN) -m serving.bench fleet --rate 20 --threads 1 \
 		--models-config $(SERVING)/models.config

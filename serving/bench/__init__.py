@@ -1,4 +1,4 @@
-"""What swaps and lost replicas cost callers.
+"""What swaps, lost replicas and logs cost callers, and what a question takes.
 
 May import `client` and `releases`.
 """

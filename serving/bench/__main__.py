@@ -1,8 +1,9 @@
-"""`python -m serving.bench`: what releases and lost replicas cost callers.
+"""`python -m serving.bench`: what serving costs callers, and what it takes.
 
     python -m serving.bench swaps --count 50    # both models, again and again
     python -m serving.bench fleet               # one of two servers is lost
     python -m serving.bench logged              # every request is logged
+    python -m serving.bench cost                # the graph, what is around it
 
 All ask servers of their own on the published models; nothing published is
 touched.
@@ -14,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from serving.bench import fleet, logged, swaps
+from serving.bench import cost, fleet, logged, swaps
 from serving.client import ServingError
 from serving.client.command.load import Load, Report
 
@@ -22,7 +23,7 @@ from serving.client.command.load import Load, Report
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures one of them; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m serving.bench")
-    parser.add_argument("command", choices=("swaps", "fleet", "logged"))
+    parser.add_argument("command", choices=("swaps", "fleet", "logged", "cost"))
     add = parser.add_argument
     add(
         "--method",
@@ -51,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             report = fleet.run(options.models_config, load)
         elif options.command == "logged":
             report = logged.run(options.models_config, load)
+        elif options.command == "cost":
+            report = cost.run(options.models_config, load)
         else:
             report = swaps.run(options.models_config, load, options.count)
     except ServingError as error:

@@ -18,8 +18,6 @@ from pathlib import Path
 from serving import embedded, signatures
 from serving.client import RecommenderClient
 from serving.client.command import load as bench
-from serving.client.query import Query
-from serving.errors import ServingError
 
 OUTPUT = Path("artifacts/bench/fleet.json")
 # What happens to the first of the two, in this order.
@@ -91,6 +89,4 @@ def run(models_config: Path, load: bench.Load) -> FleetReport:
 
 def _recommends(server: embedded.Server) -> bool:
     with RecommenderClient(server.target, timeout_seconds=10.0) as client:
-        with contextlib.suppress(ServingError):
-            return not client.recommend(Query()).degraded
-    return False
+        return bench.is_whole(client)

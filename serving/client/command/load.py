@@ -9,6 +9,7 @@ counts latency from the moment a request was **due**, so that a stall weighs
 as much as it would for users.
 """
 
+import contextlib
 import itertools
 import random
 import threading
@@ -88,6 +89,13 @@ def run(client: RecommenderClient, load: Load) -> Report:
     ask = requests(client, load)
     ask()  # Learns signatures; connections are open before the clock starts.
     return Report([closed(ask, load), opened(ask, load)])
+
+
+def is_whole(client: RecommenderClient) -> bool:
+    """Whether a question is answered, and by both stages."""
+    with contextlib.suppress(ServingError):
+        return not client.recommend(Query()).degraded
+    return False
 
 
 def requests(client: RecommenderClient, load: Load) -> Ask:
