@@ -19,8 +19,8 @@ WORD_SEPARATORS = r"[^\p{L}\p{N}]+"
 class IdLookup(tf.Module):
     """Strings to indices.
 
-    The strings are a variable, not constants of the graph: a server copies and
-    optimises a graph for every signature, and a million strings with it.
+    The strings are a variable, not constants of the graph: a server copies
+    a graph for every signature, and a million strings with it.
 
     Args:
         values: The strings of indices 2, 3, …

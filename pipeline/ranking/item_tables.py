@@ -49,11 +49,7 @@ def build(log: Log) -> ItemTables:
     if not left_out(log):
         dense = cooccurrence.ease(histories, size, _EASE_REGULARISATION)
         tables.append(cooccurrence.largest_of_dense(dense, width))
-    return ItemTables(
-        *join(tables),
-        popularity(log),
-        len(TABLES),
-    )
+    return ItemTables(*join(tables), popularity(log), len(TABLES))
 
 
 def choices(log: Log) -> list[Choice[int]]:

@@ -180,8 +180,9 @@ def holds(num_items: int) -> Choice[bool]:
     """Whether `recommender` holds the other models, on the same tables.
 
     A server that has it then needs no second copy of them. Its graph is twice
-    as large, and every signature is optimised with all of it: with 20,000
-    items a swap of all models took twice as long, for 100 MB less.
+    as large, and TensorFlow's graph optimizer, where a server runs it, goes
+    through all of it for every signature: with 20,000 items a swap of all
+    models then took twice as long, for 100 MB less.
     """
     return Choice(
         "recommender holds the other models",

@@ -15,10 +15,9 @@ from pathlib import Path
 from serving import embedded
 from serving.client import RecommenderClient
 from serving.client.command import load as bench
-from serving.errors import ServingError
 from serving.prediction_log import records
 from serving.prediction_log.collector import SUFFIX
-from serving.releases import request_log, versions
+from serving.releases import request_log
 
 _ROUNDS = 3
 # More than a server takes to see a new config.
@@ -54,13 +53,10 @@ def run(models_config: Path, load: bench.Load) -> LogReport:
         begin = stack.enter_context
         directory = Path(begin(tempfile.TemporaryDirectory(prefix="logged-")))
         pointer = directory / "models.config"
-        models = versions.read_models_config(models_config)
         shutil.copyfile(models_config, pointer)
         server = begin(embedded.running(pointer))
         client = begin(RecommenderClient(server.target, timeout_seconds=10.0))
-        server.wait(
-            lambda: _answers(client, list(models)), "the published models"
-        )
+        server.wait(lambda: bench.is_whole(client), "the published models")
         ask = bench.requests(client, load)
         for _ in range(100):
             ask()
@@ -77,9 +73,3 @@ def run(models_config: Path, load: bench.Load) -> LogReport:
             for one in records.read(path)
         )
     return report
-
-
-def _answers(client: RecommenderClient, models: list[str]) -> bool:
-    with contextlib.suppress(ServingError):
-        return bool(client.status(models))
-    return False

@@ -66,7 +66,12 @@ Run = Callable[
 
 
 class _Users:
-    """How many bundles run one session."""
+    """The bundles that run one session.
+
+    Attributes:
+        first_runs: Held by the one that prepares its signatures.
+        count: How many there are.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
