@@ -16,6 +16,8 @@ from serving.labels import STABLE
 from serving.wire import serving_pb2
 
 _MOST_KNOWN = 16
+# What a request gets that does not fit the version it reaches.
+_REFUSED = ("INVALID_ARGUMENT", "FAILED_PRECONDITION")
 
 
 @dataclass
@@ -228,18 +230,26 @@ class Stages:
 
         began = time.monotonic()
         key = calls.wanted(spec)
-        is_fresh = key not in self.known
-        try:
-            response = await ask()
-        except ServingError as error:
-            # A new version may take other features than the one remembered.
-            changed = error.code in ("INVALID_ARGUMENT", "FAILED_PRECONDITION")
-            if changed or error.code == "NOT_FOUND":
-                self._forget(spec.name)
-            if is_fresh or not changed:
-                raise
-            trace.retries += 1
-            response = await ask()
+        spare = int(key in self.known)
+        replicas = channel.replicas(self.caller.targets, spec.name)
+        if any(channel.is_several(one) for one in replicas):
+            spare = max(1, self.caller.policy.attempts - 1)
+        refusals = 0
+        while True:
+            try:
+                response = await ask()
+                break
+            except ServingError as error:
+                # A new version may take other features than the one remembered.
+                changed = error.code in _REFUSED
+                refusals += changed
+                # Behind a name one address says what it takes and another is
+                # asked: every second time with what was refused before.
+                if error.code == "NOT_FOUND" or (changed and refusals % 2):
+                    self._forget(spec.name)
+                if not changed or refusals > spare:
+                    raise
+                trace.retries += 1
         _, read_from = self.known.get(key, ({}, -1))
         if response.model_spec.version.value != read_from:
             self._forget(spec.name)

@@ -131,6 +131,9 @@ class Caller:
                 response = await self._once(method, call, kind, has_spare)
             except failures.CallFailed as failure:
                 failed.append(failure)
+                if failure.code not in _ELSEWHERE:
+                    # It is the one to ask what it takes.
+                    trace.replica = target
                 pause = self._pause(replicas, key, tried, failed, swap_ends)
                 if pause >= trace.remaining():
                     raise failures.translate(
@@ -181,20 +184,25 @@ class Caller:
     ) -> float:
         """Seconds until the next call, infinite where there is none."""
         code = failed[-1].code
-        if code == "NOT_FOUND":
+        is_lacking = code == "NOT_FOUND"
+        # Behind a name another address may have what the one asked lacks.
+        is_one_of_several = is_lacking and channel.is_several(tried[-1])
+        if is_lacking and not is_one_of_several:
             self.health.lacks(tried[-1], key)
         pause = self.policy.backoff(len(failed))
-        waits = code == "NOT_FOUND" and time.monotonic() + pause < swap_ends
+        waits = is_lacking and time.monotonic() + pause < swap_ends
         has_spare = self.health.has_spare(replicas, key, tried)
         is_free = (
-            has_spare
+            (has_spare or is_one_of_several)
             and code in _ELSEWHERE
             and len(failed) < self.policy.attempts
         )
         if not (is_free or waits or self._may_repeat(failed)):
             return math.inf
-        if has_spare or (
-            code in retry.GONE and not set(replicas) <= set(tried)
+        if (
+            has_spare
+            or is_free
+            or (code in retry.GONE and not set(replicas) <= set(tried))
         ):
             return 0.0
         tried.clear()

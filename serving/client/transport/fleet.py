@@ -26,7 +26,8 @@ threads of a client share what is remembered here.
 
 The addresses behind one name (`dns:///service:8500`) are gRPC's to balance, see
 `transport.channel`; a silent call to such a name is cut short and made again in
-the same way, once, at the charge of a token.
+the same way, once, at the charge of a token. What one address has not got is
+asked for again at once, four calls at most: in a rollout the next one may.
 """
 
 import random

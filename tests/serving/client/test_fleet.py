@@ -16,7 +16,7 @@ from serving.client import (
     Retry,
     ServingError,
 )
-from tests.support.fake_server import FakeServer
+from tests.support.fake_server import STRING, FakeServer
 from tests.support.replica_faults import (
     WHOLE,
     Process,
@@ -145,15 +145,34 @@ def test_a_replica_that_lost_a_model(make, pair):
         assert outcomes(client, 20) == [WHOLE] * 20
 
 
-def test_replicas_at_different_versions(make, pair):
-    first, second = pair
+@pytest.mark.parametrize("takes_more", [False, True])
+def test_replicas_at_different_versions(make, pair, takes_more):
     with make(targets(pair), timeout_seconds=9) as client:
         outcomes(client, 4)
-        first.versions.update(retrieval=[2], ranking=[2])
+        move_on(pair[0], takes_more)
         found = {client.recommend(Query()).version for _ in range(20)}
         assert outcomes(client, 20) == [WHOLE] * 20
 
+    # Neither is left to answer for both.
     assert found == {1, 2}
+
+
+@pytest.mark.parametrize("takes_more", [False, True])
+def test_addresses_behind_a_name_at_different_versions(make, pair, takes_more):
+    with make(f"ipv4:{','.join(targets(pair))}", timeout_seconds=9) as client:
+        outcomes(client, 4)
+        move_on(pair[0], takes_more)
+
+        assert outcomes(client, 40) == [WHOLE] * 40
+
+
+def move_on(server, takes_more):
+    """Gives a server's models a new version, which may take a feature more."""
+    for model in server.versions:
+        server.versions[model] = [2]
+        if takes_more:
+            for inputs in server.signatures[model].values():
+                inputs["mood"] = (STRING, 1)
 
 
 def test_stages_apart_at_different_versions(make):
