@@ -33,7 +33,7 @@ ARROWS = {
     "serving.server.answers": "serving serving.wire serving.server.runtime",
     "serving.server.lifecycle": (
         "serving serving.wire serving.releases serving.server.answers "
-        "serving.server.runtime serving.server.telemetry"
+        "serving.server.cpus serving.server.runtime serving.server.telemetry"
     ),
     "serving.server.flags": "serving serving.wire serving.server.cpus",
     "serving.server.health": "serving.server.lifecycle",

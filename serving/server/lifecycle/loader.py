@@ -3,8 +3,6 @@
 import functools
 import importlib
 import logging
-import os
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent import futures
@@ -16,15 +14,12 @@ from tensorflow.core.protobuf import config_pb2
 from serving import signatures
 from serving.errors import ServingError
 from serving.releases import versions
+from serving.server import cpus
 from serving.server.answers.predict import Limits
 from serving.server.lifecycle import warmup
 from serving.server.runtime.bundle import Bundle
 from serving.server.telemetry import events
 from serving.server.telemetry import metrics as monitoring
-
-# Loading computes for seconds; requests go first. Lower than 10 a load would
-# hardly come forward beside busy requests, and hold locks that they wait for.
-_NICE = 10
 
 
 @dataclass
@@ -55,7 +50,9 @@ class Loader:
         try:
             if self._has_loaded:
                 # A priority cannot be raised again: it takes a thread.
-                with futures.ThreadPoolExecutor(1, "load", _give_way) as pool:
+                with futures.ThreadPoolExecutor(
+                    1, "load", cpus.give_way
+                ) as pool:
                     bundle = pool.submit(self._load, name, directory).result()
             else:
                 bundle = self._load(name, directory)
@@ -124,9 +121,3 @@ def _register_ops() -> None:
             error=error,
             effect="models with ScaNN ops cannot load",
         )
-
-
-def _give_way() -> None:
-    """Lets requests go before this thread; only on Linux is it one alone."""
-    if sys.platform == "linux":
-        os.nice(max(0, _NICE - os.nice(0)))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from serving.errors import ServingError
 from serving.releases.versions import bundle_id_of
+from serving.server import cpus
 from serving.server.lifecycle.states import (
     Model,
     State,
@@ -356,6 +357,7 @@ class Manager:
         ).start()
 
     def _unload(self, model: Model, version: Version) -> None:
+        cpus.give_way()
         version.free()
         with self._changed:
             model.unloading.discard(version.number)

@@ -1,3 +1,5 @@
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -61,6 +63,24 @@ def test_a_new_version_is_loaded_before_the_old_one_goes(
     manager.want("m", paths(2))
     eventually(lambda: states(manager) == {2: State.AVAILABLE, 1: State.END})
     assert loads.journal == ["load m/1", "load m/2", "close m/1"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority")
+def test_freeing_a_version_gives_way_to_requests(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+
+    def close(_: Loaded) -> None:
+        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    monkeypatch.setattr(Loaded, "close", close)
+    here = os.getpriority(os.PRIO_PROCESS, 0)
+    manager.want("m", paths(1))
+    manager.wait_for({"m"})
+    manager.want("m", {})
+    eventually(lambda: found == [max(here, 10)])
+    assert os.getpriority(os.PRIO_PROCESS, 0) == here
 
 
 def test_a_broken_version_leaves_the_old_one_serving(
