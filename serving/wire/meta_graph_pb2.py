@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dserving/wire/meta_graph.proto\x12\x10recommender.wire\"\x8c\x01\n\x0cMetaGraphDef\x12G\n\rsignature_def\x18\x05 \x03(\x0b\x32\x30.recommender.wire.MetaGraphDef.SignatureDefEntry\x1a\x33\n\x11SignatureDefEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dserving/wire/meta_graph.proto\x12\x10recommender.wire\"&\n\x12\x46unctionDefLibrary\x12\x10\n\x08\x66unction\x18\x01 \x03(\x0c\"O\n\x08GraphDef\x12\x0c\n\x04node\x18\x01 \x03(\x0c\x12\x35\n\x07library\x18\x02 \x01(\x0b\x32$.recommender.wire.FunctionDefLibrary\"\xbb\x01\n\x0cMetaGraphDef\x12-\n\tgraph_def\x18\x02 \x01(\x0b\x32\x1a.recommender.wire.GraphDef\x12G\n\rsignature_def\x18\x05 \x03(\x0b\x32\x30.recommender.wire.MetaGraphDef.SignatureDefEntry\x1a\x33\n\x11SignatureDefEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_METAGRAPHDEF_SIGNATUREDEFENTRY']._loaded_options = None
   _globals['_METAGRAPHDEF_SIGNATUREDEFENTRY']._serialized_options = b'8\001'
-  _globals['_METAGRAPHDEF']._serialized_start=52
-  _globals['_METAGRAPHDEF']._serialized_end=192
-  _globals['_METAGRAPHDEF_SIGNATUREDEFENTRY']._serialized_start=141
-  _globals['_METAGRAPHDEF_SIGNATUREDEFENTRY']._serialized_end=192
+  _globals['_FUNCTIONDEFLIBRARY']._serialized_start=51
+  _globals['_FUNCTIONDEFLIBRARY']._serialized_end=89
+  _globals['_GRAPHDEF']._serialized_start=91
+  _globals['_GRAPHDEF']._serialized_end=170
+  _globals['_METAGRAPHDEF']._serialized_start=173
+  _globals['_METAGRAPHDEF']._serialized_end=360
+  _globals['_METAGRAPHDEF_SIGNATUREDEFENTRY']._serialized_start=309
+  _globals['_METAGRAPHDEF_SIGNATUREDEFENTRY']._serialized_end=360
 # @@protoc_insertion_point(module_scope)

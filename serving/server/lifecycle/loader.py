@@ -17,6 +17,7 @@ from serving.releases import versions
 from serving.server import cpus
 from serving.server.answers.predict import Limits
 from serving.server.lifecycle import warmup
+from serving.server.runtime import inline
 from serving.server.runtime.bundle import Bundle
 from serving.server.telemetry import events
 from serving.server.telemetry import metrics as monitoring
@@ -110,7 +111,10 @@ class Loader:
 
 @functools.cache
 def _register_ops() -> None:
-    """ScaNN's ops must be known before a graph that uses them loads."""
+    """ScaNN's ops must be known before a graph that uses them loads.
+
+    What is asked of all ops is asked once, before there are requests.
+    """
     # TensorFlow's Python layer speaks of deprecations only here.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
@@ -121,3 +125,4 @@ def _register_ops() -> None:
             error=error,
             effect="models with ScaNN ops cannot load",
         )
+    inline.callers()

@@ -137,14 +137,12 @@ class Bundle:
                 self._graph,
                 meta,
             )
-            content = c_api.Buffer.from_address(meta)
-            data = ctypes.string_at(content.data, content.length)
-            light = light_pb2.MetaGraphDef.FromString(data)
+            light = light_pb2.MetaGraphDef.FromString(c_api.content(meta))
             self.signature_defs = {
                 name: meta_graph_pb2.SignatureDef.FromString(definition)
                 for name, definition in sorted(light.signature_def.items())
             }
-            self._with_loops = inline.with_loops(data)
+            self._with_loops = inline.with_loops(light)
             self._check_variables()
         except BaseException:
             self.close()

@@ -51,6 +51,7 @@ _LOCKED: _Types = {
     "TF_NewBuffer": (_POINTER, []),
     "TF_NewBufferFromString": (_POINTER, [_TEXT, _SIZE]),
     "TF_DeleteBuffer": (None, [_POINTER]),
+    "TF_GetAllOpList": (_POINTER, []),
     "TF_NewGraph": (_POINTER, []),
     "TF_NewSessionOptions": (_POINTER, []),
     "TF_DeleteSessionOptions": (None, [_POINTER]),
@@ -132,3 +133,9 @@ def outputs(endpoints: Collection[tuple[int, int]]) -> ctypes.Array[Output]:
 def buffer_of(data: bytes) -> int:
     """A new buffer with a copy of the bytes; the caller deletes it."""
     return locked.TF_NewBufferFromString(data, len(data))
+
+
+def content(buffer: int) -> bytes:
+    """A copy of what a buffer holds."""
+    found = Buffer.from_address(buffer)
+    return ctypes.string_at(found.data, found.length)

@@ -6,13 +6,20 @@ dimension than one that was quick, and asks for the same outputs, is quick too.
 Where a signature has loops the values decide, and nothing is known to be quick.
 """
 
+import functools
 import operator
 import time
-from collections.abc import Collection, Hashable, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping, Set
 
 import numpy as np
+from tensorflow.core.framework.function_pb2 import FunctionDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
+from tensorflow.core.framework.op_def_pb2 import OpList
 from tensorflow.core.protobuf import meta_graph_pb2
+
+from serving.server.runtime import c_api
+from serving.server.runtime.c_api import locked
+from serving.wire import meta_graph_pb2 as light_pb2
 
 QUICK_SECONDS = 0.005
 # Sizes remembered a set of outputs, and sets of outputs.
@@ -22,27 +29,42 @@ _LOOPS = ("While", "StatelessWhile", "NextIteration")
 Size = tuple[int, ...]
 
 
-def with_loops(meta_graph: bytes) -> set[str]:
-    """Signatures of a serialized `MetaGraphDef` whose time no size tells."""
+def with_loops(meta_graph: light_pb2.MetaGraphDef) -> set[str]:
+    """Signatures whose time no size tells.
+
+    Function by function: Python's lock is free in between.
+    """
+    graph = meta_graph.graph_def
+    functions = graph.library.function
     # Most graphs have none, and are not taken apart.
-    if not any(name.encode() in meta_graph for name in _LOOPS):
+    if not any(
+        name.encode() in part
+        for name in _LOOPS
+        for part in (*graph.node, *functions)
+    ):
         return set()
-    graph = meta_graph_pb2.MetaGraphDef.FromString(meta_graph)
-    used = {}
-    for function in graph.graph_def.library.function:
-        used[function.signature.name] = _used(function.node_def)
-        time.sleep(0)  # Gives Python's lock to requests.
+    parsed = []
+    for data in functions:
+        parsed.append(FunctionDef.FromString(data))
+        time.sleep(0)
+    # A function that is called by its name may be given functions, too.
+    callers_here = callers() | {one.signature.name for one in parsed}
+    used = {
+        one.signature.name: _used(one.node_def, callers_here) for one in parsed
+    }
     looping: set[str] = set()
     found = set(_LOOPS)
     while found - looping:
         looping |= found
         found = {name for name, names in used.items() if names & looping}
-    nodes = {node.name: node for node in graph.graph_def.node}
-    return {
-        name
-        for name, definition in graph.signature_def.items()
-        if _used(_behind(definition.outputs.values(), nodes)) & looping
-    }
+    nodes = {node.name: node for node in map(NodeDef.FromString, graph.node)}
+    result = set()
+    for name, data in meta_graph.signature_def.items():
+        outputs = meta_graph_pb2.SignatureDef.FromString(data).outputs
+        behind = _behind(outputs.values(), nodes)
+        if _used(behind, callers_here) & looping:
+            result.add(name)
+    return result
 
 
 def _behind(
@@ -59,17 +81,36 @@ def _behind(
     return list(found.values())
 
 
-def _used(nodes: Iterable[NodeDef]) -> set[str]:
+def _used(nodes: Iterable[NodeDef], callers_here: Set[str]) -> set[str]:
     """The operations of nodes, and the functions that these call."""
     found = set()
     for node in nodes:
         found.add(node.op)
-        for value in node.attr.values():
-            if value.HasField("func"):
-                found.add(value.func.name)
-            elif value.HasField("list"):
-                found.update(function.name for function in value.list.func)
+        if node.op in callers_here:
+            for value in node.attr.values():
+                if value.HasField("func"):
+                    found.add(value.func.name)
+                elif value.HasField("list"):
+                    found.update(function.name for function in value.list.func)
     return found
+
+
+@functools.cache
+def callers() -> frozenset[str]:
+    """The operations that call functions by an attribute.
+
+    Of those known at the first call, which takes 20 ms of Python's lock.
+    """
+    buffer = locked.TF_GetAllOpList()
+    try:
+        known = OpList.FromString(c_api.content(buffer))
+    finally:
+        locked.TF_DeleteBuffer(buffer)
+    return frozenset(
+        op.name
+        for op in known.op
+        if any(attr.type in ("func", "list(func)") for attr in op.attr)
+    )
 
 
 def size_of(arrays: Iterable[np.ndarray]) -> Size:
