@@ -49,20 +49,22 @@ class Deployment:
     Attributes:
         directory: Of the pointer and the versions.
         models: Their names.
+        number: The version that answers.
     """
 
     directory: Path
     server: embedded.Server
     client: RecommenderClient
     models: Sequence[str] = STAGES
+    number: int = 1
 
     def swap(self, count: int) -> float:
         """Swaps back to back; returns the seconds that all of it took."""
         began = time.monotonic()
-        for index in range(count):
-            number = 2 - index % 2
-            _point(self.directory, self.models, number)
-            self.wait(number)
+        for _ in range(count):
+            self.number = 3 - self.number
+            _point(self.directory, self.models, self.number)
+            self.wait(self.number)
         return time.monotonic() - began
 
     def wait(self, number: int) -> None:
@@ -76,7 +78,12 @@ class Deployment:
     def measure(
         self, ask: bench.Ask, load: bench.Load, swaps: int
     ) -> SwapReport:
-        """Runs the open loop steadily, then through `swaps` swaps."""
+        """Runs the open loop steadily, then through `swaps` swaps.
+
+        One more comes before both: the first takes memory that the server has
+        never had, which a machine may have to find.
+        """
+        self.swap(1)
         steady = bench.opened(ask, load, "steady")
         with futures.ThreadPoolExecutor(1) as pool:
             seconds = pool.submit(self.swap, swaps)
