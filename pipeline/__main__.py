@@ -76,8 +76,10 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         of_steps = flags.OF_STEPS if run in (_step, _demo) else {}
         own = flags.ARGUMENTS.get(name, {})
+        either = command.add_mutually_exclusive_group()
         for flag, settings in {**of_steps, **own}.items():
-            command.add_argument(flag, **settings)
+            group = either if flag in flags.EITHER else command
+            group.add_argument(flag, **settings)
         if name == "recommend":
             ids.add_option(command, "--history", "latest last")
     return parser

@@ -221,3 +221,6 @@ ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
 }
+
+# Of which a command takes one at most.
+EITHER = ("--shard", "--items")

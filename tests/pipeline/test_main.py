@@ -98,6 +98,15 @@ def test_a_corrupt_archive_says_so(
     assert "ml-100k.zip" in line
 
 
+def test_a_shard_is_of_the_run_and_not_of_other_items(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command.main(["index", "--shard", "0/2", "--items", "new.csv"])
+    assert ended.value.code == 2
+    assert "--items: not allowed with" in capsys.readouterr().err
+
+
 def test_rollback_without_a_release_says_what_to_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
