@@ -256,8 +256,6 @@ def _explore(config: Config, options: argparse.Namespace) -> None:
         _say(options, said, {"directory": str(directory)})
         return
     addresses = explore.Addresses(options.port, options.target, options.rest)
-    # The server of our own must not outlive this process.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with (
         contextlib.suppress(KeyboardInterrupt),
         explore.start(config, addresses, console.progress) as site,
@@ -359,4 +357,6 @@ _COMMANDS = {
     "completion": (_completion, "print what completes these in a shell"),
 }
 if __name__ == "__main__":
+    # `timeout`, systemd and Kubernetes end a run so: it ends as by Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

@@ -19,6 +19,7 @@ import pytest
 from pipeline import __main__ as command
 from pipeline.terminal import console
 from serving.releases import locks
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(autouse=True)
@@ -192,6 +193,27 @@ def test_an_interrupt_is_one_line_and_leaves_nothing(
     assert line.startswith("interrupted: ")
     run = tmp_path / "artifacts" / "runs" / "test"
     assert [path.name for path in run.glob("*") if path.is_dir()] == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_told_to_end_says_so(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    arguments = _config(tmp_path, 'kind = "synthetic"\nnum_users = 100_000')
+    run = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", *arguments, "retrain"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    eventually(lambda: list(tmp_path.rglob(".staging-prepare")))
+    run.send_signal(number)
+    _, said = run.communicate(timeout=60)
+    # Python's own way to end while it imports; a shell calls both 130.
+    assert run.returncode in (130, -signal.SIGINT)
+    assert said.splitlines()[-1].startswith("interrupted: ")
+    (told,) = tmp_path.rglob("test.prom")
+    status = 'recommender_last_run_exit_status{run="test"} 130.0'
+    assert status in told.read_text()
 
 
 def test_bash_completes_commands_and_flags() -> None:
