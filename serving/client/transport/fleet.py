@@ -87,8 +87,8 @@ class Health:
         self._lacking: dict[tuple[str, Wanted], float] = {}
         self._usual: dict[Kind, tuple[float, float]] = {}
         self.tokens = _TOKENS
-        # Clients that start together do not all begin with one replica.
-        self._turn = random.randrange(1 << 16)
+        # Of each list: two that shared one would keep meeting the same replica.
+        self._turns: dict[tuple[str, ...], int] = {}
 
     def choose(
         self,
@@ -119,8 +119,11 @@ class Health:
                 return preferred, len(healthy) > 1
             fit = [one for one in replicas if self._is_fit(one, wanted)]
             group = healthy or fit or fresh or replicas
-            self._turn += 1
-            chosen = group[self._turn % len(group)]
+            key = tuple(replicas)
+            # Clients that start together do not all begin with one replica.
+            turn = self._turns.get(key, random.randrange(1 << 16)) + 1
+            self._turns[key] = turn
+            chosen = group[turn % len(group)]
             return chosen, any(one != chosen for one in healthy)
 
     def has_spare(

@@ -175,6 +175,22 @@ def move_on(server, takes_more):
                 inputs["mood"] = (STRING, 1)
 
 
+def test_stages_apart_take_turns_apart(make):
+    with contextlib.ExitStack() as stack:
+        servers = [
+            stack.enter_context(FakeServer([model]))
+            for model in ("retrieval", "retrieval", "ranking", "ranking")
+        ]
+        with make(
+            {"*": targets(servers[:2]), "ranking": targets(servers[2:])}
+        ) as client:
+            outcomes(client, 40)
+
+    assert [predicts(server) for server in servers] == pytest.approx(
+        [20] * 4, abs=2
+    )
+
+
 def test_stages_apart_at_different_versions(make):
     with contextlib.ExitStack() as stack:
         one, two, three, four = (
