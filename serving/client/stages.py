@@ -8,16 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from serving import ids, signatures
-from serving.client import messages
+from serving.client import learned, messages
 from serving.client.query import Items, Query, VersionStatus
-from serving.client.transport import calls, channel, fleet
+from serving.client.transport import calls, channel
 from serving.errors import InvalidRequest, ModelNotFound, ServingError
 from serving.labels import STABLE
 from serving.wire import serving_pb2
-
-_MOST_KNOWN = 16
-# What a request gets that does not fit the version it reaches.
-_REFUSED = ("INVALID_ARGUMENT", "FAILED_PRECONDITION")
 
 
 @dataclass
@@ -26,17 +22,14 @@ class Stages:
 
     Attributes:
         label: Of the versions to ask for; "" for the latest.
-        known: Signatures by model and version asked for, with the version
-            that they were read from.
+        known: What the servers take.
         is_label_gone: Whether `stable` was asked for in vain of late.
     """
 
     caller: calls.Caller
     retrieval_model: str = signatures.RETRIEVAL
     label: str = ""
-    known: dict[fleet.Wanted, tuple[messages.Signatures, int]] = field(
-        default_factory=dict
-    )
+    known: learned.Known = field(default_factory=learned.Known)
     is_label_gone: bool = False
 
     def __post_init__(self) -> None:
@@ -72,7 +65,7 @@ class Stages:
             metadata_field=["signature_def"],
         )
         try:
-            await self.caller.ask(channel.METADATA, request, trace)
+            await self._ask(channel.METADATA, request, trace)
         except ModelNotFound:
             return False
         return True
@@ -159,7 +152,7 @@ class Stages:
                 model_spec=serving_pb2.ModelSpec(name=model)
             )
             try:
-                response = await self.caller.ask(
+                response = await self._ask(
                     channel.STATUS, request, trace.beside()
                 )
             except ServingError as error:
@@ -220,72 +213,58 @@ class Stages:
                 else as `Caller.ask`.
         """
 
-        async def ask() -> serving_pb2.PredictResponse:
-            request = messages.predict_request(
-                spec,
-                await self._inputs(spec, trace),
-                *(queries, candidates, item_ids),
+        def fill(inputs: messages.Inputs) -> serving_pb2.PredictRequest:
+            return messages.predict_request(
+                spec, inputs, queries, candidates, item_ids
             )
-            return await self.caller.ask(channel.PREDICT, request, trace)
 
         began = time.monotonic()
-        key = calls.wanted(spec)
-        spare = int(key in self.known)
         replicas = channel.replicas(self.caller.targets, spec.name)
-        if any(channel.is_several(one) for one in replicas):
-            spare = max(1, self.caller.policy.attempts - 1)
-        refusals = 0
+        asking = learned.Attempts(
+            *(self.known, calls.wanted(spec), spec, fill),
+            self.caller.policy.attempts,
+        )
         while True:
             try:
-                response = await ask()
-                break
-            except ServingError as error:
-                # A new version may take other features than the one remembered.
-                changed = error.code in _REFUSED
-                refusals += changed
-                # Behind a name one address says what it takes and another is
-                # asked: every second time with what was refused before.
-                if error.code == "NOT_FOUND" or (changed and refusals % 2):
-                    self._forget(spec.name)
-                if not changed or refusals > spare:
-                    raise
-                trace.retries += 1
-        _, read_from = self.known.get(key, ({}, -1))
-        if response.model_spec.version.value != read_from:
-            self._forget(spec.name)
-        return response, (time.monotonic() - began) * 1e3
+                try:
+                    response = await self.caller.ask(
+                        *(channel.PREDICT, spec, asking.request, trace),
+                        asking.refused,
+                    )
+                    break
+                except ServingError as error:
+                    if not asking.goes_on(error, replicas):
+                        raise
+            except learned.Unlearned:
+                await self._learn(asking, trace)
+        trace.retries += asking.retries
+        now = time.monotonic()
+        version = response.model_spec.version.value
+        asking.answered(trace.replica, version, now)
+        return response, (now - began) * 1e3
 
-    async def _inputs(
-        self, spec: serving_pb2.ModelSpec, trace: calls.Trace
-    ) -> messages.Inputs:
-        """Returns what a signature takes, asking the server the first time."""
-        key = calls.wanted(spec)
-        learned = self.known.get(key)
-        if learned is None:
-            request = serving_pb2.GetModelMetadataRequest(
-                model_spec=spec, metadata_field=["signature_def"]
-            )
-            request.model_spec.ClearField("signature_name")
-            response = await self.caller.ask(channel.METADATA, request, trace)
-            # A pinned version's signatures never change; a few are enough.
-            if len(self.known) >= _MOST_KNOWN:
-                self.known.clear()
-            learned = self.known[key] = messages.signatures(response)
-        found, read_from = learned
-        if spec.signature_name not in found:
-            needed = ""
-            if spec.signature_name == signatures.WITH_OPTIONS:
-                needed = ", which Query.filters needs"
-            raise ServingError(
-                f"Model {spec.name!r} must have signature "
-                f"{spec.signature_name!r}{needed}. Received: "
-                f"{', '.join(sorted(found))} (from version {read_from}). "
-                "Publish a version exported by this pipeline.",
-                "FAILED_PRECONDITION",
-            )
-        return found[spec.signature_name]
+    async def _learn(
+        self, asking: learned.Attempts, trace: calls.Trace
+    ) -> None:
+        """Asks a replica what it takes."""
+        trace.replica = asking.replica
+        request = serving_pb2.GetModelMetadataRequest(
+            model_spec=asking.spec, metadata_field=["signature_def"]
+        )
+        request.model_spec.ClearField("signature_name")
+        response = await self._ask(channel.METADATA, request, trace)
+        inputs, version = messages.signatures(response)
+        now = time.monotonic()
+        taken = learned.Taken(inputs, version, said=now, met=now)
+        asking.learned(trace.replica, taken)
 
-    def _forget(self, model: str) -> None:
-        """Drops a model's signatures, so that the next call asks for them."""
-        for key in [key for key in list(self.known) if key[0] == model]:
-            self.known.pop(key, None)
+    async def _ask(
+        self,
+        method: channel.Method[channel.Answer],
+        request: serving_pb2.GetModelMetadataRequest
+        | serving_pb2.GetModelStatusRequest,
+        trace: calls.Trace,
+    ) -> channel.Answer:
+        return await self.caller.ask(
+            method, request.model_spec, lambda _: request, trace
+        )

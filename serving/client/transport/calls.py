@@ -9,7 +9,7 @@ import contextlib
 import copy
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from serving.client.transport import channel, failures, fleet, headers, retry
@@ -79,6 +79,8 @@ class Trace:
         return other
 
 
+# Addresses behind a name that are asked for what others lack.
+_DRAWS = 4
 # After these another replica may answer at once what one did not.
 _ELSEWHERE = retry.SILENT | {"NOT_FOUND"}
 
@@ -104,17 +106,29 @@ class Caller:
     health: fleet.Health = field(default_factory=fleet.Health)
 
     async def ask(
-        self, method: Method[Answer], request: Request, trace: Trace
+        self,
+        method: Method[Answer],
+        spec: serving_pb2.ModelSpec,
+        made: Callable[[str], Request],
+        trace: Trace,
+        refused: Sequence[str] = (),
     ) -> Answer:
-        """Sends one message, again where `transport.fleet` says so."""
-        model = request.model_spec.name
+        """Sends one message, again where `transport.fleet` says so.
+
+        Args:
+            method: What is asked.
+            spec: Of whom.
+            made: The message to a replica; what it raises ends the question.
+            trace: What that may take, and has cost.
+            refused: Replicas that are asked only where there is no other.
+        """
+        model = spec.name
         replicas = channel.replicas(self.targets, model)
-        key = wanted(request.model_spec)
-        kind = (method.path, model, request.ByteSize().bit_length())
+        key = wanted(spec)
         swap_ends = -math.inf
         if trace.swap_wait:
             swap_ends = time.monotonic() + self.policy.swap_wait_seconds
-        tried = [trace.avoid] if trace.avoid else []
+        tried = [*refused, trace.avoid] if trace.avoid else [*refused]
         failed: list[failures.CallFailed] = []
         while True:
             for due in self.health.due(replicas):
@@ -125,15 +139,14 @@ class Caller:
             if channel.is_several(target):
                 has_spare |= not failed and self.health.tokens >= 1.0
             tried.append(target)
+            request = made(target)
+            kind = (method.path, model, request.ByteSize().bit_length())
             left = trace.remaining()
             call = Call(target, request, left, trace.metadata)
             try:
                 response = await self._once(method, call, kind, has_spare)
             except failures.CallFailed as failure:
                 failed.append(failure)
-                if failure.code not in _ELSEWHERE:
-                    # It is the one to ask what it takes.
-                    trace.replica = target
                 pause = self._pause(replicas, key, tried, failed, swap_ends)
                 if pause >= trace.remaining():
                     raise failures.translate(
@@ -184,19 +197,25 @@ class Caller:
     ) -> float:
         """Seconds until the next call, infinite where there is none."""
         code = failed[-1].code
-        is_lacking = code == "NOT_FOUND"
-        # Behind a name another address may have what the one asked lacks.
-        is_one_of_several = is_lacking and channel.is_several(tried[-1])
-        if is_lacking and not is_one_of_several:
-            self.health.lacks(tried[-1], key)
+        target = tried[-1]
         pause = self.policy.backoff(len(failed))
-        waits = is_lacking and time.monotonic() + pause < swap_ends
         has_spare = self.health.has_spare(replicas, key, tried)
-        is_free = (
-            (has_spare or is_one_of_several)
-            and code in _ELSEWHERE
-            and len(failed) < self.policy.attempts
-        )
+        is_free = has_spare and code in _ELSEWHERE
+        waits = False
+        if code == "NOT_FOUND":
+            waits = time.monotonic() + pause < swap_ends
+            # Behind a name another address may have what the one asked lacks.
+            if (
+                channel.is_several(target)
+                and len(failed) < _DRAWS
+                and self.health.may_have(target, key)
+                and self.health.may_have(target, (key[0], ""))
+            ):
+                is_free = True
+            # A rollout moves on: of a name only whole models are remembered.
+            elif not (channel.is_several(target) and isinstance(key[1], int)):
+                self.health.lacks(target, key)
+        is_free = is_free and len(failed) < self.policy.attempts
         if not (is_free or waits or self._may_repeat(failed)):
             return math.inf
         if (

@@ -27,7 +27,8 @@ threads of a client share what is remembered here.
 The addresses behind one name (`dns:///service:8500`) are gRPC's to balance, see
 `transport.channel`; a silent call to such a name is cut short and made again in
 the same way, once, at the charge of a token. What one address has not got is
-asked for again at once, four calls at most: in a rollout the next one may.
+asked for again at once, four calls at most: in a rollout the next one may have
+it. A model that none of four had is asked for once a question, for a second.
 """
 
 import random
@@ -115,10 +116,20 @@ class Health:
                     health.is_back, health.is_tried = False, True
                     health.until = time.monotonic() + 2 * PROBE_SECONDS
                     return one, bool(healthy)
-            if preferred in healthy:
-                return preferred, len(healthy) > 1
+            if preferred in healthy or (
+                preferred in fresh and self._is_tried(preferred)
+            ):
+                return preferred, any(one != preferred for one in healthy)
             fit = [one for one in replicas if self._is_fit(one, wanted)]
-            group = healthy or fit or fresh or replicas
+            group = healthy or fit
+            if not group:
+                # The one that was asked in vain the longest ago.
+                lacking = {
+                    one: self._lacking.get((one, wanted), 0.0)
+                    for one in fresh or replicas
+                }
+                oldest = min(lacking.values())
+                group = [one for one in lacking if lacking[one] == oldest]
             key = tuple(replicas)
             # Clients that start together do not all begin with one replica.
             turn = self._turns.get(key, random.randrange(1 << 16)) + 1
@@ -219,12 +230,20 @@ class Health:
             self.tokens -= 1.0
             return True
 
+    def may_have(self, replica: str, wanted: Wanted) -> bool:
+        """Whether a replica is not known to lack a model or version."""
+        until = self._lacking.get((replica, wanted), 0.0)
+        return not until or time.monotonic() >= until
+
     def _is_fit(self, replica: str, wanted: Wanted) -> bool:
         health = self._health.get(replica)
         if health is not None and health.failures:
             return False
-        until = self._lacking.get((replica, wanted), 0.0)
-        return not until or time.monotonic() >= until
+        return self.may_have(replica, wanted)
+
+    def _is_tried(self, replica: str) -> bool:
+        health = self._health.get(replica)
+        return health is not None and health.is_tried
 
     def _rest(self, health: _Replica) -> None:
         rest = min(

@@ -15,6 +15,7 @@ from serving.client import (
     RecommenderClient,
     Retry,
     ServingError,
+    learned,
 )
 from tests.support.fake_server import STRING, FakeServer
 from tests.support.replica_faults import (
@@ -150,11 +151,12 @@ def test_replicas_at_different_versions(make, pair, takes_more):
     with make(targets(pair), timeout_seconds=9) as client:
         outcomes(client, 4)
         move_on(pair[0], takes_more)
-        found = {client.recommend(Query()).version for _ in range(20)}
-        assert outcomes(client, 20) == [WHOLE] * 20
+        answers = [client.recommend(Query()) for _ in range(20)]
 
-    # Neither is left to answer for both.
-    assert found == {1, 2}
+    assert {answer.degraded for answer in answers} == {WHOLE}
+    # Neither answers for both, and what has changed is found out once.
+    assert {answer.version for answer in answers} == {1, 2}
+    assert sum(answer.retries for answer in answers) <= 2
 
 
 @pytest.mark.parametrize("takes_more", [False, True])
@@ -164,6 +166,73 @@ def test_addresses_behind_a_name_at_different_versions(make, pair, takes_more):
         move_on(pair[0], takes_more)
 
         assert outcomes(client, 40) == [WHOLE] * 40
+
+
+def test_many_callers_meet_two_versions_behind_a_name(pair):
+    found = []
+    with RecommenderClient(f"ipv4:{','.join(targets(pair))}") as client:
+        outcomes(client, 4)
+        move_on(pair[0], True)
+        threads = [
+            threading.Thread(target=lambda: found.extend(outcomes(client, 20)))
+            for _ in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert found == [WHOLE] * 160
+
+
+def test_a_question_goes_to_the_version_that_takes_it(make, pair, monkeypatch):
+    monkeypatch.setattr(learned, "_TRUSTED_SECONDS", 0.0)
+    with make(targets(pair), timeout_seconds=9) as client:
+        outcomes(client, 4)
+        move_on(pair[0], True)
+        asked = Query(features={"mood": "calm"})
+        answers = [client.recommend(asked) for _ in range(20)]
+
+        assert {answer.degraded for answer in answers} == {WHOLE}
+        assert {answer.version for answer in answers} == {2}
+        with pytest.raises(ServingError, match="mod"):
+            client.recommend(Query(features={"mod": "calm"}))
+
+
+@pytest.mark.parametrize("code", ["FAILED_PRECONDITION", "INVALID_ARGUMENT"])
+def test_a_replica_that_refuses_what_it_says_it_takes(make, pair, code):
+    first, _ = pair
+    with make(targets(pair), timeout_seconds=9) as client:
+        outcomes(client, 4)
+        first.faults.update({("retrieval", 1): code, ("ranking", 1): code})
+
+        assert outcomes(client, 20) == [WHOLE] * 20
+
+
+def test_a_replica_that_refuses_and_goes(make, pair):
+    first, _ = pair
+    with make(targets(pair), timeout_seconds=9) as client:
+        outcomes(client, 4)
+        move_on(first, True)
+        first.faults["retrieval", 2] = [None, "UNAVAILABLE"]
+
+        assert outcomes(client, 4) == [WHOLE] * 4
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_mistakes_and_absent_models_cost_few_calls(make, by_name):
+    with FakeServer(["retrieval"]) as one, FakeServer(["retrieval"]) as two:
+        both = targets((one, two))
+        with make(f"ipv4:{','.join(both)}" if by_name else both) as client:
+            outcomes(client, 4)
+            before = sum(one.calls.values()) + sum(two.calls.values())
+            for _ in range(10):
+                with pytest.raises(ServingError, match="Did you mean"):
+                    client.retrieve(Query(features={"hous": 1}))
+            assert outcomes(client, 10) == ["ranking unavailable"] * 10
+
+    after = sum(one.calls.values()) + sum(two.calls.values())
+    assert after - before < 60
 
 
 def move_on(server, takes_more):
