@@ -122,8 +122,8 @@ def test_a_load_leaves_the_pool_to_requests(tmp_path, is_loading):
     thread.join()
     served.close()
     other.close()
-    # Behind the long run one may wait, or two before it begins.
-    assert (answered > 5) == is_loading
+    # Behind the long run one may wait, after some before it begins.
+    assert (answered > 100) == is_loading
 
 
 def test_what_is_no_tensor_cannot_be_fetched(bundle):
