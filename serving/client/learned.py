@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from serving import signatures
 from serving.client import messages
-from serving.client.transport import channel, fleet
+from serving.client.transport import calls, channel, fleet
 from serving.errors import ServingError
 from serving.wire import serving_pb2
 
@@ -122,10 +122,10 @@ class Attempts:
         used: With the inputs of this version.
         refused: Replicas that have said what they take, and do not take this.
         retries: Calls after the first one that was refused.
+        wanted: The model of the spec, and the version or label it pins.
     """
 
     known: Known
-    wanted: fleet.Wanted
     spec: serving_pb2.ModelSpec
     fill: Fill
     draws: int
@@ -133,9 +133,13 @@ class Attempts:
     used: Taken | None = None
     refused: list[str] = field(default_factory=list)
     retries: int = 0
+    wanted: fleet.Wanted = field(init=False)
     _asked: set[str] = field(default_factory=set)
     _refusals: int = 0
     _is_local: bool = False
+
+    def __post_init__(self) -> None:
+        self.wanted = calls.wanted(self.spec)
 
     def request(self, replica: str) -> serving_pb2.PredictRequest:
         """The request for a replica, as it takes it.
@@ -150,16 +154,16 @@ class Attempts:
             raise Unlearned
         if self._refusals // self.draws % 2:
             versions = versions[::-1]
-        for last, taken in enumerate(versions, 1 - len(versions)):
+        refusals = []
+        for taken in versions:
             try:
                 request = self.fill(self._inputs(taken))
-            except ServingError:
-                if not last:
-                    raise
+            except ServingError as error:
+                refusals.append(error)
             else:
                 self.used, self._is_local = taken, False
-                break
-        return request
+                return request
+        raise refusals[0]
 
     def learned(self, replica: str, taken: Taken) -> None:
         """Takes note of what a replica takes now."""
@@ -198,10 +202,9 @@ class Attempts:
     def _refuses_too(self, other: str) -> bool:
         """Whether a replica has lately said to be where this was refused."""
         known = self.known.of(self.wanted, other)
-        versions = {taken.version for taken in known}
         return (
             bool(known)
-            and versions <= self._versions(self.replica)
+            and self._versions(other) <= self._versions(self.replica)
             and time.monotonic() - known[0].said < _TRUSTED_SECONDS
         )
 

@@ -221,8 +221,7 @@ class Stages:
         began = time.monotonic()
         replicas = channel.replicas(self.caller.targets, spec.name)
         asking = learned.Attempts(
-            *(self.known, calls.wanted(spec), spec, fill),
-            self.caller.policy.attempts,
+            self.known, spec, fill, self.caller.policy.attempts
         )
         while True:
             try:

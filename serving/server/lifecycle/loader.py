@@ -113,7 +113,7 @@ class Loader:
 def _register_ops() -> None:
     """ScaNN's ops must be known before a graph that uses them loads.
 
-    What is asked of all ops is asked once, before there are requests.
+    Then those that call functions are found, before there are requests.
     """
     # TensorFlow's Python layer speaks of deprecations only here.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)

@@ -142,7 +142,9 @@ class Bundle:
                 name: meta_graph_pb2.SignatureDef.FromString(definition)
                 for name, definition in sorted(light.signature_def.items())
             }
-            self._with_loops = inline.with_loops(light)
+            self._with_loops = inline.with_loops(
+                light.graph_def, self.signature_defs
+            )
             self._check_variables()
         except BaseException:
             self.close()

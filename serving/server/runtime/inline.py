@@ -29,12 +29,11 @@ _LOOPS = ("While", "StatelessWhile", "NextIteration")
 Size = tuple[int, ...]
 
 
-def with_loops(meta_graph: light_pb2.MetaGraphDef) -> set[str]:
-    """Signatures whose time no size tells.
-
-    Function by function: Python's lock is free in between.
-    """
-    graph = meta_graph.graph_def
+def with_loops(
+    graph: light_pb2.GraphDef,
+    signatures: Mapping[str, meta_graph_pb2.SignatureDef],
+) -> set[str]:
+    """Names of the signatures whose time no size tells."""
     functions = graph.library.function
     # Most graphs have none, and are not taken apart.
     if not any(
@@ -46,7 +45,7 @@ def with_loops(meta_graph: light_pb2.MetaGraphDef) -> set[str]:
     parsed = []
     for data in functions:
         parsed.append(FunctionDef.FromString(data))
-        time.sleep(0)
+        time.sleep(0)  # Gives Python's lock to requests.
     # A function that is called by its name may be given functions, too.
     callers_here = callers() | {one.signature.name for one in parsed}
     used = {
@@ -58,13 +57,12 @@ def with_loops(meta_graph: light_pb2.MetaGraphDef) -> set[str]:
         looping |= found
         found = {name for name, names in used.items() if names & looping}
     nodes = {node.name: node for node in map(NodeDef.FromString, graph.node)}
-    result = set()
-    for name, data in meta_graph.signature_def.items():
-        outputs = meta_graph_pb2.SignatureDef.FromString(data).outputs
-        behind = _behind(outputs.values(), nodes)
-        if _used(behind, callers_here) & looping:
-            result.add(name)
-    return result
+    return {
+        name
+        for name, definition in signatures.items()
+        if _used(_behind(definition.outputs.values(), nodes), callers_here)
+        & looping
+    }
 
 
 def _behind(
