@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest import mock
@@ -196,13 +197,14 @@ def test_an_interrupt_is_one_line_and_leaves_nothing(
 
 
 def test_a_run_that_is_told_to_end_says_so(tmp_path: Path) -> None:
-    arguments = _config(tmp_path, 'kind = "synthetic"\nnum_users = 100_000')
+    arguments = _config(tmp_path, 'kind = "synthetic"\nnum_users = 300_000')
     run = subprocess.Popen(
         [sys.executable, "-m", "pipeline", *arguments, "retrain"],
         stderr=subprocess.PIPE,
         text=True,
     )
     eventually(lambda: list(tmp_path.rglob(".staging-prepare")))
+    time.sleep(2)  # An interrupt of an import may end as the import's failure.
     run.send_signal(signal.SIGTERM)
     _, said = run.communicate(timeout=60)
     # Python's own way to end while it imports; a shell calls both 130.
