@@ -76,10 +76,12 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         of_steps = flags.OF_STEPS if run in (_step, _demo) else {}
         own = flags.ARGUMENTS.get(name, {})
-        either = command.add_mutually_exclusive_group()
+        add = either = command.add_argument
+        # An empty group has no usage to print: argparse fails.
+        if own.keys() >= set(flags.EITHER):
+            either = command.add_mutually_exclusive_group().add_argument
         for flag, settings in {**of_steps, **own}.items():
-            group = either if flag in flags.EITHER else command
-            group.add_argument(flag, **settings)
+            (either if flag in flags.EITHER else add)(flag, **settings)
         if name == "recommend":
             ids.add_option(command, "--history", "latest last")
     return parser

@@ -66,6 +66,17 @@ def test_every_command_line_is_in_a_document() -> None:
     assert found == listed, "tests/support/command_lines.py lists them"
 
 
+@pytest.mark.parametrize("module", command_lines.MODULES)
+def test_every_command_says_how_it_is_used(module: str) -> None:
+    for name, parser in command_lines.commands(command_lines.parser_of(module)):
+        flags = {
+            flag for action in parser._actions for flag in action.option_strings
+        }
+        text = parser.format_help()
+        assert text.startswith(f"usage: python -m {module}"), name
+        assert all(flag in text for flag in flags), name
+
+
 def test_every_module_of_a_document_exists() -> None:
     for module in set(re.findall(r"python3? -m ([\w.]+)", EVERYTHING)):
         ours = module.partition(".")[0] in ("pipeline", "serving", "tests")
