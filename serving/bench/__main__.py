@@ -18,6 +18,7 @@ from pathlib import Path
 from serving.bench import cost, fleet, logged, swaps
 from serving.client import ServingError
 from serving.client.command.load import Load, Report
+from serving.errors import InvalidRequest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,11 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     add("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
-    load = Load(
-        options.method, options.threads, options.seconds, options.rate, 1
-    )
     report: Report
     try:
+        _check(options)
+        load = Load(
+            options.method, options.threads, options.seconds, options.rate
+        )
         if options.command == "fleet":
             report = fleet.run(options.models_config, load)
         elif options.command == "logged":
@@ -61,6 +63,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     print(json.dumps(report, indent=2) if options.json else report)
     return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    if not options.models_config.is_file():
+        raise InvalidRequest(
+            "The file of --models-config must exist. Received: "
+            f"{options.models_config}. Publish a version first: make demo or "
+            "make retrain."
+        )
+    if options.count < 1:
+        raise InvalidRequest(
+            f"--count must be positive. Received: {options.count}."
+        )
 
 
 if __name__ == "__main__":
