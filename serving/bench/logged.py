@@ -7,7 +7,6 @@ the machine slows both alike. Nothing published is touched.
 
 import contextlib
 import shutil
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -31,11 +30,7 @@ class LogReport(bench.Report):
 
     def ratio(self, figure: str) -> float:
         """Median with the log over the median without."""
-        off, on = (
-            statistics.median(row[figure] for row in self if row["loop"] == one)
-            for one in ("off", "on")
-        )
-        return float(on / off)
+        return self.median("on", figure) / self.median("off", figure)
 
     def __str__(self) -> str:
         return (

@@ -1,7 +1,8 @@
 """Measures what callers notice while both stages change their version.
 
-Enters: a published models.config. Leaves: latencies of an open loop before
-and during swaps that follow each other without a pause.
+Enters: a published models.config. Leaves: latencies of an open loop without
+swaps and during some that follow each other without a pause, in turns, so that
+what else the machine does slows both alike.
 
 The live versions of `retrieval` and `ranking` are copied, twice each, into a
 temporary repository that a server of its own follows, so nothing published
@@ -25,20 +26,26 @@ from serving.errors import ServingError
 from serving.releases import versions
 
 STAGES = (signatures.RETRIEVAL, signatures.RANKING)
+_TURNS = 5
 # A large catalogue on busy cores.
 _PATIENCE_SECONDS = 600.0
 
 
 class SwapReport(bench.Report):
-    """The loops' summaries, steady first, and what the swaps cost."""
+    """The loops' summaries, steady and swapping in turns.
+
+    Those of swaps say how many and how long each took: `swap_seconds`.
+    """
 
     def __str__(self) -> str:
-        steady, swapping = self
-        ratio = swapping["p99_ms"] / steady["p99_ms"]
+        steady, swapping = (
+            self.median(loop, "p99_ms") for loop in ("steady", "swapping")
+        )
         return (
-            f"{super().__str__()}\n{swapping['swaps']} swaps of both stages, "
-            f"{swapping['swap_seconds']:.2f} s each: p99 is {ratio:.2f} times "
-            "the steady one"
+            f"{super().__str__()}\n"
+            f"{sum(row.get('swaps', 0) for row in self)} swaps of both stages, "
+            f"{self.median('swapping', 'swap_seconds'):.2f} s each: p99 is "
+            f"{swapping / steady:.2f} times the steady one (medians)"
         )
 
 
@@ -78,18 +85,23 @@ class Deployment:
     def measure(
         self, ask: bench.Ask, load: bench.Load, swaps: int
     ) -> SwapReport:
-        """Runs the open loop steadily, then through `swaps` swaps.
+        """Runs the open loop steadily and through `swaps` swaps, in turns.
 
-        One more comes before both: the first takes memory that the server has
+        One more comes before all: the first takes memory that the server has
         never had, which a machine may have to find.
         """
         self.swap(1)
-        steady = bench.opened(ask, load, "steady")
-        with futures.ThreadPoolExecutor(1) as pool:
-            seconds = pool.submit(self.swap, swaps)
-            swapping = bench.opened(ask, load, "swapping", seconds.done)
-        cost = {"swaps": swaps, "swap_seconds": seconds.result() / swaps}
-        return SwapReport([steady, swapping | cost])
+        report = SwapReport()
+        turns = min(swaps, _TURNS)
+        for turn in range(turns):
+            report.append(bench.opened(ask, load, "steady"))
+            count = swaps // turns + (turn < swaps % turns)
+            with futures.ThreadPoolExecutor(1) as pool:
+                taken = pool.submit(self.swap, count)
+                swapping = bench.opened(ask, load, "swapping", taken.done)
+            cost = {"swaps": count, "swap_seconds": taken.result() / count}
+            report.append(swapping | cost)
+        return report
 
     def _is_served(self, number: int) -> bool:
         with contextlib.suppress(ServingError):

@@ -12,6 +12,7 @@ as much as it would for users.
 import contextlib
 import itertools
 import random
+import statistics
 import threading
 import time
 from collections import Counter
@@ -65,6 +66,11 @@ class Load:
 
 class Report(list[Summary]):
     """Summaries of the loops; prints as a table."""
+
+    def median(self, loop: str, figure: str) -> float:
+        """Of the loops of one name."""
+        rows = (row for row in self if row["loop"] == loop)
+        return float(statistics.median(row[figure] for row in rows))
 
     def __str__(self) -> str:
         lines = [
