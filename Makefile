@@ -16,7 +16,7 @@ REST_PORT ?= 8501
 TARGET ?= 127.0.0.1:$(PORT)
 
 RUN := $(VENV)/bin/python
-OPTIONS = --config $(CONFIG) $(foreach pair,$(SET),--set '$(pair)')
+OPTIONS = --config '$(CONFIG)' $(foreach pair,$(SET),--set '$(pair)')
 STEP = $(RUN) -m pipeline $(OPTIONS)
 FORCED = $(if $(FORCE),--force) $(if $(WARM),--warm) $(if $(WAIT),--wait) \
 	$(if $(ACCEPT_DATA),--accept-data "$$ACCEPT_DATA")
@@ -224,14 +224,14 @@ bench-ondevice: setup ## size, latency and quality beside TensorFlow's toolkit
 ablation: setup ## what each choice is worth; SEEDS=1..3 ONLY=<part of a name>
 	$(STEP) $@ $(if $(SEEDS),--seeds $(SEEDS)) $(if $(ONLY),--only '$(ONLY)')
 init-config: setup ## print a config for INTERACTIONS=<file> [ITEMS= USERS=]
-	@$(RUN) -m pipeline $@ --interactions '$(INTERACTIONS)' \
+	@$(RUN) -m pipeline $@ $(if $(INTERACTIONS),--interactions '$(INTERACTIONS)') \
 		$(if $(ITEMS),--items '$(ITEMS)') $(if $(USERS),--users '$(USERS)')
 check: setup ## report on a config's data without training
 	$(STEP) $@
 
 doctor: ## what this machine lacks, and what to do; needs nothing installed
 	@$(or $(wildcard $(RUN)),$(PYTHON)) -m pipeline.onboard.doctor \
-		--config $(CONFIG) --port $(PORT) $(REST_PORT)
+		--config '$(CONFIG)' --port $(PORT) $(REST_PORT)
 bench-scale: setup-dev ## speed, memory and cost by size; SIZES="100_000 1_000_000"
 	$(RUN) -m pipeline $@ $(if $(SIZES),--interactions $(SIZES))
 bench-index: $(VENV)/.requirements-bench ## neighbours beside faiss, hnswlib; SIZES= LARGE=1
