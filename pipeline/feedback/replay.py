@@ -55,7 +55,8 @@ class Replay:
         hidden_users: Requests whose users the log does not tell.
         models: Agreement by model.
         speed: By side.
-        latency_ratio: New over live, of the medians.
+        latency_ratio: New over live, of the medians; NaN where one of them
+            answers nothing.
         errors: Failed requests by side and code.
         failed_alone: Requests that the live side answers and the new one not.
         first_failure: What the new side said when it first failed.
@@ -253,10 +254,13 @@ def lines(replay: Replay, log: Log) -> list[str]:
     found = [
         f"{replay.requests:,} of {replay.records:,} records replayed: "
         f"{replay.live} against {replay.new}",
-        f"latency: p50 {live.p50_ms:.2f} and {new.p50_ms:.2f} ms, p99 "
-        f"{live.p99_ms:.2f} and {new.p99_ms:.2f} ms, ratio of the medians "
-        f"{replay.latency_ratio:.2f}",
     ]
+    if math.isfinite(replay.latency_ratio):
+        found.append(
+            f"latency: p50 {live.p50_ms:.2f} and {new.p50_ms:.2f} ms, p99 "
+            f"{live.p99_ms:.2f} and {new.p99_ms:.2f} ms, ratio of the medians "
+            f"{replay.latency_ratio:.2f}"
+        )
     for name, codes in replay.errors.items():
         if codes:
             told = ", ".join(f"{count} {code}" for code, count in codes.items())

@@ -3,6 +3,8 @@
 Enters: a replay. Leaves: rules of the gate, as `decision.json` takes them.
 """
 
+import math
+
 from pipeline.feedback.replay import Replay
 from pipeline.run.rules import Rule
 
@@ -14,6 +16,8 @@ def judge(replay: Replay) -> list[Rule]:
     learned something new answers otherwise.
     """
     emptied = sum(one.emptied for one in replay.models.values())
+    ratio = replay.latency_ratio
+    is_timed = math.isfinite(ratio)
     found = [
         Rule.of(
             "replay: answers",
@@ -34,9 +38,11 @@ def judge(replay: Replay) -> list[Rule]:
         ),
         Rule(
             "replay: latency",
-            f"The median request takes {replay.latency_ratio:.2f} times what "
-            f"it takes {replay.live}.",
-            value=replay.latency_ratio,
+            f"The median request takes {ratio:.2f} times what it takes "
+            f"{replay.live}."
+            if is_timed
+            else "One of the versions answers nothing that could be timed.",
+            value=ratio if is_timed else None,
         ),
     ]
     return found + [

@@ -223,6 +223,28 @@ def test_a_model_with_other_inputs_is_rejected(
     assert "Missing but required: {user_id}" in words
 
 
+@pytest.mark.parametrize("silent", ["LIVE", "NEW"])
+def test_one_side_answers_nothing(
+    config: Config, log: Log, monkeypatch: pytest.MonkeyPatch, silent: str
+) -> None:
+    def fails(request: Request) -> predict_pb2.PredictResponse:
+        raise ServingError("no such signature", "FAILED_PRECONDITION")
+
+    def find(_: Config, text: str, option: str) -> Side:
+        return Side(text, fails if option == silent else listing(ITEMS))
+
+    monkeypatch.setattr(sides, "find", find)
+    _, judged = step.replay(config, log, "live", "new")
+
+    broken = decisions.broken(judged)
+    assert bool(broken) == (silent == "NEW")
+    assert "20 of 20 fail. no such signature" in "".join(broken) or not broken
+    written = json.loads((config.run_directory / "replay.json").read_text())
+    assert written["latency_ratio"] is None
+    page = (config.run_directory / "replay.md").read_text()
+    assert f"errors of {silent.lower()}: 20" in page and "nan" not in page
+
+
 def test_where_nothing_is_live_the_gate_goes_on(
     config: Config, asked: Log, tmp_path: Path
 ) -> None:
