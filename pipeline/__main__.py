@@ -216,6 +216,7 @@ def _ablation(config: Config, options: argparse.Namespace) -> None:
 def _ondevice_android(config: Config, options: argparse.Namespace) -> None:
     from pipeline.ondevice import android
 
+    android.output(options.output)
     run = Run(config, progress=console.progress)
     prepared, distilled = run.prepared(), run.distill()
     size = android.run(

@@ -170,6 +170,7 @@ def write(
             app can send them too.
     """
     catalogue.check(student)
+    directory = output(directory)
     check(
         (
             not any("\n" in word or "\r" in word for word in genres.known),
@@ -205,6 +206,31 @@ def write(
     manifest.write_json(staging / CONFIG, describe(content, bool(column)))
     manifest.replace(staging, directory)
     return len(content)
+
+
+def output(directory: Path) -> Path:
+    """Where assets may be written, as an absolute path.
+
+    Raises:
+        ConfigError: If something else lies there: it would be replaced too.
+    """
+    directory = directory.resolve()
+    ours = {CONFIG, MODEL, MOVIES, GENRES}
+    found = [directory]
+    if directory.is_dir():
+        found = [one for one in directory.iterdir() if one.name not in ours]
+    elif not directory.exists():
+        found = []
+    check(
+        (
+            not found,
+            "The folder of the assets must be absent, empty or hold earlier "
+            f"assets: it is replaced as a whole. Received: {directory} with "
+            f"{', '.join(sorted(one.name for one in found)[:3])} (from "
+            "--output). Name a folder of its own.",
+        ),
+    )
+    return directory
 
 
 def describe(content: bytes, genres: bool) -> dict[str, object]:

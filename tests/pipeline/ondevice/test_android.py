@@ -314,6 +314,16 @@ def test_assets_are_replaced_as_a_whole(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["assets"]
 
 
+def test_nothing_else_is_replaced(tmp_path: Path) -> None:
+    kept = tmp_path / "assets" / "fonts" / "one.ttf"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    for directory in (tmp_path / "assets", kept):
+        with pytest.raises(ConfigError, match="must be absent, empty or hold"):
+            write(make("bow"), directory)
+    assert kept.exists()
+
+
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     student = make("bow")
     with pytest.raises(ConfigError, match="must have 60 rows"):
