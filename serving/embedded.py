@@ -1,11 +1,13 @@
 """The embedded server in a process of its own, for as long as a block lasts."""
 
 import contextlib
+import http.client
 import os
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,8 @@ _PATIENCE_SECONDS = 120.0
 # Of a process that was told to end.
 _GRACE_SECONDS = 20.0
 _ROOT = Path(__file__).resolve().parents[1]
+# The machine's proxies are for other addresses.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,20 @@ def running(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def ask(
+    request: str | urllib.request.Request, timeout_seconds: float = 60.0
+) -> http.client.HTTPResponse:
+    """Asks a server's REST port; the answer is for a `with`.
+
+    Raises:
+        urllib.error.URLError: If there is none, or it is an error.
+    """
+    answer: http.client.HTTPResponse = _OPENER.open(
+        request, timeout=timeout_seconds
+    )
+    return answer
 
 
 def free_port() -> int:

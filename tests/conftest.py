@@ -11,6 +11,9 @@ import hypothesis
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Servers of tests are on this machine, wherever its proxies lead.
+for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+    del os.environ[name]
 
 # Selects Keras 2 before any test module imports TensorFlow.
 from models import config as models_config  # noqa: E402

@@ -148,7 +148,8 @@ ARROWS = {
         "pipeline.ranking pipeline.export pipeline.evaluate pipeline.terminal"
     ),
     "pipeline.feedback": (
-        "serving serving.prediction_log serving.releases serving.wire "
+        "serving serving.client.transport "
+        "serving.prediction_log serving.releases serving.wire "
         "serving.server.answers serving.server.lifecycle "
         "serving.server.runtime serving.server.telemetry pipeline.run "
         "pipeline.tables pipeline.measure pipeline.sources pipeline.report "

@@ -42,7 +42,7 @@ def fetch(target: str) -> messages.Signatures:
         metadata_field=["signature_def"],
     )
     method = channel.METADATA
-    with grpc.insecure_channel(target) as opened:
+    with grpc.insecure_channel(target, channel.reaching(target)) as opened:
         call = opened.unary_unary(
             f"/tensorflow.serving.{method.path}",
             type(asked).SerializeToString,

@@ -16,6 +16,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from pipeline.run.config import Config
 from pipeline.tables.schema import DataError
 from serving import signatures
+from serving.client.transport import channel
 from serving.errors import ServingError
 from serving.releases import history
 from serving.server.answers import predict
@@ -103,14 +104,13 @@ def find(config: Config, text: str, option: str) -> Side:
 
 
 def _server(address: str) -> Side:
-    channel = grpc.insecure_channel(
-        address,
-        [
-            ("grpc.max_receive_message_length", -1),
-            ("grpc.max_send_message_length", -1),
-        ],
+    limits = [
+        ("grpc.max_receive_message_length", -1),
+        ("grpc.max_send_message_length", -1),
+    ]
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(
+        grpc.insecure_channel(address, channel.reaching(address, limits))
     )
-    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
 
     def ask(
         request: predict_pb2.PredictRequest,

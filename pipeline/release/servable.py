@@ -148,7 +148,7 @@ def _is_loaded(address: str) -> bool:
         ServingError: If it cannot be loaded.
     """
     with contextlib.suppress(urllib.error.URLError, ConnectionError):
-        with urllib.request.urlopen(address, timeout=10) as answer:
+        with embedded.ask(address, 10.0) as answer:
             [found] = json.load(answer)["model_version_status"]
         if found["state"] == "END":
             raise ServingError(found["status"]["error_message"])
@@ -165,7 +165,7 @@ def _answers(address: str, staged: int, case: Case) -> Rule:
     )
     title = f"answers of {model}"
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with embedded.ask(request) as answer:
             found = json.load(answer)["outputs"]
     except urllib.error.HTTPError as error:
         words = f"{model} must answer the golden requests. Received: "

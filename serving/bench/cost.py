@@ -12,7 +12,6 @@ import dataclasses
 import os
 import sys
 import tempfile
-import urllib.request
 from pathlib import Path
 
 from serving import embedded
@@ -96,7 +95,7 @@ def _milliseconds(page: str, pid: int) -> list[float]:
     stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     ticks = int(stat[11]) + int(stat[12])
     found = [1000 * ticks / os.sysconf("SC_CLK_TCK")]
-    with urllib.request.urlopen(page) as answer:
+    with embedded.ask(page) as answer:
         lines = answer.read().decode().splitlines()
     for name in _LATENCIES:
         prefix = f":tensorflow:serving:{name}_sum{{"

@@ -8,6 +8,8 @@ mapping from model name to either, where "*" stands for the models not named.
 it only knows that there may be another one.
 """
 
+import contextlib
+import ipaddress
 import json
 import os
 import re
@@ -105,6 +107,7 @@ DEFAULT_OPTIONS: dict[str, object] = {
 # An URL is none; commas and spaces have a place in a few schemes only.
 _ADDRESS = re.compile(r"(?:ipv[46]|unix):.+|(?!https?:)[^\s,]+")
 _SERVER_NAME = "grpc.ssl_target_name_override"
+_PROXIES = "grpc.enable_http_proxy"
 
 
 @dataclass(frozen=True)
@@ -231,18 +234,32 @@ def is_several(target: str) -> bool:
     return target.startswith("dns:") or "," in target
 
 
+def reaching(
+    target: str, given: Sequence[tuple[str, object]] = ()
+) -> list[tuple[str, object]]:
+    """Options for a target: this machine is reached without a proxy.
+
+    As Go and browsers have it; gRPC and curl have to be told by `no_proxy`.
+    """
+    options = list(given)
+    if _is_here(target) and _PROXIES not in dict(given):
+        options.append((_PROXIES, 0))
+    return options
+
+
 def proxy(target: str, given: Sequence[tuple[str, object]]) -> str:
     """Names the HTTP proxy on the way to a target, and where it is set.
 
     Returns:
         "`http_proxy` (host:port)", or "" where none is used.
     """
-    if dict(given).get("grpc.enable_http_proxy", 1) == 0:
+    if dict(reaching(target, given)).get(_PROXIES, 1) == 0:
         return ""
-    host = target.rpartition("/")[2].rpartition(":")[0]
     hidden = os.environ.get("no_grpc_proxy") or os.environ.get("no_proxy", "")
     if target.startswith("unix:") or any(
-        host.endswith(name.strip()) for name in hidden.split(",") if name
+        _host(target).endswith(name.strip())
+        for name in hidden.split(",")
+        if name
     ):
         return ""
     for name in ("grpc_proxy", "https_proxy", "http_proxy"):
@@ -250,3 +267,14 @@ def proxy(target: str, given: Sequence[tuple[str, object]]) -> str:
             # Without the password that may stand before the host.
             return f"`{name}` ({urlsplit(value).netloc.rpartition('@')[2]})"
     return ""
+
+
+def _host(target: str) -> str:
+    return target.rpartition("/")[2].rpartition(":")[0]
+
+
+def _is_here(target: str) -> bool:
+    host = _host(target).rpartition("ipv4:")[2].rpartition("ipv6:")[2]
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    return host == "localhost"

@@ -7,7 +7,13 @@ import grpc
 import grpc.aio
 
 from serving.client.transport import failures, forks
-from serving.client.transport.channel import STATUS, Answer, Call, Method
+from serving.client.transport.channel import (
+    STATUS,
+    Answer,
+    Call,
+    Method,
+    reaching,
+)
 from serving.client.transport.connections import Connections
 from serving.errors import ServingError
 
@@ -39,7 +45,8 @@ class Loop(Connections):
         super().begin()
 
     def _open(self, target: str) -> grpc.aio.Channel:
-        rest = self._options, None, self._interceptors
+        options = reaching(target, self._options)
+        rest = options, None, self._interceptors
         if self._credentials is None:
             return grpc.aio.insecure_channel(target, *rest)
         return grpc.aio.secure_channel(target, self._credentials, *rest)

@@ -8,7 +8,13 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import grpc
 
 from serving.client.transport import forks
-from serving.client.transport.channel import STATUS, Answer, Call, Method
+from serving.client.transport.channel import (
+    STATUS,
+    Answer,
+    Call,
+    Method,
+    reaching,
+)
 from serving.client.transport.connections import Connections
 
 _Given = ParamSpec("_Given")
@@ -46,10 +52,11 @@ class Threads(Connections):
     interceptor = grpc.UnaryUnaryClientInterceptor
 
     def _open(self, target: str) -> grpc.Channel:
+        options = reaching(target, self._options)
         opened = (
-            grpc.insecure_channel(target, self._options)
+            grpc.insecure_channel(target, options)
             if self._credentials is None
-            else grpc.secure_channel(target, self._credentials, self._options)
+            else grpc.secure_channel(target, self._credentials, options)
         )
         return grpc.intercept_channel(opened, *self._interceptors)
 

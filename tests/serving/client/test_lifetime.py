@@ -73,19 +73,45 @@ def test_a_proxy_is_named(make, monkeypatch):
     monkeypatch.delenv("no_proxy", raising=False)
     options = {"timeout_seconds": 1, "retries": Retry(attempts=1)}
     with FakeServer() as server:
-        with make(server.target, **options) as client:
+        # It reaches the same, and looks like another machine.
+        target = server.target.replace("127.0.0.1", "0.0.0.0")
+        with make(target, **options) as client:
             with pytest.raises(ServingError, match="no_grpc_proxy") as caught:
                 client.recommend(Query())
         with make(
-            server.target, options={"grpc.enable_http_proxy": 0}, **options
+            target, options={"grpc.enable_http_proxy": 0}, **options
         ) as client:
             assert outcomes(client, 1) == [WHOLE]
-        monkeypatch.setenv("no_grpc_proxy", "10.0.0.1, 127.0.0.1")
-        with make(server.target, **options) as client:
+        monkeypatch.setenv("no_grpc_proxy", "10.0.0.1, 0.0.0.0")
+        with make(target, **options) as client:
             assert outcomes(client, 1) == [WHOLE]
 
     assert "`http_proxy` (127.0.0.1:2)" in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_this_machine_is_reached_without_a_proxy(make, monkeypatch):
+    for name in ("no_proxy", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:2")
+    options = {"timeout_seconds": 1, "retries": Retry(attempts=1)}
+    with FakeServer() as server:
+        port = server.target.rpartition(":")[2]
+        targets = [
+            server.target,
+            f"ipv4:{server.target}",
+            f"localhost:{port}",
+            f"dns:///localhost:{port}",
+        ]
+        for target in targets:
+            with make(target, **options) as client:
+                assert outcomes(client, 1) == [WHOLE]
+        # Who wants it through the proxy can say so.
+        asked = {"options": {"grpc.enable_http_proxy": 1}} | options
+        with make(server.target, **asked) as client:
+            with pytest.raises(ServingError, match="no_grpc_proxy"):
+                client.recommend(Query())
 
 
 def test_a_closed_client_says_so(pair):
