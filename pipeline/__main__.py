@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import math
+import os
 import shlex
 import signal
 import sys
@@ -60,7 +61,12 @@ def _command(options: argparse.Namespace) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pipeline")
     parser.add_argument(
-        "--config", default=console.SAMPLE, metavar="FILE", help="a TOML file"
+        "--config",
+        # Quotes of the Makefile keep a shell from doing it.
+        type=os.path.expanduser,
+        default=console.SAMPLE,
+        metavar="FILE",
+        help="a TOML file",
     )
     parser.add_argument(
         "--set",

@@ -181,8 +181,13 @@ def _config(path: Path) -> tuple[dict[str, str], Finding]:
         advice = "make init-config INTERACTIONS=<file> writes one."
         return {}, Finding("wrong", "config", f"{path}: {error}", advice)
     source = values.get("source", {})
+    if not isinstance(source, dict):
+        found = f"{path}: `source` is {source!r}, not a section"
+        advice = "Write [source], and its options below it."
+        return {}, Finding("wrong", "config", found, advice)
+    data = os.environ.get("DATA_DIR", "data")
     flat = {
-        key: str(value)
+        key: value.replace("${DATA_DIR}", data)
         for key, value in (values | source).items()
         if isinstance(value, str)
     }
@@ -224,7 +229,7 @@ def _data(values: dict[str, str]) -> Iterator[Finding]:
                 "wrong",
                 "data",
                 f"source.{key}: {path} does not exist",
-                f"Correct it there; seen from {Path.cwd()}.",
+                f"Correct it there, or set DATA_DIR; seen from {Path.cwd()}.",
             )
 
 
@@ -233,11 +238,11 @@ def _port(port: int) -> Finding:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("", port))
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             return Finding(
                 "missing",
                 "port",
-                f"{port}: {error.strerror}",
+                f"{port}: {getattr(error, 'strerror', error)}",
                 "A server may be running already; else choose another: "
                 "make serve PORT= REST_PORT=",
             )
@@ -253,7 +258,7 @@ def _program(
         )
     except (OSError, subprocess.SubprocessError):
         return Finding("missing", name, f"for {needed_for}", advice)
-    text = (run.stdout + run.stderr).strip().splitlines()[0]
+    text = (run.stdout + run.stderr).strip().partition("\n")[0]
     number = re.search(r"\d+", text)
     if number is None or int(number[0]) < least:
         return Finding("missing", name, f"{text}: too old", advice)
@@ -312,7 +317,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     is_wrong = False
-    for finding in examine(options.config, options.port):
+    for finding in examine(options.config.expanduser(), options.port):
         sys.stdout.write(f"{finding}\n")
         is_wrong |= finding.state == "wrong"
     return int(is_wrong)

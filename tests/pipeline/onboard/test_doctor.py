@@ -122,10 +122,26 @@ def test_what_is_broken_is_named_with_what_to_do(
     assert before is None or before != found
 
 
-def test_a_port_that_is_taken(config: Path) -> None:
+def test_a_port_that_is_taken_or_none(config: Path) -> None:
     with socket.create_server(("", 0)) as taken:
-        found = examined(config, taken.getsockname()[1])["port"]
-    assert found.state == "missing" and "PORT=" in found.advice
+        for port in (taken.getsockname()[1], 85_000):
+            found = examined(config, port)["port"]
+            assert found.state == "missing" and "PORT=" in found.advice
+
+
+def test_data_are_where_the_environment_says(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config.write_text('[source]\npath = "${DATA_DIR}/log.csv"\n')
+    assert examined(config)["data"].state == "wrong"
+    monkeypatch.setenv("DATA_DIR", str(config.parent))
+    assert examined(config)["data"].state == "ok"
+
+
+def test_a_source_that_is_no_section(config: Path) -> None:
+    config.write_text('source = "movielens"\n')
+    found = examined(config)["config"]
+    assert found.state == "wrong" and "[source]" in found.advice
 
 
 def test_a_processor_without_vectors(tmp_path: Path) -> None:
