@@ -49,17 +49,38 @@ def parse(
         OSError: If the file cannot be read.
         ServingError: INVALID_ARGUMENT if it holds something else.
     """
+    if text is None:
+        text = text_of(path, named_by)
     try:
-        if text is None:
-            text = Path(path).read_text(encoding="utf-8")
         text_format.Parse(text, message, allow_unknown_field=lenient)
-    except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise InvalidRequest(
-            f"Invalid protobuf file: '{path}' must be the text of a "
-            f"{message.DESCRIPTOR.name} (from {named_by}). Received: {error}. "
-            "Correct the file."
-        ) from error
+    except text_format.ParseError as error:
+        kind = f"the text of a {message.DESCRIPTOR.name}"
+        raise _wrong(path, named_by, kind, error) from error
     return message
+
+
+def text_of(path: str | Path, named_by: str) -> str:
+    """What a file holds, for who reads several things out of it.
+
+    Another process may replace it between two looks.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ServingError: INVALID_ARGUMENT if it holds something else.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise _wrong(path, named_by, "text in UTF-8", error) from error
+
+
+def _wrong(
+    path: str | Path, named_by: str, kind: str, error: Exception
+) -> InvalidRequest:
+    return InvalidRequest(
+        f"Invalid protobuf file: '{path}' must be {kind} (from {named_by}). "
+        f"Received: {error}. Correct the file."
+    )
 
 
 def stamp(path: Path) -> int:

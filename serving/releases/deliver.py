@@ -42,9 +42,10 @@ def deliver(source: Path, target: Path, keep_versions: int = 0) -> list[Path]:
         OSError: If a file cannot be read or written, such as a full disk.
     """
     pointer = source / POINTER
-    models = versions.read_models_config(pointer)
-    labels = versions.read_labels(pointer)
-    text = pointer.read_text(encoding="utf-8")
+    # Read once: a release may replace it at any moment.
+    text = versions.text_of(pointer)
+    models = versions.read_models_config(pointer, text)
+    labels = versions.read_labels(pointer, text)
     # Two runs at once would stage in each other's place.
     with locks.Lock(target / locks.FILE, locks.RELEASE_SECONDS):
         placed = []

@@ -68,9 +68,11 @@ class Follower:
                 of a group. What was written before stays.
         """
         now = time.monotonic() if now is None else now
-        found = versions.read_models_config(self.source)
+        # Read once: a release may replace it at any moment.
+        text = versions.text_of(self.source)
+        found = versions.read_models_config(self.source, text)
         released = {model: numbers for model, (_, numbers) in found.items()}
-        labels = versions.read_labels(self.source)
+        labels = versions.read_labels(self.source, text)
         phases = self.phases
         if not self._is_resumed:
             self._resume()
@@ -79,7 +81,7 @@ class Follower:
         plan = phases.step(released, allowed, self._older, now)
         if phases.waiting:
             self.held.append(phases.waiting)
-        logging_configs = versions.read_logging(self.source)
+        logging_configs = versions.read_logging(self.source, text)
         written = []
         for group, models in self.groups.items():
             # The unmodified server refuses a config with one.

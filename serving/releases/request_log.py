@@ -43,11 +43,12 @@ def switch(models_config: Path, share: float, prefix: Path) -> list[str]:
             f"{models_config}. Publish a version first: make retrain."
         )
     with locks.Lock(models_config.parent / locks.FILE, locks.RELEASE_SECONDS):
-        lines = models_config.read_text(encoding="utf-8").splitlines()
+        before = config_text.text_of(models_config, "--models_config")
         config = config_text.parse(
             models_config,
             models_config_pb2.ModelServerConfig(),
             "--models_config",
+            text=before,
         )
         models = config.model_config_list.config
         for model in models:
@@ -59,6 +60,7 @@ def switch(models_config: Path, share: float, prefix: Path) -> list[str]:
                     prefix.resolve()
                 )
                 wanted.sampling_config.sampling_rate = share
+        lines = before.splitlines()
         comment = [f"{line}\n" for line in lines if line.startswith("#")]
         text = text_format.MessageToString(config, as_utf8=True)
         with files.staged(models_config) as staged:
@@ -91,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ServingError, OSError) as error:
         sys.stderr.write(f"request_log: {error}\n")
         return 2
-    what = f"{options.share:.0%} of requests to {', '.join(logged)}"
+    what = f"{100 * options.share:g}% of requests to {', '.join(logged)}"
     where = f" in {options.prefix.resolve()}-*.tfrecord"
     sys.stdout.write(f"logged: {what}{where}\n" if logged else "logged: none\n")
     return 0

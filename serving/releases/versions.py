@@ -24,6 +24,7 @@ from serving.wire import models_config_pb2
 PLATFORM = "tensorflow"
 # What is logged of each model's requests.
 Logging = Mapping[str, models_config_pb2.LoggingConfig]
+_NAMED_BY = "the release"
 # What a version of ours says of itself.
 MANIFEST = Path(signatures.EXTRA_ASSETS, "manifest.json")
 
@@ -111,18 +112,34 @@ def write_models_config(
         staged.write_text(text, encoding="utf-8")
 
 
-def read_models_config(path: Path) -> dict[str, tuple[str, list[int]]]:
+def text_of(path: Path) -> str:
+    """What a configuration holds, for who reads several things out of it.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ServingError: If it is no text.
+    """
+    return config_text.text_of(path, _NAMED_BY)
+
+
+def read_models_config(
+    path: Path, text: str | None = None
+) -> dict[str, tuple[str, list[int]]]:
     """Reads base path and versions of every model of a configuration.
 
     The versions are those of a `specific` policy; under another policy the
     list is empty, for the directories decide.
+
+    Args:
+        path: Of the file.
+        text: What it holds, where the caller has read it.
     """
     return {
         entry.name: (
             entry.base_path,
             list(entry.model_version_policy.specific.versions),
         )
-        for entry in _entries(path)
+        for entry in _entries(path, text)
     }
 
 
@@ -140,8 +157,12 @@ def read_labels(
     }
 
 
-def read_logging(path: Path) -> Logging:
+def read_logging(path: Path, text: str | None = None) -> Logging:
     """What a configuration says of request logs, models without them left out.
+
+    Args:
+        path: Of the file.
+        text: What it holds, where the caller has read it.
 
     Raises:
         OSError: If the file cannot be read.
@@ -149,7 +170,7 @@ def read_logging(path: Path) -> Logging:
     """
     return {
         entry.name: entry.logging_config
-        for entry in _entries(path)
+        for entry in _entries(path, text)
         if entry.HasField("logging_config")
     }
 
@@ -160,7 +181,7 @@ def _entries(
     config = config_text.parse(
         path,
         models_config_pb2.ModelServerConfig(),
-        "the release",
+        _NAMED_BY,
         lenient=True,
         text=text,
     )

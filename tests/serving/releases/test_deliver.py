@@ -84,6 +84,28 @@ def test_a_rollback_arrives_too_and_old_versions_go(source, target, publish):
     assert versions.list_versions(target / "ranking") == [1, 3, 4]
 
 
+def test_a_release_that_comes_meanwhile_is_the_next_one(
+    source, target, publish, monkeypatch
+):
+    publish(1)
+    read = versions.read_models_config
+
+    def overtaken(*args):
+        found = read(*args)
+        publish(2)
+        return found
+
+    monkeypatch.setattr(versions, "read_models_config", overtaken)
+    deliver.deliver(source, target)
+    monkeypatch.undo()
+
+    assert live(target) == 1
+    said = (target / "models.config").read_text()
+    assert said.startswith("# releases, live first: 1")
+    deliver.deliver(source, target)
+    assert live(target) == 2
+
+
 @pytest.mark.parametrize("step", ["copyfile", "fsync", "replace"])
 def test_a_full_disk_leaves_the_old_release_and_the_next_run_goes_on(
     step, source, target, publish, monkeypatch, caplog

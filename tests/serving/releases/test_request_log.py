@@ -99,3 +99,23 @@ def test_nothing_published_is_said(
     assert request_log.main(["--share=1", f"--models_config={path}"]) == 2
     assert "Publish a version first" in capsys.readouterr().err
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"), [("0.001", "0.1% of"), ("0.015", "1.5% of")]
+)
+def test_a_small_share_is_told_as_it_is(
+    published: Path, given: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = [f"--share={given}", f"--models_config={published}"]
+    assert request_log.main(named) == 0
+    assert f"logged: {words} requests" in capsys.readouterr().out
+
+
+def test_a_file_that_is_no_text(
+    published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    published.write_bytes(b"\xff\xfe# releases")
+    named = ["--share=1", f"--models_config={published}"]
+    assert request_log.main(named) == 2
+    assert "must be text in UTF-8" in capsys.readouterr().err
