@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 
-def _count(text: str) -> int:
+# Their names are what argparse calls a value that is none of them.
+def count(text: str) -> int:
     """A positive number; 100_000_000 reads better than its digits."""
     number = int(text)
     if number < 1:
@@ -13,14 +14,32 @@ def _count(text: str) -> int:
     return number
 
 
-def _shard(text: str) -> tuple[int, int]:
+def seed(text: str) -> int:
+    """A number that NumPy draws from."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("must be at least 0")
+    return number
+
+
+def hours(text: str) -> float:
+    """A window; a million hours are more than a century."""
+    number = float(text)
+    if not 0 < number < 1_000_000:
+        raise argparse.ArgumentTypeError(
+            "must be more than 0 and below a million"
+        )
+    return number
+
+
+def shard(text: str) -> tuple[int, int]:
     """Which slice of how many."""
-    shard, _slash, count = text.partition("/")
-    if not (shard.isdigit() and count.isdigit() and int(shard) < int(count)):
+    which, _slash, of = text.partition("/")
+    if not (which.isdigit() and of.isdigit() and int(which) < int(of)):
         raise argparse.ArgumentTypeError(
             "must be I/N with I from 0 to N - 1, such as 0/4"
         )
-    return int(shard), int(count)
+    return int(which), int(of)
 
 
 def _takes(text: str, **settings: Any) -> dict[str, Any]:
@@ -62,10 +81,12 @@ ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
             "a file, folder or pattern, read as the run's own", required=True
         ),
         "--hours": _takes(
-            "after which an interaction counts no more", type=float, default=24
+            "after which an interaction counts no more",
+            type=hours,
+            default=24,
         ),
         "--k": _takes(
-            "places of a list that are shown", type=_count, default=10
+            "places of a list that are shown", type=count, default=10
         ),
         "--key": _takes(
             "under which the log hides its users", type=Path, metavar="FILE"
@@ -84,13 +105,13 @@ ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
             metavar="HOST:PORT|VERSION|export",
         ),
         "--requests": _takes(
-            "that are asked, drawn from the log", type=_count, default=2_000
+            "that are asked, drawn from the log", type=count, default=2_000
         ),
     },
     "index": {
         "--shard": _takes(
             "only slice I of N, counted from 0; `index` merges them",
-            type=_shard,
+            type=shard,
             metavar="I/N",
         ),
         "--items": _takes(
@@ -115,7 +136,7 @@ ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
         "--to": _takes(
             "which release; without it the trial ends, or the one before the "
             "live version returns",
-            type=_count,
+            type=count,
             metavar="VERSION",
         ),
         **_WHY,
@@ -161,13 +182,13 @@ ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
         )
     },
     "generate": {
-        "--interactions": _takes("how many", type=_count, required=True),
+        "--interactions": _takes("how many", type=count, required=True),
         "--directory": _takes("where to", type=Path, required=True),
-        "--seed": _takes("of what is drawn", type=int, default=0),
+        "--seed": _takes("of what is drawn", type=seed, default=0),
     },
     "spark-up": {"--port": _takes("of the master", type=int, default=7077)},
     "bench-scale": {
-        "--interactions": _takes("sizes to measure", type=_count, nargs="*"),
+        "--interactions": _takes("sizes to measure", type=count, nargs="*"),
         "--directory": _takes(
             "of logs and figures", type=Path, default="artifacts/bench"
         ),
@@ -184,7 +205,7 @@ ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
         ),
     },
     "bench-ondevice": {
-        "--rounds": _takes("calls that are timed", type=int, default=2_000)
+        "--rounds": _takes("calls that are timed", type=count, default=2_000)
     },
     "ablation": {
         "--seeds": _takes(

@@ -37,19 +37,23 @@ def write(
 
     There is a user to 150 interactions, and unless `num_items` says otherwise
     20,000 items to a million of them, growing with the square root. The same
-    seed gives the same rows.
+    seed gives the same rows. Shards of a larger log that was there go.
     """
     num_users = max(100, interactions // 150)
     num_items = num_items or max(100, int(20 * interactions**0.5))
     directory.mkdir(parents=True, exist_ok=True)
+    written = set()
     for shard, first in enumerate(range(0, interactions, SHARD_ROWS)):
         left = min(SHARD_ROWS, interactions - first)
         path = directory / f"part-{shard:05d}.parquet"
+        written.add(path)
         with pq.ParquetWriter(path, _SCHEMA) as writer:
             for block in range(0, left, BLOCK_ROWS):
                 rng = np.random.default_rng([seed, shard, block])
                 rows = min(BLOCK_ROWS, left - block)
                 writer.write_table(_block(rows, num_users, num_items, rng))
+    for path in set(directory.glob("part-?????.parquet")) - written:
+        path.unlink()
     return directory
 
 

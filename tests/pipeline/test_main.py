@@ -109,6 +109,17 @@ def test_a_shard_is_of_the_run_and_not_of_other_items(
     assert "--items: not allowed with" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("hours", ["inf", "nan", "0", "-1", "a day"])
+def test_a_window_is_hours(
+    hours: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = ["outcomes", "--log", "log", "--interactions", "log.csv"]
+    with pytest.raises(SystemExit) as ended:
+        command.main([*named, f"--hours={hours}"])
+    assert ended.value.code == 2
+    assert "argument --hours: " in capsys.readouterr().err
+
+
 def test_rollback_without_a_release_says_what_to_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

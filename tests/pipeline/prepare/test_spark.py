@@ -128,6 +128,14 @@ def test_without_pyspark_the_engine_says_what_to_install(
         prepared(tmp_path / "out", source, engine="spark")
 
 
+def test_a_generated_log_takes_the_place_of_a_larger_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generate, "SHARD_ROWS", 500)
+    for size in (2_000, 700):
+        assert pq.read_table(generate.write(tmp_path, size, 1)).num_rows == size
+
+
 def test_generated_logs_are_seeded_and_long_tailed(tmp_path: Path) -> None:
     first = generate.write(tmp_path / "a", 20_000, 5)
     again = generate.write(tmp_path / "b", 20_000, 5)
