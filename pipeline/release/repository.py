@@ -42,7 +42,7 @@ def writing(serving: Path) -> Iterator[State]:
             yield state
     except OSError as error:
         # copytree collects what went wrong file by file.
-        cause = error.args[0][0][2] if error.errno is None else error
+        cause = error.args[0][0][2] if type(error) is shutil.Error else error
         live = release_history.read(serving)[:1]
         told = f"Version {live[0]} is live" if live else "Nothing is live"
         raise ServingError(

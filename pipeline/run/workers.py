@@ -79,7 +79,10 @@ def _from_environment(text: str) -> tuple[list[str], int | None]:
         index = int(task.get("index", 0))
         if task.get("type", "worker") == "worker":
             index += len(chiefs)
-        return chiefs + list(cluster.get("worker", [])), index
+        listed = chiefs + list(cluster.get("worker", []))
+        if not all(isinstance(address, str) for address in listed):
+            raise TypeError("addresses are text")
+        return listed, index
     except (ValueError, AttributeError, TypeError) as error:
         raise ConfigError(
             'TF_CONFIG must read {"cluster": {"worker": ["host:port", ...]}, '

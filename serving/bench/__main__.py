@@ -58,9 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             report = cost.run(options.models_config, load)
         else:
             report = swaps.run(options.models_config, load, options.count)
-    except ServingError as error:
+    except (ServingError, OSError) as error:
         sys.stderr.write(f"bench: {error}\n")
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("bench: interrupted\n")
+        return 130
     print(json.dumps(report, indent=2) if options.json else report)
     return 0
 

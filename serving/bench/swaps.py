@@ -157,6 +157,13 @@ def _live(models_config: Path) -> dict[str, Path]:
                 "NOT_FOUND",
             )
         live[name] = Path(base) / str(max(numbers))
+        if not live[name].is_dir():
+            raise ServingError(
+                "What the models config names must be on disk. Received: no "
+                f"{live[name]} (from {models_config}). Publish again where it "
+                "was moved or copied: make publish FORCE=1.",
+                "NOT_FOUND",
+            )
     return live
 
 

@@ -121,6 +121,11 @@ _LIMITS: _Flags = dict(
     enable_reload_rpc=(True, "callers of the gRPC port may replace the config"),
     drain_seconds=(30.0, "what requests get to finish after SIGTERM"),
 )
+_AT_LEAST_ONE = (
+    "grpc_max_threads",
+    "rest_api_num_threads",
+    *(name for name, (default, _) in _LIMITS.items() if type(default) is int),
+)
 _REQUEST_LOGS: _Flags = dict(
     request_log_bytes=(
         2**30,
@@ -198,6 +203,12 @@ def check(flags: argparse.Namespace) -> None:
             "server_options.batching_parameters_file is set without setting "
             "server_options.enable_batching to true."
         )
+    for name in _AT_LEAST_ONE:
+        if getattr(flags, name) < 1:
+            raise invalid(
+                f"--{name} must be at least 1. Received: "
+                f"{getattr(flags, name)}."
+            )
     if flags.request_log_bytes < LEAST_LOG_BYTES:
         raise invalid(
             f"--request_log_bytes must be at least {LEAST_LOG_BYTES}. "

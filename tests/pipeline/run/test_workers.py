@@ -42,6 +42,7 @@ def test_flags_and_tf_config_name_the_workers():
         ("a,b:2", 0, "", "host:port. Received: a "),
         ("", None, "{", "TF_CONFIG must read"),
         ("", None, "[]", "TF_CONFIG must read"),
+        ("", None, '{"cluster": {"worker": [1]}}', "TF_CONFIG must read"),
     ],
 )
 def test_workers_that_cannot_be_are_refused(addresses, index, config, message):

@@ -148,9 +148,17 @@ def test_flags_have_the_original_names_and_defaults():
             ["--model_base_path=/m", "--platform_config_file=/p"],
             "--platform_config_file is not supported",
         ),
+        (
+            ["--model_base_path=/m", "--grpc_max_threads=0"],
+            "--grpc_max_threads must be at least 1. Received: 0",
+        ),
+        (
+            ["--model_base_path=/m", "--max_concurrent_requests=-1"],
+            "--max_concurrent_requests must be at least 1",
+        ),
     ],
 )
-def test_flags_that_exclude_each_other(arguments, message):
+def test_flags_that_cannot_be(arguments, message):
     with pytest.raises(ServingError) as caught:
         flags.check(flags.parse(arguments))
     assert message in str(caught.value)
