@@ -46,6 +46,7 @@ def deliver(source: Path, target: Path, keep_versions: int = 0) -> list[Path]:
     text = versions.text_of(pointer)
     models = versions.read_models_config(pointer, text)
     labels = versions.read_labels(pointer, text)
+    logging_configs = versions.read_logging(pointer, text)
     # Two runs at once would stage in each other's place.
     with locks.Lock(target / locks.FILE, locks.RELEASE_SECONDS):
         placed = []
@@ -67,10 +68,15 @@ def deliver(source: Path, target: Path, keep_versions: int = 0) -> list[Path]:
             written = (
                 versions.read_models_config(target / POINTER),
                 versions.read_labels(target / POINTER),
+                versions.read_logging(target / POINTER),
             )
-        if written != (live, labels):
+        if written != (live, labels, logging_configs):
             versions.write_models_config(
-                target / POINTER, live, "\n".join(comment), labels
+                target / POINTER,
+                live,
+                "\n".join(comment),
+                labels,
+                logging_configs,
             )
             placed.append(target / POINTER)
         if keep_versions:

@@ -23,6 +23,8 @@ def test_request_logs_land_on_a_volume_that_has_an_end(tmp_path):
     assert made[0] == made[1]
     service = compose["services"]["retrieval"]
     assert "requests:/requests" in service["volumes"]
+    # It outlives the container, whose own name is in the files otherwise.
+    assert service["hostname"]
     assert "requests" in compose["volumes"]
     # TensorFlow Serving logs nothing.
     assert "requests" not in str(compose["services"]["ranking"]["volumes"])

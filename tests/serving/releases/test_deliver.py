@@ -6,11 +6,12 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from serving.errors import ServingError
-from serving.releases import deliver, versions
+from serving.releases import deliver, request_log, versions
 from tests.serving.deploy.test_deploy import ROOT
 from tests.serving.deploy.test_training import named
 
@@ -82,6 +83,21 @@ def test_a_rollback_arrives_too_and_old_versions_go(source, target, publish):
 
     assert live(target) == 1
     assert versions.list_versions(target / "ranking") == [1, 3, 4]
+
+
+def test_what_is_logged_is_brought_along(source, target, publish):
+    publish(1)
+    deliver.deliver(source, target)
+    for share in (0.05, 0.0):
+        prefix = Path("/requests/log")
+        request_log.switch(source / "models.config", share, prefix)
+        placed = deliver.deliver(source, target)
+        assert placed == [target / "models.config"]
+        assert deliver.deliver(source, target) == []
+        found = versions.read_logging(target / "models.config")
+        assert set(found) == (set(MODELS) if share else set())
+        for config in found.values():
+            assert config.sampling_config.sampling_rate == share
 
 
 def test_a_release_that_comes_meanwhile_is_the_next_one(
