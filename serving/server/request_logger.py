@@ -107,8 +107,8 @@ class RequestLogger:
     def prepare(self, models: Sequence[ModelConfig]) -> Callable[[], None]:
         """Checks what a config asks for; returns what puts it into force.
 
-        What is in force already is not tried again, so that a disk which is
-        full by now does not stand in a release's way.
+        A place that cannot be written is told and counted, as one that fails
+        later: no log stands in the way of a start or a release.
 
         Raises:
             ServingError: If it cannot be done as asked; nothing changes.
@@ -144,16 +144,13 @@ class RequestLogger:
         return apply
 
     def _new(self, prefix: str) -> _Sink:
-        collector = Collector(prefix, self._limit)
+        """A place for records; one that cannot be written now is told."""
+        sink = _Sink(Collector(prefix, self._limit))
         try:
-            collector.check()
+            sink.collector.check()
         except OSError as error:
-            raise invalid(
-                "`filename_prefix` must begin the names of files that can be "
-                f"written. Received: {prefix!r}: {error.strerror or error}. "
-                "Allow writing there, or choose another place."
-            ) from error
-        return _Sink(collector)
+            self._fail(sink, [], error)
+        return sink
 
     def log(
         self,
