@@ -19,7 +19,10 @@ MAX_CONNECTIONS = 1000
 # Bytes that all requests together may have sent and not have answered. They
 # stay in memory: a file would be on whatever small volume /tmp is.
 MAX_HELD_BYTES = 2**28
-# Requests below this are not worth adding up.
+# Bytes of answers that all callers together may leave unread, and that one may
+# who asks on meanwhile.
+MAX_UNREAD_BYTES, _MOST_UNREAD_BYTES = 2**28, 2**24
+# Requests and answers below this are not worth adding up.
 _SMALL_BYTES = 2**17
 
 
@@ -100,6 +103,32 @@ class Channel(channel.HTTPChannel):
         super().service()
         if not self.requests:
             self.since, self.held = time.monotonic(), 0
+        elif self.total_outbufs_len > _MOST_UNREAD_BYTES:
+            self._let_go()
+
+    def write_soon(self, data: bytes) -> int:
+        """Takes a part of an answer; frees room for it where there is none."""
+        if len(data) > _SMALL_BYTES:
+            others = sorted(
+                (
+                    one
+                    for one in list(self.server.active_channels.values())
+                    if one is not self and one.total_outbufs_len
+                ),
+                key=lambda one: one.last_activity,
+            )
+            unread = len(data) + sum(one.total_outbufs_len for one in others)
+            for one in others:
+                if unread <= MAX_UNREAD_BYTES:
+                    break
+                unread -= one.total_outbufs_len
+                one._let_go()
+        taken: int = super().write_soon(data)
+        return taken
+
+    def _let_go(self) -> None:
+        """Closes the connection, on the thread of the port."""
+        self.server.trigger.pull_trigger(self.handle_close)
 
     def handle_close(self) -> None:
         """Closes the connection."""

@@ -60,6 +60,8 @@ class RestServer:
             max_request_header_size=_MAX_HEADER_BYTES,
             inbuf_overflow=_NEVER,
             outbuf_overflow=_NEVER,
+            # Beyond it threads would wait for callers that do not read.
+            outbuf_high_watermark=_NEVER,
             # Our channel keeps below it; beyond it the port would close.
             connection_limit=channel.MAX_CONNECTIONS + 100,
             asyncore_use_poll=True,

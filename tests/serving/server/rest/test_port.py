@@ -16,6 +16,7 @@ from serving.server.health import Health
 from serving.server.rest import api, channel, port
 from tests.support import rest_calls
 from tests.support.rest_calls import PREDICT
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +255,60 @@ def test_names_that_nobody_has_leave_room_for_models(server):
     assert max(map(len, rows)) < 200
     assert any('model_name="affine"' in row for row in rows)
     assert any('model_name="other",status="NOT_FOUND"' in row for row in rows)
+
+
+@pytest.fixture
+def large(monkeypatch):
+    """A port of two threads whose answers are of twelve million bytes."""
+
+    def answer(environ, start_response):
+        start_response("200 OK", [("Content-Length", "12000000")])
+        return [b"x" * 12_000_000]
+
+    monkeypatch.setattr(port, "Rest", lambda *_: answer)
+    health = Health(None, lambda: False, lambda: [])
+    found = port.RestServer(
+        None, flags.parse(["--rest_api_num_threads=2"]), health
+    )
+    yield found
+    found.close(time.monotonic())
+
+
+def _read(answers_port):
+    """The bytes of an answer to one who reads it."""
+    with socket.create_connection(("127.0.0.1", answers_port), 10) as caller:
+        caller.sendall(b"GET /a HTTP/1.1\r\nConnection: close\r\n\r\n")
+        return sum(map(len, iter(lambda: caller.recv(2**20), b"")))
+
+
+def test_callers_that_do_not_read_hold_nobody_up(large):
+    held = [
+        socket.create_connection(("127.0.0.1", large.port), 10)
+        for _ in range(4)
+    ]
+    for one in held:
+        one.sendall(b"GET /a HTTP/1.1\r\n\r\n" * 8)
+    assert _read(large.port) > 12_000_000
+    # Who asks on and does not read is let go.
+    eventually(lambda: not large._server.active_channels)
+    for one in held:
+        one.close()
+
+
+def test_answers_that_nobody_reads_take_no_room(large, monkeypatch):
+    monkeypatch.setattr(channel, "MAX_UNREAD_BYTES", 20_000_000)
+    held = [
+        socket.create_connection(("127.0.0.1", large.port), 10)
+        for _ in range(6)
+    ]
+    for one in held:
+        one.sendall(b"GET /a HTTP/1.1\r\n\r\n")
+        time.sleep(0.2)
+    assert _read(large.port) > 12_000_000
+    channels = list(large._server.active_channels.values())
+    assert sum(one.total_outbufs_len for one in channels) <= 20_000_000
+    for one in held:
+        one.close()
 
 
 def test_a_closed_port_takes_nobody():
