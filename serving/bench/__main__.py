@@ -17,6 +17,7 @@ from pathlib import Path
 
 from serving.bench import cost, fleet, logged, swaps
 from serving.client import ServingError
+from serving.client.command import tables
 from serving.client.command.load import Load, Report
 from serving.errors import InvalidRequest
 
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--threads", type=int, default=2, help="that ask at once")
     add("--seconds", type=float, default=10.0, help="of each loop")
     add("--rate", type=float, default=50.0, help="requests a second")
-    add("--count", type=int, default=50, help="swaps")
+    add("--count", type=int, default=50, help="swaps at least")
     add(
         "--models-config",
         type=Path,
@@ -64,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("bench: interrupted\n")
         return 130
-    print(json.dumps(report, indent=2) if options.json else report)
+    shown = json.dumps(tables.document(report), indent=2)
+    print(shown if options.json else report)
     return 0
 
 

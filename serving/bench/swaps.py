@@ -11,10 +11,11 @@ when the new versions answer and the old ones are freed.
 """
 
 import contextlib
+import math
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent import futures
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,14 +66,16 @@ class Deployment:
     models: Sequence[str] = STAGES
     number: int = 1
 
-    def swap(self, count: int) -> float:
-        """Swaps back to back; returns the seconds that all of it took."""
-        began = time.monotonic()
-        for _ in range(count):
+    def swap(self, least: int = 1, seconds: float = 0.0) -> Mapping[str, float]:
+        """Swaps back to back, so often and so long at least; how that went."""
+        began, swaps = time.monotonic(), 0
+        while swaps < least or time.monotonic() - began < seconds:
             self.number = 3 - self.number
             _point(self.directory, self.models, self.number)
             self.wait(self.number)
-        return time.monotonic() - began
+            swaps += 1
+        taken = time.monotonic() - began
+        return {"swaps": swaps, "swap_seconds": taken / swaps}
 
     def wait(self, number: int) -> None:
         """Returns when a version of all models answers, and no other."""
@@ -85,22 +88,25 @@ class Deployment:
     def measure(
         self, ask: bench.Ask, load: bench.Load, swaps: int
     ) -> SwapReport:
-        """Runs the open loop steadily and through `swaps` swaps, in turns.
+        """Runs the open loop steadily and through swaps, in turns.
 
-        One more comes before all: the first takes memory that the server has
-        never had, which a machine may have to find.
+        One more swap comes before all: the first takes memory that the server
+        has never had, which a machine may have to find.
+
+        Args:
+            ask: Sends a request.
+            load: Of each loop; those with swaps last as long at least.
+            swaps: That there are at least, over all turns.
         """
-        self.swap(1)
+        self.swap()
         report = SwapReport()
-        turns = min(swaps, _TURNS)
-        for turn in range(turns):
+        least = math.ceil(swaps / _TURNS)
+        for _ in range(_TURNS):
             report.append(bench.opened(ask, load, "steady"))
-            count = swaps // turns + (turn < swaps % turns)
             with futures.ThreadPoolExecutor(1) as pool:
-                taken = pool.submit(self.swap, count)
-                swapping = bench.opened(ask, load, "swapping", taken.done)
-            cost = {"swaps": count, "swap_seconds": taken.result() / count}
-            report.append(swapping | cost)
+                swapped = pool.submit(self.swap, least, load.seconds)
+                row = bench.opened(ask, load, "swapping", swapped.done)
+            report.append({**row, **swapped.result()})
         return report
 
     def _is_served(self, number: int) -> bool:

@@ -178,6 +178,6 @@ def test_swaps_of_both_stages_lose_no_request(stages, swaps):
     # On a crowded machine a few may outlast the client's patience.
     assert sum(row["degraded"] for row in swapping) <= asked // 10
     assert asked > 4 * swaps
-    assert sum(row["swaps"] for row in swapping) == swaps
+    assert sum(row["swaps"] for row in swapping) >= swaps
     # How much slower they are is for the bench to say, on a quiet machine.
     assert "times the steady one" in str(report)
