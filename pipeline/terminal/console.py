@@ -17,6 +17,7 @@ from typing import NamedTuple, TextIO
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.prepare.summary import describe
 from pipeline.sources.canonical.quarantine import FILE as QUARANTINE
@@ -167,7 +168,7 @@ def text(*parts: Table | str) -> str:
 
 def table(title: str, rows: Sequence[Sequence[str]]) -> Table:
     """A table with its heads in the first row, and figures to the right."""
-    made = Table(title=title)
+    made = Table(title=Text(title))
     for number, head in enumerate(rows[0]):
         made.add_column(
             head, justify="right" if number else "left", no_wrap="\n" in head

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.export import bundle, catalogue
 from pipeline.tables.prepared import Prepared
@@ -246,7 +247,7 @@ class Shown:
     def _table(
         self, answers: list[tuple[str, Sequence[Offered]]], has_scores: bool
     ) -> Table:
-        table = Table(title=self.label, title_justify="left")
+        table = Table(title=Text(self.label), title_justify="left")
         table.add_column("latest in the history", ratio=1)
         columns = [list(self.liked[:_HISTORY_SHOWN])]
         for head, offered in answers:
@@ -322,9 +323,8 @@ def _degraded(
     """What an application gets while a model does not answer."""
     answer = client.recommend(query, NUM_SHOWN)
     titles = _titles(prepared)
-    table = Table(
-        title=f"{label} (degraded: {answer.degraded})", title_justify="left"
-    )
+    title = Text(f"{label} (degraded: {answer.degraded})")
+    table = Table(title=title, title_justify="left")
     table.add_column("offered")
     for item in answer.item_ids:
         table.add_row(titles.get(item, item))

@@ -26,6 +26,12 @@ def said(detail: Detail, stream: io.StringIO) -> str:
     return stream.getvalue()
 
 
+def test_a_title_is_no_markup() -> None:
+    rows = [["a column of some width"], ["[b]"]]
+    shown = console.text(console.table("[deleted] [/b]", rows))
+    assert "[deleted] [/b]" in shown and "[b]" in shown
+
+
 def test_a_log_has_one_line_a_step() -> None:
     text = said(Detail.STEPS, io.StringIO())
     assert text.count("\n") == 1 and text.endswith("train: done\n")
