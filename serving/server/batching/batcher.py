@@ -143,6 +143,9 @@ class Batcher:
     ) -> list[np.ndarray]:
         """As `Bundle.run_alone`, together with other callers."""
         rows = tensors.count_rows(feeds)
+        if not rows:
+            # There is nothing to share, and no row to fill a batch up with.
+            return self.run(signature, feeds, fetches, timeout_seconds)
         if rows > self.rules.max_rows and not self.rules.split:
             raise invalid(
                 f"Task size {rows} is larger than maximum input batch size "

@@ -91,7 +91,7 @@ def merge(
                     "FAILED_PRECONDITION",
                 )
             arrays = _widen(arrays)
-        if num_extra and len(arrays[-1]):
+        if num_extra:
             arrays = [*arrays, np.repeat(arrays[-1][:1], num_extra, axis=0)]
         merged[name] = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
     return merged

@@ -48,6 +48,19 @@ def test_batches_are_filled_to_an_allowed_size():
     np.testing.assert_array_equal(answer, [0, 2, 4])
 
 
+def test_a_request_without_rows_is_nobody_else_s_trouble():
+    model = Model()
+    batcher = batcher_of(
+        model,
+        "max_batch_size { value: 4 } allowed_batch_sizes: [2, 4] "
+        "batch_timeout_micros { value: 50000 }",
+    )
+    requests = [np.arange(1), np.arange(0), np.arange(1)]
+    found = ask_all(batcher, requests)
+    for request, answer in zip(requests, found, strict=True):
+        np.testing.assert_array_equal(answer, request * 2)
+
+
 def test_large_requests_are_refused_or_split():
     model = Model()
     (error,) = ask_all(
