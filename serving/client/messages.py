@@ -16,6 +16,8 @@ from serving.client.query import Items, Query
 from serving.errors import InvalidRequest, ServingError
 from serving.wire import serving_pb2, tensors
 
+# Of memory: some forty million ids. What was asked for has no other limit.
+_MOST_ANSWER_BYTES = 2**33
 _PLAIN = ("user_id", contract.DIVERSITY)
 _LISTS = ("history", "excluded_ids", "candidate_ids")
 Inputs: TypeAlias = dict[str, columns.Input]
@@ -160,4 +162,14 @@ def array(response: serving_pb2.PredictResponse, name: str) -> np.ndarray:
             "models? See serving.signatures.",
             "INTERNAL",
         )
-    return tensors.decode(response.outputs[name])
+    try:
+        return tensors.decode(
+            response.outputs[name], tensors.Budget(_MOST_ANSWER_BYTES)
+        )
+    except ValueError as error:
+        raise ServingError(
+            f"Output {name!r} must be a tensor that can be read. Received: "
+            f"{error} (from model {response.model_spec.name!r}). Ask for fewer "
+            "lists at once, or look whether it is one of this pipeline's.",
+            "INTERNAL",
+        ) from error

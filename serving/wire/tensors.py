@@ -84,7 +84,7 @@ class Budget:
         if cost > self.left:
             raise TooLarge(
                 f"shape {shape} needs {cost} bytes of memory, at most "
-                f"{self._limit} are permitted for all inputs of a request"
+                f"{self._limit} are permitted at once"
             )
         self.left -= cost
 

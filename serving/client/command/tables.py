@@ -115,6 +115,8 @@ def document(answer: object, titles: Titles | None = None) -> object:
         return found
     if isinstance(answer, list | tuple):
         return [document(value, titles) for value in answer]
+    if isinstance(answer, dict):
+        return {name: document(value, titles) for name, value in answer.items()}
     if isinstance(answer, float) and not math.isfinite(answer):
         return None
     return answer

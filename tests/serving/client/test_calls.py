@@ -5,6 +5,7 @@ import json
 import pickle
 
 import grpc
+import numpy as np
 import pytest
 
 from serving.client import (
@@ -21,9 +22,11 @@ from serving.client import (
     Retry,
     ServingError,
     Unavailable,
+    messages,
 )
 from serving.client import __main__ as command
 from serving.client.command import tables
+from serving.wire import serving_pb2, tensors
 from tests.support.fake_server import FakeServer
 
 BOTH = ["retrieval", "ranking", "recommender"]
@@ -207,6 +210,19 @@ def test_an_error_has_the_class_of_its_code(server, make, code, kind):
         found = twin(caught.value)
         assert (type(found), found.code) == (kind, code)
         assert str(found) == str(caught.value)
+
+
+def test_answers_are_as_long_as_what_was_asked_for():
+    response = serving_pb2.PredictResponse()
+    output = response.outputs["item_ids"]
+    # More strings than the inputs of one request may be.
+    tensors.encode(np.array([b"i1"], object), output)
+    output.tensor_shape.dim[0].size = 2_700_000
+    assert messages.array(response, "item_ids").shape == (2_700_000,)
+    output.tensor_shape.dim[0].size = 10**12
+    with pytest.raises(ServingError, match="must be a tensor that") as caught:
+        messages.array(response, "item_ids")
+    assert caught.value.code == "INTERNAL"
 
 
 def test_degraded_is_an_enum_that_reads_as_text(server, make):

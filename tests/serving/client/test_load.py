@@ -1,5 +1,6 @@
 """The load generator counts what happened and hides no stall."""
 
+import json
 import threading
 import time
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ import pytest
 
 from serving.client import RecommenderClient, ServingError
 from serving.client.command import load as bench
+from serving.client.command import tables
 from tests.support.fake_server import FakeServer
 
 
@@ -49,6 +51,14 @@ def test_the_open_loop_keeps_its_rate():
 
     assert result["requests"] == 200
     assert 150 < result["per_second"] < 280
+
+
+def test_nothing_measured_is_null_in_json():
+    report = bench.Report([bench.quantiles([]) | {"failed": {"UNKNOWN": 3}}])
+
+    found = json.loads(json.dumps(tables.document(report), allow_nan=False))
+
+    assert found[0]["p99_ms"] is None and found[0]["failed"] == {"UNKNOWN": 3}
 
 
 def test_failures_are_counted_by_code_and_have_no_latency():
