@@ -18,6 +18,7 @@ _Flags = dict[str, tuple[bool | int | float | str, str]]
 _CPUS = cpus.available()
 _ABSENT = "not supported: the default only"
 _IGNORED = "without effect"
+_MOST_REQUEST_BYTES = 2**31 - 1
 # Less would hold no request of many rows.
 LEAST_LOG_BYTES = 2**20
 
@@ -110,7 +111,10 @@ _ACCEPTED: _Flags = dict(
     skip_initialize_tpu=(False, _IGNORED),
 )
 _LIMITS: _Flags = dict(
-    max_request_bytes=(2**31 - 1, "of a message; over REST at most 2**26"),
+    max_request_bytes=(
+        _MOST_REQUEST_BYTES,
+        "of a message; over REST at most 2**26",
+    ),
     max_batch_rows=(2**25, "first dimension of an input"),
     max_row_width=(2**25, "other dimensions, such as candidates to rank"),
     max_concurrent_requests=(1000, "over gRPC; more are RESOURCE_EXHAUSTED"),
@@ -213,6 +217,11 @@ def check(flags: argparse.Namespace) -> None:
         raise invalid(
             f"--request_log_bytes must be at least {LEAST_LOG_BYTES}. "
             f"Received: {flags.request_log_bytes}."
+        )
+    if flags.max_request_bytes > _MOST_REQUEST_BYTES:
+        raise invalid(
+            f"--max_request_bytes must be at most {_MOST_REQUEST_BYTES}, the "
+            f"largest message of gRPC. Received: {flags.max_request_bytes}."
         )
     pools = ("session", "intra_op", "inter_op")
     if all(

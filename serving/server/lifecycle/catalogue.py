@@ -172,7 +172,9 @@ def _check_names_and_paths(models: _Models) -> None:
             )
     for model in models:
         path = model.base_path
-        if not path.startswith("/") and "://" not in path:
+        is_absolute = path.startswith("/") or "://" in path
+        # What no file system has would end every later look for versions.
+        if not is_absolute or "\0" in path:
             raise invalid(
                 f"Expected model {model.name} to have an absolute path or "
                 f"URI; got base_path()={path}"

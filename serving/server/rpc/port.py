@@ -68,11 +68,17 @@ class Transport:
             _Pool(2, "reload"),
             _Pool(2, "status"),
         ]
-        self._server = grpc.server(
-            self._pools[0],
-            options=list(settings.items()),
-            maximum_concurrent_rpcs=options.max_concurrent_requests,
-        )
+        try:
+            self._server = grpc.server(
+                self._pools[0],
+                options=list(settings.items()),
+                maximum_concurrent_rpcs=options.max_concurrent_requests,
+            )
+        except OverflowError as error:
+            raise invalid(
+                "--grpc_channel_arguments must be numbers that gRPC can take. "
+                f"Received: {options.grpc_channel_arguments} ({error})."
+            ) from error
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
             _prediction(servicer), self._server
         )

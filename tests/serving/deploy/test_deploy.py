@@ -38,7 +38,12 @@ STOCK_FLAGS = {
     *("tensorflow_intra_op_parallelism", "tensorflow_inter_op_parallelism"),
 }
 # What only our server knows.
-OUR_FLAGS = {"enable_reload_rpc", "max_request_bytes", "request_log_bytes"}
+OUR_FLAGS = {
+    "enable_reload_rpc",
+    "max_request_bytes",
+    "max_tensor_bytes",
+    "request_log_bytes",
+}
 STOCK_METRICS = {
     *(":tensorflow:serving:request_count",),
     *(":tensorflow:serving:request_latency",),

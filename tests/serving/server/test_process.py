@@ -156,6 +156,10 @@ def test_flags_have_the_original_names_and_defaults():
             ["--model_base_path=/m", "--max_concurrent_requests=-1"],
             "--max_concurrent_requests must be at least 1",
         ),
+        (
+            ["--model_base_path=/m", f"--max_request_bytes={2**31}"],
+            "--max_request_bytes must be at most 2147483647",
+        ),
     ],
 )
 def test_flags_that_cannot_be(arguments, message):

@@ -194,6 +194,10 @@ def test_policies_pick_versions(call, base):
             "Expected model m to have an absolute path or URI",
         ),
         (
+            [{"name": "m", "base_path": "/\0m"}],
+            "Expected model m to have an absolute path or URI",
+        ),
+        (
             [{"name": "m", "base_path": "/m", "model_platform": "p"}],
             "Model m requests unsupported platform p",
         ),
