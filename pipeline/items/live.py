@@ -12,6 +12,7 @@ from pipeline.items.changes import Catalogue
 from pipeline.release import kept, publish
 from pipeline.run import manifest
 from pipeline.run.config import Config
+from pipeline.tables import names
 from pipeline.tables import prepared as tables
 from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import DataError
@@ -103,7 +104,7 @@ class Live:
                 ]
         features = getattr(config.source, "item_features", None)
         known = {spec.name: spec.kind for spec in trained.items.specs}
-        if features is not None and known and dict(features) != known:
+        if features is not None and known and names.kinds(features) != known:
             differing.append("source.item_features")
         if differing:
             raise DataError(

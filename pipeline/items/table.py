@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from pipeline.run.config import Config
 from pipeline.run.data import TabularSource
 from pipeline.sources.tabular import reader
+from pipeline.tables import names
 from pipeline.tables.prepared import Prepared
 from pipeline.tables.schema import DataError
 
@@ -41,7 +42,13 @@ def read(
     kinds = {spec.name: spec.kind for spec in prepared.items.specs}
     if isinstance(config.source, TabularSource):
         source = dataclasses.replace(
-            config.source, items_path=path, item_features=dict(kinds)
+            config.source,
+            items_path=path,
+            item_features={
+                column: kind
+                for column, kind in config.source.item_features.items()
+                if names.of(column) in kinds
+            },
         )
     else:
         source = TabularSource(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from models.config import Count, FeatureKind, Options, Rate, Share
+from pipeline.tables import names
 from pipeline.tables.schema import epoch_seconds
 
 # What tables and databases write where there is nothing, letter by letter: an
@@ -124,7 +125,9 @@ class TabularSource(_Files):
             listed are left out and counted.
         title: Items column to display; without an items table a column of
             the interactions. Empty for none.
-        item_features: Kind of each items column to encode.
+        item_features: Kind of each items column to encode. Models and
+            requests call it by its ASCII letters, digits and "_": "Product
+            Category" is Product_Category.
         user_features: Kind of each users column to encode.
         context_features: Kind of each interactions column that describes the
             moment of a request, "categorical" or "numeric".
@@ -160,7 +163,17 @@ class TabularSource(_Files):
             kinds = typing.get_args(FeatureKind)
             if name == "context_features":
                 kinds = ("categorical", "numeric")
+            columns: dict[str, str] = {}
             for column, kind in getattr(self, name).items():
+                # Engines do not tell upper case from lower.
+                other = columns.setdefault(names.of(column).lower(), column)
+                yield (
+                    other == column,
+                    f"`{name}` must have different names where only ASCII "
+                    f"letters, digits and _ count. Received: {other!r} and "
+                    f"{column!r}, {names.of(column)!r} both. Rename or leave "
+                    "out one of them.",
+                )
                 yield (
                     kind in kinds,
                     f"`{name}.{column}` must be one of {kinds}. Received: "

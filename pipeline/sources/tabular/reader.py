@@ -9,7 +9,7 @@ items, the log may hold their titles.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.run.data import TabularSource
@@ -23,6 +23,7 @@ from pipeline.sources.tabular.cleaning import Cleaner
 from pipeline.sources.tabular.parts import Parts, State
 from pipeline.sources.tabular.selection import Selection
 from pipeline.sources.tabular.titles import Titles
+from pipeline.tables import names
 from pipeline.tables.schema import DataError
 
 OPTIONAL = tuple(
@@ -79,13 +80,14 @@ def read(
         written[0] if len(written) == 1 else interactions,
         items,
         users,
-        item_features=source.item_features if items else {},
-        user_features=source.user_features if users else {},
-        context_features=source.context_features,
+        item_features=names.kinds(source.item_features) if items else {},
+        user_features=names.kinds(source.user_features) if users else {},
+        context_features=names.kinds(source.context_features),
         has_rating=bool(source.rating),
         notes=(
             _order(source, state.clock),
             *parts.notes(),
+            *_called(source),
             *notes,
             *quarantine.lines(),
         ),
@@ -131,7 +133,7 @@ def _write(
         state.titles.collect(chosen) if state.titles else chosen,
         path,
         _columns(source),
-        source.context_features,
+        names.kinds(source.context_features),
         state.quarantine,
         state.clock,
     )
@@ -217,8 +219,9 @@ def _entities(
         columns["title_shown"] = source.title
     written = directory / f"{table}.parquet"
     batches = rows(source, table, path)
+    kinds = names.kinds(features)
     canonical.write_entities(
-        batches, written, columns, features, quarantine, source.separator
+        batches, written, columns, kinds, quarantine, source.separator
     )
     return written
 
@@ -261,7 +264,35 @@ def _rows(
                 if table == "interactions":
                     kept = list(mapped.values())
                     batch = nested.unrolled(batch, source.item_id, kept)
-                yield cleaner.clean(batch, mapped, table)
+                yield _renamed(cleaner.clean(batch, mapped, table), mapped)
+
+
+def _renamed(batch: Batch, mapped: Mapping[str, str]) -> Batch:
+    """Rows with features under their own names too."""
+    columns = dict(batch.columns)
+    for key, column in mapped.items():
+        name = names.of(column)
+        if "_features." not in key or name == column:
+            continue
+        if name in mapped.values():
+            raise DataError(
+                "No feature may be called like another column. Received: "
+                f"{key}, which is {name!r} to the models, beside a column of "
+                "that name (from [source]). Rename or leave out one of them."
+            )
+        columns[name] = columns[column]
+    return Batch(columns, batch.lines, batch.file)
+
+
+def _called(source: TabularSource) -> Iterator[str]:
+    """Says which features are called otherwise than their columns."""
+    for section in FEATURES.values():
+        for column in getattr(source, section):
+            if (name := names.of(column)) != column:
+                yield (
+                    f"`{section}.{column}` is called {name!r} in models and "
+                    "requests"
+                )
 
 
 def _mapping(source: TabularSource, table: str) -> dict[str, str]:

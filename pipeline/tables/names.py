@@ -1,0 +1,47 @@
+"""What features are called in tables, models and requests.
+
+A column of somebody's file may bear any name. Inputs of a SavedModel, columns
+of an engine and files on a disk may not.
+"""
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Mapping
+
+# Columns that steps make beside the features, in lower case as engines take
+# them; "id" would make an input "user_id". Ids are refused elsewhere.
+_OURS = frozenset(
+    "id user_row item_index timestamp rating weight title_shown event_weight "
+    "listed first_seen count_train count_validation count_test part tie turn "
+    "length from_end n".split()
+)
+
+
+def of(column: str) -> str:
+    """The feature of a column: ASCII letters, digits and "_", none of ours.
+
+    `Product Category` is `Product_Category`, `größe` is `gro_e`, `length` is
+    `length_`.
+    """
+    # Accents come apart from their letters and go.
+    plain = "".join(
+        letter
+        for letter in unicodedata.normalize("NFKD", column)
+        if not unicodedata.combining(letter)
+    )
+    name = re.sub(r"[^A-Za-z0-9_]+", "_", plain)
+    if name != column:
+        name = name.strip("_")
+    if not name:
+        name = hashlib.sha256(column.encode()).hexdigest()[:8]
+    if name[0].isdigit():
+        name = f"feature_{name}"
+    # An engine calls the second of two columns so.
+    is_ours = name.lower() in _OURS or name.endswith("_right")
+    return f"{name}_" if is_ours else name
+
+
+def kinds(columns: Mapping[str, str]) -> dict[str, str]:
+    """Kinds by feature, of kinds by column."""
+    return {of(column): kind for column, kind in columns.items()}
