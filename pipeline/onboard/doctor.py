@@ -220,9 +220,9 @@ def _disk(artifacts: Path) -> Finding:
 def _data(values: dict[str, str]) -> Iterator[Finding]:
     for key in ("path", "items_path", "users_path"):
         path = values.get(key, "")
-        if not path or "://" in path or set(path) & set("*?["):
+        if not path or "://" in path or "*" in path:
             continue
-        if Path(path).exists():
+        if Path(path).expanduser().exists():
             yield Finding("ok", "data", path)
         else:
             yield Finding(

@@ -67,7 +67,9 @@ def read(serving: Path) -> tuple[list[Entry], list[str]]:
     problems: list[str] = []
     if not path.exists():
         return entries, problems
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    # A reason may hold what `splitlines` takes for the end of a line.
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    lines = lines[:-1] if not lines[-1] else lines
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue

@@ -58,8 +58,9 @@ def read(
     rows = functools.partial(_rows, quarantine, cleaner)
     # Without a table of the items, their titles stand in the log or nowhere.
     log = source if titles else dataclasses.replace(source, title="")
-    if only != []:
-        number = 0 if only is None else len(list(interactions.iterdir()))
+    if only:
+        linked = len(list(interactions.iterdir()))
+        number = 0 if parts.num_new is None else linked
         _write(
             source,
             state,
@@ -151,15 +152,19 @@ def _order(source: TabularSource, clock: Clock) -> str:
 
 def _begin(
     source: TabularSource, parts: Parts, interactions: Path
-) -> tuple[State, list[str] | None]:
-    """What is known at the start, and the files to read; None for all."""
+) -> tuple[State, list[str]]:
+    """What is known at the start, and the files to read.
+
+    One that comes while others are looked at is for the next run.
+    """
     with files.find(source.path, "source.path") as found:
         log = formats.of_table(
             found, "interactions", source.path, "source.path"
         )
         state, left = parts.resume(log, interactions)
+    only = [file.shown for file in left]
     if state is not None:
-        return state, [file.shown for file in left]
+        return state, only
     titles = None
     if source.title and not (_path(source, "items") or source.item_features):
         titles = Titles(source.item_id, source.title)
@@ -170,7 +175,7 @@ def _begin(
         Selection(source),
         Clock(source.time_format),
         titles,
-    ), None
+    ), only
 
 
 def _columns(source: TabularSource) -> dict[str, str]:

@@ -138,6 +138,14 @@ def test_data_are_where_the_environment_says(
     assert examined(config)["data"].state == "ok"
 
 
+def test_data_are_in_the_home_of_who_says_so(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config.write_text('[source]\npath = "~/log.csv"\n')
+    monkeypatch.setenv("HOME", str(config.parent))
+    assert examined(config)["data"].state == "ok"
+
+
 def test_a_source_that_is_no_section(config: Path) -> None:
     config.write_text('source = "movielens"\n')
     found = examined(config)["config"]

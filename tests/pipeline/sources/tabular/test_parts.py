@@ -121,6 +121,26 @@ def test_old_files_are_not_opened_again(
     assert "1 of 4 files were read, " in " ".join(figures["notes"])
 
 
+def test_a_file_that_comes_meanwhile_is_for_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, kept = tmp_path / "log", tmp_path / "run/.read"
+    log.mkdir()
+    write(log, [ROWS[:50], ROWS[50:90]])
+    save = Stamps.save
+
+    def comes(stamps: Stamps) -> None:
+        save(stamps)
+        write(log, [ROWS[90:120]], 2)
+
+    monkeypatch.setattr(Stamps, "save", comes)
+    prepared(log, tmp_path / "out", kept)
+    monkeypatch.undo()
+    tables, figures = prepared(log, tmp_path / "out", kept)
+    assert tables == prepared(log, tmp_path / "full")[0]
+    assert "1 of 3 files were read, " in " ".join(figures["notes"])
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
