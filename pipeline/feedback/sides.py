@@ -45,7 +45,7 @@ class _Models:
 
     def __init__(self, directories: Mapping[str, Path]) -> None:
         self._directories = directories
-        self._bundles: dict[str, Bundle] = {}
+        self._bundles: dict[str, Bundle | ServingError] = {}
         # Its warm-up requests are replayed, as a server would.
         self._load = Loader(predict.Limits(), Metrics())
 
@@ -56,10 +56,17 @@ class _Models:
         if name not in self._bundles:
             if name not in self._directories:
                 raise ServingError(f"No model {name}", "NOT_FOUND")
-            self._bundles[name] = self._load(name, self._directories[name])
-        return predict.run(
-            self._bundles[name], request, None, None, predict.Limits()
-        )
+            try:
+                loaded = self._load(name, self._directories[name])
+            except ServingError as error:
+                # Once: of a large catalogue it takes seconds.
+                self._bundles[name] = error
+            else:
+                self._bundles[name] = loaded
+        found = self._bundles[name]
+        if isinstance(found, ServingError):
+            raise found
+        return predict.run(found, request, None, None, predict.Limits())
 
 
 def find(config: Config, text: str, option: str) -> Side:

@@ -223,6 +223,23 @@ def test_a_model_with_other_inputs_is_rejected(
     assert "Missing but required: {user_id}" in words
 
 
+def test_a_model_that_does_not_load_is_loaded_once(
+    config: Config, asked: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = []
+
+    def load(*arguments: object) -> None:
+        loads.append(arguments)
+        raise ServingError("no graph", "NOT_FOUND")
+
+    monkeypatch.setattr(sides.Loader, "__call__", load)
+    side = sides.find(config, "1", "NEW")
+    for record in asked:
+        with pytest.raises(ServingError, match="no graph"):
+            side.ask(record.request)
+    assert len(loads) == 1
+
+
 @pytest.mark.parametrize("silent", ["LIVE", "NEW"])
 def test_one_side_answers_nothing(
     config: Config, log: Log, monkeypatch: pytest.MonkeyPatch, silent: str
