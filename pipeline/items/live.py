@@ -104,7 +104,11 @@ class Live:
                 ]
         features = getattr(config.source, "item_features", None)
         known = {spec.name: spec.kind for spec in trained.items.specs}
-        if features is not None and known and names.kinds(features) != known:
+        if (
+            features is not None
+            and known
+            and names.kinds("item_features", features) != known
+        ):
             differing.append("source.item_features")
         if differing:
             raise DataError(

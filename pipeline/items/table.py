@@ -47,7 +47,7 @@ def read(
             item_features={
                 column: kind
                 for column, kind in config.source.item_features.items()
-                if names.of(column) in kinds
+                if names.of("item_features", column) in kinds
             },
         )
     else:

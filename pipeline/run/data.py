@@ -159,20 +159,20 @@ class TabularSource(_Files):
     context_features: dict[str, str] = field(default_factory=dict)
 
     def _feature_rules(self) -> Iterator[tuple[bool, str]]:
-        for name in ("item_features", "user_features", "context_features"):
+        for name in typing.get_args(names.Section):
             kinds = typing.get_args(FeatureKind)
             if name == "context_features":
                 kinds = ("categorical", "numeric")
             columns: dict[str, str] = {}
             for column, kind in getattr(self, name).items():
                 # Engines do not tell upper case from lower.
-                other = columns.setdefault(names.of(column).lower(), column)
+                called = names.of(name, column)
+                other = columns.setdefault(called.lower(), column)
                 yield (
                     other == column,
                     f"`{name}` must have different names where only ASCII "
                     f"letters, digits and _ count. Received: {other!r} and "
-                    f"{column!r}, {names.of(column)!r} both. Rename or leave "
-                    "out one of them.",
+                    f"{column!r}, {called!r} both. Rename or leave out one.",
                 )
                 yield (
                     kind in kinds,

@@ -8,21 +8,27 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Mapping
+from typing import Literal, TypeAlias
 
+Section: TypeAlias = Literal[
+    "item_features", "user_features", "context_features"
+]
 # Columns that steps make beside the features, in lower case as engines take
-# them; "id" would make an input "user_id". Ids are refused elsewhere.
-_OURS = frozenset(
-    "id user_row item_index timestamp rating weight title_shown event_weight "
-    "listed first_seen count_train count_validation count_test part tie turn "
-    "length from_end n".split()
-)
+# them; `id` of users would make an input `user_id`. Ids are refused elsewhere.
+_COUNTED = "first_seen count_train count_validation count_test title_shown"
+_OURS: dict[Section, list[str]] = {
+    "item_features": f"{_COUNTED} listed".split(),
+    "user_features": f"{_COUNTED} id".split(),
+    "context_features": "user_row item_index timestamp rating weight "
+    "event_weight part tie turn length from_end".split(),
+}
 
 
-def of(column: str) -> str:
+def of(section: Section, column: str) -> str:
     """The feature of a column: ASCII letters, digits and "_", none of ours.
 
-    `Product Category` is `Product_Category`, `größe` is `gro_e`, `length` is
-    `length_`.
+    `Product Category` is `Product_Category`, `größe` is `gro_e`; what steps
+    have a column for, as `rating` of interactions, is `rating_`.
     """
     # Accents come apart from their letters and go.
     plain = "".join(
@@ -38,10 +44,10 @@ def of(column: str) -> str:
     if name[0].isdigit():
         name = f"feature_{name}"
     # An engine calls the second of two columns so.
-    is_ours = name.lower() in _OURS or name.endswith("_right")
+    is_ours = name.lower() in _OURS[section] or name.endswith("_right")
     return f"{name}_" if is_ours else name
 
 
-def kinds(columns: Mapping[str, str]) -> dict[str, str]:
+def kinds(section: Section, columns: Mapping[str, str]) -> dict[str, str]:
     """Kinds by feature, of kinds by column."""
-    return {of(column): kind for column, kind in columns.items()}
+    return {of(section, column): kind for column, kind in columns.items()}

@@ -9,7 +9,7 @@ items, the log may hold their titles.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pipeline.run.data import TabularSource
@@ -19,21 +19,16 @@ from pipeline.sources.canonical.quarantine import Quarantine
 from pipeline.sources.canonical.tables import Batch, Tables
 from pipeline.sources.canonical.timestamps import Clock
 from pipeline.sources.reading import files, formats, nested
+from pipeline.sources.tabular import features
 from pipeline.sources.tabular.cleaning import Cleaner
 from pipeline.sources.tabular.parts import Parts, State
 from pipeline.sources.tabular.selection import Selection
 from pipeline.sources.tabular.titles import Titles
-from pipeline.tables import names
 from pipeline.tables.schema import DataError
 
 OPTIONAL = tuple(
     "timestamp time_of_day rating weight quantity event title".split()
 )
-FEATURES = {
-    "interactions": "context_features",
-    "items": "item_features",
-    "users": "user_features",
-}
 
 
 def read(
@@ -81,14 +76,14 @@ def read(
         written[0] if len(written) == 1 else interactions,
         items,
         users,
-        item_features=names.kinds(source.item_features) if items else {},
-        user_features=names.kinds(source.user_features) if users else {},
-        context_features=names.kinds(source.context_features),
+        item_features=features.kinds(source, "items") if items else {},
+        user_features=features.kinds(source, "users") if users else {},
+        context_features=features.kinds(source, "interactions"),
         has_rating=bool(source.rating),
         notes=(
             _order(source, state.clock),
             *parts.notes(),
-            *_called(source),
+            *features.called(source),
             *notes,
             *quarantine.lines(),
         ),
@@ -134,7 +129,7 @@ def _write(
         state.titles.collect(chosen) if state.titles else chosen,
         path,
         _columns(source),
-        names.kinds(source.context_features),
+        features.kinds(source, "interactions"),
         state.quarantine,
         state.clock,
     )
@@ -190,7 +185,7 @@ def _columns(source: TabularSource) -> dict[str, str]:
 def _path(source: TabularSource, table: str) -> str:
     """Where the table of the items or users is; "" where none is wanted."""
     path: str = getattr(source, f"{table}_path")
-    wanted = getattr(source, FEATURES[table]) or (
+    wanted = getattr(source, features.SECTIONS[table]) or (
         table == "items" and source.title
     )
     if not path and wanted:
@@ -208,14 +203,15 @@ def _entities(
     rows: Callable[[TabularSource, str, str], Iterator[Batch]],
 ) -> Path | None:
     """Writes the items or users, if there are any."""
-    features = getattr(source, FEATURES[table])
+    section = features.SECTIONS[table]
+    wanted = getattr(source, section)
     path = _path(source, table)
     if not path:
-        if not features:
+        if not wanted:
             return None
         raise DataError(
-            f"`{FEATURES[table]}` needs a table of {table}. Received: "
-            f"{sorted(features)} and {table}_path = '' (from "
+            f"`{section}` needs a table of {table}. Received: "
+            f"{sorted(wanted)} and {table}_path = '' (from "
             f"[source]). Set source.{table}_path, or remove the features."
         )
     id_name = f"{table[:-1]}_id"
@@ -224,7 +220,7 @@ def _entities(
         columns["title_shown"] = source.title
     written = directory / f"{table}.parquet"
     batches = rows(source, table, path)
-    kinds = names.kinds(features)
+    kinds = features.kinds(source, table)
     canonical.write_entities(
         batches, written, columns, kinds, quarantine, source.separator
     )
@@ -269,35 +265,8 @@ def _rows(
                 if table == "interactions":
                     kept = list(mapped.values())
                     batch = nested.unrolled(batch, source.item_id, kept)
-                yield _renamed(cleaner.clean(batch, mapped, table), mapped)
-
-
-def _renamed(batch: Batch, mapped: Mapping[str, str]) -> Batch:
-    """Rows with features under their own names too."""
-    columns = dict(batch.columns)
-    for key, column in mapped.items():
-        name = names.of(column)
-        if "_features." not in key or name == column:
-            continue
-        if name in mapped.values():
-            raise DataError(
-                "No feature may be called like another column. Received: "
-                f"{key}, which is {name!r} to the models, beside a column of "
-                "that name (from [source]). Rename or leave out one of them."
-            )
-        columns[name] = columns[column]
-    return Batch(columns, batch.lines, batch.file)
-
-
-def _called(source: TabularSource) -> Iterator[str]:
-    """Says which features are called otherwise than their columns."""
-    for section in FEATURES.values():
-        for column in getattr(source, section):
-            if (name := names.of(column)) != column:
-                yield (
-                    f"`{section}.{column}` is called {name!r} in models and "
-                    "requests"
-                )
+                clean = cleaner.clean(batch, mapped, table)
+                yield features.renamed(clean, mapped, table)
 
 
 def _mapping(source: TabularSource, table: str) -> dict[str, str]:
@@ -311,6 +280,6 @@ def _mapping(source: TabularSource, table: str) -> dict[str, str]:
     if table != "interactions":
         name = f"{table[:-1]}_id"
         columns[name] = source.table_ids.get(table, columns[name])
-    section = FEATURES[table]
+    section = features.SECTIONS[table]
     columns |= {f"{section}.{name}": name for name in getattr(source, section)}
     return {key: column for key, column in columns.items() if column}
