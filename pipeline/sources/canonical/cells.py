@@ -7,6 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+# From here on a double may stand for one of several whole numbers.
+EXACT = 2.0**53
+
 
 def as_text(array: pa.Array) -> pa.Array:
     """Text without surrounding blanks; numbers as written; empty as null."""
@@ -19,7 +22,7 @@ def as_text(array: pa.Array) -> pa.Array:
     if pa.types.is_floating(array.type):
         # An integer column with gaps arrives as floats: 7.0 means "7".
         whole = pc.and_(
-            pc.equal(pc.floor(array), array), pc.less(pc.abs(array), 2.0**53)
+            pc.equal(pc.floor(array), array), pc.less(pc.abs(array), EXACT)
         )
         if pc.all(whole).as_py() is not False and array.null_count < len(array):
             array = pc.cast(array, pa.int64())

@@ -1,8 +1,8 @@
 """JSON lines as batches of columns, fast where every line is an object.
 
-A block that Arrow's reader takes whole goes through it. Any other block is
-read line by line, so that a bad line is set aside with its number and costs
-nothing else.
+A block that Arrow's reader takes whole, and as it is written, goes through it.
+Any other block is read line by line, so that a bad line is set aside with its
+number and costs nothing else, and every digit of a long number stays.
 """
 
 import io
@@ -12,8 +12,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import json as arrow_json
 
+from pipeline.sources.canonical import cells
 from pipeline.sources.canonical.quarantine import Quarantine
 from pipeline.sources.canonical.tables import Batch
 from pipeline.sources.reading import files
@@ -63,7 +65,7 @@ def _refuse_documents(block: bytes, file: files.File) -> None:
 
 
 def _fast(block: bytes, count: int) -> dict[str, pa.Array] | None:
-    """Columns of a block where every line is an object, else None."""
+    """Columns of a block of objects; None where some may not be as written."""
     try:
         table = arrow_json.read_json(io.BytesIO(block)).combine_chunks()
         # Arrow's reader can leave broken arrays behind where the types of
@@ -71,9 +73,22 @@ def _fast(block: bytes, count: int) -> dict[str, pa.Array] | None:
         table.validate(full=True)
     except pa.ArrowInvalid:
         return None
-    if table.num_rows != count:
+    columns = {name: table[name].chunk(0) for name in table.column_names}
+    if table.num_rows != count or any(map(_rounded, columns.values())):
         return None
-    return {name: table[name].chunk(0) for name in table.column_names}
+    return columns
+
+
+def _rounded(array: pa.Array) -> bool:
+    """Whether a double may be there for a whole number that none can hold."""
+    if pa.types.is_struct(array.type):
+        return any(map(_rounded, array.flatten()))
+    if cells.is_list(array):
+        return _rounded(array.flatten())
+    if not pa.types.is_floating(array.type):
+        return False
+    large = pc.greater_equal(pc.abs(array), cells.EXACT)
+    return bool(pc.any(large).as_py())
 
 
 def _objects(
@@ -83,7 +98,7 @@ def _objects(
     file: files.File,
     quarantine: Quarantine,
 ) -> tuple[np.ndarray, list[dict[str, object]]]:
-    """Objects of a block with their lines, where some line is none."""
+    """Objects of a block with their lines, without what is no object."""
     objects: dict[int, dict[str, object]] = {}
     for number, raw in enumerate(block.split(b"\n"), start=line):
         if not raw.strip():
@@ -91,24 +106,41 @@ def _objects(
         text = quarantine.decode(raw, encoding, file.shown, number)
         if text is None:
             continue
+        why = "it is not a JSON object"
         try:
             value = json.loads(text)
+            if "\\u" in text:
+                json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            value, why = None, "it holds half a surrogate pair, no letter"
         except ValueError:
             value = None
         if isinstance(value, dict):
             objects[number] = value
         else:
-            quarantine.add_line(
-                "it is not a JSON object", file.shown, number, text
-            )
+            quarantine.add_line(why, file.shown, number, text)
     return np.array(list(objects)), list(objects.values())
 
 
 def _column(values: list[object]) -> pa.Array:
     try:
         return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        # Values of several types, or numbers too long for one: as written.
+        written = [_written(value) for value in values]
+    try:
+        return pa.array(written)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
-        # Values of several types: text says them all.
         plain = (str, type(None))
         texts = [v if isinstance(v, plain) else json.dumps(v) for v in values]
         return pa.array(texts, pa.string())
+
+
+def _written(value: object) -> object:
+    """A value with its numbers, those inside it too, as text."""
+    if isinstance(value, dict):
+        return {name: _written(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_written(inner) for inner in value]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return json.dumps(value) if is_number else value

@@ -8,15 +8,18 @@ is changed is counted and said.
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.run.data import TabularSource
 from pipeline.sources.canonical import cells
 from pipeline.sources.canonical.tables import Batch
+from pipeline.tables.schema import DataError
 
 # Columns a row is set aside without, which the quarantine says.
 _REQUIRED = ("user_id", "item_id", "timestamp", "rating", "weight")
+_IDS = ("user_id", "item_id")
 # As spreadsheets write long numbers, most of their digits gone.
 _CUT = r"^\d\.?\d*[eE]\+?\d{2}$"
 _WHOLE = r"^[+-]?\d+(\.0*)?$"
@@ -44,6 +47,21 @@ def whole_ids(array: pa.Array) -> pa.Array:
     if not pc.all(pc.match_substring_regex(text, _WHOLE)).as_py():
         return array
     return pc.replace_substring_regex(text, r"\.0*$", "")
+
+
+def _refuse_rounded(array: pa.Array, key: str, name: str, batch: Batch) -> None:
+    kind = array.type.to_pandas_dtype()
+    # A float has fewer digits than a double.
+    exact = 2.0 ** (np.finfo(kind).nmant + 1)
+    large = pc.fill_null(pc.greater_equal(pc.abs(array), exact), False)
+    if row := pc.index(large, True).as_py() + 1:
+        raise DataError(
+            f"Ids that are numbers with a point must be below {exact:.0f}: "
+            "from there on different ids are the same number. Received: "
+            f"{key} = {array[row - 1].as_py()!r} in {name!r}, a column of "
+            f"{array.type} (in {batch.file} line {batch.lines[row - 1]}). "
+            "Export whole numbers (int64) or text."
+        )
 
 
 class Cleaner:
@@ -76,7 +94,7 @@ class Cleaner:
                 self._missing[table, key, name].update(found)
                 if cells.is_text(array) or pa.types.is_floating(array.type):
                     array = pc.if_else(gone, pa.scalar(None, array.type), array)
-            if key in ("user_id", "item_id") and cells.is_text(array):
+            if key in _IDS and cells.is_text(array):
                 cut = pc.match_substring_regex(array, _CUT)
                 self._cut[key] += cells.count(cut)
                 ids = whole_ids(array)
@@ -84,6 +102,8 @@ class Cleaner:
                     changed = pc.not_equal(ids, array)
                     self._shortened[key] += cells.count(changed)
                     array = ids
+            if key in _IDS and pa.types.is_floating(array.type):
+                _refuse_rounded(array, key, name, batch)
             columns[name] = array
         if table == "interactions" and self.source.time_of_day:
             day, hour = self.source.timestamp, self.source.time_of_day
