@@ -11,10 +11,56 @@ import pyarrow.compute as pc
 EXACT = 2.0**53
 
 
+def plain(array: pa.Array) -> pa.Array:
+    """Cells of a type that few functions take as ones of a common type.
+
+    UUIDs are text in their usual form, other bytes text where they are UTF-8
+    and of no fixed number, else hexadecimal. Each cell is judged by itself, so
+    that an id reads alike in all files.
+    """
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        return plain(array.dictionary_decode())
+    if is_list(array) and not pa.types.is_nested(kind.value_type):
+        values = plain(pc.list_flatten(array))
+        is_same = values.type == kind.value_type
+        return array if is_same else with_values(array, values)
+    if pa.types.is_float16(kind):
+        return pc.cast(array, pa.float32())
+    if pa.types.is_string_view(kind):
+        return pc.cast(array, pa.string())
+    if isinstance(kind, pa.UuidType):
+        return pc.replace_substring_regex(
+            plain(array.storage), r"^(.{8})(.{4})(.{4})(.{4})", r"\1-\2-\3-\4-"
+        )
+    if isinstance(kind, pa.BaseExtensionType):
+        return plain(array.storage)
+    if pa.types.is_fixed_size_binary(kind):
+        texts = [v if v is None else v.hex() for v in array.to_pylist()]
+        return pa.array(texts, pa.string())
+    if (
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+    ):
+        try:
+            return pc.cast(array, pa.string())
+        except pa.ArrowInvalid:
+            texts = [v if v is None else _decoded(v) for v in array.to_pylist()]
+            return pa.array(texts, pa.string())
+    return array
+
+
+def _decoded(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.hex()
+
+
 def as_text(array: pa.Array) -> pa.Array:
     """Text without surrounding blanks; numbers as written; empty as null."""
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
+    array = plain(array)
     if pa.types.is_nested(array.type):
         cells = array.to_pylist()
         values = [c if c is None else json.dumps(c, default=str) for c in cells]
@@ -123,7 +169,7 @@ def as_values(array: pa.Array, separator: str) -> pa.Array:
         array = pc.cast(array, pa.list_(pa.string()))
     lists = [
         [
-            word if isinstance(word, str) else json.dumps(word)
+            word if isinstance(word, str) else json.dumps(word, default=str)
             for word in cell or ()
             if word is not None
         ]
@@ -136,6 +182,14 @@ def as_values(array: pa.Array, separator: str) -> pa.Array:
 def is_list(array: pa.Array) -> bool:
     """Whether every cell of a column holds several values."""
     return pa.types.is_list(array.type) or pa.types.is_large_list(array.type)
+
+
+def with_values(lists: pa.Array, values: pa.Array) -> pa.Array:
+    """Lists as long as others, with values of their own one behind another."""
+    lengths = pc.fill_null(pc.list_value_length(lists), 0)
+    ends = pc.cumulative_sum(pc.cast(lengths, pa.int32()))
+    offsets = pa.concat_arrays([pa.array([0], pa.int32()), ends])
+    return pa.ListArray.from_arrays(offsets, values)
 
 
 def is_text(array: pa.Array) -> bool:

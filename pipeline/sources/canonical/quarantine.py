@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.tables.schema import DataError
 
@@ -62,7 +64,7 @@ class Quarantine:
         rows = np.flatnonzero(new)
         shown = rows[: max(0, KEPT - self.counts[reason])]
         for row in map(int, shown):
-            values = {n: c[row].as_py() for n, c in batch.columns.items()}
+            values = {n: _shown(c, row) for n, c in batch.columns.items()}
             self._write(reason, batch.file, int(batch.lines[row]), values)
         if len(rows):
             self.counts[reason] += len(rows) - len(shown)
@@ -140,3 +142,11 @@ class Quarantine:
                     f"  {kinds}\nCorrect them, or set source.max_bad_share "
                     "to leave them out."
                 )
+
+
+def _shown(column: pa.Array, row: int) -> object:
+    cell = column.slice(row, 1)
+    if pa.types.is_temporal(column.type):
+        # Python has neither nanoseconds nor years of five digits.
+        cell = pc.cast(cell, pa.string())
+    return cell[0].as_py()

@@ -48,7 +48,9 @@ class Clock:
         kind = array.type
         if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
             self.form = self.form or "dates"
-            return _whole(pc.cast(array, pa.timestamp("us")))
+            if pa.types.is_date(kind):
+                array = pc.cast(array, pa.timestamp("ms"))
+            return _whole(array)
         if self.text_format:
             self.form = f"dates of the form {self.text_format}"
             text = cells.as_text(array)
@@ -139,7 +141,7 @@ def _unit(typical: float) -> str:
 
 def _floats(array: pa.Array) -> pa.Array:
     try:
-        numbers = pc.cast(array, pa.float64())
+        numbers = pc.cast(array, pa.float64(), safe=False)
     except pa.ArrowInvalid:
         texts = array.to_pylist()
         found = [float(v) if v and _NUMBER.match(v) else None for v in texts]
@@ -150,8 +152,8 @@ def _floats(array: pa.Array) -> pa.Array:
 
 def _whole(times: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     bad = times.is_null().to_numpy(zero_copy_only=False)
-    micros = pc.fill_null(pc.cast(times, pa.int64()), 0).to_numpy()
-    return np.floor_divide(micros, 10**6), bad
+    counts = pc.fill_null(pc.cast(times, pa.int64()), 0).to_numpy()
+    return np.floor_divide(counts, PER_SECOND[times.type.unit]), bad
 
 
 def _iso(text: pa.Array) -> tuple[np.ndarray, np.ndarray]:

@@ -29,11 +29,8 @@ def flat(columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
 
 def _flat(name: str, array: pa.Array) -> dict[str, pa.Array]:
     if cells.is_list(array) and pa.types.is_struct(array.type.value_type):
-        lengths = pc.fill_null(pc.list_value_length(array), 0)
-        ends = pc.cumulative_sum(pc.cast(lengths, pa.int32()))
-        offsets = pa.concat_arrays([pa.array([0], pa.int32()), ends])
         return {name: array} | {
-            child: pa.ListArray.from_arrays(offsets, values)
+            child: cells.with_values(array, values)
             for child, values in _flat(name, pc.list_flatten(array)).items()
             if child != name
         }

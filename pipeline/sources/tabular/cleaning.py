@@ -85,9 +85,7 @@ class Cleaner:
         # A column with two meanings, such as a title that is encoded too.
         first = {name: key for key, name in reversed(list(mapped.items()))}
         for name, key in first.items():
-            array = columns[name]
-            if pa.types.is_dictionary(array.type):
-                array = array.dictionary_decode()
+            array = cells.plain(columns[name])
             gone = missing(array, self._words)
             if pc.any(gone).as_py():
                 found = _written(array.filter(gone))
