@@ -66,13 +66,18 @@ def as_text(array: pa.Array) -> pa.Array:
         values = [c if c is None else json.dumps(c, default=str) for c in cells]
         array = pa.array(values, pa.string())
     if pa.types.is_floating(array.type):
-        # An integer column with gaps arrives as floats: 7.0 means "7".
+        # An integer column with gaps arrives as floats: 7.0 means "7", also
+        # beside 7.5, so that a value reads alike in all blocks.
         whole = pc.and_(
             pc.equal(pc.floor(array), array), pc.less(pc.abs(array), EXACT)
         )
-        if pc.all(whole).as_py() is not False and array.null_count < len(array):
-            array = pc.cast(array, pa.int64())
-    text = pc.utf8_trim_whitespace(pc.cast(array, pa.string()))
+        nothing = pa.scalar(None, array.type)
+        numbers = pc.cast(pc.if_else(whole, array, nothing), pa.int64())
+        text = pc.cast(numbers, pa.string())
+        if numbers.null_count > array.null_count:
+            text = pc.coalesce(text, pc.cast(array, pa.string()))
+    else:
+        text = pc.utf8_trim_whitespace(pc.cast(array, pa.string()))
     return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
 
 

@@ -23,6 +23,7 @@ _IDS = ("user_id", "item_id")
 # As spreadsheets write long numbers, most of their digits gone.
 _CUT = r"^\d\.?\d*[eE]\+?\d{2}$"
 _WHOLE = r"^[+-]?\d+(\.0*)?$"
+_POINT = r"\.\d*\s*$"
 
 
 def missing(array: pa.Array, words: pa.Array) -> pa.Array:
@@ -34,19 +35,6 @@ def missing(array: pa.Array, words: pa.Array) -> pa.Array:
 
 
 _EMPTY = pa.array(["", None], pa.string())
-
-
-def whole_ids(array: pa.Array) -> pa.Array:
-    """Ids without the ".0" of a column of floats, where all are such numbers.
-
-    Versions, such as "1.0" beside "1.5", stay what they are.
-    """
-    if not cells.count(pc.match_substring_regex(array, r"\.0*\s*$")):
-        return array
-    text = pc.utf8_trim_whitespace(array)
-    if not pc.all(pc.match_substring_regex(text, _WHOLE)).as_py():
-        return array
-    return pc.replace_substring_regex(text, r"\.0*$", "")
 
 
 def _refuse_rounded(array: pa.Array, key: str, name: str, batch: Batch) -> None:
@@ -73,6 +61,9 @@ class Cleaner:
         self._missing = defaultdict[tuple[str, str, str], Counter[str]](Counter)
         self._shortened: Counter[str] = Counter()
         self._cut: Counter[str] = Counter()
+        # Whether ids are floats, by their key, and what later speaks against.
+        self._floats: dict[str, bool] = {}
+        self._against: dict[str, str] = {}
 
     def clean(
         self, batch: Batch, mapped: Mapping[str, str], table: str
@@ -95,11 +86,7 @@ class Cleaner:
             if key in _IDS and cells.is_text(array):
                 cut = pc.match_substring_regex(array, _CUT)
                 self._cut[key] += cells.count(cut)
-                ids = whole_ids(array)
-                if ids is not array:
-                    changed = pc.not_equal(ids, array)
-                    self._shortened[key] += cells.count(changed)
-                    array = ids
+                array = self._whole_ids(array, key, batch.file)
             if key in _IDS and pa.types.is_floating(array.type):
                 _refuse_rounded(array, key, name, batch)
             columns[name] = array
@@ -107,6 +94,28 @@ class Cleaner:
             day, hour = self.source.timestamp, self.source.time_of_day
             columns[day] = cells.joined(columns[day], columns[hour])
         return Batch(columns, batch.lines, batch.file)
+
+    def _whole_ids(self, array: pa.Array, key: str, file: str) -> pa.Array:
+        """Ids without the ".0" of a column of floats.
+
+        The first rows with a point decide for all files and tables, so that an
+        id reads alike in them: versions, such as "1.0" beside "1.5", stay what
+        they are.
+        """
+        points = pc.match_substring_regex(array, _POINT)
+        if not cells.count(points) and not self._floats.get(key):
+            return array
+        text = pc.utf8_trim_whitespace(array)
+        whole = pc.match_substring_regex(text, _WHOLE)
+        are_floats = pc.all(whole).as_py() is not False
+        if are_floats != self._floats.setdefault(key, are_floats):
+            other = text.filter(points if are_floats else pc.invert(whole))
+            self._against.setdefault(key, f"{other[0].as_py()!r} in {file}")
+        if not self._floats[key]:
+            return array
+        ids = pc.replace_substring_regex(text, r"^([+-]?\d+)\.0*$", r"\1")
+        self._shortened[key] += cells.count(pc.not_equal(ids, text))
+        return ids
 
     def notes(self) -> list[str]:
         """What was changed, a column a line."""
@@ -128,7 +137,21 @@ class Cleaner:
             lines.append(line)
         lines += [
             f"`{key}` was read without the '.0' of floats in {count:,} rows"
-            for key, count in self._shortened.items()
+            for key, count in (+self._shortened).items()
+        ]
+        lines += [
+            (
+                f"`{key}` is read without '.0' in all files, but {example} is "
+                "no whole number: if '1.0' and '1' differ, export all ids with "
+                "a letter in front"
+            )
+            if self._floats[key]
+            else (
+                f"`{key}` is read with '.0' in all files, as the first ids "
+                f"with a point are no whole numbers, but {example} is among "
+                "whole numbers alone: if it is one, export it without '.0'"
+            )
+            for key, example in self._against.items()
         ]
         lines += [
             f"`{key}` is written like 1.23E+12 in {count:,} rows: a "

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from pipeline.sources.canonical.cells import as_number, as_text
 from pipeline.sources.canonical.timestamps import Clock
-from pipeline.sources.tabular.cleaning import whole_ids
 
 
 @pytest.mark.parametrize(
@@ -57,6 +56,9 @@ def test_forms_of_time_agree(times: list[int], form: str) -> None:
 
 def test_numbers_of_ids_do_not_depend_on_the_format() -> None:
     assert as_text(pa.array([7.0, None])).to_pylist() == ["7", None]
+    numbers = [7.0, 7.5, 2e10, None]
+    texts = ["7", "7.5", "20000000000", None]
+    assert as_text(pa.array(numbers)).to_pylist() == texts
     assert as_text(pa.array([7, 8])).to_pylist() == ["7", "8"]
     assert as_text(pa.array([" 007 ", ""])).to_pylist() == ["007", None]
     assert as_text(pa.array([0.5])).to_pylist() == ["0.5"]
@@ -92,22 +94,6 @@ def test_codes_and_words_are_no_prices() -> None:
     values = ["SKU12", "ABC 12", "$", "€ 5 €", "5 $ each", "12_34", "1 2 3"]
     found, bad = as_number(pa.array(values))
     assert found.null_count == len(values) and bad.all()
-
-
-@pytest.mark.parametrize(
-    ("values", "ids"),
-    [
-        (["17.0", "18", None], ["17", "18", None]),
-        # Versions and codes are no floats.
-        (["1.0", "1.5"], ["1.0", "1.5"]),
-        (["17.0", "A1"], ["17.0", "A1"]),
-        (["007.0", "8."], ["007", "8"]),
-    ],
-)
-def test_ids_lose_the_point_of_floats_alone(
-    values: list[Any], ids: list[Any]
-) -> None:
-    assert whole_ids(pa.array(values, pa.string())).to_pylist() == ids
 
 
 def test_days_are_counted_from_1970_or_as_excel_does() -> None:
