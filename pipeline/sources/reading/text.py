@@ -6,8 +6,10 @@ number and costs nothing else: a quote without an end does not swallow the
 lines after it, and a stray byte does not spoil the file.
 """
 
+import contextlib
 import csv
 import io
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
 from pipeline.sources.canonical.quarantine import Quarantine
@@ -27,6 +30,7 @@ MAX_QUOTED_LINES = 50
 DELIMITERS = (",", "\t", ";", "|")
 # Before all else, for Excel alone: what separates the columns.
 _EXCEL = re.compile(rb'"?sep=(.)"?\r?\n')
+_BARE_RETURN = re.compile(rb"\r(?!\n)")
 # Behind the last name of a column: it takes all further cells of its line.
 REST = "..."
 
@@ -50,13 +54,18 @@ class _Table:
     def fast(self, block: bytes, count: int) -> dict[str, pa.Array] | None:
         """Columns of a block where every line is one good row, else None."""
         delimiter = self.delimiter
+        if b"\r" in block and _BARE_RETURN.search(block):
+            # To Arrow it ends a row.
+            return None
         if delimiter == "::":
             # Arrow knows separators of one byte only.
             block, delimiter = block.replace(b"::", b"\t"), "\t"
         try:
             table = arrow_csv.read_csv(
-                io.BytesIO(block.decode(self.encoding).encode("utf-8")),
-                read_options=arrow_csv.ReadOptions(column_names=self.names),
+                pa.BufferReader(block),
+                read_options=arrow_csv.ReadOptions(
+                    column_names=self.names, encoding=self.encoding
+                ),
                 parse_options=arrow_csv.ParseOptions(
                     delimiter=delimiter,
                     quote_char='"' if self.quoting else False,
@@ -72,6 +81,9 @@ class _Table:
         if self.rest or table.num_rows != count:
             return None
         chunks = [column.chunk(0) for column in table.combine_chunks().columns]
+        if self.quoting and pc.any(pc.ends_with(chunks[-1], "\n")).as_py():
+            # Arrow ends a quote that was left open with what it has at hand.
+            return None
         return dict(zip(self.names, chunks, strict=True))
 
     def slow(
@@ -82,57 +94,57 @@ class _Table:
         raw = block.split(b"\n")
         at = 0
         while at < len(raw):
-            start, used, reason = line + at, 0, ""
+            start, used = line + at, 1
             text = self.quarantine.decode(
                 raw[at], self.encoding, self.file.shown, start
             )
-            at += 1
-            if text is None or not text.strip():
-                continue
-            text = text.strip() if self.rest else text.rstrip("\r")
-            if self.quoting and text.count('"') % 2:
-                used = _lines_quoted(raw, at)
-                more = b"\n".join(raw[at - 1 : at + used])
-                text = more.decode(self.encoding, "replace").rstrip("\r")
-                if not used:
-                    reason = "it has a quote without an end"
-            cells = [] if reason else self._cells(text)
-            if not reason and len(cells) != len(self.names):
-                wanted = "more" if self.rest else len(self.names)
-                reason = f"it has {len(cells)} columns instead of {wanted}"
-            if reason:
-                self.quarantine.add_line(
-                    reason, self.file.shown, start, text.split("\n")[0]
-                )
-            else:
-                at += used
-                rows[start] = cells
+            if text and text.strip():
+                more = raw[at + 1 : at + 1 + MAX_QUOTED_LINES]
+                cells, taken, reason = self._row(text, more)
+                if not reason and len(cells) != len(self.names):
+                    wanted = "more" if self.rest else len(self.names)
+                    reason = f"it has {len(cells)} columns instead of {wanted}"
+                if reason:
+                    # The lines behind may be rows by themselves.
+                    self.quarantine.add_line(
+                        reason, self.file.shown, start, text.rstrip("\r")
+                    )
+                else:
+                    rows[start], used = cells, taken
+            at += used
         columns = map(pa.array, zip(*rows.values(), strict=True))
         return dict(zip(self.names, columns, strict=False)), np.array([*rows])
 
-    def _cells(self, text: str) -> list[Any]:
-        if self.quoting:
-            lines = io.StringIO(text, newline="")
-            return next(csv.reader(lines, delimiter=self.delimiter))
+    def _row(self, text: str, more: list[bytes]) -> tuple[list[Any], int, str]:
+        """Cells from a line on, the lines they take, and why they are no row.
+
+        A cell goes on in the lines `more` only where a quote begins it and
+        another one ends it: a quote inside of a cell is a letter (12" vinyl).
+        """
+        if not self.quoting:
+            return self._split(text), 1, ""
+        if '"' in text:
+            behind = (one.decode(self.encoding, "replace") for one in more)
+            lines = (one + "\n" for one in itertools.chain([text], behind))
+            strict = csv.reader(lines, delimiter=self.delimiter, strict=True)
+            with contextlib.suppress(csv.Error):
+                return next(strict), strict.line_num, ""
+        # By itself, as lenient as Arrow is; a quote left open asks for more.
+        lenient = csv.reader([text, ""], delimiter=self.delimiter)
+        try:
+            cells = next(lenient)
+        except csv.Error as error:
+            return [], 1, f"it cannot be split into columns ({error})"
+        is_open = lenient.line_num > 1
+        return cells, 1, "it has a quote without an end" if is_open else ""
+
+    def _split(self, text: str) -> list[Any]:
         if not self.rest:
-            return text.split(self.delimiter)
+            return text.rstrip("\r").split(self.delimiter)
         # Blanks may be repeated, other separators mean an empty cell.
-        cells = text.split(self.delimiter.strip(" ") or None)
+        cells = text.strip().split(self.delimiter.strip(" ") or None)
         last = len(self.names) - 1
         return [*cells[:last], cells[last:]] if len(cells) > last else cells
-
-
-def _lines_quoted(raw: list[bytes], at: int) -> int:
-    """Lines from `at` on that a quoted value takes; 0 where it never ends.
-
-    Then the quote is broken and costs its own line alone.
-    """
-    quotes = raw[at - 1].count(b'"')
-    for place, more in enumerate(raw[at : at + MAX_QUOTED_LINES], start=1):
-        quotes += more.count(b'"')
-        if quotes % 2 == 0:
-            return place
-    return 0
 
 
 def _header(head: bytes, block: bytes, table: _Table) -> list[str]:
@@ -182,6 +194,8 @@ def read(
     table = _Table(file, names, delimiter, encoding, quarantine, rest)
     line = 1
     for block in blocks(file):
+        # The last one may lack it: an open quote shows by a line break.
+        block = block if block.endswith(b"\n") else block + b"\n"
         if line == 1:
             block, table.delimiter, line = _opened(block, file, delimiter)
             if columns is None or skip_header:
@@ -191,7 +205,7 @@ def read(
                     table.names = _header(head, block, table)
                 if not block:
                     continue
-        count = block.count(b"\n") + (not block.endswith(b"\n"))
+        count = block.count(b"\n")
         found = table.fast(block, count)
         lines = np.arange(line, line + count)
         if found is None:

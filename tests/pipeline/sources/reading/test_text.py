@@ -1,0 +1,98 @@
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from pipeline.sources.canonical.quarantine import Quarantine
+from pipeline.sources.reading import files, text
+
+Rows = dict[int, tuple[str, ...]]
+
+
+def read(
+    folder: Path, data: str, delimiter: str = ","
+) -> tuple[Rows, set[int]]:
+    """Rows of users and items by their line, and the lines set aside."""
+    path = folder / "log.csv"
+    path.write_bytes(data.encode())
+    aside = folder / "aside.jsonl"
+    aside.unlink(missing_ok=True)
+    quarantine = Quarantine(aside, 1.0)
+    rows: Rows = {}
+    with files.find(str(path), "x") as [file]:
+        for batch in text.read(
+            file, ["user", "item"], delimiter, "utf-8", quarantine
+        ):
+            cells = zip(
+                *(column.to_pylist() for column in batch.columns.values()),
+                strict=True,
+            )
+            rows |= zip(batch.lines.tolist(), cells, strict=True)
+    if not aside.exists():
+        return rows, set()
+    kept = [json.loads(line) for line in aside.read_text().splitlines()]
+    return rows, {entry["line"] for entry in kept}
+
+
+LINES = (
+    "u1,a",
+    'u2,12" vinyl',
+    'u3,7" single',
+    '"u,4",b',
+    'u5,"say ""hi"""',
+    'u6,"two\nlines"',
+    'u7,"with\n\na gap"',
+    'u8,"left open',
+    '"left open',
+    'closed",c',
+    '"u9"s,"d"e',
+    "u10,carriage\rreturn",
+    "too,many,cells",
+    "lonely",
+    ",",
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from(LINES), min_size=1), st.booleans())
+@example(['u2,12" vinyl', "u1,a", "u1,a", 'u3,7" single', "lonely"], True)
+@example(["u1,a", 'u8,"left open'], True)
+@example(["u1,a", 'u8,"left open'], False)
+def test_every_line_is_kept_or_set_aside(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], ends: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("lines")
+    data = "u0,z\n" + "\n".join(lines) + "\n" * ends
+    rows, aside = read(folder, data)
+    # A line break in a cell is there because it goes on in the next line.
+    kept = [
+        line + more
+        for line, cells in rows.items()
+        for more in range("".join(cells).count("\n") + 1)
+    ]
+    assert len(kept) == len(set(kept))
+    assert not aside & set(kept)
+    filled = {n for n, one in enumerate(data.split("\n"), 1) if one.strip()}
+    assert filled <= aside | set(kept)
+    # A bad line before them costs the others nothing.
+    shifted, more_aside = read(folder, "lonely\n" + data)
+    assert {line - 1: cells for line, cells in shifted.items()} == rows
+    assert {line - 1 for line in more_aside} == {0, *aside}
+
+
+def test_a_quote_left_open_in_the_last_line_is_set_aside(
+    tmp_path: Path,
+) -> None:
+    rows, aside = read(tmp_path, 'u1,a\nu2,"b')
+    assert rows == {1: ("u1", "a")} and aside == {2}
+
+
+def test_a_quote_inside_of_a_cell_costs_no_rows(tmp_path: Path) -> None:
+    lines = [f"u{n},item {n}" for n in range(60)]
+    lines[5], lines[25], lines[40] = 'u5,12" vinyl', 'u25,7" single', "bad"
+    rows, aside = read(tmp_path, "\n".join(lines) + "\n")
+    assert len(rows) == 59 and aside == {41}
+    assert rows[6] == ("u5", '12" vinyl')
+    assert rows[26] == ("u25", '7" single')
