@@ -29,8 +29,9 @@ from pipeline.tables.schema import DataError
 MAX_QUOTED_LINES = 50
 DELIMITERS = (",", "\t", ";", "|")
 # Before all else, for Excel alone: what separates the columns.
-_EXCEL = re.compile(rb'"?sep=(.)"?\r?\n')
-_BARE_RETURN = re.compile(rb"\r(?!\n)")
+_EXCEL = re.compile(rb'"?sep=(.)"?\r?\n(?:[ \r]*\n)*')
+_BLANK_LINES = re.compile(rb"(?:[ \r]*\n)+")
+_NEWLINE, _RETURN = b"\n\r"
 # Behind the last name of a column: it takes all further cells of its line.
 REST = "..."
 
@@ -54,8 +55,9 @@ class _Table:
     def fast(self, block: bytes, count: int) -> dict[str, pa.Array] | None:
         """Columns of a block where every line is one good row, else None."""
         delimiter = self.delimiter
-        if b"\r" in block and _BARE_RETURN.search(block):
-            # To Arrow it ends a row.
+        raw = np.frombuffer(block, np.uint8)
+        if (raw[np.flatnonzero(raw == _RETURN) + 1] != _NEWLINE).any():
+            # To Arrow a carriage return ends a row by itself.
             return None
         if delimiter == "::":
             # Arrow knows separators of one byte only.
@@ -69,7 +71,6 @@ class _Table:
                 parse_options=arrow_csv.ParseOptions(
                     delimiter=delimiter,
                     quote_char='"' if self.quoting else False,
-                    ignore_empty_lines=False,
                 ),
                 convert_options=arrow_csv.ConvertOptions(
                     column_types=dict.fromkeys(self.names, pa.string()),
@@ -98,18 +99,18 @@ class _Table:
             text = self.quarantine.decode(
                 raw[at], self.encoding, self.file.shown, start
             )
-            if text and text.strip():
+            if text and text.strip("\r"):
                 more = raw[at + 1 : at + 1 + MAX_QUOTED_LINES]
                 cells, taken, reason = self._row(text, more)
                 if not reason and len(cells) != len(self.names):
                     wanted = "more" if self.rest else len(self.names)
                     reason = f"it has {len(cells)} columns instead of {wanted}"
-                if reason:
+                if reason and text.strip():
                     # The lines behind may be rows by themselves.
                     self.quarantine.add_line(
                         reason, self.file.shown, start, text.rstrip("\r")
                     )
-                else:
+                elif not reason:
                     rows[start], used = cells, taken
             at += used
         columns = map(pa.array, zip(*rows.values(), strict=True))
@@ -157,7 +158,8 @@ def _header(head: bytes, block: bytes, table: _Table) -> list[str]:
             f"than once (in the first line of {table.file.shown}). Rename "
             "them."
         )
-    first = _cells(block.split(b"\n", 1)[0], table.delimiter, table.encoding)
+    row = block.lstrip(b"\r\n").split(b"\n", 1)[0]
+    first = _cells(row, table.delimiter, table.encoding)
     if len(first) == len(names) + 1 and not first[-1]:
         # Rows that end in a separator, unlike their names.
         names.append(f"column_{len(first)}")
@@ -192,27 +194,27 @@ def read(
     names = [name.removesuffix(REST) for name in columns or ()]
     rest = names != list(columns or ())
     table = _Table(file, names, delimiter, encoding, quarantine, rest)
-    line = 1
+    line, is_open = 1, False
     for block in blocks(file):
         # The last one may lack it: an open quote shows by a line break.
         block = block if block.endswith(b"\n") else block + b"\n"
-        if line == 1:
-            block, table.delimiter, line = _opened(block, file, delimiter)
-            if columns is None or skip_header:
+        if not is_open:
+            block, table.delimiter, above = _opened(block, file, delimiter)
+            line += above
+            is_open = bool(block)
+            if is_open and (columns is None or skip_header):
                 head, _newline, block = block.partition(b"\n")
                 line += 1
                 if columns is None:
                     table.names = _header(head, block, table)
-                if not block:
-                    continue
-        count = block.count(b"\n")
-        found = table.fast(block, count)
-        lines = np.arange(line, line + count)
+        filled = _filled(block)
+        lines = line + np.flatnonzero(filled)
+        found = table.fast(block, len(lines)) if len(lines) else None
         if found is None:
             found, lines = table.slow(block, line)
         if len(lines):
             yield Batch(found, lines, file.shown)
-        line += count
+        line += len(filled)
     if not table.names:
         raise DataError(
             f"A data file must have rows. Received: {file.shown}, which is "
@@ -220,17 +222,25 @@ def read(
         )
 
 
+def _filled(block: bytes) -> np.ndarray:
+    """Whether there is something in each line of a block, `[num_lines]`."""
+    raw = np.frombuffer(block, np.uint8)
+    ends = np.flatnonzero(raw == _NEWLINE)
+    lengths = np.diff(ends, prepend=-1) - 1
+    return (lengths > 1) | ((lengths == 1) & (raw[ends - 1] != _RETURN))
+
+
 def first_lines(
     file: File, delimiter: str, encoding: str, count: int
 ) -> list[list[str]]:
     """Cells of the first lines, whether names or values."""
-    head, delimiter, _line = _opened(next(blocks(file), b""), file, delimiter)
+    head, delimiter, _above = _opened(next(blocks(file), b""), file, delimiter)
     lines = head.split(b"\n", count)[:count]
     return [_cells(line, delimiter, encoding) for line in lines if line.strip()]
 
 
 def _opened(block: bytes, file: File, delimiter: str) -> tuple[bytes, str, int]:
-    """The first block from its first line on, the delimiter, and that line."""
+    """The first block from its first line on, the delimiter, lines above."""
     block = block.removeprefix(b"\xef\xbb\xbf")
     if b"\0" in block[:65_536]:
         raise DataError(
@@ -238,12 +248,14 @@ def _opened(block: bytes, file: File, delimiter: str) -> tuple[bytes, str, int]:
             "holds NUL bytes: it is binary, or UTF-16 without its mark. "
             "Convert it to UTF-8, or give a path or pattern without it."
         )
-    line = 1
+    whole = block
+    if blank := _BLANK_LINES.match(block):
+        block = block[blank.end() :]
     if told := _EXCEL.match(block):
         delimiter = delimiter or told[1].decode()
         block = block[told.end() :]
-        line = 2
-    return block, delimiter or _delimiter(block.split(b"\n", 1)[0]), line
+    above = whole[: len(whole) - len(block)].count(b"\n")
+    return block, delimiter or _delimiter(block.split(b"\n", 1)[0]), above
 
 
 def _cells(line: bytes, delimiter: str, encoding: str) -> list[str]:

@@ -1,10 +1,14 @@
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pipeline import sources
+from pipeline.run.data import TabularSource
 from pipeline.sources.canonical.quarantine import Quarantine
 from pipeline.sources.reading import files, text
 
@@ -12,9 +16,12 @@ Rows = dict[int, tuple[str, ...]]
 
 
 def read(
-    folder: Path, data: str, delimiter: str = ","
+    folder: Path,
+    data: str,
+    delimiter: str = ",",
+    columns: Sequence[str] | None = ("user", "item"),
 ) -> tuple[Rows, set[int]]:
-    """Rows of users and items by their line, and the lines set aside."""
+    """Rows by their line, and the lines set aside."""
     path = folder / "log.csv"
     path.write_bytes(data.encode())
     aside = folder / "aside.jsonl"
@@ -22,9 +29,7 @@ def read(
     quarantine = Quarantine(aside, 1.0)
     rows: Rows = {}
     with files.find(str(path), "x") as [file]:
-        for batch in text.read(
-            file, ["user", "item"], delimiter, "utf-8", quarantine
-        ):
+        for batch in text.read(file, columns, delimiter, "utf-8", quarantine):
             cells = zip(
                 *(column.to_pylist() for column in batch.columns.values()),
                 strict=True,
@@ -52,6 +57,9 @@ LINES = (
     "too,many,cells",
     "lonely",
     ",",
+    "",
+    "\r",
+    "  ",
 )
 
 
@@ -80,6 +88,40 @@ def test_every_line_is_kept_or_set_aside(
     shifted, more_aside = read(folder, "lonely\n" + data)
     assert {line - 1: cells for line, cells in shifted.items()} == rows
     assert {line - 1 for line in more_aside} == {0, *aside}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("bad", ["", "lonely"])
+def test_blank_lines_are_no_rows(tmp_path: Path, end: str, bad: str) -> None:
+    # At the start, behind the names, between rows, at the end.
+    lines = ["", "", "user,item", "", "u1,a", "", "", "u2,b", bad, "", ""]
+    rows, aside = read(tmp_path, end.join(lines), columns=None)
+    assert rows == {5: ("u1", "a"), 8: ("u2", "b")}
+    assert aside == ({9} if bad else set())
+
+
+def test_a_file_of_one_column_has_no_rows_of_blank_lines(
+    tmp_path: Path,
+) -> None:
+    rows, aside = read(tmp_path, "item\na\n\nb\n\n", columns=None)
+    assert rows == {2: ("a",), 4: ("b",)} and not aside
+
+
+def test_what_excel_says_may_stand_between_blank_lines(tmp_path: Path) -> None:
+    data = "\nsep=;\n\nuser;item\nu1;a,b\n"
+    rows, aside = read(tmp_path, data, delimiter="", columns=None)
+    assert rows == {5: ("u1", "a,b")} and not aside
+
+
+def test_an_empty_day_does_not_stop_a_log(tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    head = "user_id,item_id\n"
+    (tmp_path / "log/day1.csv").write_text(head + "u1,a\nu2,a\n")
+    (tmp_path / "log/day2.csv").write_text(head + "\n")
+    source = TabularSource(path=str(tmp_path / "log"), timestamp="")
+    (tmp_path / "out").mkdir()
+    tables = sources.read(source, 0, tmp_path / "out")
+    assert pq.read_metadata(tables.interactions).num_rows == 2
 
 
 def test_a_quote_left_open_in_the_last_line_is_set_aside(
