@@ -60,12 +60,13 @@ def find(path: str, option: str) -> Iterator[list[File]]:
         DataError: If nothing is there, or an archive is corrupt.
     """
     if "://" in path:
-        filesystem, root, names = _remote(path, option)
-        opened: Callable[..., IO[bytes]] = filesystem.open
+        filesystem, asked, names = _remote(path, option)
+        root, opened = asked, cast("Callable[..., IO[bytes]]", filesystem.open)
     else:
         names, opened = _matches(path), open
         place = Path(path).expanduser()
-        root = str(place) if place.is_dir() else ""
+        asked = str(place)
+        root = asked if place.is_dir() else ""
         if not names:
             raise DataError(
                 "The data must be a file or a folder that exists. Received: "
@@ -74,7 +75,7 @@ def find(path: str, option: str) -> Iterator[list[File]]:
             )
     found = [
         _file(n, n.removeprefix(root), partial(opened, n, "rb"))
-        for n in _shown(names)
+        for n in _shown(names, asked)
     ]
     if len(found) != 1 or not found[0].name.endswith(".zip"):
         yield found
@@ -82,14 +83,25 @@ def find(path: str, option: str) -> Iterator[list[File]]:
     with found[0].open() as stream, _archive(stream, path, option) as archive:
         yield [
             _file(f"{path}/{name}", name, partial(archive.open, name))
-            for name in sorted(archive.namelist())
+            for name in _shown(sorted(archive.namelist()))
             if not name.endswith("/")
         ]
 
 
-def _shown(names: list[str]) -> list[str]:
-    """Names of data: marks of Spark and hidden files are none."""
-    return [n for n in names if not Path(n).name.startswith((".", "_"))]
+def _shown(names: list[str], asked: str = "") -> list[str]:
+    """Names of data: what Spark, notebooks and Macs leave beside it is none.
+
+    Hidden are files and folders whose name begins with "." or, but for Hive's
+    `_key=value`, with "_"; unless the path that was asked for says so itself.
+    """
+    said = [part for part in Path(asked).parts if part.startswith((".", "_"))]
+
+    def is_hidden(part: str) -> bool:
+        return (
+            part.startswith(".") or (part.startswith("_") and "=" not in part)
+        ) and not any(fnmatch.fnmatch(part, one) for one in said)
+
+    return [n for n in names if not any(map(is_hidden, Path(n).parts))]
 
 
 def _file(shown: str, inner: str, raw: Callable[[], IO[bytes]]) -> File:
@@ -134,13 +146,15 @@ def content(path: str, stamps: Stamps) -> str | dict[str, str]:
         DataError: If nothing is at an address, or it cannot be reached.
     """
     if "://" in path:
-        filesystem, _root, names = _remote(path, "[source]")
-        return {name: str(filesystem.checksum(name)) for name in _shown(names)}
+        filesystem, asked, names = _remote(path, "[source]")
+        shown = _shown(names, asked)
+        return {name: str(filesystem.checksum(name)) for name in shown}
     root = Path(path).expanduser()
     if root.exists():
         return stamps.digest(root)
     # The files that are read, by the same rule.
-    return {name: stamps.digest(Path(name)) for name in _matches(path)}
+    shown = _shown(_matches(path), str(root))
+    return {name: stamps.digest(Path(name)) for name in shown}
 
 
 def _archive(stream: IO[bytes], path: str, option: str) -> zipfile.ZipFile:

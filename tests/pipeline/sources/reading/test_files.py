@@ -76,3 +76,47 @@ def test_a_change_behind_any_local_path_is_noticed(
         (tmp_path / name).write_bytes(LOG + b"u9,a,5\n")
     assert num_rows(tmp_path, path) > rows
     assert before != files.content(path, Stamps())
+
+
+HIDDEN = (
+    ".hidden.csv",
+    "_SUCCESS",
+    ".ipynb_checkpoints/log-checkpoint.csv",
+    "_temporary/0/part-1.csv",
+    "__MACOSX/._log.csv",
+    "day=1/.DS_Store",
+)
+DATA = ("log.csv", "day=1/a.csv", "_day=2/b.csv")
+
+
+def test_hidden_files_are_no_data(store: Any, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "log.zip", "w") as archive:
+        for name in DATA + HIDDEN:
+            content = LOG if name in DATA else b"\0binary"
+            archive.writestr(name, content)
+            store.pipe(f"/_bucket/.log/{name}", content)
+            # What is asked for may itself lie in a hidden folder.
+            path = tmp_path / "_folder/.log" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    for path in (
+        f"{tmp_path}/log.zip",
+        f"{tmp_path}/_folder/.log",
+        f"{tmp_path}/_folder/.log/*",
+        "memory://_bucket/.log",
+    ):
+        assert num_rows(tmp_path, str(path)) == 9
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["_log.csv", ".part/a.csv", "_lo*.csv", ".part/*.csv", ".p*/a.csv"],
+)
+def test_hidden_files_are_read_where_the_path_names_them(
+    tmp_path: Path, path: str
+) -> None:
+    for name in ("_log.csv", ".part/a.csv", ".part/_b/c.csv"):
+        (tmp_path / "x" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "x" / name).write_bytes(LOG)
+    assert num_rows(tmp_path, f"{tmp_path}/x/{path}") == 3
+    assert files.content(f"{tmp_path}/x/{path}", Stamps())
