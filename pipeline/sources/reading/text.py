@@ -27,6 +27,8 @@ from pipeline.tables.schema import DataError
 
 # Lines a quoted value may span before its quote counts as broken.
 MAX_QUOTED_LINES = 50
+# Lines that say whether quotes are letters.
+SAMPLE_LINES = 1000
 DELIMITERS = (",", "\t", ";", "|")
 # Before all else, for Excel alone: what separates the columns.
 _EXCEL = re.compile(rb'"?sep=(.)"?\r?\n(?:[ \r]*\n)*')
@@ -46,11 +48,32 @@ class _Table:
     encoding: str
     quarantine: Quarantine
     rest: bool
+    # Whether a quote keeps separators and line breaks in a cell.
+    quoting: bool = False
 
-    @property
-    def quoting(self) -> bool:
-        """Whether a quote keeps separators and line breaks in a cell."""
-        return self.delimiter in (",", ";") and not self.rest
+    def look(self, block: bytes) -> None:
+        """Decides on the first rows what quotes mean.
+
+        Beside tabs or bars they are letters of a title, unless all cells of
+        some column are in quotes, as R and pandas write them.
+        """
+        self.quoting = self.delimiter in (",", ";") and not self.rest
+        if self.quoting or self.rest or len(self.delimiter) > 1:
+            return
+        mark = re.escape(self.delimiter)
+        cell = re.compile(
+            rf'(?:^|{mark})("[^"]*(?:""[^"]*)*"(?={mark}|$)|[^{mark}]*)'
+        )
+        lines = block.split(b"\n", SAMPLE_LINES)[:SAMPLE_LINES]
+        rows = [
+            cell.findall(one.decode(self.encoding, "replace").rstrip("\r"))
+            for one in lines
+        ]
+        whole = [cells for cells in rows if len(cells) == len(self.names)]
+        self.quoting = any(
+            all(re.fullmatch('".*"', one) for one in column)
+            for column in zip(*whole, strict=True)
+        )
 
     def fast(self, block: bytes, count: int) -> dict[str, pa.Array] | None:
         """Columns of a block where every line is one good row, else None."""
@@ -180,8 +203,9 @@ def read(
         file: The file.
         columns: Names of its columns in order; None takes the first line. A
             last name that ends in "..." gives lists of all further cells.
-        delimiter: "::" or one character; '"' quotes where it is ",", ";".
-            Empty goes by the first line.
+        delimiter: "::" or one character; '"' quotes where it is ",", ";",
+            and beside others where it does so in a whole column. Empty goes
+            by the first line.
         encoding: Of the file.
         quarantine: Receives lines that cannot be split into the columns.
         skip_header: Whether the first line holds names although `columns`
@@ -207,6 +231,7 @@ def read(
                 line += 1
                 if columns is None:
                     table.names = _header(head, block, table)
+            table.look(block)
         filled = _filled(block)
         lines = line + np.flatnonzero(filled)
         found = table.fast(block, len(lines)) if len(lines) else None
@@ -285,7 +310,7 @@ def _delimiter(line: bytes) -> str:
     """What separates the cells of a line, by what is there most often."""
     if b"::" in line:
         return "::"
-    bare = re.sub(rb'"[^"]*"', b"", line)
+    bare = re.sub(rb'"[^"]*"', b'""', line)
     best = max(DELIMITERS, key=lambda one: bare.count(one.encode()))
     if best.encode() in bare:
         return best

@@ -124,6 +124,37 @@ def test_an_empty_day_does_not_stop_a_log(tmp_path: Path) -> None:
     assert pq.read_metadata(tables.interactions).num_rows == 2
 
 
+@pytest.mark.parametrize("delimiter", ["\t", "|", " "])
+@pytest.mark.parametrize("bad", ["", "lonely\n"])
+def test_cells_that_are_all_quoted_are_read_without_quotes(
+    tmp_path: Path, delimiter: str, bad: str
+) -> None:
+    lines = ['"user","item","n"', '"u1","a, ""b""",1', 'NA,"b\nc",2']
+    data = "\r\n".join(lines).replace(",", delimiter) + "\r\n" + bad
+    rows, aside = read(tmp_path, data, "", columns=None)
+    assert rows == {
+        2: ("u1", f'a{delimiter} "b"', "1"),
+        3: ("NA", "b\nc", "2"),
+    }
+    assert aside == ({5} if bad else set())
+
+
+@pytest.mark.parametrize("delimiter", ["\t", "|", "::"])
+@pytest.mark.parametrize("bad", ["", "lonely\n"])
+def test_quotes_of_some_titles_are_letters(
+    tmp_path: Path, delimiter: str, bad: str
+) -> None:
+    lines = ["user,item", '1,"Great" (1990)', '2,"All of it"', '"3,x']
+    data = "\n".join(lines).replace(",", delimiter) + "\n" + bad
+    rows, aside = read(tmp_path, data, "", columns=None)
+    assert [*rows.values()] == [
+        ("1", '"Great" (1990)'),
+        ("2", '"All of it"'),
+        ('"3', "x"),
+    ]
+    assert aside == ({5} if bad else set())
+
+
 def test_a_quote_left_open_in_the_last_line_is_set_aside(
     tmp_path: Path,
 ) -> None:
