@@ -11,6 +11,7 @@ import fnmatch
 import gzip
 import io
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +22,8 @@ from pipeline.sources.reading.stamps import Stamps
 from pipeline.tables.schema import DataError
 
 BLOCK = 16 * 2**20
+# What damaged files raise.
+DAMAGE = (EOFError, OSError, zipfile.BadZipFile, zlib.error)
 _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -41,8 +44,19 @@ class File:
     constants: dict[str, str] = field(default_factory=dict)
 
     def open(self) -> IO[bytes]:
-        """Opens the bytes, uncompressed where the name ends in .gz."""
-        raw = self.raw()
+        """Opens the bytes, uncompressed where the name ends in .gz.
+
+        Raises:
+            DataError: If it is a member of an archive that cannot be unpacked.
+        """
+        try:
+            raw = self.raw()
+        except RuntimeError as error:
+            raise DataError(
+                "A zip archive must be without a password and packed by a "
+                f"usual method. Received: {self.shown}: {error}. Unpack it "
+                "and give the folder, or pack it again."
+            ) from error
         if self.name.endswith(".gz"):
             return cast("IO[bytes]", gzip.GzipFile(fileobj=raw))
         return raw
@@ -220,7 +234,7 @@ def blocks(file: File) -> Iterator[bytes]:
                     rest = more[end:]
                 else:
                     rest += more
-    except (EOFError, OSError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise DataError(
             f"The file must be complete. Received: {file.shown}: {error}. "
             "It is probably cut off or damaged: fetch it again."

@@ -112,7 +112,7 @@ def _parquet(file: files.File) -> Iterator[Batch]:
                 lines = np.arange(line, line + batch.num_rows)
                 yield Batch(columns, lines, file.shown)
                 line += batch.num_rows
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowInvalid, *files.DAMAGE) as error:
         raise DataError(
             f"A Parquet file must be complete. Received: {file.shown}: "
             f"{str(error).splitlines()[0]}. It is probably cut off or of "

@@ -33,6 +33,8 @@ DELIMITERS = (",", "\t", ";", "|")
 # Before all else, for Excel alone: what separates the columns.
 _EXCEL = re.compile(rb'"?sep=(.)"?\r?\n(?:[ \r]*\n)*')
 _BLANK_LINES = re.compile(rb"(?:[ \r]*\n)+")
+# Arrow knows no limit of a cell; this one every platform can hold.
+csv.field_size_limit(2**31 - 1)
 _NEWLINE, _RETURN = b"\n\r"
 # Behind the last name of a column: it takes all further cells of its line.
 REST = "..."

@@ -47,6 +47,26 @@ def archive(**members: bytes) -> bytes:
     return out.getvalue()
 
 
+# What begins compressed data of no kind that there is.
+NO_BLOCK = 0b111
+
+
+def damaged(content: bytes, at: int, value: int = NO_BLOCK) -> bytes:
+    return content[:at] + bytes([value]) + content[at + 1 :]
+
+
+def packed(content: bytes, name: str = "log.csv") -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr(name, content)
+    return out.getvalue()
+
+
+def in_directory(content: bytes, offset: int, value: int) -> bytes:
+    """A zip archive with another byte in its entry of the only member."""
+    return damaged(content, content.index(b"PK\x01\x02") + offset, value)
+
+
 def one_bad(line: str) -> dict[str, bytes]:
     return {"broken.toml": toml(FULL), "log.csv": log(*GOOD, line)}
 
@@ -195,6 +215,31 @@ CASES: dict[str, tuple[dict[str, bytes], str, str]] = {
         other("log.zip", archive(interactions_csv=FULL_LOG)[:-30]),
         "log.zip",
         "fetch it again",
+    ),
+    "gzip_damaged": (
+        other("log.csv.gz", damaged(gzip.compress(FULL_LOG, mtime=0), 10)),
+        "log.csv.gz",
+        "fetch it again",
+    ),
+    "zip_member_damaged": (
+        other("log.zip", damaged(packed(FULL_LOG), 37)),
+        "log.zip/log.csv",
+        "fetch it again",
+    ),
+    "parquet_in_zip_damaged": (
+        other("log.zip", damaged(packed(parquet(), "log.parquet"), 41)),
+        "log.zip/log.parquet",
+        "fetch it again",
+    ),
+    "zip_encrypted": (
+        other("log.zip", in_directory(packed(FULL_LOG), 8, 1)),
+        "log.zip/log.csv.*encrypted",
+        "Unpack it",
+    ),
+    "zip_of_another_method": (
+        other("log.zip", in_directory(packed(FULL_LOG), 10, 9)),
+        "log.zip/log.csv.*not supported",
+        "Unpack it",
     ),
     "json_array": (
         other("log.json", b'[\n{"user_id": 1, "item_id": 2}]\n'),

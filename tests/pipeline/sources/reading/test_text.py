@@ -169,3 +169,9 @@ def test_a_quote_inside_of_a_cell_costs_no_rows(tmp_path: Path) -> None:
     assert len(rows) == 59 and aside == {41}
     assert rows[6] == ("u5", '12" vinyl')
     assert rows[26] == ("u25", '7" single')
+
+
+def test_long_cells_are_read_beside_a_bad_line(tmp_path: Path) -> None:
+    long = "x" * 200_000
+    rows, aside = read(tmp_path, f'u1,{long}\nu2,"{long}"\nlonely\n')
+    assert rows == {1: ("u1", long), 2: ("u2", long)} and aside == {3}
