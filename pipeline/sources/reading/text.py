@@ -113,11 +113,15 @@ class _Table:
         return dict(zip(self.names, chunks, strict=True))
 
     def slow(
-        self, block: bytes, line: int
-    ) -> tuple[dict[str, pa.Array], np.ndarray]:
-        """Columns of a block line by line, where some line is no row."""
+        self, block: bytes, line: int, is_last: bool
+    ) -> tuple[dict[str, pa.Array], np.ndarray, bytes]:
+        """Columns of a block line by line, where some line is no row.
+
+        With the lines of the rows, and the bytes of a last row whose end must
+        be in the next block.
+        """
         rows: dict[int, list[Any]] = {}
-        raw = block.split(b"\n")
+        raw = block.split(b"\n")[:-1]
         at = 0
         while at < len(raw):
             start, used = line + at, 1
@@ -126,7 +130,10 @@ class _Table:
             )
             if text and text.strip("\r"):
                 more = raw[at + 1 : at + 1 + MAX_QUOTED_LINES]
-                cells, taken, reason = self._row(text, more)
+                may_go_on = not is_last and len(more) < MAX_QUOTED_LINES
+                cells, taken, reason = self._row(text, more, may_go_on)
+                if not taken:
+                    break
                 if not reason and len(cells) != len(self.names):
                     wanted = "more" if self.rest else len(self.names)
                     reason = f"it has {len(cells)} columns instead of {wanted}"
@@ -139,13 +146,18 @@ class _Table:
                     rows[start], used = cells, taken
             at += used
         columns = map(pa.array, zip(*rows.values(), strict=True))
-        return dict(zip(self.names, columns, strict=False)), np.array([*rows])
+        found = dict(zip(self.names, columns, strict=False))
+        rest = b"".join(one + b"\n" for one in raw[at:])
+        return found, np.array([*rows]), rest
 
-    def _row(self, text: str, more: list[bytes]) -> tuple[list[Any], int, str]:
+    def _row(
+        self, text: str, more: list[bytes], may_go_on: bool
+    ) -> tuple[list[Any], int, str]:
         """Cells from a line on, the lines they take, and why they are no row.
 
         A cell goes on in the lines `more` only where a quote begins it and
         another one ends it: a quote inside of a cell is a letter (12" vinyl).
+        No lines are taken where it may go on behind those.
         """
         if not self.quoting:
             return self._split(text), 1, ""
@@ -155,6 +167,8 @@ class _Table:
             strict = csv.reader(lines, delimiter=self.delimiter, strict=True)
             with contextlib.suppress(csv.Error):
                 return next(strict), strict.line_num, ""
+            if may_go_on and strict.line_num > len(more):
+                return [], 0, ""
         # By itself, as lenient as Arrow is; a quote left open asks for more.
         lenient = csv.reader([text, ""], delimiter=self.delimiter)
         try:
@@ -220,10 +234,13 @@ def read(
     names = [name.removesuffix(REST) for name in columns or ()]
     rest = names != list(columns or ())
     table = _Table(file, names, delimiter, encoding, quarantine, rest)
-    line, is_open = 1, False
-    for block in blocks(file):
-        # The last one may lack it: an open quote shows by a line break.
-        block = block if block.endswith(b"\n") else block + b"\n"
+    line, is_open, left = 1, False, b""
+    # Behind the last block there is what is left of it.
+    for more in itertools.chain(blocks(file), [b""]):
+        block = left + more
+        if more and not more.endswith(b"\n"):
+            # An open quote shows by a line break.
+            block += b"\n"
         if not is_open:
             block, table.delimiter, above = _opened(block, file, delimiter)
             line += above
@@ -237,11 +254,12 @@ def read(
         filled = _filled(block)
         lines = line + np.flatnonzero(filled)
         found = table.fast(block, len(lines)) if len(lines) else None
+        left = b""
         if found is None:
-            found, lines = table.slow(block, line)
+            found, lines, left = table.slow(block, line, not more)
         if len(lines):
             yield Batch(found, lines, file.shown)
-        line += len(filled)
+        line += len(filled) - left.count(b"\n")
     if not table.names:
         raise DataError(
             f"A data file must have rows. Received: {file.shown}, which is "

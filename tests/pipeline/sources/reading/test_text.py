@@ -84,6 +84,10 @@ def test_every_line_is_kept_or_set_aside(
     assert not aside & set(kept)
     filled = {n for n, one in enumerate(data.split("\n"), 1) if one.strip()}
     assert filled <= aside | set(kept)
+    # However the file comes in blocks.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "BLOCK", 16)
+        assert read(folder, data) == (rows, aside)
     # A bad line before them costs the others nothing.
     shifted, more_aside = read(folder, "lonely\n" + data)
     assert {line - 1: cells for line, cells in shifted.items()} == rows
@@ -175,3 +179,15 @@ def test_long_cells_are_read_beside_a_bad_line(tmp_path: Path) -> None:
     long = "x" * 200_000
     rows, aside = read(tmp_path, f'u1,{long}\nu2,"{long}"\nlonely\n')
     assert rows == {1: ("u1", long), 2: ("u2", long)} and aside == {3}
+
+
+@pytest.mark.parametrize("block", [16, 1000, files.BLOCK])
+def test_a_cell_may_span_blocks_but_not_too_many_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(files, "BLOCK", block)
+    longest = "\n".join("x" * 51)
+    data = f'u1,"{longest}"\nu2,a\nu3,"{longest}\nx"\nu4,b\n'
+    rows, aside = read(tmp_path, data)
+    assert rows == {1: ("u1", longest), 52: ("u2", "a"), 105: ("u4", "b")}
+    assert aside == set(range(53, 105))
