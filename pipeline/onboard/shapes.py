@@ -83,6 +83,8 @@ def matrix(
         if (column.numeric or not column.present)
         and names.plain(name) not in _ROLES
     ]
+    if not columns:
+        return None
     # The first column may hold numbers of users.
     first = next(iter(columns))
     distinct = columns[first].distinct

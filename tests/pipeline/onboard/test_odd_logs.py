@@ -188,3 +188,10 @@ def test_lines_above_a_catalogue_are_said(tmp_path: Path) -> None:
     )
     found = draft.init_config(path, items)
     assert "above 'sku,name'" in found.problem and items in found.problem
+
+
+def test_rows_of_nothing_are_a_problem_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text("{}\n{}\n")
+    found = draft.init_config(str(path))
+    assert "must have a column of users" in found.problem
