@@ -7,6 +7,7 @@ is 2 + the rows of the train part, the only ones with an embedding of their
 own. Feature values come from those rows alone, the most frequent first.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from itertools import chain
@@ -26,6 +27,8 @@ from pipeline.tables.schema import PARTS, TRAIN, DataError
 # Values a feature keeps, the most frequent ones, and those that a cell keeps.
 MAX_VOCABULARY = 50_000
 MAX_WIDTHS = {"categorical": 1, "multi_categorical": 10, "text": 12}
+# Twice the distance of float32 numbers around 1.
+_FLOAT32 = 2.0**-22
 
 
 def count(table: ibis.Table, id_name: str) -> ibis.Table:
@@ -152,8 +155,22 @@ def fit_context(
 
 
 def numeric(name: str, mean: float, std: float) -> FeatureSpec:
-    """The spec of a numeric column, whose deviation is never 0."""
-    std = float(std) if std > 1e-9 else 1.0
+    """The spec of a numeric column, whose deviation is never 0.
+
+    Requests carry float32: what varies less than that can tell is a constant,
+    and 0 whatever its size.
+
+    Raises:
+        DataError: If the values are too large to have a deviation.
+    """
+    if not math.isfinite(mean) or not math.isfinite(std):
+        raise DataError(
+            "A numeric feature must be of numbers that float32 can hold, below "
+            f"3.4e38. Received: {name!r} with mean {mean:g} and deviation "
+            f"{std:g}. Correct the column, or make it categorical."
+        )
+    is_constant = std <= max(1e-9, _FLOAT32 * abs(mean))
+    std = max(1.0, abs(mean)) if is_constant else float(std)
     return FeatureSpec(name, "numeric", mean=float(mean), std=std)
 
 

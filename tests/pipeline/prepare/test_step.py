@@ -2,20 +2,21 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.prepare import sequences as writing
-from pipeline.prepare import step, summary
+from pipeline.prepare import step, summary, vocabulary
 from pipeline.run.data import (
     PrepareConfig,
     Source,
     SyntheticSource,
     TabularSource,
 )
-from pipeline.tables import sequences
+from pipeline.tables import columns, sequences
 from pipeline.tables.prepared import Prepared, load
 from pipeline.tables.schema import TEST, TRAIN, VALIDATION, DataError
 from tests.support.data_cases import events, make_config, prepared, write_csv
@@ -201,6 +202,23 @@ def test_vocabularies_come_from_train_rows_only(tmp_path: Path) -> None:
     assert found.sequences().context["device"].tolist() == [
         2, 2, 3, 1, 3, 3, 0, 2, 3,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "value", [0.0, 7.5, 99_999_999.99, 123_456_789.12, 1.7e18, 1e30]
+)
+def test_a_number_that_never_varies_says_nothing(value: float) -> None:
+    raw = pa.array([value] * 50)
+    numbers = raw.to_numpy()
+    spec = vocabulary.numeric("price", numbers.mean(), numbers.std())
+    encoded = columns.make(spec, []).encode(raw)
+    np.testing.assert_allclose(encoded, 0.0, atol=1e-6)
+
+
+def test_a_number_beyond_all_measure_is_refused() -> None:
+    numbers = np.array([1e200, -1e200])
+    with np.errstate(over="ignore"), pytest.raises(DataError, match="3.4e38"):
+        vocabulary.numeric("price", numbers.mean(), numbers.std())
 
 
 def test_summary_counts_parts_and_cold_users(tmp_path: Path) -> None:
