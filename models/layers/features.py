@@ -11,15 +11,29 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from models.config import FIRST_ITEM, PADDING, FeatureSpec
+from models.config import FIRST_ITEM, PADDING, FeatureSpec, check
 
 
 def select(
     specs: tuple[FeatureSpec, ...], names: tuple[str, ...]
 ) -> tuple[FeatureSpec, ...]:
-    """The features that a config names; `["*"]` is all of them."""
+    """The features that a config names; `["*"]` is all of them.
+
+    Raises:
+        ConfigError: If there is none of such a name.
+    """
     if names == ("*",):
         return specs
+    known = {spec.name for spec in specs}
+    unknown = sorted(set(names) - known)
+    check(
+        (
+            not unknown,
+            "`item_features` must name features of the items: "
+            f"{', '.join(sorted(known)) or 'there are none'}. Received: "
+            f"{', '.join(unknown)}. Correct item_features.",
+        )
+    )
     return tuple(spec for spec in specs if spec.name in names)
 
 

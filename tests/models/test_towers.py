@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from models import retrieval
-from models.config import FeatureSpec, RetrievalConfig
+from models.config import ConfigError, FeatureSpec, RetrievalConfig
 from models.layers.features import FeatureEncoder, select
 from models.student import Student
 from models.student_config import StudentConfig
@@ -96,6 +96,11 @@ def test_id_based_tower_reads_no_features():
     vectors = model.candidate_embeddings()
     np.testing.assert_array_equal(vectors[5], vectors[6])
     np.testing.assert_array_equal(vectors[5], vectors[1])
+
+
+def test_a_feature_that_nobody_has_is_refused():
+    with pytest.raises(ConfigError, match="Received: genr. Correct"):
+        make(item_features=("genres", "genr"))
 
 
 def test_values_of_a_feature_are_averaged():
