@@ -94,7 +94,12 @@ def drawn(
     if part.is_unordered:
         users = past.users_of(part.sequences)
         order = np.lexsort([rng.random(len(users)), users])
-        part = replace(part, sequences=storage.reorder(part.sequences, order))
+        part = replace(
+            part,
+            sequences=storage.reorder(part.sequences, order),
+            weights=part.weights[order],
+            moments=part.moments[order],
+        )
     return replace(part, share=share)
 
 

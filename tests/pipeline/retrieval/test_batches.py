@@ -214,6 +214,27 @@ def test_a_lag_meets_the_popularity_of_the_request_not_of_the_target():
     assert moments[2] == {0}
 
 
+def test_an_order_that_is_drawn_takes_weights_along():
+    sequences = make().sequences()
+    count = len(sequences.item_indices)
+    part = Part(
+        sequences,
+        np.arange(len(sequences.user_ids)),
+        past.stops(sequences, "random"),
+        np.arange(count, dtype=np.float32),
+        np.arange(count, dtype=np.int32),
+        is_unordered=True,
+    )
+    found = batches.drawn(part, np.random.default_rng(1))
+    assert found.sequences.item_indices.tolist() != (
+        sequences.item_indices.tolist()
+    )
+    for one in (found.weights.astype(int), found.moments):
+        np.testing.assert_array_equal(
+            sequences.item_indices[one], found.sequences.item_indices
+        )
+
+
 def test_a_batch_has_about_the_positions_asked_for():
     rows = [list(range(2, 10)) for _ in range(64)]
     prepared = make_prepared(rows, 12, parts=np.zeros(512))
