@@ -105,7 +105,7 @@ def run(
     units = diversity.units(embeddings[:, : config.retrieval.embedding_dim])
     models = {name: exports / name for name in signatures.BUNDLE}
     bundle = Artefacts(models, prepared)
-    _ask(trial, bundle, embeddings)
+    retrieved = _ask(trial, bundle, embeddings)
     published = _live(trial)
     answers.update(simple)
     board = Board(asked, prepared, _BOOTSTRAP_SAMPLES, config.seed)
@@ -132,7 +132,7 @@ def run(
         ),
         baselines=chosen,
         left_out=_left_out(trial),
-        index=_index_loss(answers, index_directory),
+        index=_index_loss(*retrieved, index_directory),
         ratings=_ratings(*rated) if rated else None,
         ondevice=student,
         diversity=_diversity(trial, bundle, units),
@@ -191,13 +191,14 @@ def _again(trial: _Trial) -> Again:
     )
 
 
-def _ask(trial: _Trial, bundle: Artefacts, embeddings: np.ndarray) -> None:
-    """Asks the exported models."""
+def _ask(
+    trial: _Trial, bundle: Artefacts, embeddings: np.ndarray
+) -> tuple[Answer, Answer]:
+    """Asks the exported models; what the index and exact search return."""
     asked, answers = trial.asked, trial.answers
-    retrieved = found = exact = bundle.retrieve(asked)
-    if trial.is_shipped:
-        exact = bundle.retrieve(asked, signatures.RETRIEVAL_EXACT)
-    else:
+    retrieved = found = bundle.retrieve(asked)
+    nearest = exact = bundle.retrieve(asked, signatures.RETRIEVAL_EXACT)
+    if not trial.is_shipped:
         # The exported models never return what is in the history, so lists
         # that may hold it are made from the exported embeddings; what the
         # models themselves answer stands beside them.
@@ -213,6 +214,7 @@ def _ask(trial: _Trial, bundle: Artefacts, embeddings: np.ndarray) -> None:
     answers[signatures.RETRIEVAL_EXACT] = exact
     if not trial.is_shipped:
         answers[AS_SHIPPED] = retrieved
+    return retrieved, nearest
 
 
 def _live(trial: _Trial) -> live.Asked:
@@ -267,15 +269,15 @@ def _left_out(trial: _Trial) -> dict[str, str]:
 
 
 def _index_loss(
-    answers: dict[str, Answer], directory: Path
+    found: Answer, nearest: Answer, directory: Path
 ) -> evaluation.Index:
-    """Share of the exact answer that the index returns."""
+    """Share of the exact answer that the index returns, both as exported."""
     report = Report.read(directory)
-    exact = answers[signatures.RETRIEVAL_EXACT][1]
+    exact = nearest[1]
     shares = []
     for k in CUTOFFS:
         there = Ragged.unpadded(exact[:, :k])
-        hits = metrics.find_hits(answers[signatures.RETRIEVAL][1][:, :k], there)
+        hits = metrics.find_hits(found[1][:, :k], there)
         shares.append(figure(hits.sum() / max(len(there.items), 1)))
     return evaluation.Index(report.kind, report.latency_ms, *shares)
 
