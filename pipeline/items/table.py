@@ -58,7 +58,10 @@ def read(
             item_features=dict(kinds),
         )
     with tempfile.TemporaryDirectory() as scratch:
-        written, notes = reader.read_items(source, Path(scratch), OPTION)
+        floats = prepared.summary.get("source", {}).get("float_ids")
+        written, notes = reader.read_items(
+            source, Path(scratch), OPTION, floats
+        )
         table = pq.read_table(written)
     if not len(table):
         raise DataError(

@@ -53,16 +53,27 @@ def _refuse_rounded(array: pa.Array, key: str, name: str, batch: Batch) -> None:
 
 
 class Cleaner:
-    """Puts the cells of all tables of a source right, and counts."""
+    """Puts the cells of all tables of a source right, and counts.
 
-    def __init__(self, source: TabularSource) -> None:
+    Args:
+        source: What is read.
+        floats: What was decided before, see there.
+
+    Attributes:
+        floats: Whether ids are floats and lose their ".0", by their key in
+            the config.
+    """
+
+    def __init__(
+        self, source: TabularSource, floats: Mapping[str, bool] | None = None
+    ) -> None:
         self.source = source
         self._words = pa.array(source.missing, pa.string())
         self._missing = defaultdict[tuple[str, str, str], Counter[str]](Counter)
         self._shortened: Counter[str] = Counter()
         self._cut: Counter[str] = Counter()
-        # Whether ids are floats, by their key, and what later speaks against.
-        self._floats: dict[str, bool] = {}
+        self.floats = dict(floats or {})
+        # What spoke against it later.
         self._against: dict[str, str] = {}
 
     def clean(
@@ -103,15 +114,15 @@ class Cleaner:
         they are.
         """
         points = pc.match_substring_regex(array, _POINT)
-        if not cells.count(points) and not self._floats.get(key):
+        if not cells.count(points) and not self.floats.get(key):
             return array
         text = pc.utf8_trim_whitespace(array)
         whole = pc.match_substring_regex(text, _WHOLE)
         are_floats = pc.all(whole).as_py() is not False
-        if are_floats != self._floats.setdefault(key, are_floats):
+        if are_floats != self.floats.setdefault(key, are_floats):
             other = text.filter(points if are_floats else pc.invert(whole))
             self._against.setdefault(key, f"{other[0].as_py()!r} in {file}")
-        if not self._floats[key]:
+        if not self.floats[key]:
             return array
         ids = pc.replace_substring_regex(text, r"^([+-]?\d+)\.0*$", r"\1")
         self._shortened[key] += cells.count(pc.not_equal(ids, text))
@@ -145,7 +156,7 @@ class Cleaner:
                 "no whole number: if '1.0' and '1' differ, export all ids with "
                 "a letter in front"
             )
-            if self._floats[key]
+            if self.floats[key]
             else (
                 f"`{key}` is read with '.0' in all files, as the first ids "
                 f"with a point are no whole numbers, but {example} is among "

@@ -9,7 +9,7 @@ items, the log may hold their titles.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.run.data import TabularSource
@@ -90,12 +90,16 @@ def read(
         facts={
             "unusable_share": quarantine.worst_share(),
             "time_doubt": state.clock.doubt(),
+            "float_ids": cleaner.floats,
         },
     )
 
 
 def read_items(
-    source: TabularSource, directory: Path, option: str
+    source: TabularSource,
+    directory: Path,
+    option: str,
+    float_ids: Mapping[str, bool] | None = None,
 ) -> tuple[Path, Sequence[str]]:
     """Writes the canonical items of a table that is there by itself.
 
@@ -103,6 +107,7 @@ def read_items(
         source: Its `items_path` is read.
         directory: Empty.
         option: Where the path is from, for messages.
+        float_ids: What the run has decided, `facts` of its tables.
 
     Returns:
         The table, and what a person should know of it.
@@ -111,7 +116,7 @@ def read_items(
         DataError: As `read` does.
     """
     quarantine = Quarantine(directory / QUARANTINE, source.max_bad_share)
-    cleaner = Cleaner(source)
+    cleaner = Cleaner(source, float_ids)
     rows = functools.partial(_rows, quarantine, cleaner, option=option)
     written = _entities(source, "items", directory, quarantine, rows)
     quarantine.check()
@@ -147,7 +152,7 @@ def _order(source: TabularSource, clock: Clock) -> str:
 
 def _begin(
     source: TabularSource, parts: Parts, interactions: Path
-) -> tuple[State, list[str]]:
+) -> tuple[State, Collection[str]]:
     """What is known at the start, and the files to read.
 
     One that comes while others are looked at is for the next run.
@@ -157,7 +162,7 @@ def _begin(
             found, "interactions", source.path, "source.path"
         )
         state, left = parts.resume(log, interactions)
-    only = [file.shown for file in left]
+    only = frozenset(file.shown for file in left)
     if state is not None:
         return state, only
     titles = None
@@ -233,7 +238,7 @@ def _rows(
     source: TabularSource,
     table: str,
     path: str,
-    only: Sequence[str] | None = None,
+    only: Collection[str] | None = None,
     option: str = "",
 ) -> Iterator[Batch]:
     """Streams the mapped columns of a table, their cells put right.
