@@ -10,6 +10,7 @@ import contextlib
 import fnmatch
 import gzip
 import io
+import lzma
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ from pipeline.tables.schema import DataError
 
 BLOCK = 16 * 2**20
 # What damaged files raise.
-DAMAGE = (EOFError, OSError, zipfile.BadZipFile, zlib.error)
+DAMAGE = (EOFError, OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -49,14 +50,7 @@ class File:
         Raises:
             DataError: If it is a member of an archive that cannot be unpacked.
         """
-        try:
-            raw = self.raw()
-        except RuntimeError as error:
-            raise DataError(
-                "A zip archive must be without a password and packed by a "
-                f"usual method. Received: {self.shown}: {error}. Unpack it "
-                "and give the folder, or pack it again."
-            ) from error
+        raw = self.raw()
         if self.name.endswith(".gz"):
             return cast("IO[bytes]", gzip.GzipFile(fileobj=raw))
         return raw
@@ -95,14 +89,16 @@ def find(path: str, option: str) -> Iterator[list[File]]:
         yield found
         return
     with found[0].open() as stream, _archive(stream, path, option) as archive:
+        members = sorted(n for n in archive.namelist() if n[-1] != "/")
         yield [
-            _file(f"{path}/{name}", name, partial(archive.open, name))
-            for name in _shown(sorted(archive.namelist()))
-            if not name.endswith("/")
+            _file(
+                f"{path}/{name}", name, partial(_unpacked, archive, name, path)
+            )
+            for name in _shown(members, path)
         ]
 
 
-def _shown(names: list[str], asked: str = "") -> list[str]:
+def _shown(names: list[str], asked: str) -> list[str]:
     """Names of data: what Spark, notebooks and Macs leave beside it is none.
 
     Hidden are files and folders whose name begins with "." or, but for Hive's
@@ -113,9 +109,27 @@ def _shown(names: list[str], asked: str = "") -> list[str]:
     def is_hidden(part: str) -> bool:
         return (
             part.startswith(".") or (part.startswith("_") and "=" not in part)
-        ) and not any(fnmatch.fnmatch(part, one) for one in said)
+        ) and not any(part == one or fnmatch.fnmatch(part, one) for one in said)
 
-    return [n for n in names if not any(map(is_hidden, Path(n).parts))]
+    shown = [n for n in names if not any(map(is_hidden, Path(n).parts))]
+    if names and not shown:
+        raise DataError(
+            "Data must not be hidden by a name that begins with . or _. "
+            f"Received: {names[0]} and nothing else (in {asked}). Name that "
+            "folder or file in the path itself, or rename it."
+        )
+    return shown
+
+
+def _unpacked(archive: zipfile.ZipFile, name: str, path: str) -> IO[bytes]:
+    try:
+        return archive.open(name)
+    except RuntimeError as error:
+        raise DataError(
+            "A zip archive must be without a password and packed by a usual "
+            f"method. Received: {path}/{name}: {error}. Unpack it and give "
+            "the folder, or pack it again."
+        ) from error
 
 
 def _file(shown: str, inner: str, raw: Callable[[], IO[bytes]]) -> File:

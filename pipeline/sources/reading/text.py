@@ -35,6 +35,7 @@ _EXCEL = re.compile(rb'"?sep=(.)"?\r?\n(?:[ \r]*\n)*')
 _BLANK_LINES = re.compile(rb"(?:[ \r]*\n)+")
 # Arrow knows no limit of a cell; this one every platform can hold.
 csv.field_size_limit(2**31 - 1)
+_QUOTED = '"[^"]*(?:""[^"]*)*"'
 _NEWLINE, _RETURN = b"\n\r"
 # Behind the last name of a column: it takes all further cells of its line.
 REST = "..."
@@ -53,19 +54,22 @@ class _Table:
     # Whether a quote keeps separators and line breaks in a cell.
     quoting: bool = False
 
-    def look(self, block: bytes) -> None:
-        """Decides on the first rows what quotes mean.
+    def look(self, head: bytes, block: bytes) -> None:
+        """Decides on the line of names and the first rows what quotes mean.
 
-        Beside tabs or bars they are letters of a title, unless all cells of
-        some column are in quotes, as R and pandas write them.
+        Beside tabs or bars they are letters of a title, unless all names, if
+        there are any, and all cells of some column are in quotes, as R and
+        pandas write them.
         """
         self.quoting = self.delimiter in (",", ";") and not self.rest
         if self.quoting or self.rest or len(self.delimiter) > 1:
             return
+        named = head.decode(self.encoding, "replace").strip("\r\n")
+        names = named.split(self.delimiter) if named else []
+        if not all(re.fullmatch(_QUOTED, name) for name in names):
+            return
         mark = re.escape(self.delimiter)
-        cell = re.compile(
-            rf'(?:^|{mark})("[^"]*(?:""[^"]*)*"(?={mark}|$)|[^{mark}]*)'
-        )
+        cell = re.compile(rf"(?:^|{mark})({_QUOTED}(?={mark}|$)|[^{mark}]*)")
         lines = block.split(b"\n", SAMPLE_LINES)[:SAMPLE_LINES]
         rows = [
             cell.findall(one.decode(self.encoding, "replace").rstrip("\r"))
@@ -73,7 +77,7 @@ class _Table:
         ]
         whole = [cells for cells in rows if len(cells) == len(self.names)]
         self.quoting = any(
-            all(re.fullmatch('".*"', one) for one in column)
+            all(re.fullmatch(_QUOTED, one) for one in column)
             for column in zip(*whole, strict=True)
         )
 
@@ -244,13 +248,13 @@ def read(
         if not is_open:
             block, table.delimiter, above = _opened(block, file, delimiter)
             line += above
-            is_open = bool(block)
+            is_open, head = bool(block), b""
             if is_open and (columns is None or skip_header):
                 head, _newline, block = block.partition(b"\n")
                 line += 1
                 if columns is None:
                     table.names = _header(head, block, table)
-            table.look(block)
+            table.look(head, block)
         filled = _filled(block)
         lines = line + np.flatnonzero(filled)
         found = table.fast(block, len(lines)) if len(lines) else None

@@ -159,6 +159,14 @@ def test_quotes_of_some_titles_are_letters(
     assert aside == ({5} if bad else set())
 
 
+@pytest.mark.parametrize("row", ['u1\t"Heroes"', '"a" and "b"\t"c" or "d"'])
+def test_quotes_of_a_small_file_are_letters_as_in_the_others(
+    tmp_path: Path, row: str
+) -> None:
+    rows, aside = read(tmp_path, f"user\titem\n{row}\n", "", columns=None)
+    assert rows == {2: tuple(row.split("\t"))} and not aside
+
+
 def test_a_quote_left_open_in_the_last_line_is_set_aside(
     tmp_path: Path,
 ) -> None:
