@@ -12,8 +12,8 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Servers of tests are on this machine, wherever its proxies lead.
-for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-    del os.environ[name]
+for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
+    os.environ[name] = "127.0.0.1,localhost"
 
 # Selects Keras 2 before any test module imports TensorFlow.
 from models import config as models_config  # noqa: E402

@@ -8,8 +8,6 @@ mapping from model name to either, where "*" stands for the models not named.
 it only knows that there may be another one.
 """
 
-import contextlib
-import ipaddress
 import json
 import os
 import re
@@ -106,6 +104,7 @@ DEFAULT_OPTIONS: dict[str, object] = {
 }
 # An URL is none; commas and spaces have a place in a few schemes only.
 _ADDRESS = re.compile(r"(?:ipv[46]|unix):.+|(?!https?:)[^\s,]+")
+_LOOPBACK = re.compile(r"(?:localhost|127(?:\.\d+){3}|\[?::1\]?)(?::\d+)?")
 _SERVER_NAME = "grpc.ssl_target_name_override"
 _PROXIES = "grpc.enable_http_proxy"
 
@@ -274,7 +273,8 @@ def _host(target: str) -> str:
 
 
 def _is_here(target: str) -> bool:
-    host = _host(target).rpartition("ipv4:")[2].rpartition("ipv6:")[2]
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    return host == "localhost"
+    """Whether a target, or each address of one, is this machine."""
+    plain = re.sub(r"^(?:ipv[46]|dns):(?://[^/]*/)?", "", target.lower())
+    return all(
+        _LOOPBACK.fullmatch(address.strip()) for address in plain.split(",")
+    )
