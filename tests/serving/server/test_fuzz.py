@@ -223,7 +223,7 @@ def test_a_request_pays_for_its_inputs_before_they_are_made(call):
         request.inputs[alias].tensor_shape.dim[0].size = 30_000_000
     # Each of them would do, both together are too much.
     code, message = call.error(request)
-    assert (code, "for all inputs" in message) == ("INVALID_ARGUMENT", True)
+    assert (code, "permitted at once" in message) == ("INVALID_ARGUMENT", True)
 
 
 def test_limits_of_rows_width_and_bytes(tmp_path):

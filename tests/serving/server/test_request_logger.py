@@ -308,6 +308,7 @@ def test_a_fault_of_ours_does_not_reach_the_caller(logger, tmp_path):
         ({"kind": "kafka"}, "LogCollector::Factory for type: kafka"),
         ({"kind": ""}, "LogCollector::Factory for type:"),
         ({"prefix": "relative/log"}, "`filename_prefix` must be an absolute"),
+        ({"prefix": "/logs/\0"}, "`filename_prefix` must be an absolute"),
     ],
 )
 def test_a_config_that_cannot_be_met_changes_nothing(
