@@ -7,6 +7,8 @@ touched. Where a constant took an option's place its value alone is let through.
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.run import auto
+
 # The value that each has now.
 _FIXED: Mapping[str, Mapping[str, object]] = {
     "source": {"order_strength": 0.45},
@@ -26,7 +28,7 @@ _FIXED: Mapping[str, Mapping[str, object]] = {
         "recent_popularity": True, "horizon": 0, "streaming": "auto",
         "stream_above": 20_000_000, "shuffle_interactions": 2_000_000,
     },
-    "index": {"exact_below": 20_000, "num_tuning_queries": 500},
+    "index": {"exact_below": auto.EXACT_BELOW, "num_tuning_queries": 500},
     "ranking": {
         "list_size": 200, "num_random_negatives": 0, "num_neighbours": 100,
         "history_length": 30, "num_cross_layers": 2, "hidden_units": [64, 32],

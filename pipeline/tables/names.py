@@ -17,8 +17,8 @@ Section: TypeAlias = Literal[
 # them; `id` of users would make an input `user_id`. Ids are refused elsewhere.
 _COUNTED = "first_seen count_train count_validation count_test title_shown"
 _OURS: dict[Section, list[str]] = {
-    "item_features": f"{_COUNTED} listed".split(),
-    "user_features": f"{_COUNTED} id".split(),
+    "item_features": f"{_COUNTED} listed item_id_right".split(),
+    "user_features": f"{_COUNTED} id user_id_right".split(),
     "context_features": "user_row item_index timestamp rating weight "
     "event_weight part tie turn length from_end".split(),
 }
@@ -43,8 +43,9 @@ def of(section: Section, column: str) -> str:
         name = hashlib.sha256(column.encode()).hexdigest()[:8]
     if name[0].isdigit():
         name = f"feature_{name}"
-    # An engine calls the second of two columns so.
-    is_ours = name.lower() in _OURS[section] or name.endswith("_right")
+    # Engines call the second of two columns so; the log drops such.
+    is_right = section == "context_features" and name.endswith("_right")
+    is_ours = name.lower() in _OURS[section] or is_right
     return f"{name}_" if is_ours else name
 
 

@@ -271,10 +271,11 @@ def _check(model: str, config: logging_config_pb2.LoggingConfig) -> None:
             f'"{TYPE}".',
             "NOT_FOUND",
         )
-    if not Path(collector.filename_prefix).is_absolute():
+    prefix = collector.filename_prefix
+    if not Path(prefix).is_absolute() or "\0" in prefix:
         raise invalid(
             "`filename_prefix` must be an absolute path. Received: "
-            f"{collector.filename_prefix!r} (in logging_config of {model}). "
+            f"{prefix!r} (in logging_config of {model}). "
             "Such as /logs/requests: files are named /logs/requests-..."
         )
     if not 0.0 <= sampling.sampling_rate <= 1.0:
