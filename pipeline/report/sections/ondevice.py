@@ -38,10 +38,12 @@ def ondevice(run: Run) -> Section:
     )
     whole = run.evaluation.models[OURS].ndcg_at_10
     small = student.precisions[student.precision]
+    # Of a tiny test part nothing may be found at all.
+    kept = f"{small.ndcg_at_10 / whole:.0%}" if whole else "nothing"
     return Section(
         "On device",
         f"{student.precision} ships: {small.bytes / 1e3:,.0f} KB keep "
-        f"{small.ndcg_at_10 / whole:.0%} of the server's NDCG@10.",
+        f"{kept} of the server's NDCG@10.",
         [
             Figure(
                 "Bytes against quality",

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TextIO
@@ -11,6 +12,7 @@ from typing import TextIO
 import pytest
 
 from pipeline import __main__ as command
+from pipeline.evaluate.evaluation import Evaluation
 from pipeline.release.gate import GateRejected
 from pipeline.report import step
 from pipeline.report.plots import drawing
@@ -186,6 +188,17 @@ def test_what_is_absent_is_left_out(
     page = step.run(run, made)
     found = headings(page.with_suffix(".md").read_text("utf-8"))
     assert found == [name for name in SECTIONS if name not in gone]
+
+
+def test_a_run_that_finds_nothing_has_a_page(run: Config, made: Path) -> None:
+    path = run.run_directory / "evaluation.json"
+    found = Evaluation.read(path)
+    rows = [
+        replace(row, recall_at_10=0.0, ndcg_at_10=0.0) for row in found.rows
+    ]
+    replace(found, rows=tuple(rows)).write(path)
+    page = step.run(run, made).with_suffix(".md").read_text("utf-8")
+    assert "keep nothing of the server's NDCG@10" in page
 
 
 def test_a_rejection_gives_its_reasons(run: Config, made: Path) -> None:
