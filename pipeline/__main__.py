@@ -242,9 +242,16 @@ def _bench_ondevice(config: Config, options: argparse.Namespace) -> None:
 
 
 def _recommend(config: Config, options: argparse.Namespace) -> None:
+    from pipeline.release import kept
+    from pipeline.tables import prepared as tables
     from pipeline.terminal import filtered, showcase
 
-    prepared = Run(config, progress=console.progress).prepared()
+    live = kept.live_tables(config)
+    prepared = (
+        tables.load(live)
+        if live
+        else Run(config, progress=console.progress).prepared()
+    )
     answer = showcase.recommend(
         prepared,
         options.target,

@@ -73,6 +73,17 @@ def find(config: Config, bundle_id: str) -> dict[str, Path]:
     }
 
 
+def live_tables(config: Config) -> Path | None:
+    """Where the tables of the live release are, if it is of this run.
+
+    Items may have come and gone since it was trained, and the log have grown.
+    """
+    facts = bundle.live_manifest(config.serving_directory)
+    if facts is None or facts["run"] != config.name:
+        return None
+    return find(config, facts["bundle_id"]).get(TABLES)
+
+
 def copy(step: Path, target: Path) -> None:
     """Copies a folder by links to its files, where there can be such."""
     shutil.copytree(step, target, copy_function=files.link, dirs_exist_ok=True)

@@ -16,10 +16,11 @@ from models.config import FIRST_ITEM
 from pipeline import status
 from pipeline.export import bundle
 from pipeline.items.step import Outcome, Update
-from pipeline.release import decision, publish, servable
+from pipeline.release import decision, kept, publish, servable
 from pipeline.release.gate import GateRejected
 from pipeline.run.config import Config
 from pipeline.steps import Run
+from pipeline.tables import prepared
 from pipeline.tables.schema import DataError, DataRefused
 from serving import signatures
 from serving.ondevice import bundle as ondevice
@@ -108,6 +109,10 @@ def test_all_models_are_released_in_one_go(
     judged = decision.read(config.run_directory / "items")
     assert judged["accepted"] and judged["live"] == 1
     assert not history.missing(serving, 2)
+    # Who asks for titles finds the items that came.
+    tables = kept.live_tables(config)
+    assert tables and set(NEW) <= set(prepared.load(tables).items.ids)
+    assert kept.live_tables(replace(config, name="another")) is None
 
 
 def test_new_items_are_answered_and_gone_ones_are_not(
