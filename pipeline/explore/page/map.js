@@ -165,10 +165,13 @@ export class Map2d {
   }
 
   #drawMarks(paint, colour, dot) {
+    // Each with its place in the list; unpopular items have no point.
     const rows = (ids) =>
-      ids.map((id) => this.rows.get(id)).filter((row) => row !== undefined);
+      ids
+        .map((id, index) => [this.rows.get(id), index + 1])
+        .filter(([row]) => row !== undefined);
     paint.lineWidth = 1;
-    for (const row of rows(this.#marks.history)) {
+    for (const [row] of rows(this.#marks.history)) {
       const [x, y] = this.#at(row);
       paint.fillStyle = colour("ink");
       paint.strokeStyle = colour("card");
@@ -183,14 +186,14 @@ export class Map2d {
     paint.textBaseline = "middle";
     rows(this.#marks.recommended)
       .reverse()
-      .forEach((row, index, all) => {
+      .forEach(([row, place]) => {
         paint.fillStyle = colour("accent");
         paint.strokeStyle = colour("card");
         dot(row, 9);
         paint.fill();
         paint.stroke();
         paint.fillStyle = colour("accent-ink");
-        paint.fillText(String(all.length - index), ...this.#at(row));
+        paint.fillText(String(place), ...this.#at(row));
       });
     if (this.#active >= 0) {
       paint.strokeStyle = colour("ink");

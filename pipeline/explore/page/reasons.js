@@ -34,7 +34,12 @@ export function reasonsFor(item, { why, places, scores, titleOfItem, items }) {
   const found = near(why[item.id], titleOfItem).map(({ text }) =>
     capital(text),
   );
-  if (!found.length) found.push("Nothing in the history: it is empty.");
+  if (!found.length)
+    found.push(
+      why[item.id]
+        ? "Nothing in the history: it is empty."
+        : "What in the history speaks for it is known of the first ten alone",
+    );
   found.push(
     `${capital(ordinal(item.place))} of ${number(items)} by popularity: ` +
       `${number(item.interactions)} interactions`,

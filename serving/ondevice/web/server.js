@@ -17,6 +17,10 @@ export async function connect() {
   }
 }
 
+// JavaScript's JSON has no word for it, TensorFlow Serving's has.
+const NAN = "\uE000NaN";
+const MISSING = { DT_FLOAT: NAN, DT_DOUBLE: NAN };
+
 class Server {
   #inputs;
 
@@ -29,7 +33,8 @@ class Server {
     for (const [name, { dtype, tensor_shape: shape }] of Object.entries(
       this.#inputs,
     )) {
-      let value = dtype === "DT_STRING" ? "" : 0;
+      // A number that is missing is NaN to the models, and 0 is a number.
+      let value = dtype === "DT_STRING" ? "" : MISSING[dtype] ?? 0;
       for (const _ of shape.dim ?? []) value = [value];
       body[name] = value;
     }
@@ -38,7 +43,7 @@ class Server {
     const response = await fetch(`${MODEL}:predict`, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ inputs: body }),
+      body: JSON.stringify({ inputs: body }).replaceAll(`"${NAN}"`, "NaN"),
     });
     const answer = await response.json();
     if (!response.ok) throw new Error(answer.error);
