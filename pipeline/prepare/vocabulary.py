@@ -170,7 +170,7 @@ def numeric(name: str, mean: float, std: float) -> FeatureSpec:
             f"{std:g}. Correct the column, or make it categorical."
         )
     is_constant = std <= max(1e-9, _FLOAT32 * abs(mean))
-    std = max(1.0, abs(mean)) if is_constant else float(std)
+    std = float(max(1.0, abs(mean)) if is_constant else std)
     return FeatureSpec(name, "numeric", mean=float(mean), std=std)
 
 
