@@ -17,10 +17,9 @@ from pipeline.sources.canonical.quarantine import Quarantine
 from pipeline.sources.canonical.timestamps import Clock
 from pipeline.tables.schema import DataError
 
-# Of a rating or weight.
-MOST = 1e15
-
 ROW_GROUP = 262_144
+# Of a rating or weight.
+_MOST = 1e15
 
 
 @dataclass(frozen=True)
@@ -94,8 +93,8 @@ class _Rows:
         self.refuse(f"`{name}` is not a number", wrong)
         self.refuse(f"`{name}` is empty", _nulls(found))
         # Squares and sums of float32 go no further.
-        beyond = pc.fill_null(pc.greater(pc.abs(found), MOST), False)
-        self.refuse(f"`{name}` is beyond {MOST:g}", beyond.to_numpy(False))
+        beyond = pc.fill_null(pc.greater(pc.abs(found), _MOST), False)
+        self.refuse(f"`{name}` is beyond {_MOST:g}", beyond.to_numpy(False))
         if name == "weight":
             below = pc.fill_null(pc.less(found, 0.0), False)
             self.refuse("`weight` is negative", below.to_numpy(False))

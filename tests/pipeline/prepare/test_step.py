@@ -2,22 +2,21 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.prepare import sequences as writing
-from pipeline.prepare import step, summary, vocabulary
+from pipeline.prepare import step, summary
 from pipeline.run.data import (
     PrepareConfig,
     Source,
     SyntheticSource,
     TabularSource,
 )
-from pipeline.tables import columns, sequences
-from pipeline.tables.prepared import Prepared, load
+from pipeline.tables import sequences
+from pipeline.tables.prepared import load
 from pipeline.tables.schema import TEST, TRAIN, VALIDATION, DataError
 from tests.support.data_cases import events, make_config, prepared, write_csv
 
@@ -105,84 +104,6 @@ def test_a_small_log_worked_by_hand(tmp_path: Path) -> None:
     assert block.ratings.tolist() == [5, 4, 3, 3, 2, 5, 1, 2, 5]
 
 
-# Names that steps use themselves, and names that are none to a model.
-ODD = {
-    "items": "first_seen listed count_train brand/model größe",
-    "users": "id user_row first_seen Home.Town a-b",
-    "context": "part tie length turn from_end user_row item_index rating "
-    "weight page/section",
-}
-
-
-@pytest.mark.parametrize("split", ["temporal", "leave_last_out"])
-def test_columns_may_bear_any_name(tmp_path: Path, split: str) -> None:
-    rng = np.random.default_rng(3)
-
-    def features(kind: str, rows: int) -> list[list[str]]:
-        width = len(ODD[kind].split())
-        return [
-            [str(v) for v in row] for row in rng.integers(2, 9, (rows, width))
-        ]
-
-    ids = [[str(n)] for n in range(20)]
-    tables = {
-        "items": [
-            a + b for a, b in zip(ids, features("items", 20), strict=True)
-        ],
-        "users": [
-            a + b for a, b in zip(ids, features("users", 20), strict=True)
-        ],
-        "context": [
-            [str(n % 20), str(n * 7 % 19), str(1000 + n), *row]
-            for n, row in enumerate(features("context", 200))
-        ],
-    }
-    keys = {"items": "item_id", "users": "user_id"}
-    keys["context"] = "user_id,item_id,timestamp"
-
-    def made(name: str, called: dict[str, list[str]]) -> Prepared:
-        path = tmp_path / name
-        path.mkdir()
-        for kind, rows in tables.items():
-            head = ",".join([keys[kind], *called[kind]])
-            write_csv(path / f"{kind}.csv", head, *map(",".join, rows))
-        kinds = {
-            kind: {
-                column: ("numeric", "categorical")[number % 2]
-                for number, column in enumerate(columns)
-            }
-            for kind, columns in called.items()
-        }
-        source = TabularSource(
-            path=str(path / "context.csv"),
-            items_path=str(path / "items.csv"),
-            users_path=str(path / "users.csv"),
-            item_features=kinds["items"],
-            user_features=kinds["users"],
-            context_features=kinds["context"],
-        )
-        return prepared(path / "out", source, split=split, repeated="first")
-
-    odd = made("odd", {kind: text.split() for kind, text in ODD.items()})
-    plain = made(
-        "plain",
-        {
-            kind: [f"f{n}" for n in range(len(text.split()))]
-            for kind, text in ODD.items()
-        },
-    )
-    for one, other in ((odd.items, plain.items), (odd.users, plain.users)):
-        assert len(one.specs) == 5
-        for column, twin in zip(
-            one.features.values(), other.features.values(), strict=True
-        ):
-            np.testing.assert_array_equal(column, twin)
-        np.testing.assert_array_equal(one.first_seen, other.first_seen)
-    told = " ".join(odd.summary["notes"])
-    assert "`item_features.größe` is called 'gro_e'" in told
-    assert not [note for note in plain.summary["notes"] if "called" in note]
-
-
 def test_vocabularies_come_from_train_rows_only(tmp_path: Path) -> None:
     found = prepared(tmp_path / "out", small(tmp_path))
     # Of a, b and c: red 3, blue 1, green 1. gold is on d alone, which train
@@ -202,23 +123,6 @@ def test_vocabularies_come_from_train_rows_only(tmp_path: Path) -> None:
     assert found.sequences().context["device"].tolist() == [
         2, 2, 3, 1, 3, 3, 0, 2, 3,
     ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "value", [0.0, 7.5, 99_999_999.99, 123_456_789.12, 1.7e18, 1e30]
-)
-def test_a_number_that_never_varies_says_nothing(value: float) -> None:
-    raw = pa.array([value] * 50)
-    numbers = raw.to_numpy()
-    spec = vocabulary.numeric("price", numbers.mean(), numbers.std())
-    encoded = columns.make(spec, []).encode(raw)
-    np.testing.assert_allclose(encoded, 0.0, atol=1e-6)
-
-
-def test_a_number_beyond_all_measure_is_refused() -> None:
-    numbers = np.array([1e200, -1e200])
-    with np.errstate(over="ignore"), pytest.raises(DataError, match="3.4e38"):
-        vocabulary.numeric("price", numbers.mean(), numbers.std())
 
 
 def test_summary_counts_parts_and_cold_users(tmp_path: Path) -> None:

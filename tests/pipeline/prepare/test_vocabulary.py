@@ -4,6 +4,7 @@ import pytest
 
 from models.config import FeatureSpec
 from pipeline.prepare import vocabulary
+from pipeline.tables import columns
 from pipeline.tables.prepared import Table
 from pipeline.tables.schema import DataError
 
@@ -125,3 +126,20 @@ def test_a_value_that_train_never_saw_is_a_leak(
             {"kind": "categorical"},
             "item_id",
         )
+
+
+@pytest.mark.parametrize(
+    "value", [0.0, 7.5, 99_999_999.99, 123_456_789.12, 1.7e18, 1e30]
+)
+def test_a_number_that_never_varies_says_nothing(value: float) -> None:
+    raw = pa.array([value] * 50)
+    numbers = raw.to_numpy()
+    spec = vocabulary.numeric("price", numbers.mean(), numbers.std())
+    encoded = columns.make(spec, []).encode(raw)
+    np.testing.assert_allclose(encoded, 0.0, atol=1e-6)
+
+
+def test_a_number_beyond_all_measure_is_refused() -> None:
+    numbers = np.array([1e200, -1e200])
+    with np.errstate(over="ignore"), pytest.raises(DataError, match="3.4e38"):
+        vocabulary.numeric("price", numbers.mean(), numbers.std())

@@ -12,6 +12,7 @@ import pytest
 from pipeline import sources
 from pipeline.run.data import TabularSource
 from pipeline.sources.reading import files
+from pipeline.sources.tabular import reader
 from pipeline.tables.schema import DataError
 
 LONG = [2**64 - 1, 2**64 - 2, 2**64 - 3, 12]
@@ -195,3 +196,26 @@ def test_doubles_read_alike_in_all_blocks(tmp_path: Path) -> None:
         pq.write_table(pa.table(table), path / f"{name}.parquet")
     found, _notes = items_of(path, tmp_path / "out")
     assert found == ["20000000000", "3", "20000000000", "3.5"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "items"), [("1.0 1.5 2.0", "1.0 2.0"), ("1.0 3.0", "1.0 9.5")]
+)
+def test_items_that_come_later_read_as_the_log_did(
+    tmp_path: Path, ids: str, items: str
+) -> None:
+    rows = (f"{item},x" for item in items.split())
+    source = TabularSource(
+        path=str(log(tmp_path / "log.csv", *ids.split())),
+        timestamp="",
+        items_path=str(written(tmp_path / "items.csv", "item_id,kind", *rows)),
+        item_features={"kind": "categorical"},
+    )
+    (tmp_path / "out").mkdir()
+    (tmp_path / "later").mkdir()
+    tables = sources.read(source, 0, tmp_path / "out")
+    assert tables.items
+    path, _notes = reader.read_items(
+        source, tmp_path / "later", "ITEMS", tables.facts["float_ids"]
+    )
+    assert pq.read_table(path).equals(pq.read_table(tables.items))

@@ -16,7 +16,6 @@ from models.config import ConfigError
 from pipeline import sources
 from pipeline.run.data import MovielensSource, Source, TabularSource
 from pipeline.sources.reading import files
-from pipeline.sources.tabular import reader
 from pipeline.tables.schema import DataError
 from tests.support.data_cases import write_csv
 
@@ -389,28 +388,3 @@ def test_a_good_row_after_a_bad_one_of_its_id_is_no_repetition(
         "1 values set aside because `price` is not a number",
         "1 rows set aside because `item_id` was there before",
     ]
-
-
-@pytest.mark.parametrize(
-    ("log", "items"), [("1.0 1.5 2.0", "1.0 2.0"), ("1.0 3.0", "1.0 9.5")]
-)
-def test_items_that_come_later_read_as_the_log_did(
-    tmp_path: Path, log: str, items: str
-) -> None:
-    write_csv(tmp_path / "log.csv", HEAD, *(f"u,{i},9" for i in log.split()))
-    write_csv(
-        tmp_path / "items.csv",
-        "item_id,kind",
-        *(f"{i},x" for i in items.split()),
-    )
-    source = TabularSource(
-        path=str(tmp_path / "log.csv"),
-        items_path=str(tmp_path / "items.csv"),
-        item_features={"kind": "categorical"},
-    )
-    tables = read(tmp_path / "out", source)
-    (tmp_path / "later").mkdir()
-    path, _notes = reader.read_items(
-        source, tmp_path / "later", "ITEMS", tables.facts["float_ids"]
-    )
-    assert pq.read_table(path).equals(pq.read_table(tables.items))
